@@ -1,0 +1,1 @@
+"""Gradient ascent on a surrogate and its variants."""

@@ -1,0 +1,75 @@
+"""mbo_gym: offline model-based optimization as Gymnasium environments, data sets and an honest benchmark.
+
+    import gymnasium as gym, mbo_gym
+    task = mbo_gym.make_task("TFBind8-Exact-v0")
+    env = gym.make("mbo_gym/TFBind8-Exact-v0")
+    print(mbo_gym.evaluate(task, task.dataset.top(256).x))
+
+Importing registers the environments and imports neither torch nor any optional library; those load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mbo_gym._version import __version__
+from mbo_gym.errors import (
+    BudgetExceeded,
+    InvalidData,
+    InvalidDesign,
+    MboGymError,
+    MissingData,
+    MissingDependency,
+    UnknownId,
+)
+from mbo_gym.tasks import list_tasks, make_task, register_task
+
+if TYPE_CHECKING:
+    from mbo_gym.evaluation import Evaluation, evaluate
+    from mbo_gym.method import list_methods, make_method
+    from mbo_gym.task import OfflineProblem, Task, TaskInfo
+
+__all__ = [
+    "BudgetExceeded",
+    "Evaluation",
+    "InvalidData",
+    "InvalidDesign",
+    "MboGymError",
+    "MissingData",
+    "MissingDependency",
+    "OfflineProblem",
+    "Task",
+    "TaskInfo",
+    "UnknownId",
+    "__version__",
+    "evaluate",
+    "list_methods",
+    "list_tasks",
+    "make_method",
+    "make_task",
+    "register_task",
+]
+
+_LAZY = {
+    "Evaluation": "mbo_gym.evaluation",
+    "evaluate": "mbo_gym.evaluation",
+    "list_methods": "mbo_gym.method",
+    "make_method": "mbo_gym.method",
+    "OfflineProblem": "mbo_gym.task",
+    "Task": "mbo_gym.task",
+    "TaskInfo": "mbo_gym.task",
+}
+_MODULES = ("dataset", "encoding", "envs", "evaluation", "export", "method", "oracle", "space", "surrogates", "task", "trajectories")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return import_module(f"mbo_gym.{name}")
+    raise AttributeError(f"module 'mbo_gym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

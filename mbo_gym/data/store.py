@@ -1,0 +1,151 @@
+"""The data store: where files are looked for and kept, checked by sha256 before use, written whole or not at all.
+
+Files are looked for in ``$MBO_GYM_DATA`` first, then in the user's cache folder. New files (downloads, fitted forests and
+surrogates) go to ``$MBO_GYM_DATA`` where it is set and writable, else to the user's cache folder. Every write goes to a
+temporary file in the same folder and is moved into place at the end, so that a reader sees the whole file or none, also
+with several processes at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from filelock import FileLock
+
+from mbo_gym.errors import MissingData
+
+__all__ = ["cached_arrays", "find", "folders", "load_npz", "lock", "read_checked", "sha256", "write_atomic", "write_folder"]
+
+ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
+
+
+def folders() -> list[Path]:
+    """Return the folders that data are looked for in, first one first; they need not exist."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return ([Path(named).expanduser()] if named else []) + [Path(platformdirs.user_cache_dir("mbo_gym"))]
+
+
+def write_folder() -> Path:
+    """Return the folder for new files, created if need be: ``$MBO_GYM_DATA`` unless it is unset or read-only."""
+    for folder in folders():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        writable_by_mode = folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)  # holds root back too
+        if writable_by_mode and os.access(folder, os.W_OK):
+            return folder
+    raise MissingData(
+        f"None of {[str(f) for f in folders()]} can be written to; set {ENVIRONMENT_VARIABLE} to a folder that can."
+    )
+
+
+def find(name: str) -> Path | None:
+    """Return the first existing file (or folder) called `name` in the data folders, or None."""
+    return next((folder / name for folder in folders() if (folder / name).exists()), None)
+
+
+def sha256(content: bytes | Path) -> str:
+    """Return the sha256 of bytes or of a file, read in pieces."""
+    digest = hashlib.sha256()
+    if isinstance(content, bytes):
+        digest.update(content)
+    else:
+        with content.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_checked(path: Path, expected_sha256: str, *, remedy: str) -> bytes:
+    """Read a file whose content is known in advance.
+
+    Args:
+        path: The file.
+        expected_sha256: Of the whole content.
+        remedy: What the user should do if it is another file, e.g. how to fetch it again.
+
+    Raises:
+        MissingData: The content differs: truncated, or another file under this name. Nothing of it is used.
+    """
+    content = path.read_bytes()
+    if (got := sha256(content)) != expected_sha256:
+        raise MissingData(
+            f"{path} is not the expected file (truncated, or another one under this name): {len(content)} bytes with "
+            f"sha256 {got[:16]}..., expected {expected_sha256[:16]}... {remedy}"
+        )
+    return content
+
+
+def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
+    """Write a file whole or not at all.
+
+    Args:
+        path: Where; its folder is created.
+        content: The bytes, or a function that writes the path it is given.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        if isinstance(content, bytes):
+            partial.write_bytes(content)
+        else:
+            content(partial)
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold a machine-wide lock, so that two processes do not fetch or fit the same thing twice."""
+    folder = write_folder() / "locks"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        yield
+
+
+def load_npz(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file's bytes; pickled objects are refused."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def cached_arrays(name: str, build: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return fitted arrays from the cache, building and storing them the first time.
+
+    The name must hold a hash of all that the arrays depend on. A cached file is checked against the sha256 stored beside
+    it; one that does not match is built anew, with a warning.
+
+    Args:
+        name: File name below ``fitted/``, without suffix.
+        build: Makes the arrays; called at most once across processes.
+    """
+    folder = write_folder() / "fitted"
+    path, checksum = folder / f"{name}.npz", folder / f"{name}.npz.sha256"
+    with lock(name):
+        if path.exists() and checksum.exists():
+            content = path.read_bytes()
+            if sha256(content) == checksum.read_text().strip():
+                return load_npz(content)
+            warnings.warn(f"{path} is damaged (its sha256 changed); it is built anew", stacklevel=2)
+        arrays = {key: np.asarray(value) for key, value in build().items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_atomic(path, buffer.getvalue())
+        write_atomic(checksum, sha256(buffer.getvalue()).encode())
+    return arrays

@@ -1,0 +1,86 @@
+"""The errors a user can meet: each says what was got, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BudgetExceeded",
+    "InvalidData",
+    "InvalidDesign",
+    "MboGymError",
+    "MissingData",
+    "MissingDependency",
+    "UnknownId",
+    "nearest",
+]
+
+
+class MboGymError(Exception):
+    """Base of every error that mbo_gym raises on purpose."""
+
+
+class UnknownId(MboGymError, KeyError):
+    """A task, method, surrogate or option name that nobody registered; the message names the nearest ones.
+
+    Args:
+        kind: What was looked up, e.g. ``"task"``.
+        name: The name that was got.
+        known: The names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        close = nearest(self.name, self.known)
+        if close:
+            hint = f"Did you mean {' or '.join(close)}?"
+        elif len(self.known) <= 30:
+            hint = f"Known: {', '.join(self.known)}."
+        else:
+            hint = f"{len(self.known)} are known; `mbo-gym list` shows them."
+        return f"There is no {self.kind} {self.name!r}. {hint}"
+
+    def __reduce__(self) -> tuple[type[UnknownId], tuple[str, str, list[str]]]:
+        return (type(self), (self.kind, self.name, self.known))
+
+
+class MissingDependency(MboGymError, ImportError):
+    """An optional library is not installed.
+
+    Args:
+        library: The import that failed.
+        extra: The extra of mbo-gym that brings it.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.library, self.extra = library, extra
+        super().__init__(f"This needs {library}, which is not installed. Install it with: pip install 'mbo-gym[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str]]:
+        return (type(self), (self.library, self.extra))
+
+
+class MissingData(MboGymError, FileNotFoundError):
+    """A data file is not there, or the file that is there is not the right one; the message says how to get it."""
+
+
+class InvalidData(MboGymError, ValueError):
+    """A file or array of designs and scores cannot be used as it is; the message names the place and the way out."""
+
+
+class InvalidDesign(MboGymError, ValueError):
+    """A design lies outside its space; the message names the first bad row and why."""
+
+
+class BudgetExceeded(MboGymError, RuntimeError):
+    """An oracle was asked for more scores than its budget allows; nothing was scored."""
+
+
+def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Return up to `n` known names that look like `name`, the closest first, without regard to case."""
+    folded = {k.casefold(): k for k in known}
+    return [folded[c] for c in difflib.get_close_matches(name.casefold(), list(folded), n=n, cutoff=0.5)]

@@ -1,0 +1,203 @@
+"""Oracles: the holders of the true score. Only `evaluate` asks them, and each call is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbo_gym.errors import BudgetExceeded, InvalidDesign
+from mbo_gym.space import CategoricalSpace, DesignSpace, readonly
+
+__all__ = ["FunctionOracle", "MeteredOracle", "Oracle", "OracleCalls", "TableOracle", "count_oracle_calls"]
+
+
+class OracleCalls:
+    """A running count of scored designs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+_counters: list[OracleCalls] = []
+
+
+@contextmanager
+def count_oracle_calls() -> Iterator[OracleCalls]:
+    """Count every design that any oracle of this process scores inside the block; how a run shows that it asked for none."""
+    calls = OracleCalls()
+    _counters.append(calls)
+    try:
+        yield calls
+    finally:
+        _counters.remove(calls)
+
+
+class Oracle:
+    """The true score of designs. A subclass writes `_score` only.
+
+    Args:
+        space: The designs it can score.
+        batch_size: Most designs handed to `_score` at once.
+    """
+
+    def __init__(self, space: DesignSpace, *, batch_size: int = 1 << 20) -> None:
+        self.space = space
+        self.batch_size = batch_size
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Score designs.
+
+        Args:
+            x: (N, *shape) native designs.
+
+        Returns:
+            (N,) float32 raw scores, higher is better.
+
+        Raises:
+            InvalidDesign: A row lies outside the space; the message names the first one and why. Nothing is scored.
+        """
+        x = np.asarray(x)
+        ok = self.space.contains(x)
+        if not ok.all():
+            i = int(np.argmin(ok))
+            raise InvalidDesign(
+                f"row {i} of {len(x)}: {self.space.why_not(x[i])} ({int((~ok).sum())} bad rows in all). "
+                "Methods' designs always lie inside; bring yours inside, or let evaluate() count them as infeasible."
+            )
+        self._count(len(x))
+        x = x.astype(self.space.dtype, copy=False)
+        parts = [self._score(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
+        return np.concatenate(parts).astype(np.float32, copy=False) if parts else np.empty(0, dtype=np.float32)
+
+    def score_tensor(self, x: Tensor) -> Tensor:
+        """Score designs (N, *shape) that are known to lie inside the space, on the tensor's device; (N,) float32.
+
+        For the batched environment: no validation. This default goes through numpy; a table stays on the device.
+        """
+        self._count(len(x))
+        return torch.from_numpy(self._score(x.cpu().numpy())).to(x.device, torch.float32)
+
+    def _count(self, n: int) -> None:
+        for counter in _counters:
+            counter.count += n
+
+    def _score(self, x: np.ndarray) -> np.ndarray:
+        """Score validated designs (N, *shape); returns (N,)."""
+        raise TypeError(f"{type(self).__name__} must define _score")
+
+
+class TableOracle(Oracle):
+    """A complete table of scores for a categorical space: scoring is one gather, on any device.
+
+    Args:
+        space: L sites of A letters; A ** L must fit in memory.
+        table: (A ** L,) scores by code = sum_i x_i A ** (L - 1 - i).
+    """
+
+    space: CategoricalSpace
+
+    def __init__(self, space: CategoricalSpace, table: np.ndarray) -> None:
+        super().__init__(space, batch_size=1 << 16)  # a batch that stays in the processor's cache is faster than one pass
+        size = space.n_categories**space.length
+        if table.shape != (size,):
+            raise ValueError(f"the table of this space has {size} entries, got {table.shape=}")
+        self.table = readonly(table, np.float32)
+        self._on_device: dict[torch.device, Tensor] = {}
+
+    def _score(self, x: np.ndarray) -> np.ndarray:
+        return self.table[design_codes(x, self.space.n_categories)]
+
+    def score_tensor(self, x: Tensor) -> Tensor:
+        """Gather the scores of designs (N, L) of any integer type on their own device; (N,) float32."""
+        self._count(len(x))
+        if x.device not in self._on_device:
+            self._on_device[x.device] = torch.tensor(self.table, device=x.device)
+        code = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        for site in range(self.space.length):
+            code = code * self.space.n_categories + x[:, site]
+        return self._on_device[x.device][code]
+
+    def best(self, k: int) -> np.ndarray:
+        """Return the `k` highest scores of distinct designs, highest first (k,): the task's exact ceiling."""
+        k = min(k, len(self.table))
+        return np.sort(np.partition(self.table, len(self.table) - k)[len(self.table) - k :])[::-1]
+
+
+class FunctionOracle(Oracle):
+    """An oracle given by a function of a batch of designs.
+
+    Args:
+        space: The designs it can score.
+        function: (N, *shape) native designs -> (N,) scores, higher is better.
+    """
+
+    def __init__(self, space: DesignSpace, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__(space, batch_size=1 << 14)
+        self.function = function
+
+    def _score(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(self.function(x), dtype=np.float64)
+        if y.shape != (len(x),):
+            raise ValueError(f"the oracle function must return one score a design, shape ({len(x)},), got {y.shape=}")
+        return y
+
+
+class MeteredOracle:
+    """An oracle that counts the designs it scores and refuses to go over a budget.
+
+    Args:
+        oracle: The oracle to ask.
+        budget: Most designs it will ever score; None for no limit.
+    """
+
+    def __init__(self, oracle: Oracle, budget: int | None = None) -> None:
+        if budget is not None and budget < 0:
+            raise ValueError(f"a budget is a number of designs, at least 0, got {budget}")
+        self._oracle = oracle
+        self.budget = budget
+        self.calls = 0
+
+    @property
+    def space(self) -> DesignSpace:
+        """The designs it can score."""
+        return self._oracle.space
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Score designs (N, *shape) -> (N,) float32.
+
+        Raises:
+            InvalidDesign: A row lies outside the space. Nothing is counted.
+            BudgetExceeded: N more would go over the budget. Nothing is scored.
+        """
+        self._spend(len(x))
+        try:
+            return self._oracle(x)
+        except Exception:
+            self.calls -= len(x)
+            raise
+
+    def score_tensor(self, x: Tensor) -> Tensor:
+        """Score designs (N, *shape) known to be inside the space, on their device, counted alike; (N,) float32."""
+        self._spend(len(x))
+        return self._oracle.score_tensor(x)
+
+    def _spend(self, n: int) -> None:
+        if self.budget is not None and self.calls + n > self.budget:
+            raise BudgetExceeded(
+                f"{n} more designs would make {self.calls + n} oracle calls, the budget is {self.budget} "
+                f"({self.budget - self.calls} left). Score fewer designs, or ask the task for a larger budget."
+            )
+        self.calls += n
+
+
+def design_codes(x: np.ndarray, n_categories: int) -> np.ndarray:
+    """Number designs (N, L) by sum_i x_i A ** (L - 1 - i), the order of a complete table; (N,) int64."""
+    code = x[:, 0].astype(np.int64)
+    for site in range(1, x.shape[1]):
+        code *= n_categories
+        code += x[:, site]
+    return code

@@ -1,0 +1,197 @@
+"""Design spaces: where designs live, which ones are allowed, and how a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+
+from mbo_gym.errors import InvalidDesign
+
+__all__ = ["CategoricalSpace", "ContinuousSpace", "DesignSpace", "readonly"]
+
+
+def readonly(values: Any, dtype: Any) -> np.ndarray:
+    """Return `values` as a C-contiguous array of `dtype` that cannot be written to; a writable array is copied."""
+    array = np.asarray(values, dtype=dtype, order="C")
+    if array.flags.writeable:
+        array = array.copy()
+        array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class ContinuousSpace:
+    """Designs of d real numbers, each within its own bounds (infinite bounds allowed).
+
+    Args:
+        low: (d,) smallest allowed value of each feature.
+        high: (d,) largest allowed value of each feature.
+        names: d column names for tables and files; ``x0 .. x{d-1}`` where none are given.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        low, high = readonly(self.low, np.float32), readonly(self.high, np.float32)
+        if low.ndim != 1 or low.shape != high.shape or low.size == 0:
+            raise ValueError(f"low and high must be equally long vectors, got {low.shape=} and {high.shape=}")
+        if not (low <= high).all():
+            raise ValueError(f"low must not exceed high, got low[{(j := int(np.argmin(low <= high)))}]={low[j]} > {high[j]}")
+        names = tuple(self.names) or tuple(f"x{j}" for j in range(low.size))
+        if len(names) != low.size:
+            raise ValueError(f"{low.size} features need as many names, got {len(names)}")
+        for field, value in (("low", low), ("high", high), ("names", names)):
+            object.__setattr__(self, field, value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one design, (d,)."""
+        return self.low.shape
+
+    @property
+    def dtype(self) -> type[np.float32]:
+        """Type of a design's numbers."""
+        return np.float32
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every bound is finite, so that uniform sampling makes sense."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def contains(self, x: np.ndarray) -> np.ndarray:
+        """Say for each row of `x` (N, d) whether it is an allowed design: finite and within bounds. Returns (N,) bool."""
+        x = _check_shape(self, x)
+        return np.asarray((np.isfinite(x) & (x >= self.low) & (x <= self.high)).all(axis=1))
+
+    def why_not(self, row: np.ndarray) -> str:
+        """Say in words why one design (d,) is not allowed."""
+        bad = ~(np.isfinite(row) & (row >= self.low) & (row <= self.high))
+        j = int(np.argmax(bad))
+        return f"{self.names[j]}={row[j]} is outside [{self.low[j]}, {self.high[j]}]"
+
+    def clip(self, x: np.ndarray) -> np.ndarray:
+        """Move each number of `x` (N, d) to the nearest allowed one."""
+        return np.clip(x, self.low, self.high).astype(np.float32, copy=False)
+
+    def within(self, low: np.ndarray, high: np.ndarray) -> ContinuousSpace:
+        """Return the part of this space inside the box `low`, `high` (d,): finite even where this space is not."""
+        return ContinuousSpace(np.maximum(self.low, low), np.minimum(self.high, high), self.names)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw `n` designs uniformly, (n, d) float32.
+
+        Raises:
+            ValueError: A bound is infinite; narrow the space with `within` first.
+        """
+        if not self.bounded:
+            raise ValueError("An unbounded space has no uniform distribution; narrow it with within(low, high) first")
+        u = rng.random((n, self.low.size))
+        return self.clip(self.low + u * (self.high.astype(np.float64) - self.low))
+
+    def format(self, x: np.ndarray) -> list[list[str]]:
+        """Return the designs (N, d) as text cells for a table or a CSV file, one list a design."""
+        return [[f"{v:.7g}" for v in row] for row in np.asarray(x, dtype=np.float64)]
+
+    def to_gymnasium(self) -> gym.spaces.Box:
+        """Return the Gymnasium space of one design."""
+        return gym.spaces.Box(self.low, self.high, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class CategoricalSpace:
+    """Designs of L sites, each one of A letters, as integers 0 .. A-1.
+
+    Args:
+        length: L, number of sites.
+        n_categories: A, number of letters.
+        letters: The A letters as a person writes them; ``"0" .. "A-1"`` where none are given.
+    """
+
+    length: int
+    n_categories: int
+    letters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.n_categories < 2:
+            raise ValueError(f"need at least one site and two letters, got {self.length=}, {self.n_categories=}")
+        letters = tuple(self.letters) or tuple(str(a) for a in range(self.n_categories))
+        if len(set(letters)) != self.n_categories or len(letters) != self.n_categories:
+            raise ValueError(f"need {self.n_categories} different letters, got {letters}")
+        object.__setattr__(self, "letters", letters)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one design, (L,)."""
+        return (self.length,)
+
+    @property
+    def dtype(self) -> type[np.int32]:
+        """Type of a design's numbers."""
+        return np.int32
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names for tables and files: one column, the sequence."""
+        return ("sequence",)
+
+    def contains(self, x: np.ndarray) -> np.ndarray:
+        """Say for each row of `x` (N, L) whether it is an allowed design: whole numbers in 0 .. A-1. Returns (N,) bool."""
+        x = _check_shape(self, x)
+        inside = (x >= 0) & (x < self.n_categories)
+        if x.dtype.kind == "f":
+            inside &= x == np.floor(x)
+        return np.asarray(inside.all(axis=1))
+
+    def why_not(self, row: np.ndarray) -> str:
+        """Say in words why one design (L,) is not allowed."""
+        bad = ~((row >= 0) & (row < self.n_categories) & (row == np.floor(row)))
+        j = int(np.argmax(bad))
+        return f"site {j} holds {row[j]}, allowed are the whole numbers 0 .. {self.n_categories - 1}"
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw `n` designs uniformly, (n, L) int32."""
+        return rng.integers(0, self.n_categories, size=(n, self.length), dtype=np.int32)
+
+    def parse(self, sequences: Sequence[str]) -> np.ndarray:
+        """Read sequences written in this space's one-character letters into designs (N, L) int32.
+
+        Raises:
+            InvalidDesign: A sequence has another length or an unknown letter; the message names the first one.
+        """
+        code = {letter: a for a, letter in enumerate(self.letters)}
+        for i, s in enumerate(sequences):
+            if len(s) != self.length:
+                raise InvalidDesign(f"row {i}: {s!r} has {len(s)} letters, this space has {self.length}")
+            if unknown := set(s) - code.keys():
+                raise InvalidDesign(f"row {i}: {s!r} holds {sorted(unknown)}, allowed are {''.join(self.letters)}")
+        return np.array([[code[c] for c in s] for s in sequences], dtype=np.int32).reshape(-1, self.length)
+
+    def format(self, x: np.ndarray) -> list[list[str]]:
+        """Return the designs (N, L) as text cells, one list with one sequence a design.
+
+        Letters of several characters are joined with spaces.
+        """
+        gap = "" if all(len(letter) == 1 for letter in self.letters) else " "
+        return [[gap.join(self.letters[a] for a in row)] for row in np.asarray(x)]
+
+    def to_gymnasium(self) -> gym.spaces.MultiDiscrete:
+        """Return the Gymnasium space of one design."""
+        return gym.spaces.MultiDiscrete(np.full(self.length, self.n_categories))
+
+
+DesignSpace: TypeAlias = ContinuousSpace | CategoricalSpace
+
+
+def _check_shape(space: DesignSpace, x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1:] != space.shape:
+        raise InvalidDesign(f"designs must have shape (N, {space.shape[0]}), got {x.shape=}")
+    if x.dtype.kind not in "fiu":
+        raise InvalidDesign(f"designs must be numbers, got {x.dtype=}")
+    return x

@@ -1,0 +1,2 @@
+"""stub to be replaced"""
+ENVIRONMENT_VARIABLE = "MBO_GYM_DESIGN_BENCH"

@@ -1,0 +1,156 @@
+"""Synthetic tasks: Levy, Rastrigin and Rosenbrock at any dimension, and the 2-D Branin.
+
+Description: find the minimum of a classical test function, seeing only the worse half of uniform samples.
+Design space: d reals in the function's box: [-10, 10] (Levy), [-5.12, 5.12] (Rastrigin), [-2.048, 2.048] (Rosenbrock),
+    [-5, 10] x [0, 15] (Branin).
+Score: minus the function, so that higher is better.
+Offline split: 30,000 uniform samples (Branin 5,000) of `numpy.random.RandomState(123)`, float32, clipped 1e-6 inside the box;
+    rows at or below the 50th percentile.
+Oracle: the function itself.
+Licence: none needed, the data are computed.
+References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin (1972); Levy as in Yuan et al., DEMO (2024).
+Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The optimum of v0 lies near the centre
+    of the data, so whatever shrinks to the mean wins. v1 moves the optimum to a fixed random place and rotates the space around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mbo_gym.oracle import FunctionOracle
+from mbo_gym.space import ContinuousSpace
+from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
+
+__all__ = ["FUNCTIONS", "branin", "levy", "make_branin", "make_synthetic", "rastrigin", "rosenbrock"]
+
+N_SAMPLES = 30_000
+N_BRANIN_SAMPLES = 5_000
+SAMPLE_SEED = 123
+CLIP_INSIDE = 1e-6
+
+
+def levy(x: np.ndarray) -> np.ndarray:
+    """Levy function of points (N, d); (N,), least 0 at x = (1, .., 1)."""
+    w = 1 + (x - 1) / 4
+    first = np.sin(np.pi * w[:, 0]) ** 2
+    middle = ((w[:, :-1] - 1) ** 2 * (1 + 10 * np.sin(np.pi * w[:, :-1] + 1) ** 2)).sum(axis=1)
+    last = (w[:, -1] - 1) ** 2 * (1 + np.sin(2 * np.pi * w[:, -1]) ** 2)
+    return np.asarray(first + middle + last)
+
+
+def rastrigin(x: np.ndarray) -> np.ndarray:
+    """Rastrigin function of points (N, d); (N,), least 0 at the origin."""
+    return np.asarray(10 * x.shape[1] + (x**2 - 10 * np.cos(2 * np.pi * x)).sum(axis=1))
+
+
+def rosenbrock(x: np.ndarray) -> np.ndarray:
+    """Rosenbrock function of points (N, d), d >= 2; (N,), least 0 at x = (1, .., 1)."""
+    return np.asarray((100 * (x[:, 1:] - x[:, :-1] ** 2) ** 2 + (x[:, :-1] - 1) ** 2).sum(axis=1))
+
+
+def branin(x: np.ndarray) -> np.ndarray:
+    """Branin function of points (N, 2); (N,), least 0.397887 at three points."""
+    a, b = x[:, 0], x[:, 1]
+    valley = b - 5.1 / (4 * np.pi**2) * a**2 + 5 / np.pi * a - 6
+    return np.asarray(valley**2 + 10 * (1 - 1 / (8 * np.pi)) * np.cos(a) + 10)
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A test function, its box, where it is least, and the constants of the papers' 60-d data (of minus the function)."""
+
+    f: Callable[[np.ndarray], np.ndarray]
+    half_width: float
+    optimum: float
+    range_60d: tuple[float, float]
+    least_dim: int = 1
+
+
+FUNCTIONS: dict[str, _Function] = {
+    "Levy": _Function(levy, 10.0, 1.0, (-1390.8297333608755, -363.8953536677948)),
+    "Rastrigin": _Function(rastrigin, 5.12, 0.0, (-1449.3958066747352, -816.3320154769958)),
+    "Rosenbrock": _Function(rosenbrock, 2.048, 1.0, (-57996.031786920496, -10770.325986741422), least_dim=2),
+}
+
+
+def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
+    """Make a Levy, Rastrigin or Rosenbrock task.
+
+    Args:
+        function: ``"Levy"``, ``"Rastrigin"`` or ``"Rosenbrock"``.
+        version: 0 for the plain function, 1 for the shifted and rotated one.
+        dim: d, the number of features; the papers use 60.
+    """
+    facts = FUNCTIONS[function]
+    if dim < facts.least_dim:
+        raise ValueError(f"{function} needs dim >= {facts.least_dim}, got {dim=}")
+    bound = np.full(dim, facts.half_width)
+    f = facts.f if version == 0 else _moved(facts, dim)
+    info = TaskInfo(
+        task_id=f"{function}-Exact-v{version}",
+        description=f"Minimise the {dim}-dimensional {function} function, seeing the worse half of uniform samples.",
+        y_min=facts.range_60d[0],
+        y_max=facts.range_60d[1],
+        score_name=f"minus the {function} function",
+        licence="none needed: the data are computed",
+        oracle="Exact: the function.",
+        references=("Yuan et al., DEMO, arXiv:2405.13964 (Levy)", "DEMO's released register_dataset (Rastrigin, Rosenbrock)"),
+        version_history=("v0: the papers' recipe", "v1: optimum at a fixed random place, space rotated around it"),
+        percentile=50,
+    )
+    fixed = version == 0 and dim == 60
+    return _sampled_task(info, ContinuousSpace(-bound, bound), f, optimum=0.0, n=N_SAMPLES, keep_constants=fixed)
+
+
+def make_branin() -> Task:
+    """Make the 2-D Branin task: for pictures and quick tests."""
+    info = TaskInfo(
+        task_id="Branin-Exact-v0",
+        description="Minimise the 2-D Branin function (three equal minima), seeing the worse half of uniform samples.",
+        y_min=0.0,
+        y_max=0.0,
+        score_name="minus the Branin function",
+        licence="none needed: the data are computed",
+        oracle="Exact: the function.",
+        references=("Branin, IBM J. Res. Dev. 16 (1972)",),
+        version_history=("v0: 5,000 uniform samples, seed 123",),
+        percentile=50,
+    )
+    space = ContinuousSpace(np.array([-5.0, 0.0]), np.array([10.0, 15.0]))
+    return _sampled_task(info, space, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES, keep_constants=False)
+
+
+def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return f(R (x - c) + x*): its optimum is c, at 0.3 to 0.7 of the way from the centre to a side of the box, and R rotates."""
+    rng = np.random.RandomState(SAMPLE_SEED + dim)  # numpy promises that RandomState's streams never change
+    c = facts.half_width * rng.uniform(0.3, 0.7, size=dim) * rng.choice([-1.0, 1.0], size=dim)
+    q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
+    rotation = q * np.sign(np.diag(r))  # uniform over rotations, the same whatever sign LAPACK chose
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return facts.f((x - c) @ rotation.T + facts.optimum)
+
+    return f
+
+
+def _sampled_task(
+    info: TaskInfo,
+    space: ContinuousSpace,
+    f: Callable[[np.ndarray], np.ndarray],
+    *,
+    optimum: float,
+    n: int,
+    keep_constants: bool,
+) -> Task:
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    u = np.random.RandomState(SAMPLE_SEED).uniform(size=(n, low.size))
+    x = np.clip((low + (high - low) * u).astype(np.float32), low + CLIP_INSIDE, high - CLIP_INSIDE).astype(np.float32)
+    y = -f(x.astype(np.float64))
+    if not keep_constants:  # the constants of other dimensions and versions follow from the same fixed samples
+        info = replace(info, y_min=float(y.min()), y_max=float(y.max()))
+    oracle = FunctionOracle(space, lambda x: -f(x.astype(np.float64)))
+    ceiling = Ceiling(np.array([optimum]), exact=True, note="the function's optimum; designs can crowd around it")
+    return Task(replace(info, n_full=n), space, offline_split(x, y, info.percentile), oracle, ceiling)
