@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from mbo_gym.errors import MissingData
 
-__all__ = ["cached_arrays", "find", "folders", "load_npz", "lock", "read_checked", "sha256", "write_atomic", "write_folder"]
+__all__ = ["cached_arrays", "cached_file", "find", "folders", "load_npz", "lock", "read_checked", "sha256", "write_atomic", "write_folder"]
 
 ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 
@@ -125,27 +125,38 @@ def load_npz(content: bytes) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def cached_arrays(name: str, build: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return fitted arrays from the cache, building and storing them the first time.
+def cached_file(name: str, build: Callable[[Path], None]) -> Path:
+    """Return a fitted thing's file from the cache, building it the first time.
 
-    The name must hold a hash of all that the arrays depend on. A cached file is checked against the sha256 stored beside
+    The name must hold a hash of all that the content depends on. A cached file is checked against the sha256 stored beside
     it; one that does not match is built anew, with a warning.
 
     Args:
-        name: File name below ``fitted/``, without suffix.
-        build: Makes the arrays; called at most once across processes.
+        name: File name below ``fitted/``.
+        build: Writes the path it is given; called at most once across processes.
     """
-    folder = write_folder() / "fitted"
-    path, checksum = folder / f"{name}.npz", folder / f"{name}.npz.sha256"
+    path = write_folder() / "fitted" / name
+    checksum = path.with_name(f"{name}.sha256")
     with lock(name):
         if path.exists() and checksum.exists():
-            content = path.read_bytes()
-            if sha256(content) == checksum.read_text().strip():
-                return load_npz(content)
+            if sha256(path) == checksum.read_text().strip():
+                return path
             warnings.warn(f"{path} is damaged (its sha256 changed); it is built anew", stacklevel=2)
-        arrays = {key: np.asarray(value) for key, value in build().items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomic(path, buffer.getvalue())
-        write_atomic(checksum, sha256(buffer.getvalue()).encode())
-    return arrays
+        write_atomic(path, build)
+        write_atomic(checksum, sha256(path).encode())
+    return path
+
+
+def cached_arrays(name: str, build: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return fitted arrays from the cache, building and storing them the first time; see `cached_file`.
+
+    Args:
+        name: File name below ``fitted/``, without suffix.
+        build: Makes the arrays.
+    """
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, **{key: np.asarray(value) for key, value in build().items()})  # type: ignore[arg-type]
+
+    return load_npz(cached_file(f"{name}.npz", write).read_bytes())

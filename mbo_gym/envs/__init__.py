@@ -17,3 +17,7 @@ def register_env(task_id: str) -> None:
         vector_entry_point="mbo_gym.envs.vector_env:DesignVectorEnv",
         kwargs={"task": task_id},
     )
+    if not task_id.endswith("-v0"):
+        # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher version. Our v0 is not:
+        # it is what the papers used, and v1 stands beside it. Environments that are made carry their full version.
+        gym.registry[f"{NAMESPACE}/{task_id}"].version = None

@@ -1,0 +1,103 @@
+"""The environment's transition as pure functions of tensors; both environments and the trajectory samplers use these.
+
+Features z (B, d), actions a (B, d) in [-1, 1], f the surrogate:
+
+    step_vector     z' = clip(z + scale * a * grad f(z))       (PGS: a is a step size for each feature)
+    displacement    z' = clip(z + scale * a)                   (a is a step of a trajectory)
+
+where clip keeps z' in the box that the visible designs span.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbo_gym.encoding import Encoder
+from mbo_gym.space import CategoricalSpace
+from mbo_gym.task import OfflineProblem
+
+__all__ = [
+    "ActionMode",
+    "action_between",
+    "check_action_mode",
+    "default_action_scale",
+    "feature_bounds",
+    "transition",
+]
+
+ActionMode: TypeAlias = Literal["step_vector", "displacement"]
+
+
+def check_action_mode(action_mode: str) -> None:
+    """Raise ValueError unless `action_mode` is one of the two."""
+    if action_mode not in get_args(ActionMode):
+        raise ValueError(f"action_mode must be one of {get_args(ActionMode)}, got {action_mode!r}")
+
+
+def transition(
+    z: Tensor, action: Tensor, gradient: Tensor | None, scale: Tensor, bounds: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Return the next features z' (B, d).
+
+    Args:
+        z: (B, d) features.
+        action: (B, d) in [-1, 1]; larger values count as the nearest of these.
+        gradient: (B, d) of the surrogate at z in step_vector mode, None in displacement mode.
+        scale: (d,) or a scalar, the unit of the action.
+        bounds: (d,) lowest and highest features, or None for no clipping.
+    """
+    step = action.clamp(-1.0, 1.0) * scale
+    moved = z + step if gradient is None else torch.addcmul(z, step, gradient)
+    return moved if bounds is None else torch.minimum(torch.maximum(moved, bounds[0]), bounds[1])
+
+
+def action_between(
+    start: Tensor, end: Tensor, gradient: Tensor | None, scale: float | Tensor, outside: Literal["clip", "zero"]
+) -> Tensor:
+    """Return the actions (.., d) that lead from `start` to `end` (.., d), each component in [-1, 1].
+
+    Args:
+        start: (.., d) features.
+        end: (.., d) features.
+        gradient: (.., d) of the surrogate at `start` in step_vector mode, None in displacement mode.
+        scale: The action's unit.
+        outside: Components beyond [-1, 1] are clipped to the nearer end, or set to zero.
+    """
+    action = (end - start).div_(scale)
+    if gradient is not None:
+        action.div_(gradient)
+    action.nan_to_num_(nan=0.0)  # 0 / 0: no step along a feature that the gradient does not move
+    if gradient is not None:
+        action.masked_fill_(gradient == 0, 0.0)
+    if outside == "clip":
+        return action.clamp_(-1.0, 1.0)
+    return action.masked_fill_(action.abs() > 1, 0.0)
+
+
+def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box (d,), (d,) float32 that the visible designs' features span: the observation space.
+
+    A feature that never varies gets one unit of room on both sides, so that the box has no empty side; decoding ignores it.
+    """
+    z = encoder.encode(problem.dataset.x)
+    low, high = z.min(axis=0), z.max(axis=0)
+    flat = low == high
+    return np.where(flat, low - 1, low).astype(np.float32), np.where(flat, high + 1, high).astype(np.float32)
+
+
+def default_action_scale(problem: OfflineProblem, encoder: Encoder, action_mode: ActionMode) -> Tensor:
+    """Return the default unit of an action, (d,) float32.
+
+    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces. displacement: the width of the
+    observation box in each feature, so that any move between two visible designs is an action within [-1, 1].
+    """
+    check_action_mode(action_mode)
+    if action_mode == "displacement":
+        low, high = feature_bounds(problem, encoder)
+        return torch.from_numpy(high - low)
+    factor = 2.0 if isinstance(problem.space, CategoricalSpace) else 0.05
+    return torch.full((encoder.n_features,), factor * encoder.n_features**0.5)

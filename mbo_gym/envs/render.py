@@ -1,0 +1,84 @@
+"""Pictures of an episode: a line of text, the score along the way, or the path on a 2-D landscape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mbo_gym.envs.process import DesignProcess, State
+from mbo_gym.space import ContinuousSpace
+from mbo_gym.surrogates import predict_in_pieces
+
+__all__ = ["as_picture", "as_text"]
+
+_GRID = 80  # points a side of the landscape
+
+
+def as_text(process: DesignProcess, states: list[State]) -> str:
+    """Return one line: the step, the predicted (and the true, where asked) score, the design."""
+    last = states[-1]
+    (cells,) = process.task.space.format(process.designs(last.z))
+    shown = " ".join(cells[:8]) + (" .." if len(cells) > 8 else "")
+    parts = [f"step {len(states) - 1}/{process.config.horizon}"]
+    if last.prediction is not None:
+        parts.append(f"prediction {float(last.prediction[0]):+.3f} sd")
+    if last.score is not None:
+        parts.append(f"oracle {float(last.score[0]):+.3f} sd")
+    return "  ".join([*parts, shown])
+
+
+def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
+    """Return a picture (480, 640, 3) uint8: the score along the episode, and for 2-D tasks the path on the landscape.
+
+    The landscape is the surrogate's, or the true one where the environment's reward is the oracle's; the title says which. Drawing
+    the true one asks the oracle, and the calls are counted.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    flat = isinstance(process.task.space, ContinuousSpace) and process.task.space.shape == (2,)
+    figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    if flat:
+        path_axes, score_axes = figure.subplots(2, 1, height_ratios=(3, 1))
+        _draw_path(path_axes, process, states)
+    else:
+        score_axes = figure.subplots()
+        score_axes.set_title(process.task.info.task_id)
+    _draw_scores(score_axes, process, states)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def _draw_scores(axes: Any, process: DesignProcess, states: list[State]) -> None:
+    steps = range(len(states))
+    for label, values in (("surrogate", [s.prediction for s in states]), ("oracle", [s.score for s in states])):
+        if values[0] is not None:
+            axes.plot(steps, [float(v[0]) for v in values if v is not None], marker=".", label=label)
+    axes.set(xlim=(0, process.config.horizon), xlabel="step", ylabel="score (sd)")
+    axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    axes.legend(loc="best", frameon=False)
+
+
+def _draw_path(axes: Any, process: DesignProcess, states: list[State]) -> None:
+    low, high = process.low, process.high
+    sides = [np.linspace(low[j], high[j], _GRID, dtype=np.float32) for j in (0, 1)]
+    z = torch.from_numpy(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2))
+    x = process.designs(z)
+    if process.config.reward == "oracle" and process.oracle is not None:
+        values, whose = (process.oracle(x) - process.score_scale.mean) / process.score_scale.std, "oracle's"
+    else:
+        assert process.surrogate is not None
+        values, whose = predict_in_pieces(process.surrogate.predict, z).numpy(), "surrogate's"
+    ground = axes.contourf(
+        x[:, 0].reshape(_GRID, _GRID), x[:, 1].reshape(_GRID, _GRID), values.reshape(_GRID, _GRID), levels=24, cmap="viridis"
+    )
+    path = process.designs(torch.cat([s.z for s in states]))
+    axes.plot(path[:, 0], path[:, 1], color="white", marker=".", linewidth=1)
+    axes.plot(*path[0], marker="o", color="black", markerfacecolor="white")
+    axes.plot(*path[-1], marker="*", color="black", markerfacecolor="white", markersize=12)
+    names = process.task.space.names
+    axes.set(xlabel=names[0], ylabel=names[1], title=f"{process.task.info.task_id}: the {whose} landscape")
+    axes.figure.colorbar(ground, ax=axes, label="score (sd)")

@@ -1,0 +1,118 @@
+"""Surrogates by name: built, fitted once per data set and cached, saved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mbo_gym.data import store
+from mbo_gym.encoding import Encoder
+from mbo_gym.progress import Progress
+from mbo_gym.registry import Registry
+from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces, read_saved
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
+from mbo_gym.task import OfflineProblem
+
+__all__ = [
+    "SURROGATES",
+    "EnsembleConfig",
+    "EnsembleSurrogate",
+    "FitReport",
+    "MLPConfig",
+    "MLPSurrogate",
+    "Surrogate",
+    "fit_surrogate",
+    "fitted_surrogate",
+    "load_surrogate",
+    "make_surrogate",
+    "predict_in_pieces",
+]
+
+SURROGATES = Registry("surrogate", group="mbo_gym.surrogates")
+"""Every surrogate by name; a name is a function of its config's fields that returns the unfitted surrogate."""
+
+_CACHE_VERSION = 1  # raise it when a change of the training code changes what a fit returns
+
+
+def make_surrogate(name: str = "mlp", **config: Any) -> Surrogate:
+    """Build an unfitted surrogate.
+
+    Args:
+        name: ``mlp`` (2 x 256), ``mlp_paper`` (2 x 2048, the papers' size; minutes on two cores), ``mean_ensemble``,
+            ``min_ensemble``, or a name that another package registered.
+        **config: Fields of its config dataclass.
+
+    Raises:
+        UnknownId: No surrogate has that name.
+    """
+    surrogate: Surrogate = SURROGATES.spec(name).make(**config)
+    return surrogate
+
+
+def fit_surrogate(
+    problem: OfflineProblem,
+    encoder: Encoder,
+    surrogate: Surrogate,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Surrogate:
+    """Fit a surrogate on a problem's encoded designs and standardised scores; returns it, on `device`."""
+    z = torch.from_numpy(encoder.encode(problem.dataset.x)).to(device)
+    y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(device)
+    surrogate.fit(z, y, seed=seed, progress=progress)
+    return surrogate
+
+
+def fitted_surrogate(
+    problem: OfflineProblem,
+    encoder: Encoder,
+    name: str = "mlp",
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Surrogate:
+    """Return the named surrogate fitted on a problem, from the cache where the same fit was made before.
+
+    It is fitted on the CPU, so that every machine's cache holds the same model, and then moved to `device`. The name of the
+    cached file hashes the data, the encoder, the settings, the seed and torch's version.
+    """
+    surrogate = make_surrogate(name)
+    facts = [problem.dataset.content_hash(), encoder.name, surrogate.kind, asdict(surrogate.config), seed]
+    digest = hashlib.sha256(json.dumps([*facts, torch.__version__, _CACHE_VERSION], sort_keys=True).encode()).hexdigest()
+
+    def build(path: Path) -> None:
+        fit_surrogate(problem, encoder, surrogate, seed=seed, progress=progress).save(path)
+
+    return load_surrogate(store.cached_file(f"surrogate-{digest[:32]}.safetensors", build)).to(device)
+
+
+def load_surrogate(path: Path | str) -> Surrogate:
+    """Read a surrogate that `Surrogate.save` wrote."""
+    tensors, facts = read_saved(path)
+    surrogate: Surrogate = SURROGATES.spec(facts["kind"]).make(**facts["config"])
+    surrogate.load_state(tensors)
+    surrogate.report = FitReport(**facts["report"]) if facts["report"] else None
+    return surrogate
+
+
+def _mlp(**config: Any) -> Surrogate:
+    return MLPSurrogate(MLPConfig(**config))
+
+
+def _ensemble(**config: Any) -> Surrogate:
+    return EnsembleSurrogate(EnsembleConfig(**config))
+
+
+SURROGATES.register("mlp", _mlp)
+SURROGATES.register("mlp_paper", _mlp, hidden=2048, steps=11_600, batch_size=128, learning_rate=3e-4)  # 50 epochs of TFBind8
+SURROGATES.register("ensemble", _ensemble)
+SURROGATES.register("mean_ensemble", _ensemble, aggregate="mean")
+SURROGATES.register("min_ensemble", _ensemble, aggregate="min")

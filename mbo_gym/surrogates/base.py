@@ -1,0 +1,115 @@
+"""What a surrogate is: a differentiable model of the score, fitted on the visible data."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mbo_gym.data import store
+from mbo_gym.progress import Progress
+
+__all__ = ["FitReport", "Surrogate", "predict_in_pieces"]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How well a surrogate predicts rows that it was not fitted on.
+
+    Args:
+        rank_correlation: Spearman's, between predictions and scores of the held-out rows; NaN with fewer than 3 of them.
+        rmse: Root mean squared error on them, in the unit of the scores that `fit` was given; NaN with none.
+        n_train: Rows fitted on.
+        n_held_out: Rows held out.
+        steps: Gradient updates.
+        seconds: Wall-clock time.
+    """
+
+    rank_correlation: float
+    rmse: float
+    n_train: int
+    n_held_out: int
+    steps: int
+    seconds: float
+
+
+class Surrogate(ABC):
+    """A differentiable model f: R^d -> R of the score. A subclass writes `fit`, `predict` and the state it is saved by.
+
+    mbo_gym hands `fit` standardised scores (`ScoreScale`), so predictions, gradients and rewards are in standard deviations
+    of the visible scores.
+
+    Attributes:
+        kind: The name under which `mbo_gym.surrogates` knows it.
+        config: The dataclass it was built from.
+        report: Of the last fit.
+    """
+
+    kind: ClassVar[str]
+    config: Any
+    report: FitReport | None = None
+
+    @abstractmethod
+    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+        """Fit on features (N, d) and scores (N,), on their device; the same seed gives the same model on a CPU."""
+
+    @abstractmethod
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d); (B,), differentiable in `z`."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that make up the fitted model."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the tensors of a fitted model."""
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """Return the gradient of the prediction at features (B, d); (B, d)."""
+        return self.value_and_gradient(z)[1]
+
+    def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prediction (B,) and its gradient (B, d) at features (B, d), in one pass."""
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_(True)
+            value = self.predict(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
+
+    def to(self, device: torch.device | str) -> Surrogate:
+        """Move the fitted model to a device; returns itself."""
+        self.load_state({key: value.to(device) for key, value in self.state().items()})
+        return self
+
+    def save(self, path: Path | str) -> None:
+        """Write the fitted model as one safetensors file, its config and report in the header, whole or not at all."""
+        about = {
+            "kind": self.kind,
+            "config": json.dumps(asdict(self.config)),
+            "report": json.dumps(asdict(self.report) if self.report else None),
+        }
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.state().items()}
+        store.write_atomic(Path(path), lambda partial: safetensors.torch.save_file(tensors, partial, metadata=about))
+
+
+def read_saved(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the facts (kind, config, report) of a surrogate's file."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+        facts = {"kind": about["kind"], "config": json.loads(about["config"]), "report": json.loads(about["report"])}
+        return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
+
+
+def predict_in_pieces(function: Callable[[Tensor], Tensor], z: Tensor, piece: int = 1 << 13) -> Tensor:
+    """Apply a function of rows to features (N, d) piece by piece without gradients, so that memory does not grow with N."""
+    with torch.no_grad():
+        return torch.cat([function(part) for part in z.split(piece)]) if len(z) else z.new_empty(0)

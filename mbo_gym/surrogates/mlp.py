@@ -1,0 +1,177 @@
+"""Multilayer perceptrons as surrogates: one, or several members as one batched network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces
+
+__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate"]
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Settings of an MLP surrogate; the defaults fit in seconds on two cores.
+
+    Args:
+        hidden: Width of each hidden layer.
+        layers: Number of hidden layers, ReLU.
+        steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with the data.
+        batch_size: Rows an update.
+        learning_rate: Adam's, decayed to 0 along a cosine.
+        held_out: Share of the rows kept back for the report, in [0, 1).
+    """
+
+    hidden: int = 256
+    layers: int = 2
+    steps: int = 3000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    held_out: float = 0.1
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(MLPConfig):
+    """Settings of an ensemble of MLPs.
+
+    Args:
+        members: M networks that differ in initialisation and in the order of their batches.
+        aggregate: The prediction is the members' ``"mean"`` or their ``"min"``.
+    """
+
+    members: int = 5
+    aggregate: Literal["mean", "min"] = "mean"
+
+
+class _MLPBase(Surrogate):
+    """M perceptrons as one network of stacked weights (M, in, out); M = 1 is the plain one."""
+
+    def __init__(self, config: MLPConfig, members: int) -> None:
+        self.config, self._members = config, members
+        self._weights: list[Tensor] = []
+        self._biases: list[Tensor] = []
+        self._unit = torch.tensor([0.0, 1.0])  # mean and standard deviation of the scores it was fitted on
+
+    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+        """Fit on features (N, d) and scores (N,) by mean squared error; see `Surrogate.fit`."""
+        started, progress = time.perf_counter(), progress or NullProgress()
+        config, n, device = self.config, len(z), z.device
+        generator = torch.Generator(device).manual_seed(seed)
+        self._unit = torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)])
+        target = (y - self._unit[0]) / self._unit[1]
+        order = torch.randperm(n, generator=generator, device=device)
+        held, train = order[: int(n * config.held_out)], order[int(n * config.held_out) :]
+        parameters = self._initialise(z.shape[1], generator)
+        adam = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, config.steps))
+        batch, every = min(config.batch_size, len(train)), max(1, config.steps // 50)
+        pool = torch.empty(self._members, 0, dtype=torch.int64, device=device)
+        for step in progress.track(range(config.steps), f"fitting {self.kind}"):
+            if pool.shape[1] < batch:  # each member goes through all rows in an order of its own
+                keys = torch.rand(self._members, len(train), generator=generator, device=device)
+                pool = train[keys.argsort(dim=1)]
+            rows, pool = pool[:, :batch], pool[:, batch:]
+            error = self._forward(z[rows]) - target[rows]  # (M, B)
+            loss = error.square().mean(dim=1).sum()
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            decay.step()
+            if step % every == 0 or step == config.steps - 1:
+                progress.metrics("surrogate", step, loss=float(loss.detach()) / self._members)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        self.report = self._held_out_report(z[held], y[held], len(train), time.perf_counter() - started)
+        return self.report
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d); (B,)."""
+        return self._aggregate(self.predict_members(z))
+
+    def predict_members(self, z: Tensor) -> Tensor:
+        """Predict with each member: features (B, d) -> (M, B)."""
+        if not self._weights:
+            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+        return self._unit[0] + self._unit[1] * self._forward(z.expand(self._members, *z.shape))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, biases and the unit of the scores."""
+        layers = {f"weight.{i}": w for i, w in enumerate(self._weights)} | {f"bias.{i}": b for i, b in enumerate(self._biases)}
+        return {**layers, "unit": self._unit}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights, biases and the unit of the scores."""
+        n = sum(key.startswith("weight.") for key in state)
+        self._weights = [state[f"weight.{i}"] for i in range(n)]
+        self._biases = [state[f"bias.{i}"] for i in range(n)]
+        self._unit = state["unit"]
+
+    def _aggregate(self, predictions: Tensor) -> Tensor:
+        return predictions[0]
+
+    def _initialise(self, n_features: int, generator: torch.Generator) -> list[Tensor]:
+        sizes = [n_features, *[self.config.hidden] * self.config.layers, 1]
+        self._weights, self._biases = [], []
+        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+            uniform = torch.rand(self._members, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
+            scaled = (uniform / n_in**0.5).split([n_in, 1], dim=1)  # torch.nn.Linear's own initialisation
+            self._weights.append(scaled[0].contiguous().requires_grad_())
+            self._biases.append(scaled[1].contiguous().requires_grad_())
+        return [*self._weights, *self._biases]
+
+    def _forward(self, z: Tensor) -> Tensor:
+        for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
+            z = torch.baddbmm(bias, z, weight).relu()
+        return torch.baddbmm(self._biases[-1], z, self._weights[-1]).squeeze(2)  # (M, B)
+
+    def _held_out_report(self, z: Tensor, y: Tensor, n_train: int, seconds: float) -> FitReport:
+        from scipy.stats import spearmanr
+
+        rank, rmse = float("nan"), float("nan")
+        if len(z):
+            prediction = predict_in_pieces(self.predict, z)
+            rmse = float((prediction - y).square().mean().sqrt())
+        if len(z) >= 3 and float(y.std()) > 0 and float(prediction.std()) > 0:
+            rank = float(spearmanr(prediction.cpu().numpy(), y.cpu().numpy()).statistic)
+        return FitReport(rank, rmse, n_train, len(z), self.config.steps, seconds)
+
+
+class MLPSurrogate(_MLPBase):
+    """One multilayer perceptron.
+
+    Args:
+        config: Its settings.
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    def __init__(self, config: MLPConfig | None = None) -> None:
+        super().__init__(config or MLPConfig(), members=1)
+
+
+class EnsembleSurrogate(_MLPBase):
+    """Several perceptrons, trained and evaluated together as one batched network.
+
+    Args:
+        config: Its settings.
+    """
+
+    kind: ClassVar[str] = "ensemble"
+
+    def __init__(self, config: EnsembleConfig | None = None) -> None:
+        self._how = (config or EnsembleConfig()).aggregate
+        super().__init__(config or EnsembleConfig(), members=(config or EnsembleConfig()).members)
+
+    def spread(self, z: Tensor) -> Tensor:
+        """Return the standard deviation of the members' predictions at features (B, d); (B,)."""
+        return self.predict_members(z).std(dim=0, correction=0)
+
+    def _aggregate(self, predictions: Tensor) -> Tensor:
+        return predictions.mean(dim=0) if self._how == "mean" else predictions.amin(dim=0)

@@ -1,0 +1,219 @@
+"""Trajectories through the offline data: what offline RL and trajectory generators learn from.
+
+A trajectory is T + 1 distinct visible designs in some order. `with_actions` says which actions of the environment lead from
+each design to the next, and what reward they earn. Scores and rewards are in standard deviations of the visible scores
+(`ScoreScale`), the unit of the environment's rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbo_gym.dataset import first_of_each_design
+from mbo_gym.encoding import Encoder
+from mbo_gym.envs.dynamics import ActionMode, action_between, check_action_mode
+from mbo_gym.errors import InvalidData
+from mbo_gym.surrogates import Surrogate, predict_in_pieces
+from mbo_gym.task import OfflineProblem
+
+__all__ = ["SAMPLERS", "TrajectoryBatch", "random_top", "sorted_top", "top_rows_of_percentile", "with_actions"]
+
+_PIECE = 1 << 13
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryBatch:
+    """B trajectories of T steps.
+
+    Args:
+        z: (B, T+1, d) encoded designs.
+        y: (B, T+1) their standardised scores.
+        actions: (B, T, d) in [-1, 1], once an action mode has been applied.
+        rewards: (B, T), with the actions.
+        rows: (B, T+1) which visible row each design is, where the designs come from the data.
+        meta: Where it comes from, as plain JSON values: task, options, sampler, action mode, scale.
+    """
+
+    z: Tensor
+    y: Tensor
+    actions: Tensor | None = None
+    rewards: Tensor | None = None
+    rows: Tensor | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        b, steps = self.z.shape[0], self.z.shape[1]
+        if self.z.ndim != 3 or self.y.shape != (b, steps):
+            raise ValueError(f"need z (B, T+1, d) and y (B, T+1), got {self.z.shape=} and {self.y.shape=}")
+        if self.actions is not None and self.actions.shape != (b, steps - 1, self.z.shape[2]):
+            raise ValueError(f"need actions (B, T, d), got {self.actions.shape=} for {self.z.shape=}")
+        if self.rewards is not None and self.rewards.shape != (b, steps - 1):
+            raise ValueError(f"need rewards (B, T), got {self.rewards.shape=} for {self.z.shape=}")
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    @property
+    def horizon(self) -> int:
+        """T, the number of steps of each trajectory."""
+        return self.z.shape[1] - 1
+
+    def require_actions(self) -> tuple[Tensor, Tensor]:
+        """Return actions and rewards.
+
+        Raises:
+            ValueError: No action mode has been applied yet.
+        """
+        if self.actions is None or self.rewards is None:
+            raise ValueError("these trajectories have no actions yet; call with_actions(batch, surrogate, ...) first")
+        return self.actions, self.rewards
+
+
+def random_top(
+    problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: torch.Generator
+) -> TrajectoryBatch:
+    """Draw trajectories of distinct designs, in random order, from the best `p` percent (PGS, section "trajectory synthesis").
+
+    A design that stands several times in the data counts once, with its best score.
+
+    Args:
+        problem: What a method may know.
+        encoder: Maps designs to features (d).
+        p: Rows with y at or above the (100 - p)-th percentile take part, 0 < p <= 100.
+        n: B, number of trajectories.
+        horizon: T; each trajectory has T + 1 designs.
+        generator: Source of randomness, on the CPU.
+
+    Raises:
+        InvalidData: The best `p` percent hold fewer than T + 1 distinct designs.
+    """
+    top = top_rows_of_percentile(problem, p)
+    if len(top) < horizon + 1:
+        raise InvalidData(
+            f"a trajectory of {horizon=} needs {horizon + 1} distinct designs, the best {p} % hold {len(top)}; "
+            "raise p or shorten the horizon"
+        )
+    chosen = _draw_distinct(n, horizon + 1, len(top), generator)  # (B, T+1) positions in `top`
+    z = torch.from_numpy(encoder.encode(problem.dataset.x[top]))
+    y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y[top]))
+    meta = {
+        "task_id": problem.task_id,
+        "task_options": dict(problem.options),
+        "encoder": encoder.name,
+        "sampler": "random_top",
+        "p": p,
+    }
+    return TrajectoryBatch(z[chosen], y[chosen], rows=torch.from_numpy(top)[chosen], meta=meta)
+
+
+def sorted_top(
+    problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: torch.Generator
+) -> TrajectoryBatch:
+    """Draw trajectories as `random_top` does and sort each by score, worst design first."""
+    batch = random_top(problem, encoder, p, n, horizon, generator)
+    order = batch.y.argsort(dim=1, stable=True)
+    assert batch.rows is not None
+    z = batch.z.gather(1, order.unsqueeze(2).expand_as(batch.z))
+    meta = {**batch.meta, "sampler": "sorted_top"}
+    return TrajectoryBatch(z, batch.y.gather(1, order), rows=batch.rows.gather(1, order), meta=meta)
+
+
+SAMPLERS = {"random_top": random_top, "sorted_top": sorted_top}
+"""Samplers by name, all with the arguments of `random_top`."""
+
+
+def with_actions(
+    batch: TrajectoryBatch,
+    surrogate: Surrogate,
+    action_mode: ActionMode = "step_vector",
+    scale: float | Tensor = 1.0,
+    *,
+    reward: Literal["difference", "surrogate_difference"] = "difference",
+    outside: Literal["clip", "zero"] = "clip",
+) -> TrajectoryBatch:
+    """Fill in the actions that lead along the trajectories, and their rewards, in the environment's unit.
+
+    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' - z) / scale. Components outside
+    [-1, 1] cannot be taken by the environment. Where a component of the gradient is zero, so is the action's.
+
+    Differs from the paper: PGS's released program sets components outside [-1, 1] to zero (`outside="zero"`) and uses another
+    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the recorded next design stays the one
+    from the data, so a clipped action does not quite lead there (as in the paper).
+
+    Args:
+        batch: Trajectories.
+        surrogate: Gives the gradient f', once for each distinct design.
+        action_mode: ``step_vector`` or ``displacement``.
+        scale: The environment's action scale, a number or one for each feature (d,); see `dynamics.default_action_scale`.
+        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the environment's own default.
+        outside: What becomes of components outside [-1, 1].
+    """
+    check_action_mode(action_mode)
+    if reward not in ("difference", "surrogate_difference"):
+        raise ValueError(f"reward must be 'difference' or 'surrogate_difference', got {reward!r}")
+    if outside not in ("clip", "zero"):
+        raise ValueError(f"outside must be 'clip' or 'zero', got {outside!r}")
+    start, end = batch.z[:, :-1], batch.z[:, 1:]  # (B, T, d)
+    first, inverse = _distinct(batch)
+    flat = batch.z.flatten(0, 1)
+    gradient = None
+    if action_mode == "step_vector":
+        table = torch.cat([surrogate.gradient(flat[part]) for part in first.split(_PIECE)])
+        gradient = table[inverse[:, :-1]]
+    actions = action_between(start, end, gradient, scale, outside)
+    if reward == "difference":
+        value = batch.y
+    else:
+        value = predict_in_pieces(surrogate.predict, flat[first])[inverse]
+    meta = {
+        **batch.meta,
+        "action_mode": action_mode,
+        "action_scale": scale.tolist() if isinstance(scale, Tensor) else float(scale),
+        "reward": reward,
+        "outside": outside,
+        "surrogate": surrogate.kind,
+    }
+    return replace(batch, actions=actions, rewards=value[:, 1:] - value[:, :-1], meta=meta)
+
+
+def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
+    """Return the distinct rows of the best `p` percent, best first, ties in file order; (M,) int64."""
+    if not 0 < p <= 100:
+        raise ValueError(f"p is a percentage in (0, 100], got {p}")
+    y = problem.dataset.y
+    rows = np.flatnonzero(y >= np.percentile(y, 100 - p))
+    rows = rows[np.argsort(-y[rows], kind="stable")]
+    return rows[first_of_each_design(problem.dataset.x[rows])]
+
+
+def _draw_distinct(n: int, k: int, m: int, generator: torch.Generator) -> Tensor:
+    """Draw `n` ordered samples of `k` distinct numbers below `m`, all equally likely; (n, k) int64.
+
+    Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is; then each row is shuffled.
+    """
+    chosen = torch.empty(n, k, dtype=torch.int32)
+    for i, upper in enumerate(range(m - k, m)):
+        candidate = torch.randint(0, upper + 1, (n, 1), generator=generator, dtype=torch.int32)
+        taken = (chosen[:, :i] == candidate).any(dim=1, keepdim=True)
+        chosen[:, i : i + 1] = torch.where(taken, upper, candidate)
+    shuffle = torch.rand(n, k, generator=generator).argsort(dim=1)
+    return chosen.gather(1, shuffle).long()
+
+
+def _distinct(batch: TrajectoryBatch) -> tuple[Tensor, Tensor]:
+    """Return where in the flattened batch each distinct design first stands (M,), and which of them each one is (B, T+1)."""
+    count = batch.y.numel()
+    if batch.rows is None:
+        return torch.arange(count), torch.arange(count).view(batch.y.shape)
+    position = torch.full((int(batch.rows.max()) + 1,), -1)
+    position[batch.rows.flatten()] = torch.arange(count)  # any one position of each row will do
+    rows = torch.nonzero(position >= 0).squeeze(1)
+    number = torch.empty_like(position)
+    number[rows] = torch.arange(len(rows))
+    return position[rows], number[batch.rows]
