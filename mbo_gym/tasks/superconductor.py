@@ -26,7 +26,7 @@ from mbo_gym.forest import ForestConfig, fit_forest
 from mbo_gym.space import ContinuousSpace
 from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
 
-__all__ = ["ELEMENTS", "make_superconductor"]
+__all__ = ["ELEMENTS", "make_superconductor", "read_csv"]
 
 ELEMENTS = tuple(
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh "
@@ -74,13 +74,15 @@ def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
 
     given, whole = manifest.entry("superconductor_given"), manifest.entry("superconductor")
     if folder is None and (path := store.find(whole.file)):
-        return (*_read_csv(path), "all 21,263 rows of UCI 464")
+        return (*read_csv(path), "all 21,263 rows of UCI 464")
     if folder is None and (path := store.find(given.file)):
         arrays = store.load_npz(store.read_checked(path, given.sha256, remedy=f"To mend it, {whole.by_hand}."))
         return arrays["x"], arrays["y"], "19,137 of the 21,263 rows of UCI 464"
     try:
         x, y = design_bench.read_arrays("Superconductor-RandomForest-v0", folder)
     except MissingData as error:
+        if folder is not None:  # the user meant this folder: what is wrong with it is the answer
+            raise
         where = [str(f) for f in store.folders()]
         raise MissingData(
             f"{whole.title} is not on this machine. Run `mbo-gym data get superconductor`, or {whole.by_hand}: one of {where}."
@@ -88,7 +90,7 @@ def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
     return x, y, f"{len(y):,} rows of Design-Bench's folder"
 
 
-def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read unique_m.csv; its sha256 is not known to us, so what we know of its content is checked instead."""
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     problem = ""

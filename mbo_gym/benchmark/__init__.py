@@ -1,0 +1,1 @@
+"""The benchmark: published numbers here; grids, statistics and reports build on them."""

@@ -1,0 +1,197 @@
+"""The command line: mbo-gym list | show | run | export | data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbo_gym.errors import MboGymError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Offline model-based optimization: tasks, methods, honest scores.",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more.")
+app.add_typer(data_app, name="data")
+
+OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")]
+
+
+def main() -> None:
+    """Run the command line; errors made for users are shown without a traceback, with exit code 2 (Ctrl-C: 130)."""
+    try:
+        app()
+    except (MboGymError, ValueError, FileExistsError) as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("stopped; nothing half-written was left", 130)
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[str, typer.Argument(help="tasks, methods or surrogates")] = "tasks",
+    everything: Annotated[bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")] = False,
+) -> None:
+    """List tasks (and whether their data are here), methods or surrogates."""
+    from mbo_gym import tables
+
+    makers = {"tasks": lambda: tables.tasks(everything), "methods": tables.methods, "surrogates": tables.surrogates}
+    if what not in makers:
+        raise ValueError(f"list takes {', '.join(makers)}, got {what!r}")
+    tables.show(makers[what]())
+
+
+@app.command()
+def show(task: Annotated[str, typer.Argument(help="task id")], option: OptionPairs = None) -> None:
+    """Show a task's facts: space, data, constants, ceiling, controls, licence, references."""
+    from mbo_gym import make_task, tables
+
+    tables.show(tables.task_facts(make_task(task, **_values(option, "--option"))))
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Argument(help="method name, or several with commas")],
+    task: Annotated[str, typer.Argument(help="task id")],
+    seeds: Annotated[str, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = "0",
+    k: Annotated[int, typer.Option(help="designs to propose")] = 256,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="key=value, a field of the method's config")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
+    option: OptionPairs = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
+    output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
+    overwrite: Annotated[bool, typer.Option(help="replace finished runs of the same name")] = False,
+) -> None:
+    """Run methods on a task, score their proposals, print a table beside the published numbers."""
+    from mbo_gym import make_task, tables
+    from mbo_gym.method import make_method
+    from mbo_gym.runs import RunRequest
+    from mbo_gym.runs import run as run_one
+
+    if k < 1:
+        raise ValueError(f"--k must be at least 1, got {k}")
+    chosen, options = _values(settings, "--set"), _values(option, "--option")
+    names, seed_list = [name.strip() for name in method.split(",")], _seeds(seeds)
+    for name in names:  # a mistyped setting shows before any work is done
+        make_method(name, preset=preset, task_id=task, **chosen)
+    made = make_task(task, **options)
+    results = []
+    for name in names:
+        for seed in seed_list:
+            request = RunRequest(name, task, seed, k, preset, chosen, options, device)
+            results.append(run_one(request, output / _folder_name(request), task=made, overwrite=overwrite))
+    tables.show(tables.results(made, results))
+
+
+@app.command()
+def export(
+    task: Annotated[str, typer.Argument(help="task id")],
+    to: Annotated[str, typer.Option(help="d3rlpy, minari or npz")],
+    output: Annotated[str, typer.Option(help="file to write, or Minari's data set id")],
+    sampler: Annotated[str, typer.Option(help="random_top or sorted_top")] = "random_top",
+    trajectories: Annotated[int, typer.Option(help="number of trajectories")] = 1000,
+    horizon: Annotated[int, typer.Option(help="steps of each")] = 50,
+    p: Annotated[float, typer.Option(help="designs come from the best p percent")] = 20.0,
+    action_mode: Annotated[str, typer.Option(help="displacement or step_vector")] = "displacement",
+    reward: Annotated[str, typer.Option(help="difference (of the data) or surrogate_difference")] = "difference",
+    action_scale: Annotated[float | None, typer.Option(help="unit of an action; default: the environment's")] = None,
+    terminal: Annotated[bool, typer.Option(help="count the horizon as terminal, not as a time limit")] = False,
+    seed: Annotated[int, typer.Option(help="of the sampler")] = 0,
+    surrogate: Annotated[str, typer.Option(help="gives gradients and surrogate rewards")] = "mlp",
+    option: OptionPairs = None,
+) -> None:
+    """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy."""
+    from mbo_gym.export import export_task
+    from mbo_gym.progress import RichProgress
+
+    with RichProgress() as progress:
+        done = export_task(
+            task,
+            to=to,
+            output=output,
+            sampler=sampler,
+            trajectories=trajectories,
+            horizon=horizon,
+            p=p,
+            action_mode=action_mode,
+            reward=reward,
+            action_scale=action_scale,
+            terminal=terminal,
+            seed=seed,
+            surrogate=surrogate,
+            options=_values(option, "--option"),
+            progress=progress,
+        )
+    typer.echo(str(done))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Show every data source, whether it is here, and its licence."""
+    from mbo_gym import tables
+
+    tables.show(tables.data_sources())
+
+
+@data_app.command("path")
+def data_path() -> None:
+    """Print the folders that data are looked for in, first one first."""
+    from mbo_gym.data import store
+
+    for folder in store.folders():
+        typer.echo(folder)
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` shows it")]) -> None:
+    """Fetch a data source, check it and keep what is needed; or say how to place it by hand."""
+    from mbo_gym.data.fetch import fetch
+
+    typer.echo(f"{name}: {fetch(name)}")
+
+
+def _values(pairs: list[str] | None, flag: str) -> dict[str, Any]:
+    from mbo_gym.settings import parse_pairs, parse_value
+
+    return {key: parse_value(value) for key, value in parse_pairs(pairs or [], flag).items()}
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds: list[int] = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds.extend(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise ValueError(f"--seeds takes whole numbers and ranges, e.g. 0-7 or 0,3,5; got {text!r}") from None
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"--seeds must name at least one seed and none twice, got {text!r}")
+    return seeds
+
+
+def _folder_name(request: Any) -> str:
+    """Return ``method-task-seed<n>``, with a short hash of everything that is not at its default in between."""
+    import hashlib
+    import json
+
+    chosen = [request.preset, request.settings, request.options, request.k]
+    tag = ""
+    if chosen != [None, {}, {}, 256]:
+        tag = "-" + hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{request.method}-{request.task_id}{tag}-seed{request.seed}"
+
+
+def _stop(message: str, code: int) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(message, style="bold red" if code == 2 else "yellow", markup=False)
+    sys.exit(code)

