@@ -19,8 +19,8 @@ EXTRA_START_NOISE = 0.1
 def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator: torch.Generator) -> Tensor:
     """Return the features (k, d) of the `k` best distinct visible designs, best first.
 
-    Where the data hold fewer than `k`, they are repeated with Gaussian noise of 0.1 standard deviations, so that searches from
-    them part ways.
+    Where the data hold fewer than `k`, they are repeated with Gaussian noise of 0.1 standard deviations, so that
+    searches from them part ways.
     """
     rows = problem.dataset.top_rows(k)
     z = torch.from_numpy(encoder.encode(problem.dataset.x[rows]))
@@ -31,14 +31,14 @@ def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator:
 
 
 def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndarray]:
-    """Return the `k` rows of features (N, d) that the surrogate predicts highest, best first, and the predictions (k,)."""
+    """Return the `k` rows of features (N, d) with the highest predictions, best first, and these (k,)."""
     prediction = predict_in_pieces(surrogate.predict, z)
     order = prediction.argsort(descending=True, stable=True)[:k]
     return z[order], prediction[order].cpu().numpy()
 
 
 def sampling_space(problem: OfflineProblem) -> DesignSpace:
-    """Return the space to draw uniform designs from: the design space, infinite sides cut at the visible data's range."""
+    """Return the space to draw uniform designs from: infinite sides are cut at the visible data's range."""
     space = problem.space
     if isinstance(space, ContinuousSpace) and not space.bounded:
         x = problem.dataset.x

@@ -1,6 +1,7 @@
 """Controls: methods that learn nothing, or use a surrogate only as a filter.
 
-They already reach many published maxima, so every table carries them: what a method is worth is what it adds to the best of them.
+They already reach many published maxima, so every table carries them: what a method is worth is what it adds to the
+best of them.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class TopK(_Control):
         rows = self._problem.dataset.top_rows(k)
         rows = rows[np.sort(np.arange(k) % len(rows))]
         self.criterion = self._problem.dataset.y[rows]
-        return self._problem.dataset.x[rows]
+        return np.asarray(self._problem.dataset.x[rows])
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class NoiseConfig:
     """Settings of `TopKNoise`.
 
     Args:
-        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features. Categorical spaces: probability that a
-            site is given a random letter.
+        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features. Categorical spaces:
+            probability that a site is given a random letter.
     """
 
     noise: float = 0.1

@@ -60,7 +60,19 @@ _LAZY = {
     "Task": "mbo_gym.task",
     "TaskInfo": "mbo_gym.task",
 }
-_MODULES = ("dataset", "encoding", "envs", "evaluation", "export", "method", "oracle", "space", "surrogates", "task", "trajectories")
+_MODULES = (
+    "dataset",
+    "encoding",
+    "envs",
+    "evaluation",
+    "export",
+    "method",
+    "oracle",
+    "space",
+    "surrogates",
+    "task",
+    "trajectories",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from mbo_gym.errors import MboGymError
+
+if TYPE_CHECKING:
+    from mbo_gym.envs.dynamics import ActionMode
+    from mbo_gym.export import TrajectoryReward
 
 __all__ = ["app", "main"]
 
@@ -37,7 +41,9 @@ def main() -> None:
 @app.command("list")
 def list_command(
     what: Annotated[str, typer.Argument(help="tasks, methods or surrogates")] = "tasks",
-    everything: Annotated[bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")
+    ] = False,
 ) -> None:
     """List tasks (and whether their data are here), methods or surrogates."""
     from mbo_gym import tables
@@ -122,8 +128,8 @@ def export(
             trajectories=trajectories,
             horizon=horizon,
             p=p,
-            action_mode=action_mode,
-            reward=reward,
+            action_mode=cast("ActionMode", action_mode),  # export_task checks both
+            reward=cast("TrajectoryReward", reward),
             action_scale=action_scale,
             terminal=terminal,
             seed=seed,

@@ -81,12 +81,12 @@ class OfflineDataset:
         """
         order = np.argsort(-self.y, kind="stable")
         if not distinct:
-            return order[:k]
-        taken, reach = np.empty(0, dtype=np.int64), min(len(order), 2 * k + 16)
+            return np.asarray(order[:k])
+        reach = min(len(order), 2 * k + 16)
         while True:  # usually one round: duplicates are few, and a sort of all designs would be wasteful
             taken = order[:reach][first_of_each_design(self.x[order[:reach]])]
             if len(taken) >= k or reach == len(order):
-                return taken[:k]
+                return np.asarray(taken[:k])
             reach = min(len(order), 4 * reach)
 
     def top(self, k: int) -> OfflineDataset:

@@ -47,7 +47,8 @@ class Encoder(ABC):
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Map features (N, d) to designs (N, *shape) of the space's own type, always inside the space."""
-        return self.decode_tensor(torch.tensor(np.asarray(z, dtype=np.float32))).numpy().astype(self.space.dtype, copy=False)
+        x = self.decode_tensor(torch.tensor(np.asarray(z, dtype=np.float32)))
+        return np.asarray(x.numpy(), dtype=self.space.dtype)
 
 
 class _Affine:
@@ -88,7 +89,7 @@ class _FeatureScaler(Encoder):
         return self._affine.forward(x)
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN becomes the lower end."""
+        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN counts as 0 before that."""
         if z.device not in self._bounds:
             low, high = torch.tensor(self.space.low).to(z.device), torch.tensor(self.space.high).to(z.device)
             self._bounds[z.device] = (low, high)
@@ -149,7 +150,7 @@ class OneHot(Encoder):
 
     def decode_tensor(self, z: Tensor) -> Tensor:
         """Map features (N, L A) to designs (N, L) int64."""
-        return z.unflatten(1, (self.space.length, self.space.n_categories)).argmax(dim=2)
+        return z.view(len(z), self.space.length, self.space.n_categories).argmax(dim=2)
 
 
 class Logits(Encoder):
@@ -183,7 +184,7 @@ class Logits(Encoder):
 
     def decode_tensor(self, z: Tensor) -> Tensor:
         """Map logits (N, L (A - 1)) to designs (N, L) int64; the left-out first letter has logit 0 and wins ties."""
-        value, letter = z.unflatten(1, (self.space.length, self.space.n_categories - 1)).max(dim=2)
+        value, letter = z.view(len(z), self.space.length, self.space.n_categories - 1).max(dim=2)
         return torch.where(value > 0, letter + 1, 0)
 
 

@@ -58,7 +58,9 @@ class MissingDependency(MboGymError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         self.library, self.extra = library, extra
-        super().__init__(f"This needs {library}, which is not installed. Install it with: pip install 'mbo-gym[{extra}]'")
+        super().__init__(
+            f"This needs {library}, which is not installed. Install it with: pip install 'mbo-gym[{extra}]'"
+        )
 
     def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str]]:
         return (type(self), (self.library, self.extra))

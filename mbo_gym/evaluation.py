@@ -46,7 +46,8 @@ class Summary:
 class Evaluation:
     """What a set of proposals is worth.
 
-    An infeasible design (outside the space, or one the oracle has no finite score for) is not scored; in the summaries it counts as the
+    An infeasible design (outside the space, or one the oracle has no finite score for) is not scored; in the summaries
+    it counts as the
     worst: the lower of 0 and the worst feasible score.
 
     Args:
@@ -62,8 +63,10 @@ class Evaluation:
         n_in_data: Proposals that are visible designs already.
         n_infeasible: Proposals that could not be scored.
         oracle_calls: Designs scored for this evaluation.
-        ceiling: Best reachable {"p100", "p50"} over k distinct designs, normalised, and whether that is "exact"; empty where unknown.
-        controls: {"p100", "p50"} that methods which learn nothing reach with k designs, normalised, where known exactly.
+        ceiling: Best reachable {"p100", "p50"} over k distinct designs, normalised, and whether that is "exact"; empty
+            where unknown.
+        controls: {"p100", "p50"} that methods which learn nothing reach with k designs, normalised, where known
+            exactly.
         scores: (k,) raw scores, NaN for infeasible designs; None without an oracle. Not part of `to_dict`.
     """
 
@@ -92,11 +95,14 @@ class Evaluation:
 
     def __str__(self) -> str:
         if self.overall is None or self.distinct is None or self.share_above_best is None:
-            return f"{self.task_id}: {self.k} designs, {self.n_unique} distinct, {self.n_in_data} in the data. {self.note}"
+            return (
+                f"{self.task_id}: {self.k} designs, {self.n_unique} distinct, {self.n_in_data} in the data. {self.note}"
+            )
         return (
             f"{self.task_id}: {self.k} designs, 100th {self.overall.p100:.3f}, 50th {self.overall.p50:.3f} "
             f"(distinct {self.distinct.p50:.3f}), D(best) {self.d_best:.3f}, above it {self.share_above_best:.0%}, "
-            f"{self.n_unique} distinct, {self.n_in_data} in the data, {self.n_infeasible} infeasible, {self.oracle_calls} oracle calls"
+            f"{self.n_unique} distinct, {self.n_in_data} in the data, {self.n_infeasible} infeasible, "
+            f"{self.oracle_calls} oracle calls"
         )
 
 
@@ -117,15 +123,17 @@ def evaluate(task: Task, designs: np.ndarray | Sequence[str], *, oracle: Metered
     """
     x = _as_designs(task, designs)
     feasible = task.space.contains(x)
-    counts = {
+    facts: dict[str, Any] = {
+        "task_id": task.info.task_id,
+        "k": len(x),
+        "d_best": task.info.d_best,
         "n_unique": len(first_of_each_design(x)),
         "n_in_data": _count_in(x[feasible].astype(task.space.dtype), task.dataset.x),
     }
-    base = {"task_id": task.info.task_id, "k": len(x), "d_best": task.info.d_best}
     if not task.has_oracle:
         note = f"Not scored: this task has no oracle. {task.info.oracle}"
-        none = dict.fromkeys(("overall", "first", "distinct", "share_above_best"))
-        return Evaluation(**base, note=note, **none, **counts, n_infeasible=int((~feasible).sum()), oracle_calls=0)  # type: ignore[arg-type]
+        facts |= dict.fromkeys(("overall", "first", "distinct", "share_above_best"))
+        return Evaluation(**facts, note=note, n_infeasible=int((~feasible).sum()), oracle_calls=0)
     oracle = oracle or task.oracle()
     before = oracle.calls
     scores = np.full(len(x), np.nan)
@@ -136,13 +144,12 @@ def evaluate(task: Task, designs: np.ndarray | Sequence[str], *, oracle: Metered
     bad = np.isnan(normalised)
     normalised[bad] = min(0.0, float(np.nanmin(normalised)) if (~bad).any() else 0.0)
     return Evaluation(
-        **base,  # type: ignore[arg-type]
+        **facts,
         note="",
         overall=Summary.of(normalised),
         first=Summary.of(normalised[:N_FIRST]),
         distinct=Summary.of(normalised[first_of_each_design(x)]),
         share_above_best=float((normalised[~bad] > task.info.d_best).sum() / len(x)),
-        **counts,
         n_infeasible=int(bad.sum()),
         oracle_calls=oracle.calls - before,
         ceiling=_ceiling(task, len(x)),
@@ -152,10 +159,11 @@ def evaluate(task: Task, designs: np.ndarray | Sequence[str], *, oracle: Metered
 
 
 def known_controls(task: Task, k: int) -> dict[str, dict[str, float]]:
-    """Return the normalised percentiles that controls reach with `k` designs, where they follow exactly from a complete table.
+    """Return the normalised percentiles of controls with `k` designs, where they follow exactly from a table.
 
-    ``random``: expected 100th and 50th percentile of k uniform draws. ``top_k``: the best visible designs unchanged. Other tasks' controls
-    have to be run (they are methods like any other): an empty dictionary. No oracle call is made or counted.
+    ``random``: expected 100th and 50th percentile of k uniform draws. ``top_k``: the best visible designs unchanged.
+    Other tasks' controls have to be run (they are methods like any other): an empty dictionary. No oracle call is made
+    or counted.
     """
     oracle = task.hidden_oracle
     if not isinstance(oracle, TableOracle):

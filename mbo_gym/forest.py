@@ -43,8 +43,9 @@ class ForestOracle(Oracle):
 
     Args:
         space: The designs it can score; categorical designs enter as one-hot indicators.
-        trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value`` (M,) float64 of all nodes,
-            and ``roots`` (trees,) int64. A node's children are ``left`` and ``left + 1``; a leaf is its own child with feature -1.
+        trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value`` (M,) float64 of all
+            nodes, and ``roots`` (trees,) int64. A node's children are ``left`` and ``left + 1``; a leaf is its own
+            child with feature -1.
     """
 
     def __init__(self, space: DesignSpace, trees: Mapping[str, np.ndarray]) -> None:
@@ -53,7 +54,7 @@ class ForestOracle(Oracle):
         self._on_device: dict[torch.device, dict[str, Tensor]] = {}
 
     def _score(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(self._predict(torch.from_numpy(np.ascontiguousarray(x))).numpy())
+        return np.asarray(self._predict(torch.tensor(x)).numpy())  # a copy: torch warns of read-only arrays
 
     def score_tensor(self, x: Tensor) -> Tensor:
         """Score designs (N, *shape) on their own device; (N,) float32."""
@@ -92,6 +93,8 @@ def fit_forest(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestC
     import sklearn
 
     digest = hashlib.sha256(json.dumps([asdict(config), sklearn.__version__, 1], sort_keys=True).encode())
+    if isinstance(space, CategoricalSpace):  # the same numbers make other features where the alphabet is larger
+        digest.update(str(space.n_categories).encode())
     digest.update(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(y).data)
     trees = store.cached_arrays(f"forest-{digest.hexdigest()[:32]}", lambda: _fit(space, x, y, config))

@@ -76,8 +76,8 @@ def method_class(name: str) -> type[Any]:
 def make_method(name: str, *, preset: str | None = None, task_id: str | None = None, **settings: Any) -> Method:
     """Build a method.
 
-    Settings come from, later ones winning: the defaults of its config; its own settings for the task, where it has any; the preset;
-    `settings`.
+    Settings come from, later ones winning: the defaults of its config; its own settings for the task, where it has any;
+    the preset; `settings`.
 
     Args:
         name: As `list_methods` shows it.

@@ -27,7 +27,7 @@ _counters: list[OracleCalls] = []
 
 @contextmanager
 def count_oracle_calls() -> Iterator[OracleCalls]:
-    """Count every design that any oracle of this process scores inside the block; how a run shows that it asked for none."""
+    """Count every design that any oracle of this process scores inside the block: how a run shows it asked none."""
     calls = OracleCalls()
     _counters.append(calls)
     try:
@@ -101,7 +101,9 @@ class TableOracle(Oracle):
     space: CategoricalSpace
 
     def __init__(self, space: CategoricalSpace, table: np.ndarray) -> None:
-        super().__init__(space, batch_size=1 << 16)  # a batch that stays in the processor's cache is faster than one pass
+        super().__init__(
+            space, batch_size=1 << 16
+        )  # a batch that stays in the processor's cache is faster than one pass
         size = space.n_categories**space.length
         if table.shape != (size,):
             raise ValueError(f"the table of this space has {size} entries, got {table.shape=}")
@@ -109,7 +111,7 @@ class TableOracle(Oracle):
         self._on_device: dict[torch.device, Tensor] = {}
 
     def _score(self, x: np.ndarray) -> np.ndarray:
-        return self.table[design_codes(x, self.space.n_categories)]
+        return np.asarray(self.table[design_codes(x, self.space.n_categories)])
 
     def score_tensor(self, x: Tensor) -> Tensor:
         """Gather the scores of designs (N, L) of any integer type on their own device; (N,) float32."""

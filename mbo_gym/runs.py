@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -70,7 +69,7 @@ class RunResult:
         search_oracle_calls: Oracle calls while the method learned and proposed; 0 for an offline method.
         fit_seconds: Wall-clock time of `fit`.
         propose_seconds: Wall-clock time of `propose`.
-        peak_memory_mb: Most memory the process has held so far, MiB.
+        peak_memory_mb: Most memory the process has held so far, MiB; None on Windows.
         folder: Where it is written.
     """
 
@@ -79,14 +78,16 @@ class RunResult:
     search_oracle_calls: int
     fit_seconds: float
     propose_seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     folder: Path
 
 
 def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrite: bool = False) -> RunResult:
-    """Run a method on a task and write ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json``, ``model/``.
+    """Run a method on a task and write its folder.
 
-    Everything is written to a temporary folder beside `folder`, which takes its name at the end; Ctrl-C or an error removes it.
+    It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json`` and ``model/``.
+    Everything is written to a temporary folder beside `folder`, which takes its name at the end; Ctrl-C or an error
+    removes it.
 
     Args:
         request: What to run.
@@ -99,6 +100,7 @@ def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrit
     """
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists already; choose another --output, or pass --overwrite to replace it")
+    _check_device(request.device)
     task = task or make_task(request.task_id, **request.options)
     method = make_method(request.method, preset=request.preset, task_id=request.task_id, **request.settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -147,8 +149,18 @@ def environment_facts() -> dict[str, Any]:
     }
 
 
+def _check_device(device: str) -> None:
+    """Raise ValueError where torch has no such device, before any work."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"torch cannot use the device {device!r} on this machine: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def _git_commit() -> str | None:
-    """Return the commit of the checkout that this package runs from, with ``+changes`` where it was changed, or None."""
+    """Return the commit of the checkout this package runs from, with ``+changes`` where changed, or None."""
     source = Path(__file__).resolve().parents[1]
     if not (source / ".git").exists():
         return None
@@ -164,7 +176,11 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _peak_memory_mb() -> float:
+def _peak_memory_mb() -> float | None:
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB here
 
@@ -185,7 +201,9 @@ def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(facts, indent=2, default=str) + "\n")
 
 
-def _write_designs(folder: Path, task: Task, designs: np.ndarray, criterion: np.ndarray, evaluation: Evaluation) -> None:
+def _write_designs(
+    folder: Path, task: Task, designs: np.ndarray, criterion: np.ndarray, evaluation: Evaluation
+) -> None:
     """Write the proposals as arrays for programs and as a table for people, best first."""
     arrays = {"x": designs, "criterion": np.asarray(criterion)}
     header, columns = [*task.space.names, "criterion"], [f"{v:.7g}" for v in np.asarray(criterion)]

@@ -42,7 +42,9 @@ class ContinuousSpace:
         if low.ndim != 1 or low.shape != high.shape or low.size == 0:
             raise ValueError(f"low and high must be equally long vectors, got {low.shape=} and {high.shape=}")
         if not (low <= high).all():
-            raise ValueError(f"low must not exceed high, got low[{(j := int(np.argmin(low <= high)))}]={low[j]} > {high[j]}")
+            raise ValueError(
+                f"low must not exceed high, got low[{(j := int(np.argmin(low <= high)))}]={low[j]} > {high[j]}"
+            )
         names = tuple(self.names) or tuple(f"x{j}" for j in range(low.size))
         if len(names) != low.size:
             raise ValueError(f"{low.size} features need as many names, got {len(names)}")
@@ -65,7 +67,7 @@ class ContinuousSpace:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Say for each row of `x` (N, d) whether it is an allowed design: finite and within bounds. Returns (N,) bool."""
+        """Say for each row of `x` (N, d) whether it is allowed, finite and within bounds; (N,) bool."""
         x = _check_shape(self, x)
         return np.asarray((np.isfinite(x) & (x >= self.low) & (x <= self.high)).all(axis=1))
 
@@ -77,7 +79,7 @@ class ContinuousSpace:
 
     def clip(self, x: np.ndarray) -> np.ndarray:
         """Move each number of `x` (N, d) to the nearest allowed one."""
-        return np.clip(x, self.low, self.high).astype(np.float32, copy=False)
+        return np.asarray(np.clip(x, self.low, self.high), dtype=np.float32)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> ContinuousSpace:
         """Return the part of this space inside the box `low`, `high` (d,): finite even where this space is not."""
@@ -141,7 +143,7 @@ class CategoricalSpace:
         return ("sequence",)
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Say for each row of `x` (N, L) whether it is an allowed design: whole numbers in 0 .. A-1. Returns (N,) bool."""
+        """Say for each row of `x` (N, L) whether it is allowed, whole numbers in 0 .. A-1; (N,) bool."""
         x = _check_shape(self, x)
         inside = (x >= 0) & (x < self.n_categories)
         if x.dtype.kind == "f":

@@ -118,7 +118,10 @@ def task_facts(task: Task, k: int = 256) -> Table:
         ("description", info.description),
         ("design space", design),
         ("score", f"{info.score_name}, higher is better"),
-        ("normalised", f"(y - {info.y_min:.10g}) / ({info.y_max:.10g} - {info.y_min:.10g}), constants of the full data"),
+        (
+            "normalised",
+            f"(y - {info.y_min:.10g}) / ({info.y_max:.10g} - {info.y_min:.10g}), constants of the full data",
+        ),
         ("visible rows", f"{info.n_visible:,} of {info.n_full:,} (y at or below the {info.percentile:g}th percentile)"),
         ("D(best)", f"{info.d_best:.4f}"),
         ("oracle", info.oracle),
@@ -163,9 +166,13 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
     for method in dict.fromkeys(run.request.method for run in runs):
         for row in published_for(method, task.info.task_id):
             spread = f" +- {row.std:.3f}" if row.std is not None else ""
-            notes.append(f"published {method}: 100th {row.p100:.3f}{spread} (K={row.k}, {row.seeds} seeds; {row.source})")
+            notes.append(
+                f"published {method}: 100th {row.p100:.3f}{spread} (K={row.k}, {row.seeds} seeds; {row.source})"
+            )
     calls = sum(run.search_oracle_calls for run in runs)
-    notes.append(f"oracle calls while learning and searching: {calls}; runs in {os.path.relpath(runs[0].folder.parent)}/")
+    notes.append(
+        f"oracle calls while learning and searching: {calls}; runs in {os.path.relpath(runs[0].folder.parent)}/"
+    )
     table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
 
@@ -176,7 +183,13 @@ def _run_cells(run: RunResult) -> list[str]:
     if e.overall is None or e.first is None or e.distinct is None or e.share_above_best is None:
         return [run.request.method, str(run.request.seed), *["-"] * 6, *counts]
     scores = [e.overall.p100, e.overall.p50, e.distinct.p50, e.first.p100, e.first.p50]
-    return [run.request.method, str(run.request.seed), *(f"{s:.3f}" for s in scores), f"{e.share_above_best:.0%}", *counts]
+    return [
+        run.request.method,
+        str(run.request.seed),
+        *(f"{s:.3f}" for s in scores),
+        f"{e.share_above_best:.0%}",
+        *counts,
+    ]
 
 
 def _add_summary_rows(table: Table, runs: Sequence[RunResult]) -> None:
@@ -209,5 +222,3 @@ def _availability(*names: str) -> tuple[str, str]:
 
 def _folders() -> str:
     return ", then ".join(str(folder) for folder in store.folders())
-
-

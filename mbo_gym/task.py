@@ -22,7 +22,8 @@ class Ceiling:
     """The best that any method could score on a task.
 
     Args:
-        scores: (n,) raw scores of the best distinct designs, best first; a single one where designs can crowd around it.
+        scores: (n,) raw scores of the best distinct designs, best first; a single one where designs can crowd around
+            it.
         exact: Whether nothing better exists (a complete table, a known optimum), or just nothing better is known.
         note: What the number is.
     """
@@ -136,8 +137,9 @@ class Task:
         """
         if self.hidden_oracle is None:
             raise MissingData(
-                f"{self.info.task_id} has no oracle, so designs cannot be scored: {self.info.oracle} Measure them yourself, "
-                "or make the task with oracle='random_forest' (a stand-in fitted on all rows) or oracle=<your function>."
+                f"{self.info.task_id} has no oracle, so designs cannot be scored: {self.info.oracle} Measure them "
+                "yourself, or make the task with oracle='random_forest' (a stand-in fitted on all rows) or "
+                "oracle=<your function>."
             )
         return MeteredOracle(self.hidden_oracle, budget)
 

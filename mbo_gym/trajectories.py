@@ -1,8 +1,8 @@
 """Trajectories through the offline data: what offline RL and trajectory generators learn from.
 
-A trajectory is T + 1 distinct visible designs in some order. `with_actions` says which actions of the environment lead from
-each design to the next, and what reward they earn. Scores and rewards are in standard deviations of the visible scores
-(`ScoreScale`), the unit of the environment's rewards.
+A trajectory is T + 1 distinct visible designs in some order. `with_actions` says which actions of the environment lead
+from each design to the next, and what reward they earn. Scores and rewards are in standard deviations of the visible
+scores (`ScoreScale`), the unit of the environment's rewards.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class TrajectoryBatch:
 def random_top(
     problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: torch.Generator
 ) -> TrajectoryBatch:
-    """Draw trajectories of distinct designs, in random order, from the best `p` percent (PGS, section "trajectory synthesis").
+    """Draw trajectories of distinct designs, in random order, from the best `p` percent (PGS).
 
     A design that stands several times in the data counts once, with its best score.
 
@@ -130,7 +130,7 @@ SAMPLERS = {"random_top": random_top, "sorted_top": sorted_top}
 
 def with_actions(
     batch: TrajectoryBatch,
-    surrogate: Surrogate,
+    surrogate: Surrogate | None,
     action_mode: ActionMode = "step_vector",
     scale: float | Tensor = 1.0,
     *,
@@ -139,37 +139,49 @@ def with_actions(
 ) -> TrajectoryBatch:
     """Fill in the actions that lead along the trajectories, and their rewards, in the environment's unit.
 
-    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' - z) / scale. Components outside
+    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' - z) / scale.
+        Components outside
     [-1, 1] cannot be taken by the environment. Where a component of the gradient is zero, so is the action's.
 
-    Differs from the paper: PGS's released program sets components outside [-1, 1] to zero (`outside="zero"`) and uses another
-    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the recorded next design stays the one
-    from the data, so a clipped action does not quite lead there (as in the paper).
+    Differs from the paper: PGS's released program sets components outside [-1, 1] to zero (`outside="zero"`) and uses
+        another
+    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the recorded next design
+    stays the one from the data, so a clipped action does not quite lead there (as in the paper).
 
     Args:
         batch: Trajectories.
-        surrogate: Gives the gradient f', once for each distinct design.
+        surrogate: Gives the gradient f', once for each distinct design. None will do where neither actions nor rewards
+            need one: displacements with the data's scores.
         action_mode: ``step_vector`` or ``displacement``.
-        scale: The environment's action scale, a number or one for each feature (d,); see `dynamics.default_action_scale`.
-        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the environment's own default.
+        scale: The environment's action scale, a number or one for each feature (d,); see
+            `dynamics.default_action_scale`.
+        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the environment's own
+            default.
         outside: What becomes of components outside [-1, 1].
+
+    Raises:
+        ValueError: An argument is not one of those above, or there is no surrogate where one is needed.
     """
     check_action_mode(action_mode)
     if reward not in ("difference", "surrogate_difference"):
         raise ValueError(f"reward must be 'difference' or 'surrogate_difference', got {reward!r}")
     if outside not in ("clip", "zero"):
         raise ValueError(f"outside must be 'clip' or 'zero', got {outside!r}")
+    if surrogate is None and (action_mode, reward) != ("displacement", "difference"):
+        raise ValueError(f"{action_mode=} with {reward=} needs a fitted surrogate, got None")
     start, end = batch.z[:, :-1], batch.z[:, 1:]  # (B, T, d)
     first, inverse = _distinct(batch)
     flat = batch.z.flatten(0, 1)
     gradient = None
     if action_mode == "step_vector":
-        table = torch.cat([surrogate.gradient(flat[part]) for part in first.split(_PIECE)])
+        assert surrogate is not None
+        table = torch.cat([surrogate.gradient(flat[part]) for part in torch.split(first, _PIECE)])
         gradient = table[inverse[:, :-1]]
     actions = action_between(start, end, gradient, scale, outside)
     if reward == "difference":
         value = batch.y
     else:
+        assert surrogate is not None
         value = predict_in_pieces(surrogate.predict, flat[first])[inverse]
     meta = {
         **batch.meta,
@@ -177,7 +189,7 @@ def with_actions(
         "action_scale": scale.tolist() if isinstance(scale, Tensor) else float(scale),
         "reward": reward,
         "outside": outside,
-        "surrogate": surrogate.kind,
+        "surrogate": (surrogate.name or surrogate.kind) if surrogate else None,
     }
     return replace(batch, actions=actions, rewards=value[:, 1:] - value[:, :-1], meta=meta)
 
@@ -189,13 +201,14 @@ def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
     y = problem.dataset.y
     rows = np.flatnonzero(y >= np.percentile(y, 100 - p))
     rows = rows[np.argsort(-y[rows], kind="stable")]
-    return rows[first_of_each_design(problem.dataset.x[rows])]
+    return np.asarray(rows[first_of_each_design(problem.dataset.x[rows])])
 
 
 def _draw_distinct(n: int, k: int, m: int, generator: torch.Generator) -> Tensor:
     """Draw `n` ordered samples of `k` distinct numbers below `m`, all equally likely; (n, k) int64.
 
-    Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is; then each row is shuffled.
+    Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is; then each row is
+    shuffled.
     """
     chosen = torch.empty(n, k, dtype=torch.int32)
     for i, upper in enumerate(range(m - k, m)):
@@ -207,7 +220,7 @@ def _draw_distinct(n: int, k: int, m: int, generator: torch.Generator) -> Tensor
 
 
 def _distinct(batch: TrajectoryBatch) -> tuple[Tensor, Tensor]:
-    """Return where in the flattened batch each distinct design first stands (M,), and which of them each one is (B, T+1)."""
+    """Return where each distinct design stands in the flattened batch (M,), and each one's number (B, T+1)."""
     count = batch.y.numel()
     if batch.rows is None:
         return torch.arange(count), torch.arange(count).view(batch.y.shape)

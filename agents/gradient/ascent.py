@@ -11,8 +11,10 @@ Two recipes are in use, and they differ more than many methods do, so both are n
     adam    200 steps of Adam 1e-3 (continuous), 100 of Adam 1e-1 (categorical)  (the line of BDI, ICT and DEMO)
 `paper_plain` and `paper_adam` are the same with the papers' 2 x 2048 network.
 
-Differs from the papers: the default network is 2 x 256 and ReLU throughout; Grad in design-baselines uses LeakyReLU and a Gaussian
-likelihood with a learned spread, the other line trains at 1e-1 with cosine decay; we use one plain recipe for the network.
+Differs from the papers: the default network is 2 x 256 and ReLU throughout; Grad in design-baselines uses LeakyReLU and
+    a Gaussian
+likelihood with a learned spread, the other line trains at 1e-1 with cosine decay; we use one plain recipe for the
+network.
 """
 
 from __future__ import annotations
@@ -135,7 +137,8 @@ def ascend(
     Args:
         surrogate: f.
         z: Starts.
-        optimiser: ``plain``: z + size * grad f(z); ``adam``: Adam's step with learning rate `size`, each row on its own.
+        optimiser: ``plain``: z + size * grad f(z); ``adam``: Adam's step with learning rate `size`, each row on its
+            own.
         steps: Number of steps.
         size: See `optimiser`.
         box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.

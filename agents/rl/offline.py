@@ -1,7 +1,7 @@
 """Offline reinforcement learning through d3rlpy, on trajectories that are tensors already.
 
-The updates are d3rlpy's own; only its mini-batches are cut straight from the trajectory tensors, which spares a Python object for
-each transition.
+The updates are d3rlpy's own; only its mini-batches are cut straight from the trajectory tensors, which spares a Python
+object for each transition.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class OfflineConfig:
         learning_rate: Of policy and critics.
         discount: gamma.
         conservative_weight: CQL's alpha, weight of the gap between sampled and data actions.
-        n_action_samples: Actions that CQL samples from each of its three sources to estimate that gap; the paper uses 10, 4 trains about
-            twice as fast.
+        n_action_samples: Actions that CQL samples from each of its three sources to estimate that gap; the paper uses
+            10, 4 trains about twice as fast.
         hidden: Width of the two hidden layers of policy and critics.
     """
 
@@ -60,7 +60,8 @@ def train_offline(
         seed: Of network initialisation and mini-batches; the global random states are put back afterwards.
         device: ``cpu``, ``cuda``, ..
         progress: Gets the losses.
-        terminal: Count the last transition of each trajectory as the end of the world, as PGS's released program does; else as a time limit.
+        terminal: Count the last transition of each trajectory as the end of the world, as PGS's released program does;
+            else as a time limit.
 
     Returns:
         The trained d3rlpy algorithm.

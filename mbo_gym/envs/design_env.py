@@ -18,8 +18,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     """Improve one design step by step.
 
     Observation: the encoded design z, a Box (d,) that the visible designs span. Action: Box(-1, 1, (d,)), see
-    `mbo_gym.envs.dynamics`. Reward: the surrogate's (or oracle's) difference, in standard deviations of the visible scores. An episode
-    is truncated after `horizon` steps and never terminated.
+    `mbo_gym.envs.dynamics`. Reward: the surrogate's (or oracle's) difference, in standard deviations of the visible
+    scores. An episode is truncated after `horizon` steps and never terminated.
 
     `info` holds ``design`` (native), ``prediction`` (the surrogate's value, where one is used) and, on request,
     ``oracle_score`` (raw).
@@ -27,8 +27,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     Version history: the environment's version is its task's.
 
     Args:
-        render_mode: ``ansi`` (a line of text), ``rgb_array`` (the score along the episode, for 2-D tasks the path on the landscape;
-            needs matplotlib) or None.
+        render_mode: ``ansi`` (a line of text), ``rgb_array`` (the score along the episode, for 2-D tasks the path on
+            the landscape; needs matplotlib) or None.
         **config: Fields of `EnvConfig`.
     """
 
@@ -97,5 +97,3 @@ def state_info(process: DesignProcess, state: State, row: int) -> dict[str, Any]
     if process.config.oracle_info and state.score is not None:
         info["oracle_score"] = float(state.score[row]) * process.score_scale.std + process.score_scale.mean
     return info
-
-

@@ -81,7 +81,8 @@ def action_between(
 def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
     """Return the box (d,), (d,) float32 that the visible designs' features span: the observation space.
 
-    A feature that never varies gets one unit of room on both sides, so that the box has no empty side; decoding ignores it.
+    A feature that never varies gets one unit of room on both sides, so that the box has no empty side; decoding ignores
+    it.
     """
     z = encoder.encode(problem.dataset.x)
     low, high = z.min(axis=0), z.max(axis=0)
@@ -92,7 +93,8 @@ def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarra
 def default_action_scale(problem: OfflineProblem, encoder: Encoder, action_mode: ActionMode) -> Tensor:
     """Return the default unit of an action, (d,) float32.
 
-    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces. displacement: the width of the
+    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces. displacement: the
+        width of the
     observation box in each feature, so that any move between two visible designs is an action within [-1, 1].
     """
     check_action_mode(action_mode)

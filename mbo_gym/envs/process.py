@@ -31,10 +31,11 @@ class EnvConfig:
         task: A task id, or a `Task`.
         task_options: Options for `make_task` where `task` is an id.
         action_mode: ``step_vector``: z' = z + scale * a * grad f(z); ``displacement``: z' = z + scale * a.
-        reward: ``surrogate``: f(z') - f(z), honestly offline. ``oracle``: the true score's difference, an upper bound that
-            costs oracle calls and is no offline method. Both in standard deviations of the visible scores.
+        reward: ``surrogate``: f(z') - f(z), honestly offline. ``oracle``: the true score's difference, an upper bound
+            that costs oracle calls and is no offline method. Both in standard deviations of the visible scores.
         surrogate: A surrogate's name (fitted once per data set and cached), a fitted `Surrogate`, or None for ``mlp``.
-        start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs; ``any``: at any visible row.
+        start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs; ``any``: at any
+            visible row.
         n_starts: See `start`.
         horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can only shorten it.)
         action_scale: The unit of an action, a number or one for each feature; None for `dynamics.default_action_scale`.
@@ -135,7 +136,9 @@ class DesignProcess:
             x = np.asarray(options["design"])
             x = np.broadcast_to(x, (n, *self.task.space.shape)) if x.ndim == 1 else x
             if not (ok := self.task.space.contains(x)).all() or len(x) != n:
-                raise InvalidDesign(f"need {n} designs inside the space to start from, got {len(x)} of which {int(ok.sum())} are")
+                raise InvalidDesign(
+                    f"need {n} designs inside the space to start from, got {len(x)} of which {int(ok.sum())} are"
+                )
             z = torch.from_numpy(self.encoder.encode(x)).to(self.device)
             return self._at(torch.minimum(torch.maximum(z, self.bounds[0]), self.bounds[1]))
         rows = torch.from_numpy(rng.integers(len(self.starts), size=n)).to(self.device)
@@ -145,9 +148,11 @@ class DesignProcess:
         """Return the next states and the rewards (B,) of actions (B, d)."""
         after = self._at(transition(state.z, action, state.gradient, self.scale, self.bounds))
         if self.config.reward == "oracle":
-            assert after.score is not None and state.score is not None
+            assert after.score is not None
+            assert state.score is not None
             return after, after.score - state.score
-        assert after.prediction is not None and state.prediction is not None
+        assert after.prediction is not None
+        assert state.prediction is not None
         return after, after.prediction - state.prediction
 
     def designs(self, z: Tensor) -> np.ndarray:

@@ -32,8 +32,8 @@ def as_text(process: DesignProcess, states: list[State]) -> str:
 def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
     """Return a picture (480, 640, 3) uint8: the score along the episode, and for 2-D tasks the path on the landscape.
 
-    The landscape is the surrogate's, or the true one where the environment's reward is the oracle's; the title says which. Drawing
-    the true one asks the oracle, and the calls are counted.
+    The landscape is the surrogate's, or the true one where the environment's reward is the oracle's; the title says
+    which. Drawing the true one asks the oracle, and the calls are counted.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -73,7 +73,11 @@ def _draw_path(axes: Any, process: DesignProcess, states: list[State]) -> None:
         assert process.surrogate is not None
         values, whose = predict_in_pieces(process.surrogate.predict, z).numpy(), "surrogate's"
     ground = axes.contourf(
-        x[:, 0].reshape(_GRID, _GRID), x[:, 1].reshape(_GRID, _GRID), values.reshape(_GRID, _GRID), levels=24, cmap="viridis"
+        x[:, 0].reshape(_GRID, _GRID),
+        x[:, 1].reshape(_GRID, _GRID),
+        values.reshape(_GRID, _GRID),
+        levels=24,
+        cmap="viridis",
     )
     path = process.designs(torch.cat([s.z for s in states]))
     axes.plot(path[:, 0], path[:, 1], color="white", marker=".", linewidth=1)

@@ -17,12 +17,13 @@ __all__ = ["DesignVectorEnv"]
 class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """Improve `num_envs` designs at once; the same process as `DesignEnv`, batched.
 
-    Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays (num_envs, d). All episodes have the same
-    length, so all are truncated in the same step, and the environment then starts anew in that step (same-step autoreset):
-    the observations returned are the new ones, the last ones of the old episodes stand in ``info["final_obs"]``.
+    Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays (num_envs, d). All
+    episodes have the same length, so all are truncated in the same step, and the environment then starts anew in that
+    step (same-step autoreset): the observations returned are the new ones, the last ones of the old episodes stand in
+    ``info["final_obs"]``.
 
-    `info` holds ``prediction`` (num_envs,) where a surrogate is used and, on request, ``oracle_score`` (raw); the native designs are what
-    `designs()` returns.
+    `info` holds ``prediction`` (num_envs,) where a surrogate is used and, on request, ``oracle_score`` (raw); the
+    native designs are what `designs()` returns.
 
     Args:
         num_envs: B, number of designs.

@@ -51,6 +51,7 @@ def make_surrogate(name: str = "mlp", **config: Any) -> Surrogate:
         UnknownId: No surrogate has that name.
     """
     surrogate: Surrogate = SURROGATES.spec(name).make(**config)
+    surrogate.name = "" if config else name
     return surrogate
 
 
@@ -81,12 +82,14 @@ def fitted_surrogate(
 ) -> Surrogate:
     """Return the named surrogate fitted on a problem, from the cache where the same fit was made before.
 
-    It is fitted on the CPU, so that every machine's cache holds the same model, and then moved to `device`. The name of the
-    cached file hashes the data, the encoder, the settings, the seed and torch's version.
+    It is fitted on the CPU, so that every machine's cache holds the same model, and then moved to `device`. The name of
+    the cached file hashes the data, the encoder, the settings, the seed and torch's version.
     """
     surrogate = make_surrogate(name)
     facts = [problem.dataset.content_hash(), encoder.name, surrogate.kind, asdict(surrogate.config), seed]
-    digest = hashlib.sha256(json.dumps([*facts, torch.__version__, _CACHE_VERSION], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([*facts, torch.__version__, _CACHE_VERSION], sort_keys=True).encode()
+    ).hexdigest()
 
     def build(path: Path) -> None:
         fit_surrogate(problem, encoder, surrogate, seed=seed, progress=progress).save(path)
@@ -98,6 +101,7 @@ def load_surrogate(path: Path | str) -> Surrogate:
     """Read a surrogate that `Surrogate.save` wrote."""
     tensors, facts = read_saved(path)
     surrogate: Surrogate = SURROGATES.spec(facts["kind"]).make(**facts["config"])
+    surrogate.name = facts["name"]
     surrogate.load_state(tensors)
     surrogate.report = FitReport(**facts["report"]) if facts["report"] else None
     return surrogate
@@ -112,7 +116,9 @@ def _ensemble(**config: Any) -> Surrogate:
 
 
 SURROGATES.register("mlp", _mlp)
-SURROGATES.register("mlp_paper", _mlp, hidden=2048, steps=11_600, batch_size=128, learning_rate=3e-4)  # 50 epochs of TFBind8
+SURROGATES.register(
+    "mlp_paper", _mlp, hidden=2048, steps=11_600, batch_size=128, learning_rate=3e-4
+)  # 50 epochs of TFBind8
 SURROGATES.register("ensemble", _ensemble)
 SURROGATES.register("mean_ensemble", _ensemble, aggregate="mean")
 SURROGATES.register("min_ensemble", _ensemble, aggregate="min")

@@ -25,7 +25,8 @@ class FitReport:
     """How well a surrogate predicts rows that it was not fitted on.
 
     Args:
-        rank_correlation: Spearman's, between predictions and scores of the held-out rows; NaN with fewer than 3 of them.
+        rank_correlation: Spearman's, between predictions and scores of the held-out rows; NaN with fewer than 3 of
+            them.
         rmse: Root mean squared error on them, in the unit of the scores that `fit` was given; NaN with none.
         n_train: Rows fitted on.
         n_held_out: Rows held out.
@@ -44,17 +45,19 @@ class FitReport:
 class Surrogate(ABC):
     """A differentiable model f: R^d -> R of the score. A subclass writes `fit`, `predict` and the state it is saved by.
 
-    mbo_gym hands `fit` standardised scores (`ScoreScale`), so predictions, gradients and rewards are in standard deviations
-    of the visible scores.
+    mbo_gym hands `fit` standardised scores (`ScoreScale`), so predictions, gradients and rewards are in standard
+    deviations of the visible scores.
 
     Attributes:
         kind: The name under which `mbo_gym.surrogates` knows it.
         config: The dataclass it was built from.
+        name: The registered name whose settings it has; empty for one with settings of its own.
         report: Of the last fit.
     """
 
     kind: ClassVar[str]
     config: Any
+    name: str = ""
     report: FitReport | None = None
 
     @abstractmethod
@@ -94,6 +97,7 @@ class Surrogate(ABC):
         """Write the fitted model as one safetensors file, its config and report in the header, whole or not at all."""
         about = {
             "kind": self.kind,
+            "name": self.name,
             "config": json.dumps(asdict(self.config)),
             "report": json.dumps(asdict(self.report) if self.report else None),
         }
@@ -105,11 +109,16 @@ def read_saved(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the facts (kind, config, report) of a surrogate's file."""
     with safetensors.safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-        facts = {"kind": about["kind"], "config": json.loads(about["config"]), "report": json.loads(about["report"])}
+        facts = {
+            "kind": about["kind"],
+            "name": about["name"],
+            "config": json.loads(about["config"]),
+            "report": json.loads(about["report"]),
+        }
         return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
 
 
 def predict_in_pieces(function: Callable[[Tensor], Tensor], z: Tensor, piece: int = 1 << 13) -> Tensor:
-    """Apply a function of rows to features (N, d) piece by piece without gradients, so that memory does not grow with N."""
+    """Apply a function of rows to features (N, d) piece by piece, without gradients, in bounded memory."""
     with torch.no_grad():
-        return torch.cat([function(part) for part in z.split(piece)]) if len(z) else z.new_empty(0)
+        return torch.cat([function(part) for part in torch.split(z, piece)]) if len(z) else z.new_empty(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -103,7 +104,9 @@ class _MLPBase(Surrogate):
 
     def state(self) -> dict[str, Tensor]:
         """Return weights, biases and the unit of the scores."""
-        layers = {f"weight.{i}": w for i, w in enumerate(self._weights)} | {f"bias.{i}": b for i, b in enumerate(self._biases)}
+        layers = {f"weight.{i}": w for i, w in enumerate(self._weights)} | {
+            f"bias.{i}": b for i, b in enumerate(self._biases)
+        }
         return {**layers, "unit": self._unit}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -119,7 +122,7 @@ class _MLPBase(Surrogate):
     def _initialise(self, n_features: int, generator: torch.Generator) -> list[Tensor]:
         sizes = [n_features, *[self.config.hidden] * self.config.layers, 1]
         self._weights, self._biases = [], []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             uniform = torch.rand(self._members, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
             scaled = (uniform / n_in**0.5).split([n_in, 1], dim=1)  # torch.nn.Linear's own initialisation
             self._weights.append(scaled[0].contiguous().requires_grad_())

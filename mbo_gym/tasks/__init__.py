@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,9 @@ def make_task(task_id: str, **options: Any) -> Task:
     Args:
         task_id: An id that `list_tasks` shows, or ``"csv"`` for your own file (see `mbo_gym.tasks.csv.make_csv_task`).
         **options: For every task: `fraction` (share of visible rows kept, in (0, 1]), `noise` (standard deviation of
-            Gaussian noise on the normalised visible scores), `seed` (of both), `max_rows` (every n-th visible row sorted by
-            score). The rest goes to the task itself, e.g. `dim=` of the synthetic functions, `folder=` of Design-Bench's data.
+            Gaussian noise on the normalised visible scores), `seed` (of both), `max_rows` (every n-th visible row
+            sorted by score). The rest goes to the task itself, e.g. `dim=` of the synthetic functions, `folder=` of
+            Design-Bench's data.
 
     Raises:
         UnknownId: No task has that id, or the task has no such option; the message names the nearest.
@@ -41,11 +43,11 @@ def make_task(task_id: str, **options: Any) -> Task:
     own = {key: value for key, value in options.items() if key not in common}
     _check_options(spec.load(), own, spec.kwargs)
     task: Task = spec.make(**own)
-    return replace(task.with_options(**common), options=dict(options))
+    return replace(task.with_options(**common), options={key: _plain(value) for key, value in options.items()})
 
 
 def list_tasks() -> list[str]:
-    """Return the ids of all registered tasks, sorted. A task's data may still have to be fetched; `mbo-gym list` shows which."""
+    """Return the ids of all registered tasks, sorted; `mbo-gym list` shows whose data are here."""
     return list(TASKS)
 
 
@@ -62,6 +64,11 @@ def register_task(task_id: str, entry_point: str | Callable[..., Task], /, **kwa
     """
     TASKS.register(task_id, entry_point, **kwargs)
     register_env(task_id)
+
+
+def _plain(value: Any) -> Any:
+    """Return a path as text, so that options can be written to a file; anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _check_options(function: Callable[..., Any], options: dict[str, Any], fixed: Any) -> None:

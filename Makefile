@@ -1,0 +1,42 @@
+# make run    environment, install, gradient ascent and policy-guided search on the embedded TFBind8 data, ending in the table
+# make test   environment, install, the test suite
+# make check  lint, formatting and types, as CI runs them
+# Both need Python >= 3.10 only. PYTHON=python3.12 chooses another; PIP_ARGS=... is handed to pip.
+# Linux without a GPU: PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' spares gigabytes of CUDA libraries.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.cfg pyproject.toml constraints.txt $(shell find mbo_gym agents diffusion -type f -not -path '*/__pycache__/*')
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
+
+.PHONY: run test check clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.installed-run
+	$(BIN)/mbo-gym run grad,pgs TFBind8-Exact-v0 --overwrite
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -P -m pytest -n 2
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "mbo-gym needs Python 3.10 or newer; $(PYTHON) is older. Try: make run PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-run: $(BIN)/python $(SOURCES)
+	$(INSTALL) '.[rl,report]'
+	@touch $@
+
+$(VENV)/.installed-test: $(BIN)/python $(SOURCES)
+	$(INSTALL) '.[rl,report,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,137 @@
+"""Trajectories as d3rlpy's replay buffer, and as the HDF5 file that it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mbo_gym.data import store
+from mbo_gym.errors import MissingDependency
+from mbo_gym.export.npz import transition_arrays
+from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.trajectories import TrajectoryBatch
+
+__all__ = ["import_d3rlpy", "save_d3rlpy", "to_d3rlpy"]
+
+
+def import_d3rlpy() -> Any:
+    """Return the module d3rlpy, imported without the notice that old gym, which it needs, prints to stderr.
+
+    Raises:
+        MissingDependency: d3rlpy, or something it needs, is not installed.
+    """
+    try:
+        with _no_gym_notice():
+            import d3rlpy
+    except ModuleNotFoundError as error:
+        raise MissingDependency(error.name or "d3rlpy", "rl") from error
+    return d3rlpy
+
+
+def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:
+    """Return a `d3rlpy.dataset.ReplayBuffer` of B episodes that holds each of the B x T transitions.
+
+    Actions count as continuous, also where they happen to be whole numbers. The observations are views of the batch
+    where it lies on the CPU.
+
+    Args:
+        batch: Trajectories with actions.
+        terminal: What ends an episode. False: a timeout, as in the environment, so that the value of the last design is
+            bootstrapped; d3rlpy would drop the last transition, therefore each episode has one more row (final
+            observation, zero action, zero reward). True: the last transition is terminal, as in PGS's released program;
+            d3rlpy then gives zeros for its next observation, and the batch's final designs appear nowhere.
+
+    Raises:
+        MissingDependency: d3rlpy is not installed.
+        ValueError: The batch has no actions yet, or no transition.
+    """
+    d3rlpy = import_d3rlpy()
+    dataset = d3rlpy.dataset
+    episodes = _episodes(d3rlpy, batch, terminal)
+    return dataset.ReplayBuffer(
+        dataset.InfiniteBuffer(),
+        episodes=episodes,
+        # Everything is given: what d3rlpy has to find out for itself it also writes to stdout.
+        observation_signature=episodes[0].observation_signature,
+        action_signature=episodes[0].action_signature,
+        reward_signature=episodes[0].reward_signature,
+        action_space=d3rlpy.ActionSpace.CONTINUOUS,
+        action_size=batch.z.shape[2],
+    )
+
+
+def save_d3rlpy(
+    batch: TrajectoryBatch, path: str | os.PathLike[str], *, terminal: bool = False, progress: Progress | None = None
+) -> Path:
+    """Write the HDF5 file that ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())`` reads, whole or not at all.
+
+    The file cannot say that actions are continuous; d3rlpy guesses it from the first episode and takes whole numbers
+    for discrete (one-hot displacements are whole). Where all of that episode's are whole, one number is written one
+    float32 step nearer to zero (2^-24 for zero): in the row that is no transition, or in the last transition where
+    `terminal` leaves no such row.
+
+    Args:
+        batch: Trajectories with actions.
+        path: The file; one of that name is replaced.
+        terminal: What ends an episode, see `to_d3rlpy`.
+        progress: What is told how far it is.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingDependency: d3rlpy is not installed.
+        ValueError: The batch has no actions yet, or no transition.
+    """
+    d3rlpy = import_d3rlpy()
+    episodes = _Watched(_episodes(d3rlpy, batch, terminal))
+    episodes.progress = progress or NullProgress()
+    first = episodes[0]
+    if not np.mod(first.actions, 1).any():
+        actions = first.actions.copy()
+        actions[-1, 0] = np.nextafter(actions[-1, 0], np.float32(0)) if actions[-1, 0] else 2.0**-24
+        episodes[0] = d3rlpy.dataset.Episode(first.observations, actions, first.rewards, first.terminated)
+    return store.write_atomic(Path(path), lambda partial: d3rlpy.dataset.dump(episodes, str(partial)))
+
+
+class _Watched(list[Any]):
+    """Episodes that report how far a loop over them is: d3rlpy's own `dump`, which has no progress."""
+
+    progress: Progress
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.progress.track(super().__iter__(), "writing HDF5", len(self))
+
+
+def _episodes(d3rlpy: Any, batch: TrajectoryBatch, terminal: bool) -> list[Any]:
+    """Return B of d3rlpy's episodes: T rows each where the last is terminal, T + 1 where a timeout ends them."""
+    z, actions, rewards = transition_arrays(batch)
+    rewards = rewards[:, :, None]  # (B, T, 1)
+    if terminal:
+        z = z[:, :-1]
+    else:
+        pad = ((0, 0), (0, 1), (0, 0))
+        actions, rewards = np.pad(actions, pad), np.pad(rewards, pad)  # (B, T+1, ..)
+    episode = d3rlpy.dataset.Episode
+    return [episode(*rows, terminated=terminal) for rows in zip(z, actions, rewards, strict=True)]
+
+
+@contextmanager
+def _no_gym_notice() -> Iterator[None]:
+    """Hold back old gym's notice during its import, and nothing else: afterwards the notices are as they were."""
+    try:
+        from gym_notices.notices import notices
+    except ModuleNotFoundError:
+        yield
+        return
+    kept = dict(notices)
+    notices.clear()
+    try:
+        yield
+    finally:
+        notices.update(kept)
