@@ -18,7 +18,7 @@ run: $(VENV)/.installed-run
 	$(BIN)/mbo-gym run grad,pgs TFBind8-Exact-v0 --overwrite
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -P -m pytest -n 2
+	$(BIN)/pytest -n 2
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
