@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -30,12 +31,18 @@ OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="k
 
 def main() -> None:
     """Run the command line; errors made for users are shown without a traceback, with exit code 2 (Ctrl-C: 130)."""
+    # Set before torch loads: threads that wait by spinning make small networks ten times slower on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
-    except (MboGymError, ValueError, FileExistsError) as error:
+    except (MboGymError, ValueError, OSError) as error:
         _stop(str(error), 2)
     except KeyboardInterrupt:
         _stop("stopped; nothing half-written was left", 130)
+    except SystemExit as end:  # typer takes Ctrl-C for itself and only leaves the exit code
+        if end.code == 130:
+            _stop("stopped; nothing half-written was left", 130)
+        raise
 
 
 @app.command("list")
@@ -80,7 +87,7 @@ def run(
     """Run methods on a task, score their proposals, print a table beside the published numbers."""
     from mbo_gym import make_task, tables
     from mbo_gym.method import make_method
-    from mbo_gym.runs import RunRequest
+    from mbo_gym.runs import RunRequest, check_folder
     from mbo_gym.runs import run as run_one
 
     if k < 1:
@@ -89,12 +96,13 @@ def run(
     names, seed_list = [name.strip() for name in method.split(",")], _seeds(seeds)
     for name in names:  # a mistyped setting shows before any work is done
         make_method(name, preset=preset, task_id=task, **chosen)
+    requests = [
+        RunRequest(name, task, seed, k, preset, chosen, options, device) for name in names for seed in seed_list
+    ]
+    for request in requests:  # and so does a finished run in the way of the last one
+        check_folder(output / _folder_name(request), overwrite=overwrite)
     made = make_task(task, **options)
-    results = []
-    for name in names:
-        for seed in seed_list:
-            request = RunRequest(name, task, seed, k, preset, chosen, options, device)
-            results.append(run_one(request, output / _folder_name(request), task=made, overwrite=overwrite))
+    results = [run_one(r, output / _folder_name(r), task=made, overwrite=overwrite) for r in requests]
     tables.show(tables.results(made, results))
 
 
@@ -160,9 +168,13 @@ def data_path() -> None:
 @data_app.command("get")
 def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` shows it")]) -> None:
     """Fetch a data source, check it and keep what is needed; or say how to place it by hand."""
+    from rich.console import Console
+
     from mbo_gym.data.fetch import fetch
 
-    typer.echo(f"{name}: {fetch(name)}")
+    with Console(stderr=True).status(f"getting {name}"):
+        where = fetch(name)
+    typer.echo(f"{name}: {where}")
 
 
 def _values(pairs: list[str] | None, flag: str) -> dict[str, Any]:
@@ -199,5 +211,7 @@ def _folder_name(request: Any) -> str:
 def _stop(message: str, code: int) -> None:
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(message, style="bold red" if code == 2 else "yellow", markup=False)
+    Console(stderr=True, highlight=False).print(
+        message, style="bold red" if code == 2 else "yellow", markup=False, soft_wrap=True
+    )
     sys.exit(code)

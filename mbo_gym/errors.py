@@ -38,6 +38,8 @@ class UnknownId(MboGymError, KeyError):
         close = nearest(self.name, self.known)
         if close:
             hint = f"Did you mean {' or '.join(close)}?"
+        elif not self.known:
+            hint = "None exist."
         elif len(self.known) <= 30:
             hint = f"Known: {', '.join(self.known)}."
         else:

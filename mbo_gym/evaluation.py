@@ -47,8 +47,7 @@ class Evaluation:
     """What a set of proposals is worth.
 
     An infeasible design (outside the space, or one the oracle has no finite score for) is not scored; in the summaries
-    it counts as the
-    worst: the lower of 0 and the worst feasible score.
+    it counts as the worst: the lower of 0 and the worst feasible score.
 
     Args:
         task_id: The task.
@@ -166,12 +165,14 @@ def known_controls(task: Task, k: int) -> dict[str, dict[str, float]]:
     or counted.
     """
     oracle = task.hidden_oracle
-    if not isinstance(oracle, TableOracle):
+    if not isinstance(oracle, TableOracle) or not np.isfinite(oracle.table).all():  # holes: no complete table
         return {}
     table = task.normalise(np.sort(oracle.table))
     low, high = (k + 1) // 2, k // 2 + 1  # the median of an even number of draws lies between two of them
     median = (_expected_order_statistic(table, low, k) + _expected_order_statistic(table, high, k)) / 2
-    visible = task.normalise(oracle._score(task.dataset.x[task.dataset.top_rows(k)]))
+    rows = task.dataset.top_rows(k)
+    rows = rows[np.sort(np.arange(k) % len(rows))]  # fewer than k: the best are repeated, as the method does
+    visible = task.normalise(oracle._score(task.dataset.x[rows]))
     return {
         "random": {"p100": _expected_order_statistic(table, k, k), "p50": median},
         "top_k": {"p100": float(visible.max()), "p50": float(np.median(visible))},
@@ -215,7 +216,8 @@ def _or_letters(task: Task) -> str:
 
 def _count_in(x: np.ndarray, data: np.ndarray) -> int:
     """Count the rows of `x` (K, *shape) that are rows of `data` (N, *shape)."""
-    wanted = {row.tobytes() for row in x}
     candidates = data[np.isin(data[:, 0], x[:, 0])] if len(x) else data[:0]  # few rows share the first number
+    x, candidates = x + x.dtype.type(0), candidates + x.dtype.type(0)  # -0.0 and 0.0 are one number
+    wanted = {row.tobytes() for row in x}
     present = {row.tobytes() for row in candidates} & wanted
     return sum(row.tobytes() in present for row in x)

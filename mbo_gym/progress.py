@@ -81,13 +81,14 @@ class RichProgress:
             return
         if total is None and isinstance(items, Sized):
             total = len(items)
-        task = self._bars.add_task(self._prefix + description, total=total)
+        bars = self._bars  # after Ctrl-C the loop is closed when the bars are gone already
+        task = bars.add_task(self._prefix + description, total=total)
         try:
             for item in items:
                 yield item
-                self._bars.advance(task)
+                bars.advance(task)
         finally:
-            self._bars.remove_task(task)
+            bars.remove_task(task)
 
     def bar(self, description: str, total: int) -> Callable[[int], None]:
         """Show a bar; it goes when `total` steps are done."""

@@ -29,7 +29,7 @@ from mbo_gym.progress import RichProgress
 from mbo_gym.task import Task
 from mbo_gym.tasks import make_task
 
-__all__ = ["RunRequest", "RunResult", "environment_facts", "run"]
+__all__ = ["RunRequest", "RunResult", "check_folder", "environment_facts", "run"]
 
 _LIBRARIES = ("torch", "numpy", "gymnasium", "scikit-learn", "scipy", "d3rlpy")
 
@@ -98,8 +98,7 @@ def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrit
     Raises:
         FileExistsError: `folder` exists and `overwrite` is off.
     """
-    if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists already; choose another --output, or pass --overwrite to replace it")
+    check_folder(folder, overwrite=overwrite)
     _check_device(request.device)
     task = task or make_task(request.task_id, **request.options)
     method = make_method(request.method, preset=request.preset, task_id=request.task_id, **request.settings)
@@ -124,13 +123,28 @@ def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrit
         )
         _write_designs(partial, task, designs, method.criterion, evaluation)
         _write_json(partial / "result.json", _result_facts(result))
-        if folder.exists():
-            shutil.rmtree(folder)
         partial.chmod(0o755)
-        partial.rename(folder)
+        _put_in_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return result
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise FileExistsError where a run's folder exists and may not be replaced."""
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists already; choose another --output, or pass --overwrite to replace it")
+
+
+def _put_in_place(finished: Path, folder: Path) -> None:
+    """Give a finished folder its name; an older run of that name goes only once the new one is there."""
+    if not folder.exists():
+        finished.rename(folder)
+        return
+    retired = finished.with_name(f"{finished.name}.old")
+    folder.rename(retired)
+    finished.rename(folder)
+    shutil.rmtree(retired)
 
 
 def environment_facts() -> dict[str, Any]:

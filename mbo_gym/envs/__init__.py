@@ -19,6 +19,5 @@ def register_env(task_id: str) -> None:
     )
     if not task_id.endswith("-v0"):
         # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher version. Our v0 is
-        # not:
-        # it is what the papers used, and v1 stands beside it. Environments that are made carry their full version.
+        # not: it is what the papers used, and v1 stands beside it. Environments that are made have their full version.
         gym.registry[f"{NAMESPACE}/{task_id}"].version = None

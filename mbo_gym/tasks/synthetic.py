@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
@@ -87,8 +88,8 @@ def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
         dim: d, the number of features; the papers use 60.
     """
     facts = FUNCTIONS[function]
-    if dim < facts.least_dim:
-        raise ValueError(f"{function} needs dim >= {facts.least_dim}, got {dim=}")
+    if not isinstance(dim, Integral) or dim < facts.least_dim:
+        raise ValueError(f"{function} needs a whole dim >= {facts.least_dim}, got {dim=}")
     bound = np.full(dim, facts.half_width)
     f = facts.f if version == 0 else _moved(facts, dim)
     info = TaskInfo(

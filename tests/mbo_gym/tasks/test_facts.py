@@ -1,4 +1,4 @@
-"""The facts that ../shared/TASKS.md states: visible rows, D(best), constants, controls, ceilings. To three digits."""
+"""The facts of the tasks as published and measured: visible rows, D(best), constants, controls, ceilings. To three digits."""
 
 from __future__ import annotations
 

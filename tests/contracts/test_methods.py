@@ -1,0 +1,291 @@
+"""What every registered method promises, on three light tasks. A method whose library is missing is skipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import json
+import pickle
+import pickletools
+import random
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mbo_gym
+from mbo_gym.errors import MissingDependency, UnknownId
+from mbo_gym.export.d3rlpy import import_d3rlpy
+from mbo_gym.method import METHODS, method_class
+from mbo_gym.oracle import count_oracle_calls
+from mbo_gym.progress import NullProgress
+from mbo_gym.surrogates import SURROGATES, MLPConfig, MLPSurrogate
+from mbo_gym.task import Task
+
+METHOD_NAMES = mbo_gym.list_methods()
+TASK_NAMES = ("branin", "tfbind8", "csv")
+K = {"branin": 20, "tfbind8": 20, "csv": 64}  # the file has 40 rows
+DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
+SURROGATE = "surrogate_of_the_method_tests"
+SMALL = {  # what makes any method quick, for the settings that it has
+    "surrogate": SURROGATE,
+    "train_steps": 20,
+    "steps": 20,
+    "batch_size": 32,
+    "hidden": 16,
+    "n_trajectories": 30,
+    "horizon": 5,
+    "p": 50.0,
+    "n_candidates": 100,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one task: the proposals, and what happened to everything around it."""
+
+    method: Any
+    designs: np.ndarray
+    criterion: np.ndarray
+    oracle_calls: int
+    moved: list[str]  # global random states that are not as they were
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_surrogate() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
+        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=40, batch_size=64)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory) -> dict[str, Task]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3)).round(3)
+    lines = [",".join(map(str, [*row, round(float(-(row**2).sum()), 4)])) for row in x]
+    path = tmp_path_factory.mktemp("methods") / "small.csv"
+    path.write_text("\n".join(["a,b,c,score", *lines]))
+    return {
+        "branin": mbo_gym.make_task("Branin-Exact-v0"),
+        "tfbind8": mbo_gym.make_task("TFBind8-Exact-v0", max_rows=2000),
+        "csv": mbo_gym.make_task("csv", path=path, score_column="score", bounds="none", oracle="random_forest"),
+    }
+
+
+def small(name: str, **settings: Any) -> Any:
+    """Build a method with small settings; skip where its library is missing."""
+    fields = {f.name for f in dataclasses.fields(method_class(name).Config)}
+    if name == "pgs":
+        try:
+            import_d3rlpy()
+        except MissingDependency as error:
+            pytest.skip(str(error))
+    return mbo_gym.make_method(name, **{**{key: v for key, v in SMALL.items() if key in fields}, **settings})
+
+
+def random_states() -> dict[str, bytes]:
+    return {
+        "random": pickle.dumps(random.getstate()),
+        "numpy": pickle.dumps(np.random.get_state()),  # noqa: NPY002 (the state that methods must leave alone)
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+def propose(name: str, task: Task, k: int, seed: int) -> Run:
+    method, before = small(name), random_states()
+    with count_oracle_calls() as calls:
+        method.fit(task.problem(), seed=seed, device="cpu", progress=NullProgress())
+        designs = method.propose(k)
+    after = random_states()
+    return Run(method, designs, method.criterion, calls.count, [s for s in before if before[s] != after[s]])
+
+
+@pytest.fixture(scope="module")
+def run(tasks):
+    return cache(lambda name, task, seed=0: propose(name, tasks[task], K[task], seed))
+
+
+each_method = pytest.mark.parametrize("name", METHOD_NAMES)
+each_task = pytest.mark.parametrize("task", TASK_NAMES)
+
+
+@each_task
+@each_method
+def test_it_proposes_k_designs_inside_the_space(run, tasks, name, task):
+    designs, space = run(name, task).designs, tasks[task].space
+    assert isinstance(designs, np.ndarray)
+    assert (designs.shape, designs.dtype) == ((K[task], *space.shape), space.dtype)
+    assert space.contains(designs).all()
+
+
+@each_task
+@each_method
+def test_the_best_by_its_own_criterion_comes_first(run, name, task):
+    criterion = np.asarray(run(name, task).criterion)
+    assert criterion.shape == (K[task],)
+    assert np.isfinite(criterion).all()
+    assert (np.diff(criterion) <= 0).all()
+
+
+@each_task
+@each_method
+def test_it_asks_no_oracle(run, name, task):
+    assert run(name, task).oracle_calls == 0
+
+
+@each_task
+@each_method
+def test_the_same_seed_gives_the_same_designs_and_nothing_global_moves(run, tasks, name, task):
+    first = run(name, task)
+    torch.manual_seed(99), np.random.seed(99), random.seed(99)  # noqa: NPY002 (must not matter)
+    second = propose(name, tasks[task], K[task], 0)
+    assert np.array_equal(first.designs, second.designs)
+    assert np.array_equal(first.criterion, second.criterion)
+    assert first.moved == second.moved == []
+
+
+@each_method
+def test_another_seed_gives_other_designs_where_it_draws_any(run, name):
+    same = np.array_equal(run(name, "branin", 0).designs, run(name, "branin", 1).designs)
+    assert same == (name in DRAW_NOTHING)
+
+
+@each_method
+def test_proposing_again_gives_the_same_and_any_number_will_do(run, name):
+    first = run(name, "tfbind8")
+    assert np.array_equal(first.method.propose(K["tfbind8"]), first.designs)
+    assert first.method.propose(1).shape == (1, 8)
+    assert first.method.criterion.shape == (1,)
+    assert first.method.propose(150).shape == (150, 8)  # more than the candidates that `SMALL` grants
+
+
+@each_method
+def test_fitting_leaves_the_task_alone(tasks, name):
+    task = tasks["branin"]
+    before = task.dataset.content_hash(), task.info
+    propose(name, task, 5, 3)
+    assert (task.dataset.content_hash(), task.info) == before
+
+
+@each_method
+def test_it_saves_its_settings_and_no_pickle(run, tmp_path, name):
+    method = run(name, "branin").method
+    method.save(tmp_path / "model")
+    saved = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert saved == json.loads(json.dumps(dataclasses.asdict(method.config)))
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert [path.name for path in files if is_pickle(path)] == []
+
+
+def is_pickle(path: Path) -> bool:
+    """Say whether any part of a file is a pickle: the file itself, a member of a zip (torch.save), an object array."""
+    content = path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(is_pickled_bytes(archive.read(name)) for name in archive.namelist())
+    return is_pickled_bytes(content)
+
+
+def is_pickled_bytes(content: bytes) -> bool:
+    if content.startswith(b"\x93NUMPY"):
+        try:
+            np.load(io.BytesIO(content), allow_pickle=False)
+        except ValueError:
+            return True
+        return False
+    try:
+        return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(content))  # reads, runs nothing
+    except Exception:
+        return False
+
+
+def test_pickles_are_recognised(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "zip")
+    torch.save({"a": torch.ones(2)}, tmp_path / "old", _use_new_zipfile_serialization=False)
+    (tmp_path / "bare").write_bytes(pickle.dumps({"a": 1}))
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object), allow_pickle=True)
+    assert all(is_pickle(tmp_path / name) for name in ("zip", "old", "bare", "objects.npz"))
+    np.savez(tmp_path / "numbers.npz", a=np.ones(3))
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    assert not any(is_pickle(tmp_path / name) for name in ("numbers.npz", "config.json"))
+
+
+@each_method
+def test_an_unknown_setting_is_answered_with_the_nearest(name):
+    fields = [f.name for f in dataclasses.fields(method_class(name).Config)]
+    with pytest.raises(UnknownId, match=r"There is no setting of .* 'no_such_thing_at_all'"):
+        mbo_gym.make_method(name, no_such_thing_at_all=1)
+    for field in fields:
+        with pytest.raises(UnknownId, match=rf"Did you mean .*\b{field}\b"):
+            mbo_gym.make_method(name, **{f"{field}z": 1})
+
+
+@each_method
+def test_an_unknown_preset_is_answered_with_the_nearest(name):
+    presets = method_class(name).PRESETS
+    with pytest.raises(UnknownId, match=f"There is no preset of {name} 'no_such_thing_at_all'") as error:
+        mbo_gym.make_method(name, preset="no_such_thing_at_all")
+    assert presets or str(error.value).endswith("None exist.")
+    for preset in presets:
+        with pytest.raises(UnknownId, match=rf"Did you mean .*\b{preset}\b"):
+            mbo_gym.make_method(name, preset=f"{preset}z")
+
+
+@each_method
+def test_every_preset_and_every_task_setting_builds(name):
+    kind = method_class(name)
+    assert mbo_gym.make_method(name).config == kind.Config()
+    for preset, config in kind.PRESETS.items():
+        assert isinstance(config, kind.Config)
+        assert mbo_gym.make_method(name, preset=preset).config == config
+    for task_id, config in kind.SETTINGS.items():
+        assert task_id in mbo_gym.list_tasks()
+        assert mbo_gym.make_method(name, task_id=task_id).config == config
+
+
+@each_method
+def test_settings_are_a_frozen_dataclass_with_a_word_on_each(name):
+    config = method_class(name).Config
+    assert dataclasses.is_dataclass(config)
+    assert config.__dataclass_params__.frozen
+    page = "\n".join(inspect.getdoc(base) or "" for base in config.__mro__[:-1])
+    undocumented = [f.name for f in dataclasses.fields(config) if not re.search(rf"^ {{4}}{f.name}: \S", page, re.M)]
+    assert undocumented == []
+
+
+@each_method
+def test_it_is_named_by_a_string_and_explained(name):
+    assert isinstance(METHODS.spec(name).entry_point, str)
+    assert (method_class(name).__doc__ or "").strip()
+
+
+def test_settings_win_over_the_preset_and_the_preset_over_the_task(monkeypatch):
+    kind = method_class("grad")
+    monkeypatch.setattr(kind, "SETTINGS", {"Branin-Exact-v0": kind.Config(steps=7, step_size=0.5)})
+    assert mbo_gym.make_method("grad", task_id="Branin-Exact-v0").config.steps == 7
+    assert mbo_gym.make_method("grad", task_id="Branin-Exact-v0", steps=9).config == kind.Config(steps=9, step_size=0.5)
+    assert mbo_gym.make_method("grad", task_id="Levy-Exact-v0").config == kind.Config()
+    chosen = mbo_gym.make_method("grad", task_id="Branin-Exact-v0", preset="adam", bounds="data").config
+    assert chosen == kind.Config(optimiser="adam", bounds="data")
+    assert kind.SETTINGS["Branin-Exact-v0"].steps == 7  # building changes no table
+
+
+def test_an_unknown_method_is_answered_with_the_nearest():
+    with pytest.raises(UnknownId, match=r"There is no method 'gradd'\. Did you mean grad"):
+        mbo_gym.make_method("gradd")
+
+
+def test_a_setting_of_the_wrong_type_is_refused():
+    with pytest.raises(ValueError, match="steps must be int or None, got 'many'"):
+        mbo_gym.make_method("grad", steps="many")
+    with pytest.raises(ValueError, match=r"optimiser must be 'plain' \| 'adam', got 'sgd'"):
+        mbo_gym.make_method("grad", optimiser="sgd")

@@ -1,0 +1,116 @@
+"""key=value texts and the types of a config's fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from mbo_gym.errors import UnknownId
+from mbo_gym.settings import parse_pairs, parse_value, typed_fields
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 10
+    rate: float = 0.1
+    on: bool = False
+    name: str = "a"
+    maybe: int | None = None
+    wide: float | str = 1.0
+    word: Literal["one", "two"] = "one"
+    sizes: tuple[int, ...] = (1, 2)
+    shares: tuple[float, ...] = (0.5,)
+
+
+def test_pairs_are_split_at_the_first_equals_sign():
+    assert parse_pairs(["a=1", "b=x=y", "c="], "--set") == {"a": "1", "b": "x=y", "c": ""}
+    assert parse_pairs([], "--set") == {}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", ""])
+def test_a_pair_without_key_or_value_is_refused(text):
+    with pytest.raises(ValueError, match=f"--option takes key=value, got {text!r}"):
+        parse_pairs(["b=2", text], "--option")
+
+
+def test_a_key_is_given_once():
+    with pytest.raises(ValueError, match=r"--set a=\.\. is given twice"):
+        parse_pairs(["a=1", "a=1"], "--set")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("-2", -2),
+        ("1e-3", 0.001),
+        ("0.5", 0.5),
+        ("true", True),
+        ("False", False),
+        ("none", None),
+        ("None", None),
+        ("null", None),
+        ("[1, 2]", [1, 2]),
+        ('"3"', "3"),
+        ("mlp_paper", "mlp_paper"),
+        ("", ""),
+        ("my file.csv", "my file.csv"),
+        ("{broken", "{broken"),
+    ],
+)
+def test_a_text_is_read_as_what_it_looks_like(text, value):
+    read = parse_value(text)
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("given", "typed"),
+    [
+        ({"steps": 3}, {"steps": 3}),
+        ({"rate": 3}, {"rate": 3.0}),
+        ({"on": True}, {"on": True}),
+        ({"maybe": None}, {"maybe": None}),
+        ({"maybe": 3}, {"maybe": 3}),
+        ({"wide": 3}, {"wide": 3.0}),
+        ({"wide": "x"}, {"wide": "x"}),
+        ({"word": "two"}, {"word": "two"}),
+        ({"sizes": [1, 2, 3]}, {"sizes": (1, 2, 3)}),
+        ({"shares": [1, 0.5]}, {"shares": (1.0, 0.5)}),
+        ({"name": "b", "steps": 1}, {"name": "b", "steps": 1}),
+    ],
+)
+def test_values_take_the_type_of_their_field(given, typed):
+    result = typed_fields(Config, given)
+    assert result == typed
+    assert {key: type(value) for key, value in result.items()} == {key: type(value) for key, value in typed.items()}
+    assert all(type(value) is float for value in result.get("shares", ()))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"steps": 3.5}, "steps must be int, got 3.5"),
+        ({"steps": True}, "steps must be int, got True"),
+        ({"steps": None}, "steps must be int, got None"),
+        ({"rate": False}, "rate must be float, got False"),
+        ({"rate": "fast"}, "rate must be float, got 'fast'"),
+        ({"on": 1}, "on must be bool, got 1"),
+        ({"name": 3}, "name must be str, got 3"),
+        ({"maybe": "x"}, "maybe must be int or None, got 'x'"),
+        ({"word": "three"}, "word must be 'one' | 'two', got 'three'"),
+        ({"word": ["one"]}, "word must be 'one' | 'two'"),
+        ({"sizes": [1, 2.5]}, "sizes must be "),
+        ({"sizes": 3}, "sizes must be "),
+    ],
+)
+def test_a_value_of_another_type_is_refused(given, message):
+    with pytest.raises(ValueError, match="must be") as error:
+        typed_fields(Config, given)
+    assert message in str(error.value)
+
+
+def test_an_unknown_field_is_answered_with_the_nearest():
+    with pytest.raises(UnknownId, match=r"There is no setting of Config 'step'\. Did you mean steps"):
+        typed_fields(Config, {"rate": 1.0, "step": 1})
