@@ -18,6 +18,7 @@ from agents.base import best_first, sampling_space
 from mbo_gym.encoding import make_encoder
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
+from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
 from mbo_gym.task import OfflineProblem
@@ -85,6 +86,9 @@ class NoiseConfig:
 
     noise: float = 0.1
 
+    def __post_init__(self) -> None:
+        require_at_least(self, 0, "noise")
+
 
 class TopKNoise(_Control):
     """The best visible designs with random changes, in the order of the designs they come from."""
@@ -131,6 +135,9 @@ class RandomFilteredConfig:
 
     n_candidates: int = 4096
     surrogate: str = "mlp"
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "n_candidates")
 
 
 class RandomFiltered(_Control):

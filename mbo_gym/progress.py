@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
@@ -107,5 +108,6 @@ class RichProgress:
     def metrics(self, stage: str, step: int, **values: float) -> None:
         """Write one JSON line."""
         if self._file is not None:
-            self._file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+            finite = {key: value if math.isfinite(value) else None for key, value in values.items()}  # JSON has no NaN
+            self._file.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
             self._file.flush()

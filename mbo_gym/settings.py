@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mbo_gym.errors import UnknownId
 
-__all__ = ["parse_pairs", "parse_value", "typed_fields"]
+__all__ = ["parse_pairs", "parse_value", "require_at_least", "typed_fields"]
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
@@ -55,6 +55,14 @@ def typed_fields(config_type: type[Any], values: Mapping[str, Any]) -> dict[str,
             raise UnknownId(f"setting of {config_type.__name__}", key, known)
         typed[key] = _as_type(value, hints[key], key)
     return typed
+
+
+def require_at_least(config: Any, least: float, *names: str) -> None:
+    """Raise ValueError unless the named fields of a config are None or at least `least` (NaN is neither)."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value >= least:
+            raise ValueError(f"{name} must be at least {least:g}, got {value!r}")
 
 
 def _as_type(value: Any, hint: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 SECTIONS = [part.partition("\n") for part in README.read_text(encoding="utf-8").split("\n## ")[1:]]
-SNIPPETS = [(title, code) for title, _, text in SECTIONS for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+SNIPPETS = [(title, code) for title, _, text in SECTIONS for code in re.findall(r"```python\n(.+?)```", text, re.S)]
 
 
 @pytest.mark.parametrize(("title", "code"), SNIPPETS, ids=[title for title, _ in SNIPPETS])

@@ -32,6 +32,7 @@ from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
+from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
 from mbo_gym.task import OfflineProblem
@@ -60,6 +61,9 @@ class GradConfig:
     bounds: Bounds = "none"
     surrogate: str = "mlp"
     encoder: str = "z_score"
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 0, "steps", "step_size")
 
     def recipe(self, problem: OfflineProblem, n_features: int) -> tuple[int, float]:
         """Return the number of steps and their size for a problem."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.progress import Progress
+from mbo_gym.settings import require_at_least
 from mbo_gym.trajectories import TrajectoryBatch
 
 __all__ = ["OfflineConfig", "policy_actions", "third_party_seed", "train_offline"]
@@ -47,6 +48,10 @@ class OfflineConfig:
     conservative_weight: float = 5.0
     n_action_samples: int = 4
     hidden: int = 256
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "train_steps", "batch_size", "n_action_samples", "hidden")
+        require_at_least(self, 0, "learning_rate", "discount", "conservative_weight")
 
 
 def train_offline(

@@ -8,7 +8,7 @@ Algorithm:
     2. Draw trajectories of T + 1 distinct designs from the best p percent (trajectories.random_top).
     3. Turn each step into (s, a, r, s'), a = (z' - z) / (scale * grad f(z)), r = y' - y (trajectories.with_actions).
     4. Learn a policy from these transitions with conservative Q-learning (agents.rl.offline, through d3rlpy).
-    5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z) (envs.dynamics.transition).
+    5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z) (envs.dynamics).
     6. Return the ends, the highest prediction f(z) first.
 
 Differs from the paper: categorical spaces use z-scored logits, not the latent means of a sequence VAE; the surrogate is
@@ -39,6 +39,7 @@ from mbo_gym.errors import UnknownId
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
+from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
 from mbo_gym.task import OfflineProblem
 from mbo_gym.trajectories import SAMPLERS, with_actions
@@ -78,6 +79,11 @@ class PGSConfig(OfflineConfig):
     bounds: Literal["data", "none"] = "data"
     surrogate: str = "mlp"
     encoder: str = "z_score"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "horizon", "n_trajectories")
+        require_at_least(self, 0, "search_steps", "action_scale")
 
 
 class PolicyGuidedSearch:

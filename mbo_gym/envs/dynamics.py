@@ -94,7 +94,7 @@ def default_action_scale(problem: OfflineProblem, encoder: Encoder, action_mode:
     """Return the default unit of an action, (d,) float32.
 
     step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces. displacement: the
-    width of the observation box in each feature, so that any move between two visible designs is an action within [-1, 1].
+    width of the observation box in each feature, so that any move between visible designs is an action within [-1, 1].
     """
     check_action_mode(action_mode)
     if action_mode == "displacement":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces
 
 __all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate"]
@@ -37,6 +38,12 @@ class MLPConfig:
     learning_rate: float = 1e-3
     held_out: float = 0.1
 
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "hidden", "layers", "steps", "batch_size")
+        require_at_least(self, 0, "learning_rate", "held_out")
+        if self.held_out >= 1:
+            raise ValueError(f"held_out is a share in [0, 1), got {self.held_out}")
+
 
 @dataclass(frozen=True)
 class EnsembleConfig(MLPConfig):
@@ -49,6 +56,10 @@ class EnsembleConfig(MLPConfig):
 
     members: int = 5
     aggregate: Literal["mean", "min"] = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "members")
 
 
 class _MLPBase(Surrogate):

@@ -78,6 +78,7 @@ def make_csv_task(
     """
     if path is None:
         raise MissingData("the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'")
+    path, score_column = str(path), None if score_column is None else str(score_column)  # names may look like numbers
     if on_missing not in ("error", "drop"):
         raise UnknownId("on_missing treatment", on_missing, ("error", "drop"))
     if not 0 < percentile <= 100:

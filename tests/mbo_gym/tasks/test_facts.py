@@ -1,4 +1,4 @@
-"""The facts of the tasks as published and measured: visible rows, D(best), constants, controls, ceilings. To three digits."""
+"""The tasks' facts as published and measured: visible rows, D(best), constants, controls, ceilings. To 3 digits."""
 
 from __future__ import annotations
 
