@@ -83,7 +83,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         return (render.as_text if self.render_mode == "ansi" else render.as_picture)(self.process, self._states)
 
     def _observation(self) -> np.ndarray:
-        return np.asarray(self._states[-1].z[0].numpy())
+        return np.array(self._states[-1].z[0].numpy())  # a copy: a caller may change what it got
 
     def _info(self) -> dict[str, Any]:
         return state_info(self.process, self._states[-1], row=0)

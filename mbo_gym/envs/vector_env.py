@@ -20,7 +20,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays (num_envs, d). All
     episodes have the same length, so all are truncated in the same step, and the environment then starts anew in that
     step (same-step autoreset): the observations returned are the new ones, the last ones of the old episodes stand in
-    ``info["final_obs"]``.
+    ``info["final_obs"]``. The tensors are the environment's own, not copies: do not change them in place.
 
     `info` holds ``prediction`` (num_envs,) where a surrogate is used and, on request, ``oracle_score`` (raw); the
     native designs are what `designs()` returns.

@@ -246,6 +246,16 @@ def test_the_oracles_reward_is_the_true_difference_and_counted(task_id, action_m
 
 
 @SOME
+def test_an_observation_belongs_to_the_caller(task_id):
+    env, again = scalar(task_id), scalar(task_id)
+    first, _ = env.reset(seed=0)
+    again.reset(seed=0)
+    first += 100
+    action = actions_of(env, 1)[0]
+    np.testing.assert_array_equal(env.step(action)[0], again.step(action)[0])
+
+
+@SOME
 @BOTH
 def test_the_surrogates_reward_asks_no_oracle(task_id, action_mode):
     with count_oracle_calls() as calls:
