@@ -46,11 +46,13 @@ class ForestOracle(Oracle):
         trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value`` (M,) float64 of all
             nodes, and ``roots`` (trees,) int64. A node's children are ``left`` and ``left + 1``; a leaf is its own
             child with feature -1.
+        on_data: (N,) its scores of the rows it was fitted on, where they are kept.
     """
 
-    def __init__(self, space: DesignSpace, trees: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, space: DesignSpace, trees: Mapping[str, np.ndarray], on_data: np.ndarray | None = None) -> None:
         super().__init__(space, batch_size=1 << 13)
         self._trees = {key: torch.from_numpy(np.asarray(value)) for key, value in trees.items()}
+        self.on_data = on_data
         self._on_device: dict[torch.device, dict[str, Tensor]] = {}
 
     def _score(self, x: np.ndarray) -> np.ndarray:
@@ -92,13 +94,19 @@ def fit_forest(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestC
     """
     import sklearn
 
-    digest = hashlib.sha256(json.dumps([asdict(config), sklearn.__version__, 1], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asdict(config), sklearn.__version__, 2], sort_keys=True).encode())
     if isinstance(space, CategoricalSpace):  # the same numbers make other features where the alphabet is larger
         digest.update(str(space.n_categories).encode())
     digest.update(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(y).data)
-    trees = store.cached_arrays(f"forest-{digest.hexdigest()[:32]}", lambda: _fit(space, x, y, config))
-    return ForestOracle(space, trees)
+
+    def build() -> dict[str, np.ndarray]:
+        trees = _fit(space, x, y, config)
+        return {**trees, "on_data": ForestOracle(space, trees)._score(x)}
+
+    arrays = store.cached_arrays(f"forest-{digest.hexdigest()[:32]}", build)
+    on_data = arrays.pop("on_data")
+    return ForestOracle(space, arrays, on_data)
 
 
 def _fit(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig) -> dict[str, np.ndarray]:

@@ -50,8 +50,8 @@ class OfflineConfig:
     hidden: int = 256
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "train_steps", "batch_size", "n_action_samples", "hidden")
-        require_at_least(self, 0, "learning_rate", "discount", "conservative_weight")
+        require_at_least(self, 1, "batch_size", "n_action_samples", "hidden")
+        require_at_least(self, 0, "train_steps", "learning_rate", "discount", "conservative_weight")
 
 
 def train_offline(

@@ -12,7 +12,8 @@ References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin
     (2024).
 Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The optimum of v0 lies near
     the centre of the data, so whatever shrinks to the mean wins. v1 moves the optimum to a fixed random place and
-    rotates the space around it.
+    rotates the space around it. (In 60 dimensions the centre is nearer to any place than uniform samples are, so the
+    mean design still beats D(best) of v1; it is 20 to 45 % of the way from there to the optimum, against 98 % and more.)
 """
 
 from __future__ import annotations
@@ -132,10 +133,10 @@ def make_branin() -> Task:
 def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return f(R (x - c) + x*), whose optimum is c.
 
-    R rotates; c lies, in each feature, 0.3 to 0.7 of the way from the centre of the box to a side.
+    R rotates; c lies, in each feature, 0.6 to 0.9 of the way from the centre of the box to a side.
     """
     rng = np.random.RandomState(SAMPLE_SEED + dim)  # numpy promises that RandomState's streams never change
-    c = facts.half_width * rng.uniform(0.3, 0.7, size=dim) * rng.choice([-1.0, 1.0], size=dim)
+    c = facts.half_width * rng.uniform(0.6, 0.9, size=dim) * rng.choice([-1.0, 1.0], size=dim)
     q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
     rotation = q * np.sign(np.diag(r))  # uniform over rotations, the same whatever sign LAPACK chose
 
