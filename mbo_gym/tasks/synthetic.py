@@ -13,7 +13,7 @@ References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin
 Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The optimum of v0 lies near
     the centre of the data, so whatever shrinks to the mean wins. v1 moves the optimum to a fixed random place and
     rotates the space around it. (In 60 dimensions the centre is nearer to any place than uniform samples are, so the
-    mean design still beats D(best) of v1; it is 20 to 45 % of the way from there to the optimum, against 98 % and more.)
+    mean design still beats D(best) of v1; it is 20 to 45 % of the way from there to the optimum, in v0 98 % or more.)
 """
 
 from __future__ import annotations
