@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from mbo_gym.task import OfflineProblem
 __all__ = ["SAMPLERS", "TrajectoryBatch", "random_top", "sorted_top", "top_rows_of_percentile", "with_actions"]
 
 _PIECE = 1 << 13
+
+Randomness: TypeAlias = torch.Generator | np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ class TrajectoryBatch:
 
 
 def random_top(
-    problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: torch.Generator
+    problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: Randomness
 ) -> TrajectoryBatch:
     """Draw trajectories of distinct designs, in random order, from the best `p` percent (PGS).
 
@@ -88,7 +90,7 @@ def random_top(
         p: Rows with y at or above the (100 - p)-th percentile take part, 0 < p <= 100.
         n: B, number of trajectories.
         horizon: T; each trajectory has T + 1 designs.
-        generator: Source of randomness, on the CPU.
+        generator: Source of randomness, torch's (on the CPU) or numpy's.
 
     Raises:
         InvalidData: The best `p` percent hold fewer than T + 1 distinct designs.
@@ -113,7 +115,7 @@ def random_top(
 
 
 def sorted_top(
-    problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: torch.Generator
+    problem: OfflineProblem, encoder: Encoder, p: float, n: int, horizon: int, generator: Randomness
 ) -> TrajectoryBatch:
     """Draw trajectories as `random_top` does and sort each by score, worst design first."""
     batch = random_top(problem, encoder, p, n, horizon, generator)
@@ -204,12 +206,14 @@ def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
     return np.asarray(rows[first_of_each_design(problem.dataset.x[rows])])
 
 
-def _draw_distinct(n: int, k: int, m: int, generator: torch.Generator) -> Tensor:
+def _draw_distinct(n: int, k: int, m: int, generator: Randomness) -> Tensor:
     """Draw `n` ordered samples of `k` distinct numbers below `m`, all equally likely; (n, k) int64.
 
     Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is; then each row is
     shuffled.
     """
+    if isinstance(generator, np.random.Generator):
+        generator = torch.Generator().manual_seed(int(generator.integers(2**63 - 1)))
     chosen = torch.empty(n, k, dtype=torch.int32)
     for i, upper in enumerate(range(m - k, m)):
         candidate = torch.randint(0, upper + 1, (n, 1), generator=generator, dtype=torch.int32)

@@ -253,3 +253,12 @@ def test_actions_are_asked_for_before_they_exist():
         TrajectoryBatch(Z, Y).require_actions()
     done = with_actions(TrajectoryBatch(Z, Y), Linear([1.0, 1.0]))
     assert done.require_actions() == (done.actions, done.rewards)
+
+
+def test_numpys_generators_serve_as_well():
+    problem = mbo_gym.make_task("Branin-Exact-v0").problem()
+    encoder = make_encoder(problem)
+    one, same = (random_top(problem, encoder, 20, 4, 5, np.random.default_rng(3)) for _ in range(2))
+    other = random_top(problem, encoder, 20, 4, 5, np.random.default_rng(4))
+    assert torch.equal(one.rows, same.rows)
+    assert not torch.equal(one.rows, other.rows)
