@@ -60,7 +60,8 @@ def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
         y_max=KELVIN_RANGE[1],
         score_name="critical temperature (K)",
         licence=manifest.entry("superconductor").licence,
-        oracle=f"Random forest (max_features={MAX_FEATURES[version]!r}) fitted on {source}; near the papers'.",
+        oracle=f"Random forest (max_features={MAX_FEATURES[version]!r}) fitted on {source}; "
+        "its scores are near the papers', not equal.",
         references=(
             "Hamidieh, Comput. Mater. Sci. 154 (2018)",
             "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450",
