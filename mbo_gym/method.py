@@ -28,8 +28,8 @@ class Method(Protocol):
 
     Class attributes:
         Config: Its settings, a frozen dataclass.
-        PRESETS: Named settings, e.g. ``paper``.
-        SETTINGS: Settings for a task id, where a task needs its own.
+        PRESETS: Named settings, e.g. ``paper``; may be left out.
+        SETTINGS: Settings for a task id, where a task needs its own; may be left out.
 
     Attributes:
         config: The settings it was built from.
@@ -69,7 +69,10 @@ def method_class(name: str) -> type[Any]:
         UnknownId: No method has that name; the message names the nearest.
     """
     loaded = METHODS.spec(name).load()
-    assert isinstance(loaded, type)
+    if not isinstance(loaded, type) or not hasattr(loaded, "Config"):
+        raise TypeError(
+            f"the entry point of the method {name!r} must be a class with a Config dataclass, got {loaded!r}"
+        )
     return loaded
 
 
@@ -90,11 +93,12 @@ def make_method(name: str, *, preset: str | None = None, task_id: str | None = N
         ValueError: A setting is of the wrong type.
     """
     kind = method_class(name)
-    base = kind.SETTINGS[task_id] if task_id in kind.SETTINGS else kind.Config()
+    presets, settings_of_tasks = getattr(kind, "PRESETS", {}), getattr(kind, "SETTINGS", {})
+    base = settings_of_tasks[task_id] if task_id in settings_of_tasks else kind.Config()
     if preset is not None:
-        if preset not in kind.PRESETS:
-            raise UnknownId(f"preset of {name}", preset, kind.PRESETS)
-        base = kind.PRESETS[preset]
+        if preset not in presets:
+            raise UnknownId(f"preset of {name}", preset, presets)
+        base = presets[preset]
     method: Method = kind(dataclasses.replace(base, **typed_fields(kind.Config, settings)))
     return method
 

@@ -94,8 +94,8 @@ def methods() -> Table:
     for name in METHODS:
         kind = method_class(name)
         lines = [re.split("[;.]", (kind.__doc__ or "").strip())[0].replace("\n", " ")]
-        if kind.PRESETS:
-            lines.append(f"[dim]presets[/]  {', '.join(kind.PRESETS)}")
+        if presets := getattr(kind, "PRESETS", {}):
+            lines.append(f"[dim]presets[/]  {', '.join(presets)}")
         if settings := ", ".join(f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config)):
             lines.append(f"[dim]settings[/] {settings}")
         table.add_row(name, "\n".join(lines))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mbo_gym.envs.process import DesignProcess, EnvConfig, State
+from mbo_gym.errors import MissingDependency
 
 __all__ = ["DesignEnv"]
 
@@ -39,8 +40,6 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def __init__(self, render_mode: str | None = None, **config: Any) -> None:
         if render_mode == "rgb_array" and render_mode not in self.metadata["render_modes"]:
-            from mbo_gym.errors import MissingDependency
-
             raise MissingDependency("matplotlib", "report")
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")

@@ -40,7 +40,7 @@ MAX_FEATURES: dict[int, float | str] = {0: 1.0, 1: "sqrt"}
 
 
 def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
-    """Make Superconductor-RandomForest; the first time this fits the forest (about a minute), then it is cached.
+    """Make Superconductor-RandomForest; the first time this fits the forest (seconds), then it is cached.
 
     Args:
         version: 0 for the forest of the papers' kind, 1 for the one that does not reward noise.
