@@ -115,7 +115,8 @@ def read_saved(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "config": json.loads(about["config"]),
             "report": json.loads(about["report"]),
         }
-        return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
+        # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by how memory is aligned.
+        return {key: file.get_tensor(key).clone() for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
 
 
 def predict_in_pieces(function: Callable[[Tensor], Tensor], z: Tensor, piece: int = 1 << 13) -> Tensor:
