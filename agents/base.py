@@ -1,4 +1,4 @@
-"""What several methods share: where they start, how they order their proposals, the box of the visible data."""
+"""What several methods share: where they start, what they show on the way, how they order their proposals."""
 
 from __future__ import annotations
 
@@ -7,13 +7,40 @@ import torch
 from torch import Tensor
 
 from mbo_gym.encoding import Encoder
+from mbo_gym.progress import Progress
 from mbo_gym.space import ContinuousSpace, DesignSpace
 from mbo_gym.surrogates import Surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["best_first", "sampling_space", "start_features"]
+__all__ = ["SearchWatch", "best_first", "sampling_space", "start_features"]
 
 EXTRA_START_NOISE = 0.1
+
+
+class SearchWatch:
+    """Shows a search to the progress: designs and predictions at about 20 of its steps and at the end.
+
+    Args:
+        problem: What is searched.
+        encoder: Turns features into designs.
+        stage: Name of the search.
+        steps: How many it has.
+        progress: Gets the designs, and the mean prediction of each step that is watched.
+    """
+
+    def __init__(self, problem: OfflineProblem, encoder: Encoder, stage: str, steps: int, progress: Progress) -> None:
+        self._scale, self._encoder = problem.dataset.score_scale, encoder
+        self._stage, self._steps, self._progress = stage, steps, progress
+        self._every = max(1, steps // 20)
+
+    def __call__(self, step: int, z: Tensor, prediction: Tensor) -> None:
+        """See the features (k, d) held before a step (after the last one: `step` is `steps`) and their predictions."""
+        if step % self._every and step != self._steps:
+            return
+        values = prediction.detach().cpu().numpy()
+        x = self._encoder.decode(z.detach().cpu().numpy())
+        self._progress.designs(self._stage, step, x, self._scale.restore(values))
+        self._progress.metrics(self._stage, step, prediction=float(values.mean()))
 
 
 def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator: torch.Generator) -> Tensor:

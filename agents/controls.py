@@ -37,6 +37,7 @@ class _Control:
     Config: ClassVar[type[Any]] = NoConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {}
     SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    CONTROL: ClassVar[bool] = True
     criterion: np.ndarray
 
     def __init__(self, config: Any = None) -> None:

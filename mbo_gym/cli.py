@@ -89,11 +89,12 @@ def run(
     from mbo_gym.method import make_method
     from mbo_gym.runs import RunRequest, check_folder
     from mbo_gym.runs import run as run_one
+    from mbo_gym.settings import parse_seeds
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
     chosen, options = _values(settings, "--set"), _values(option, "--option")
-    names, seed_list = [name.strip() for name in method.split(",")], _seeds(seeds)
+    names, seed_list = [name.strip() for name in method.split(",")], parse_seeds(seeds)
     for name in names:  # a mistyped setting shows before any work is done
         make_method(name, preset=preset, task_id=task, **chosen)
     requests = [
@@ -181,19 +182,6 @@ def _values(pairs: list[str] | None, flag: str) -> dict[str, Any]:
     from mbo_gym.settings import parse_pairs, parse_value
 
     return {key: parse_value(value) for key, value in parse_pairs(pairs or [], flag).items()}
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds: list[int] = []
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            seeds.extend(range(int(first), int(last or first) + 1))
-    except ValueError:
-        raise ValueError(f"--seeds takes whole numbers and ranges, e.g. 0-7 or 0,3,5; got {text!r}") from None
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"--seeds must name at least one seed and none twice, got {text!r}")
-    return seeds
 
 
 def _folder_name(request: Any) -> str:

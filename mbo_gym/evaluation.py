@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 
 from mbo_gym.dataset import first_of_each_design
+from mbo_gym.distances import diversity, novelty
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.oracle import MeteredOracle, TableOracle
+from mbo_gym.progress import SearchPoint
 from mbo_gym.space import CategoricalSpace
 from mbo_gym.task import Task
 
-__all__ = ["Evaluation", "Summary", "evaluate", "known_controls"]
+__all__ = ["QUANTILES", "Evaluation", "Summary", "evaluate", "known_controls", "score_search"]
 
 N_FIRST = 128
 """Papers propose 128 or 256 designs; the first 128 are always scored too."""
+
+QUANTILES = np.linspace(0, 1, 41)
+"""Where the distribution of a set of scores is kept."""
+
+N_SEARCH = 64
+"""Designs scored at each recorded step of a search."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,11 @@ class Evaluation:
         n_in_data: Proposals that are visible designs already.
         n_infeasible: Proposals that could not be scored.
         oracle_calls: Designs scored for this evaluation.
+        n_visible: Visible designs of the task.
+        diversity: Mean distance between two proposals, see `mbo_gym.distances`; 0 for a single feasible one.
+        novelty: Mean distance of a proposal to the nearest visible design; both over the feasible proposals, and None
+            where there are none.
+        quantiles: Normalised scores at `QUANTILES`; empty without an oracle.
         ceiling: Best reachable {"p100", "p50"} over k distinct designs, normalised, and whether that is "exact"; empty
             where unknown.
         controls: {"p100", "p50"} that methods which learn nothing reach with k designs, normalised, where known
@@ -81,6 +94,10 @@ class Evaluation:
     n_in_data: int
     n_infeasible: int
     oracle_calls: int
+    n_visible: int
+    diversity: float | None
+    novelty: float | None
+    quantiles: tuple[float, ...] = ()
     ceiling: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
     scores: np.ndarray | None = field(default=None, repr=False, compare=False)
@@ -122,12 +139,16 @@ def evaluate(task: Task, designs: np.ndarray | Sequence[str], *, oracle: Metered
     """
     x = _as_designs(task, designs)
     feasible = task.space.contains(x)
+    inside = x[feasible].astype(task.space.dtype)
     facts: dict[str, Any] = {
         "task_id": task.info.task_id,
         "k": len(x),
         "d_best": task.info.d_best,
         "n_unique": len(first_of_each_design(x)),
-        "n_in_data": _count_in(x[feasible].astype(task.space.dtype), task.dataset.x),
+        "n_in_data": _count_in(inside, task.dataset.x),
+        "n_visible": len(task.dataset.y),
+        "diversity": diversity(task.space, task.dataset, inside) if len(inside) else None,
+        "novelty": novelty(task.space, task.dataset, inside) if len(inside) else None,
     }
     if not task.has_oracle:
         note = f"Not scored: this task has no oracle. {task.info.oracle}"
@@ -151,10 +172,37 @@ def evaluate(task: Task, designs: np.ndarray | Sequence[str], *, oracle: Metered
         share_above_best=float((normalised[~bad] > task.info.d_best).sum() / len(x)),
         n_infeasible=int(bad.sum()),
         oracle_calls=oracle.calls - before,
+        quantiles=tuple(np.quantile(normalised, QUANTILES).tolist()),
         ceiling=_ceiling(task, len(x)),
         controls=known_controls(task, len(x)),
         scores=scores,
     )
+
+
+def score_search(task: Task, trace: Sequence[SearchPoint]) -> tuple[list[dict[str, Any]], int]:
+    """Score designs that a method passed on its way, after its search is over, to show where its surrogate misled it.
+
+    Args:
+        task: The task.
+        trace: What the method recorded, in order. `N_SEARCH` evenly spaced rows of each point are scored, the same rows
+            of each, since a row is one search.
+
+    Returns:
+        One {"step", "prediction", "score"} a point: means over its designs, normalised; "score" is None without an
+        oracle. And the number of oracle calls.
+    """
+    oracle = task.oracle() if task.has_oracle else None
+    points: list[dict[str, Any]] = []
+    for point in trace:
+        rows = np.unique(np.linspace(0, len(point.x) - 1, N_SEARCH).round().astype(int))
+        x, score = point.x[rows], None
+        feasible = task.space.contains(x)
+        if oracle is not None and feasible.any():
+            scored = task.normalise(oracle(x[feasible]))
+            score = float(scored[np.isfinite(scored)].mean()) if np.isfinite(scored).any() else None
+        prediction = float(task.normalise(point.prediction[rows][feasible]).mean()) if feasible.any() else None
+        points.append({"step": point.step, "prediction": prediction, "score": score})
+    return points, oracle.calls if oracle is not None else 0
 
 
 def known_controls(task: Task, k: int) -> dict[str, dict[str, float]]:

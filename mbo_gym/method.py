@@ -17,10 +17,25 @@ from mbo_gym.registry import Registry
 from mbo_gym.settings import typed_fields
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["METHODS", "Method", "list_methods", "make_method", "method_class", "save_config"]
+__all__ = ["METHODS", "Method", "Resources", "list_methods", "make_method", "method_class", "save_config"]
 
 METHODS = Registry("method", group="mbo_gym.methods")
 """Every method by name; other packages add theirs through the entry-point group ``mbo_gym.methods``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What one run of a method takes; a benchmark starts as many runs at once as fit.
+
+    Args:
+        cpus: CPU cores, which is also the number of threads it is given: the same everywhere, so that results are.
+        gpu_share: Share of a GPU, in (0, 1], where it runs on one.
+        memory_gb: Main memory, GiB.
+    """
+
+    cpus: int = 1
+    gpu_share: float = 0.25
+    memory_gb: float = 2.0
 
 
 class Method(Protocol):
@@ -30,6 +45,8 @@ class Method(Protocol):
         Config: Its settings, a frozen dataclass.
         PRESETS: Named settings, e.g. ``paper``; may be left out.
         SETTINGS: Settings for a task id, where a task needs its own; may be left out.
+        CONTROL: True where it learns nothing, or uses a surrogate only as a filter; may be left out.
+        RESOURCES: What a run takes; may be left out.
 
     Attributes:
         config: The settings it was built from.

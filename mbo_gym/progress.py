@@ -1,17 +1,37 @@
-"""Progress and metrics of long work: a protocol, a silent one, and bars for a terminal."""
+"""Progress, metrics and search of long work: a protocol, a silent one, and bars for a terminal."""
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["NullProgress", "Progress", "RichProgress"]
+import numpy as np
+
+from mbo_gym.loggers import MetricsLogger
+
+__all__ = ["NullProgress", "Progress", "RichProgress", "SearchPoint"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class SearchPoint:
+    """Designs that a search held at one of its steps.
+
+    Args:
+        stage: Of the work.
+        step: Of the stage.
+        x: (k, *shape) native designs.
+        prediction: (k,) what the surrogate expected of them, in raw score units.
+    """
+
+    stage: str
+    step: int
+    x: np.ndarray
+    prediction: np.ndarray
 
 
 class Progress(Protocol):
@@ -29,6 +49,17 @@ class Progress(Protocol):
         """Record named numbers of a stage of the work at a step."""
         ...
 
+    def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
+        """Record designs along the search; they are scored after the search is over, for the exploitation curve.
+
+        Args:
+            stage: Of the work.
+            step: Of the stage.
+            x: (k, *shape) native designs.
+            prediction: (k,) the surrogate's predictions in raw score units.
+        """
+        ...
+
 
 class NullProgress:
     """Reports nothing."""
@@ -44,21 +75,31 @@ class NullProgress:
     def metrics(self, stage: str, step: int, **values: float) -> None:
         """Record nothing."""
 
+    def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
+        """Record nothing."""
+
 
 class RichProgress:
-    """Bars on the terminal (nothing where the error stream is not one) and metrics as JSON lines. A context manager.
+    """Bars on the terminal (nothing where the error stream is not one), loggers for metrics, and the search's trace.
+
+    A context manager, which closes the loggers at its end.
 
     Args:
-        metrics_file: Open text file for one JSON object a line, or None.
+        loggers: What gets the metrics.
         prefix: Stands before every description.
+        quiet: Whether to draw no bars on a terminal either, as in worker processes.
+
+    Attributes:
+        trace: The designs that were recorded, in order.
     """
 
-    def __init__(self, metrics_file: TextIO | None = None, prefix: str = "") -> None:
-        self._file, self._prefix = metrics_file, prefix
+    def __init__(self, loggers: Sequence[MetricsLogger] = (), prefix: str = "", *, quiet: bool = False) -> None:
+        self.trace: list[SearchPoint] = []
+        self._loggers, self._prefix, self._quiet = loggers, prefix, quiet
         self._bars: Any = None
 
     def __enter__(self) -> RichProgress:
-        if sys.stderr.isatty():
+        if not self._quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
@@ -74,6 +115,8 @@ class RichProgress:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+        for logger in self._loggers:
+            logger.close()
 
     def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         """Yield `items` under a bar."""
@@ -106,8 +149,12 @@ class RichProgress:
         return update
 
     def metrics(self, stage: str, step: int, **values: float) -> None:
-        """Write one JSON line."""
-        if self._file is not None:
-            finite = {key: value if math.isfinite(value) else None for key, value in values.items()}  # JSON has no NaN
-            self._file.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
-            self._file.flush()
+        """Hand the numbers to every logger."""
+        for logger in self._loggers:
+            logger.log(stage, step, values)
+
+    def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
+        """Append copies of the designs and their predictions to `trace`."""
+        if np.shape(prediction) != (len(x),):
+            raise ValueError(f"{len(x)} designs need as many predictions, got {np.shape(prediction)=}")
+        self.trace.append(SearchPoint(stage, step, np.array(x), np.array(prediction, dtype=np.float64)))

@@ -5,33 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mbo_gym import _version
 from mbo_gym.data import store
-from mbo_gym.evaluation import Evaluation, evaluate
-from mbo_gym.method import make_method
+from mbo_gym.evaluation import Evaluation, evaluate, score_search
+from mbo_gym.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.method import Method, make_method
 from mbo_gym.oracle import count_oracle_calls
 from mbo_gym.progress import RichProgress
+from mbo_gym.provenance import environment_facts, peak_memory_mb, reset_peak_memory
 from mbo_gym.task import Task
 from mbo_gym.tasks import make_task
 
-__all__ = ["RunRequest", "RunResult", "check_folder", "environment_facts", "run"]
-
-_LIBRARIES = ("torch", "numpy", "gymnasium", "scikit-learn", "scipy", "d3rlpy")
+__all__ = ["RunRequest", "RunResult", "check_folder", "run"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,7 @@ class RunRequest:
         settings: Fields of the method's config.
         options: Options of the task.
         device: ``cpu``, ``cuda``, ..
+        loggers: Where the metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``.
     """
 
     method: str
@@ -57,6 +54,7 @@ class RunRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    loggers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,10 @@ class RunResult:
         search_oracle_calls: Oracle calls while the method learned and proposed; 0 for an offline method.
         fit_seconds: Wall-clock time of `fit`.
         propose_seconds: Wall-clock time of `propose`.
-        peak_memory_mb: Most memory the process has held so far, MiB; None on Windows.
+        peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.provenance.peak_memory_mb`.
+        search: {"step", "prediction", "score"} along the search, see `mbo_gym.evaluation.score_search`; empty where the
+            method records none.
+        trace_oracle_calls: Oracle calls for these scores, made when the search was over.
         folder: Where it is written.
     """
 
@@ -79,10 +80,28 @@ class RunResult:
     fit_seconds: float
     propose_seconds: float
     peak_memory_mb: float | None
+    search: list[dict[str, Any]]
+    trace_oracle_calls: int
     folder: Path
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values, but for the single scores and the folder."""
+        return {
+            "method": self.request.method,
+            "seed": self.request.seed,
+            **self.evaluation.to_dict(),
+            "search_oracle_calls": self.search_oracle_calls,
+            "trace_oracle_calls": self.trace_oracle_calls,
+            "fit_seconds": self.fit_seconds,
+            "propose_seconds": self.propose_seconds,
+            "peak_memory_mb": self.peak_memory_mb,
+            "search": self.search,
+        }
 
-def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrite: bool = False) -> RunResult:
+
+def run(
+    request: RunRequest, folder: Path, *, task: Task | None = None, overwrite: bool = False, quiet: bool = False
+) -> RunResult:
     """Run a method on a task and write its folder.
 
     It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json`` and ``model/``.
@@ -94,6 +113,7 @@ def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrit
         folder: The run's folder.
         task: The task, where it is made already; else it is made from the request.
         overwrite: Replace a finished run in `folder`.
+        quiet: No progress bars, even on a terminal.
 
     Raises:
         FileExistsError: `folder` exists and `overwrite` is off.
@@ -106,28 +126,39 @@ def run(request: RunRequest, folder: Path, *, task: Task | None = None, overwrit
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
-        _write_json(partial / "config.json", facts)
-        with (partial / "metrics.jsonl").open("w") as metrics, count_oracle_calls() as calls:
-            prefix = f"{request.method} on {request.task_id}, seed {request.seed}: "
-            with RichProgress(metrics, prefix) as progress:
-                started = time.perf_counter()
-                method.fit(task.problem(), seed=request.seed, device=request.device, progress=progress)
-                fitted = time.perf_counter()
-                designs = method.propose(request.k)
-                proposed = time.perf_counter()
-            search_calls = calls.count
+        _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
+        result, designs = _run_into(partial, request, task, method, folder=folder, quiet=quiet)
         method.save(partial / "model")
-        evaluation = evaluate(task, designs)
-        result = RunResult(
-            request, evaluation, search_calls, fitted - started, proposed - fitted, _peak_memory_mb(), folder
-        )
-        _write_designs(partial, task, designs, method.criterion, evaluation)
-        _write_json(partial / "result.json", _result_facts(result))
+        _write_designs(partial, task, designs, method.criterion, result.evaluation)
+        _write_json(partial / "result.json", result.to_dict())
         partial.chmod(0o755)
         _put_in_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return result
+
+
+def _run_into(
+    partial: Path, request: RunRequest, task: Task, method: Method, *, folder: Path, quiet: bool
+) -> tuple[RunResult, np.ndarray]:
+    """Let the method learn and propose, then score the proposals; return the result and the designs."""
+    name = f"{request.method} on {request.task_id}, seed {request.seed}"
+    more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
+    reset_peak_memory()
+    with (
+        RichProgress([JsonLinesLogger(partial / "metrics.jsonl"), *more], f"{name}: ", quiet=quiet) as progress,
+        count_oracle_calls() as calls,
+    ):
+        started = time.perf_counter()
+        method.fit(task.problem(), seed=request.seed, device=request.device, progress=progress)
+        fitted = time.perf_counter()
+        designs = method.propose(request.k)
+        proposed = time.perf_counter()
+        search_calls, peak = calls.count, peak_memory_mb()
+    evaluation = evaluate(task, designs)
+    search, trace_calls = score_search(task, progress.trace)
+    seconds = fitted - started, proposed - fitted
+    return RunResult(request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder), designs
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -147,22 +178,6 @@ def _put_in_place(finished: Path, folder: Path) -> None:
     shutil.rmtree(retired)
 
 
-def environment_facts() -> dict[str, Any]:
-    """Return what a reader needs to repeat a run: versions, the source's git commit where there is one, the machine."""
-    versions = {"mbo_gym": _version.__version__, "python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return {
-        "versions": versions,
-        "git": _git_commit(),
-        "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
-        "command": " ".join(sys.argv),
-    }
-
-
 def _check_device(device: str) -> None:
     """Raise ValueError where torch has no such device, before any work."""
     try:
@@ -171,44 +186,6 @@ def _check_device(device: str) -> None:
         raise ValueError(
             f"torch cannot use the device {device!r} on this machine: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with ``+changes`` where changed, or None."""
-    source = Path(__file__).resolve().parents[1]
-    if not (source / ".git").exists():
-        return None
-    try:
-        commit = _git(source, "rev-parse", "HEAD")
-        return commit + ("+changes" if _git(source, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _peak_memory_mb() -> float | None:
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB here
-
-
-def _result_facts(result: RunResult) -> dict[str, Any]:
-    return {
-        "method": result.request.method,
-        "seed": result.request.seed,
-        **result.evaluation.to_dict(),
-        "search_oracle_calls": result.search_oracle_calls,
-        "fit_seconds": result.fit_seconds,
-        "propose_seconds": result.propose_seconds,
-        "peak_memory_mb": result.peak_memory_mb,
-    }
 
 
 def _write_json(path: Path, facts: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mbo_gym.errors import UnknownId
 
-__all__ = ["parse_pairs", "parse_value", "require_at_least", "typed_fields"]
+__all__ = ["format_value", "parse_pairs", "parse_seeds", "parse_value", "require_at_least", "typed_fields"]
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
@@ -38,6 +38,29 @@ def parse_value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+def format_value(value: Any) -> str:
+    """Return the text that `parse_value` reads as `value`."""
+    return value if isinstance(value, str) and parse_value(value) == value else json.dumps(value)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds, e.g. ``0``, ``0-7`` or ``0,3,5``.
+
+    Raises:
+        ValueError: There is none, one comes twice, or a part is no whole number.
+    """
+    try:
+        seeds: list[int] = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds.extend(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise ValueError(f"seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got {text!r}") from None
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds must name at least one seed and none twice, got {text!r}")
+    return seeds
 
 
 def typed_fields(config_type: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -200,9 +200,11 @@ def _notes(task: Task, runs: Sequence[RunResult]) -> list[str]:
     notes = [run.evaluation.note for run in runs if run.evaluation.note][:1]
     for method in dict.fromkeys(run.request.method for run in runs):
         for row in published_for(method, task.info.task_id):
-            spread = f" +- {row.std:.3f}" if row.std is not None else ""
+            mean, kind = f"{row.mean:.3f}", ""
+            if row.std is not None:
+                mean, kind = f"{mean} +- {row.std:.3f}", f", +-: {row.spread}"
             notes.append(
-                f"published {method}: 100th {row.p100:.3f}{spread} (K={row.k}, {row.seeds} seeds; {row.source})"
+                f"published {method}: {row.percentile}th {mean} (K={row.k}, {row.seeds} seeds{kind}; {row.source})"
             )
     calls = sum(run.search_oracle_calls for run in runs)
     notes.append(f"oracle calls while learning and searching: {calls}")

@@ -18,7 +18,7 @@ for the network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -27,14 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.base import best_first, start_features
+from agents.base import SearchWatch, best_first, start_features
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
+from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
 __all__ = ["Grad", "GradConfig", "ascend"]
@@ -115,7 +115,9 @@ class Grad:
         if self.config.bounds == "data":
             low, high = feature_bounds(self._problem, self._encoder)
             box = torch.from_numpy(low).to(self._device), torch.from_numpy(high).to(self._device)
-        z = ascend(self._surrogate, z, self.config.optimiser, steps, size, box=box, progress=self._progress)
+        watch = SearchWatch(self._problem, self._encoder, "ascent", steps, self._progress)
+        progress = self._progress
+        z = ascend(self._surrogate, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
         best, self.criterion = best_first(self._surrogate, z, k)
         return self._encoder.decode(best.cpu().numpy())
 
@@ -134,6 +136,7 @@ def ascend(
     *,
     box: tuple[Tensor, Tensor] | None,
     progress: Progress,
+    watch: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
 
@@ -145,12 +148,15 @@ def ascend(
         steps: Number of steps.
         size: See `optimiser`.
         box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
-        progress: Gets the mean prediction along the way.
+        progress: Shows how far it is.
+        watch: Called with the step, z and the predictions (B,) before each step and after the last.
     """
     z = z.clone()
     adam = torch.optim.Adam([z], lr=size, maximize=True) if optimiser == "adam" else None
     for step in progress.track(range(steps), "gradient ascent"):
         value, gradient = surrogate.value_and_gradient(z)
+        if watch is not None:
+            watch(step, z, value)
         if adam is None:
             z.add_(gradient, alpha=size)
         else:
@@ -158,6 +164,6 @@ def ascend(
             adam.step()
         if box is not None:
             z.clamp_(*box)
-        if step % 10 == 0:
-            progress.metrics("ascent", step, prediction=float(value.mean()))
+    if watch is not None:
+        watch(steps, z, predict_in_pieces(surrogate.predict, z))
     return z

@@ -31,7 +31,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from agents.base import best_first, start_features
+from agents.base import SearchWatch, best_first, start_features
 from agents.rl.offline import OfflineConfig, policy_actions, train_offline
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import default_action_scale, feature_bounds, transition
@@ -40,7 +40,7 @@ from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
+from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 from mbo_gym.trajectories import SAMPLERS, with_actions
 
@@ -140,11 +140,14 @@ class PolicyGuidedSearch:
             bounds = torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
         scale = self._scale.to(device)
         steps = config.horizon if config.search_steps is None else config.search_steps
+        watch = SearchWatch(self._problem, self._encoder, "search", steps, self._progress)
         for step in self._progress.track(range(steps), "policy-guided search"):
             value, gradient = self._surrogate.value_and_gradient(z)
             action = policy_actions(self._algo, z)
-            self._progress.metrics("search", step, prediction=float(value.mean()), action=float(action.mean()))
+            watch(step, z, value)
+            self._progress.metrics("search", step, action=float(action.mean()))
             z = transition(z, action, gradient, scale, bounds)
+        watch(steps, z, predict_in_pieces(self._surrogate.predict, z))
         best, self.criterion = best_first(self._surrogate, z, k)
         return self._encoder.decode(best.cpu().numpy())
 

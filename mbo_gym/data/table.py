@@ -1,7 +1,8 @@
 """Reads a user's table of designs and scores (CSV and its relatives) and names the place of what is wrong with it.
 
 Accepted: UTF-8 with or without a byte order mark, any line ends, quoted cells, blank lines (skipped), spaces around
-cells and names (removed), comma, semicolon or tab between cells. The first line names the columns.
+cells and names (removed), comma, semicolon or tab between cells. The first line names the columns unless the reader is
+told that it does not.
 """
 
 from __future__ import annotations
@@ -148,12 +149,13 @@ def listed(names: Iterable[str]) -> str:
     return text if len(names) <= N_NAMES_SHOWN else f"{text} and {len(names) - N_NAMES_SHOWN} more"
 
 
-def read_table(path: str | os.PathLike[str], delimiter: str | None = None) -> Table:
-    """Read a file of named columns.
+def read_table(path: str | os.PathLike[str], delimiter: str | None = None, *, header: bool = True) -> Table:
+    """Read a file of columns.
 
     Args:
         path: The file; ``~`` is the home folder.
         delimiter: The character between cells; None finds out whether it is a comma, a semicolon or a tab.
+        header: Whether the first line names the columns; without, it is data and the columns are called 1, 2, ..
 
     Raises:
         MissingData: There is no such file, or it cannot be opened.
@@ -176,6 +178,9 @@ def read_table(path: str | os.PathLike[str], delimiter: str | None = None) -> Ta
     rows, lines = _read_rows(path, content, delimiter)
     if not rows:
         raise InvalidData(f"{path} is empty. Its first line must name the columns; designs and scores follow.")
+    if not header:
+        names = tuple(str(j + 1) for j in range(len(rows[0])))
+        return Table(path, names, tuple(zip(*rows, strict=True)), np.array(lines))
     names = tuple(name.strip() for name in rows[0])
     doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:
@@ -281,7 +286,7 @@ def _read_rows(path: Path, content: bytes, delimiter: str) -> tuple[list[list[st
                 if rows and len(row) != len(rows[0]):
                     few = "too few" if len(row) < len(rows[0]) else "too many"
                     raise InvalidData(
-                        f"{path}, line {line}: {len(row)} cells are {few}, the header names {len(rows[0])} columns "
+                        f"{path}, line {line}: {len(row)} cells are {few}, the first line has {len(rows[0])} columns "
                         f"(delimiter {delimiter!r}). Mend the line, or pass delimiter= if it is another one."
                     )
                 rows.append(row)

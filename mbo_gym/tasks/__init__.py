@@ -16,7 +16,7 @@ from mbo_gym.registry import Registry
 if TYPE_CHECKING:
     from mbo_gym.task import Task
 
-__all__ = ["TASKS", "list_tasks", "make_task", "register_task"]
+__all__ = ["TASKS", "check_task", "list_tasks", "make_task", "register_task"]
 
 TASKS = Registry("task")
 """Every task by its id."""
@@ -38,12 +38,23 @@ def make_task(task_id: str, **options: Any) -> Task:
         UnknownId: No task has that id, or the task has no such option; the message names the nearest.
         MissingData: The task's file is not on this machine; the message says how to get it.
     """
-    spec = TASKS.spec(task_id)
+    check_task(task_id, **options)
     common = {key: options[key] for key in _COMMON_OPTIONS if key in options}
     own = {key: value for key, value in options.items() if key not in common}
-    _check_options(spec.load(), own, spec.kwargs)
-    task: Task = spec.make(**own)
+    task: Task = TASKS.spec(task_id).make(**own)
     return replace(task.with_options(**common), options={key: _plain(value) for key, value in options.items()})
+
+
+def check_task(task_id: str, /, **options: Any) -> None:
+    """Raise UnknownId where `make_task` would, without building anything."""
+    spec = TASKS.spec(task_id)
+    parameters = inspect.signature(spec.load()).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    allowed = {*(p.name for p in parameters), *_COMMON_OPTIONS} - set(spec.kwargs)
+    for name in options:
+        if name not in allowed:
+            raise UnknownId("task option", name, allowed)
 
 
 def list_tasks() -> list[str]:
@@ -69,16 +80,6 @@ def register_task(task_id: str, entry_point: str | Callable[..., Task], /, **kwa
 def _plain(value: Any) -> Any:
     """Return a path as text, so that options can be written to a file; anything else as it is."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _check_options(function: Callable[..., Any], options: dict[str, Any], fixed: Any) -> None:
-    parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    allowed = {p.name for p in parameters} - set(fixed)
-    for name in options:
-        if name not in allowed:
-            raise UnknownId("task option", name, [*allowed, *_COMMON_OPTIONS])
 
 
 def _register_built_in() -> None:
