@@ -1,4 +1,4 @@
-"""The command line: mbo-gym list | show | run | export | data."""
+"""The command line: mbo-gym list | show | run | benchmark | report | evaluate | export | data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from mbo_gym import cli_benchmark
 from mbo_gym.errors import MboGymError
+from mbo_gym.settings import parse_options, parse_seeds
 
 if TYPE_CHECKING:
     from mbo_gym.envs.dynamics import ActionMode
@@ -25,6 +27,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more.")
 app.add_typer(data_app, name="data")
+app.command()(cli_benchmark.benchmark)
+app.command()(cli_benchmark.report)
+app.command()(cli_benchmark.evaluate)
 
 OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")]
 
@@ -54,19 +59,21 @@ def list_command(
 ) -> None:
     """List tasks (and whether their data are here), methods or surrogates."""
     from mbo_gym import tables
+    from mbo_gym.terminal import show as show_table
 
     makers = {"tasks": lambda: tables.tasks(everything), "methods": tables.methods, "surrogates": tables.surrogates}
     if what not in makers:
         raise ValueError(f"list takes {', '.join(makers)}, got {what!r}")
-    tables.show(makers[what]())
+    show_table(makers[what]())
 
 
 @app.command()
 def show(task: Annotated[str, typer.Argument(help="task id")], option: OptionPairs = None) -> None:
     """Show a task's facts: space, data, constants, ceiling, controls, licence, references."""
     from mbo_gym import make_task, tables
+    from mbo_gym.terminal import show as show_table
 
-    tables.show(tables.task_facts(make_task(task, **_values(option, "--option"))))
+    show_table(tables.task_facts(make_task(task, **parse_options(option or [], "--option"))))
 
 
 @app.command()
@@ -82,29 +89,35 @@ def run(
     option: OptionPairs = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
     output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
+    log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
     overwrite: Annotated[bool, typer.Option(help="replace finished runs of the same name")] = False,
 ) -> None:
     """Run methods on a task, score their proposals, print a table beside the published numbers."""
     from mbo_gym import make_task, tables
+    from mbo_gym.loggers import check_loggers
     from mbo_gym.method import make_method
     from mbo_gym.runs import RunRequest, check_folder
     from mbo_gym.runs import run as run_one
-    from mbo_gym.settings import parse_seeds
+    from mbo_gym.terminal import show as show_table
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
-    chosen, options = _values(settings, "--set"), _values(option, "--option")
+    chosen, options = parse_options(settings or [], "--set"), parse_options(option or [], "--option")
     names, seed_list = [name.strip() for name in method.split(",")], parse_seeds(seeds)
+    loggers = tuple(name.strip() for name in log.split(",") if name.strip())
+    check_loggers(loggers)
     for name in names:  # a mistyped setting shows before any work is done
         make_method(name, preset=preset, task_id=task, **chosen)
     requests = [
-        RunRequest(name, task, seed, k, preset, chosen, options, device) for name in names for seed in seed_list
+        RunRequest(name, task, seed, k, preset, chosen, options, device, loggers)
+        for name in names
+        for seed in seed_list
     ]
     for request in requests:  # and so does a finished run in the way of the last one
         check_folder(output / _folder_name(request), overwrite=overwrite)
     made = make_task(task, **options)
     results = [run_one(r, output / _folder_name(r), task=made, overwrite=overwrite) for r in requests]
-    tables.show(tables.results(made, results))
+    show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
 
 
 @app.command()
@@ -143,7 +156,7 @@ def export(
             terminal=terminal,
             seed=seed,
             surrogate=surrogate,
-            options=_values(option, "--option"),
+            options=parse_options(option or [], "--option"),
             progress=progress,
         )
     typer.echo(str(done))
@@ -153,8 +166,9 @@ def export(
 def data_list() -> None:
     """Show every data source, whether it is here, and its licence."""
     from mbo_gym import tables
+    from mbo_gym.terminal import show as show_table
 
-    tables.show(tables.data_sources())
+    show_table(tables.data_sources())
 
 
 @data_app.command("path")
@@ -176,12 +190,6 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
     with Console(stderr=True).status(f"getting {name}"):
         where = fetch(name)
     typer.echo(f"{name}: {where}")
-
-
-def _values(pairs: list[str] | None, flag: str) -> dict[str, Any]:
-    from mbo_gym.settings import parse_pairs, parse_value
-
-    return {key: parse_value(value) for key, value in parse_pairs(pairs or [], flag).items()}
 
 
 def _folder_name(request: Any) -> str:

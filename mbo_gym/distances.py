@@ -16,8 +16,8 @@ from mbo_gym.space import CategoricalSpace, DesignSpace
 
 __all__ = ["diversity", "nearest_distances", "novelty"]
 
-N_BLOCK_NUMBERS = 1 << 19
-"""Numbers in one array that is made along the way: 4 MiB at most, however many visible designs there are."""
+N_BLOCK_NUMBERS = 1 << 18
+"""Numbers in one array that is made along the way: 2 MiB at most, however many visible designs there are."""
 N_TOGETHER = 256
 """Proposals that are compared with the visible designs at once."""
 

@@ -14,7 +14,15 @@ from typing import Any, Protocol
 
 from mbo_gym.errors import MissingDependency, UnknownId
 
-__all__ = ["LOGGERS", "JsonLinesLogger", "MetricsLogger", "TensorBoardLogger", "WandbLogger", "make_loggers"]
+__all__ = [
+    "LOGGERS",
+    "JsonLinesLogger",
+    "MetricsLogger",
+    "TensorBoardLogger",
+    "WandbLogger",
+    "check_loggers",
+    "make_loggers",
+]
 
 LOGGERS = ("tensorboard", "wandb")
 """What `make_loggers` knows."""
@@ -115,6 +123,13 @@ class WandbLogger:
         self._run.finish()
 
 
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise UnknownId where there is no logger of a name."""
+    for name in names:
+        if name not in LOGGERS:
+            raise UnknownId("logger", name, LOGGERS)
+
+
 def make_loggers(
     names: Sequence[str], folder: Path, *, run_name: str, config: Mapping[str, Any]
 ) -> list[MetricsLogger]:
@@ -130,9 +145,7 @@ def make_loggers(
         UnknownId: There is no logger of that name; nothing was opened.
         MissingDependency: A logger's library is not installed; what was opened is closed again.
     """
-    for name in names:
-        if name not in LOGGERS:
-            raise UnknownId("logger", name, LOGGERS)
+    check_loggers(names)
     loggers: list[MetricsLogger] = []
     try:
         for name in names:

@@ -6,16 +6,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from mbo_gym.data import store
 from mbo_gym.errors import UnknownId
-from mbo_gym.progress import Progress
 from mbo_gym.registry import Registry
 from mbo_gym.settings import typed_fields
-from mbo_gym.task import OfflineProblem
+
+if TYPE_CHECKING:  # torch comes with them, and to look at settings nobody needs it
+    from mbo_gym.progress import Progress
+    from mbo_gym.task import OfflineProblem
 
 __all__ = ["METHODS", "Method", "Resources", "list_methods", "make_method", "method_class", "save_config"]
 

@@ -10,7 +10,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mbo_gym.errors import UnknownId
 
-__all__ = ["format_value", "parse_pairs", "parse_seeds", "parse_value", "require_at_least", "typed_fields"]
+__all__ = [
+    "format_value",
+    "parse_options",
+    "parse_pairs",
+    "parse_seeds",
+    "parse_value",
+    "require_at_least",
+    "typed_fields",
+]
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
@@ -38,6 +46,11 @@ def parse_value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:
+    """Split ``key=value`` texts and read the values."""
+    return {key: parse_value(value) for key, value in parse_pairs(pairs, flag).items()}
 
 
 def format_value(value: Any) -> str:

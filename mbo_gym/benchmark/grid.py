@@ -17,7 +17,6 @@ from mbo_gym.benchmark.configs import ConfigIndex
 from mbo_gym.data import store
 from mbo_gym.errors import UnknownId
 from mbo_gym.settings import format_value, parse_seeds
-from mbo_gym.tasks import check_task
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -137,7 +136,7 @@ class Grid:
         configs = configs or ConfigIndex()
         cells: dict[str, Cell] = {}
         for task in self.tasks:
-            check_task(task.id, **task.options)
+            configs.check_task(task.id, task.options)
             for method, k, seed in product(self.methods, self.ks, self.seeds):
                 config = configs.resolve(method.name, method.preset, task.id, method.settings)
                 cell = Cell(method, task, seed, k, config)

@@ -20,7 +20,7 @@ from mbo_gym.benchmark.grid import Cell
 from mbo_gym.benchmark.results import write_record
 from mbo_gym.method import Resources, method_class
 
-__all__ = ["Job", "execute", "execute_elsewhere", "failure", "limit_threads"]
+__all__ = ["Job", "execute", "execute_elsewhere", "failure", "finite", "limit_threads"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def execute(job: Job) -> dict[str, Any]:
         record = failure(job, error, time.perf_counter() - started)
         shutil.rmtree(job.folder, ignore_errors=True)
     else:
-        record = _record(job, time.perf_counter() - started) | {"status": "done", "result": _finite(result.to_dict())}
+        record = _record(job, time.perf_counter() - started) | {"status": "done", "result": finite(result.to_dict())}
     write_record(job.folder, record)
     return record
 
@@ -144,10 +144,10 @@ def _record(job: Job, seconds: float) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return plain values with None for every number that is not finite, which JSON cannot hold."""
     if isinstance(value, Mapping):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

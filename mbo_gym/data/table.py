@@ -286,8 +286,9 @@ def _read_rows(path: Path, content: bytes, delimiter: str) -> tuple[list[list[st
                 if rows and len(row) != len(rows[0]):
                     few = "too few" if len(row) < len(rows[0]) else "too many"
                     raise InvalidData(
-                        f"{path}, line {line}: {len(row)} cells are {few}, the first line has {len(rows[0])} columns "
-                        f"(delimiter {delimiter!r}). Mend the line, or pass delimiter= if it is another one."
+                        f"{path}, line {line}: {len(row)} cells are {few}, the first line has or names "
+                        f"{len(rows[0])} columns (delimiter {delimiter!r}). "
+                        "Mend the line, or pass delimiter= if it is another one."
                     )
                 rows.append(row)
                 lines.append(line)

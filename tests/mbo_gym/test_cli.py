@@ -21,7 +21,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import mbo_gym
-from mbo_gym import cli, tables
+from mbo_gym import cli, tables, terminal
 from mbo_gym.data.manifest import ENTRIES
 from mbo_gym.export.npz import load_npz
 from mbo_gym.runs import RunRequest
@@ -177,7 +177,7 @@ def test_run_writes_a_folder_and_prints_the_table(mbo, tmp_path):
 def test_run_prints_the_published_numbers_and_the_exact_controls(mbo, tmp_path):
     settings = ["--set", f"surrogate={SURROGATE}", "--set", "steps=2"]
     out = mbo("run", "grad", "TFBind8-Exact-v0", "-o", "max_rows=300", *settings, "--output", tmp_path).out
-    assert "published grad: 100th 0.898 (K=256, 8 seeds; DEMO, arXiv:2405.13964v1, Tables 1-2)" in out
+    assert "published grad: 100th 0.898 +- 0.033 (K=256, 8 seeds, +-: standard error; DEMO" in out
     assert out.count("published grad") == 3
     assert row_of(out, "random")[1:3] == ["(exact)", "0.959"]
     assert row_of(out, "top_k")[1] == "(exact)"
@@ -308,9 +308,9 @@ ERRORS = {
     "run grad Branin-Exact-v0 --set surrogate=mlpp": "There is no surrogate 'mlpp'. Did you mean mlp",
     "run grad Branin-Exact-v0 --set encoder=one_hot": "this encoder needs a categorical space",
     "run pgs Branin-Exact-v0 --set trajectories=randon_top": "There is no trajectory sampler 'randon_top'. Did you",
-    "run top_k Branin-Exact-v0 --seeds a-b": "--seeds takes whole numbers and ranges, e.g. 0-7 or 0,3,5; got 'a-b'",
-    "run top_k Branin-Exact-v0 --seeds 3-1": "--seeds must name at least one seed and none twice, got '3-1'",
-    "run top_k Branin-Exact-v0 --seeds 0-2,1": "--seeds must name at least one seed and none twice, got '0-2,1'",
+    "run top_k Branin-Exact-v0 --seeds a-b": "seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got 'a-b'",
+    "run top_k Branin-Exact-v0 --seeds 3-1": "seeds must name at least one seed and none twice, got '3-1'",
+    "run top_k Branin-Exact-v0 --seeds 0-2,1": "seeds must name at least one seed and none twice, got '0-2,1'",
     "run top_k Branin-Exact-v0 --k 0": "--k must be at least 1, got 0",
     "run top_k Branin-Exact-v0 --k many": "Invalid value for '--k'",
     "run top_k Branin-Exact-v0 --device tpu": "torch cannot use the device 'tpu' on this machine",
@@ -363,8 +363,8 @@ def test_a_programming_error_keeps_its_traceback(mbo, monkeypatch):
 def rendered(table, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "Console", lambda *a, **k: console)
-        tables.show(table)
+        patch.setattr(terminal, "Console", lambda *a, **k: console)
+        terminal.show(table, left_out_first=tables.LEFT_OUT_FIRST)
     return console.file.getvalue()
 
 

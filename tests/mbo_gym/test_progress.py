@@ -1,11 +1,11 @@
-"""Bars on a terminal, silence elsewhere, metrics as JSON lines."""
+"""Bars on a terminal, silence elsewhere, metrics for the loggers, designs along the search."""
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from mbo_gym.progress import NullProgress, RichProgress
@@ -37,6 +37,7 @@ def test_silence_yields_everything_and_nothing_else(capsys):
     assert list(progress.track([1, 2, 3], "counting")) == [1, 2, 3]
     progress.bar("working", 10)(3)
     progress.metrics("stage", 0, loss=1.0)
+    progress.designs("stage", 0, np.zeros((1, 2)), np.zeros(1))
     assert capsys.readouterr() == ("", "")
 
 
@@ -50,6 +51,14 @@ def test_nothing_is_drawn_where_the_error_stream_is_no_terminal(capsys):
 def test_without_the_context_there_are_no_bars(terminal):
     stream = terminal()
     assert list(RichProgress().track(range(3), "counting")) == [0, 1, 2]
+    assert stream.getvalue() == ""
+
+
+def test_quiet_progress_draws_nothing_on_a_terminal_either(terminal):
+    stream = terminal()
+    with RichProgress(quiet=True) as progress:
+        assert list(progress.track(range(3), "counting")) == [0, 1, 2]
+        progress.bar("working", 10)(3)
     assert stream.getvalue() == ""
 
 
@@ -117,18 +126,57 @@ def test_a_bar_follows_the_steps_done(terminal):
         assert (task.completed, task.visible) == (10, False)
 
 
-def test_metrics_are_json_lines_on_disk_at_once(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    with path.open("w") as file, RichProgress(file) as progress:
+class Notes:
+    """A logger that keeps what it gets."""
+
+    def __init__(self):
+        self.seen, self.closed = [], 0
+
+    def log(self, stage, step, values):
+        self.seen.append((stage, step, dict(values)))
+
+    def close(self):
+        self.closed += 1
+
+
+def test_every_logger_gets_the_metrics_and_is_closed_at_the_end():
+    loggers = [Notes(), Notes()]
+    with RichProgress(loggers) as progress:
         progress.metrics("surrogate", 0, loss=1.5)
         progress.metrics("search", 10, prediction=-2.0, action=0.25)
-        lines = [json.loads(line) for line in path.read_text().splitlines()]  # before the file is closed
-    assert lines == [
-        {"stage": "surrogate", "step": 0, "loss": 1.5},
-        {"stage": "search", "step": 10, "prediction": -2.0, "action": 0.25},
-    ]
+        assert [logger.closed for logger in loggers] == [0, 0]
+    for logger in loggers:
+        assert logger.seen == [("surrogate", 0, {"loss": 1.5}), ("search", 10, {"prediction": -2.0, "action": 0.25})]
+        assert logger.closed == 1
 
 
-def test_metrics_go_nowhere_without_a_file():
+def test_loggers_are_closed_after_an_error_too():
+    logger = Notes()
+    with pytest.raises(KeyboardInterrupt), RichProgress([logger]):
+        raise KeyboardInterrupt
+    assert logger.closed == 1
+
+
+def test_metrics_go_nowhere_without_a_logger():
     with RichProgress() as progress:
         assert progress.metrics("surrogate", 0, loss=1.5) is None
+
+
+def test_designs_along_the_search_are_kept_as_they_were():
+    x, prediction = np.array([[1, 2], [3, 4]], dtype=np.int32), np.array([0.5, 0.25], dtype=np.float32)
+    with RichProgress() as progress:
+        progress.designs("ascent", 0, x, prediction)
+        x += 1  # a search that works in place
+        prediction += 1
+        progress.designs("ascent", 10, x[:1], prediction[:1])
+    assert [(point.stage, point.step) for point in progress.trace] == [("ascent", 0), ("ascent", 10)]
+    assert progress.trace[0].x.dtype == np.int32
+    np.testing.assert_array_equal(progress.trace[0].x, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(progress.trace[0].prediction, [0.5, 0.25])
+    np.testing.assert_array_equal(progress.trace[1].x, [[2, 3]])
+    np.testing.assert_array_equal(progress.trace[1].prediction, [1.5])
+
+
+def test_each_design_along_the_search_needs_a_prediction():
+    with pytest.raises(ValueError, match="2 designs need as many predictions"):
+        RichProgress().designs("ascent", 0, np.zeros((2, 3)), np.zeros((2, 1)))
