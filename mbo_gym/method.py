@@ -53,6 +53,7 @@ class Method(Protocol):
     Attributes:
         config: The settings it was built from.
         criterion: (k,) its own offline score of each design it proposed last, best first; all equal where it has none.
+            May be left out, as may `save`.
     """
 
     Config: ClassVar[type[Any]]

@@ -128,8 +128,10 @@ def run(
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
         result, designs = _run_into(partial, request, task, method, folder=folder, quiet=quiet)
-        method.save(partial / "model")
-        _write_designs(partial, task, designs, method.criterion, result.evaluation)
+        if hasattr(method, "save"):
+            method.save(partial / "model")
+        criterion = np.asarray(getattr(method, "criterion", np.zeros(len(designs))))
+        _write_designs(partial, task, designs, criterion, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
         partial.chmod(0o755)
         _put_in_place(partial, folder)

@@ -1,0 +1,55 @@
+"""Puts the table of a results folder into the README, between its two markers.
+
+python experiments/readme_table.py experiments/results/core
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mbo_gym.benchmark.analysis import Analysis, Entry, Standing, analyse
+from mbo_gym.benchmark.results import ResultStore
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- core table: begin -->", "<!-- core table: end -->"
+
+
+def cell(entry: Entry | None) -> str:
+    if entry is None or "p100" not in entry.scores:
+        return "-"
+    best, median = entry.scores["p100"], entry.scores["p50_distinct"]
+    star = "\\*" if entry.better_than_control is False else ""
+    return f"{best.mean:.3f} / {median.mean:.3f} ± {median.standard_error:.3f}{star}"
+
+
+def skill(standing: Standing) -> str:
+    found = standing.skill
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if found else "-"
+
+
+def table(analysis: Analysis) -> list[str]:
+    names = [problem.name for problem in analysis.problems]
+    entries = {(entry.label, entry.problem): entry for entry in analysis.entries}
+    lines = [f"| method | {' | '.join(names)} | skill |", "|---" * (len(names) + 2) + "|"]
+    for standing in analysis.standings:
+        cells = [cell(entries.get((standing.label, name))) for name in names]
+        label = f"*{standing.label}*" if standing.control else f"`{standing.label}`"
+        lines.append(f"| {' | '.join([label, *cells, skill(standing)])} |")
+    ceilings = [f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-" for p in analysis.problems]
+    visible = [f"{p.d_best:.3f}" for p in analysis.problems]
+    return [*lines, f"| ceiling | {' | '.join(ceilings)} | 1 |", f"| D(best) | {' | '.join(visible)} | |"]
+
+
+def main(folder: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    if not rest or not tail:
+        raise SystemExit(f"{README} must hold the lines {BEGIN} and {END}")
+    lines = table(analyse(ResultStore(folder).records()))
+    README.write_text("\n".join([head + BEGIN, *lines, END]) + tail, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
