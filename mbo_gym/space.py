@@ -180,10 +180,19 @@ class CategoricalSpace:
     def format(self, x: np.ndarray) -> list[list[str]]:
         """Return the designs (N, L) as text cells, one list with one sequence a design.
 
-        Letters of several characters are joined with spaces.
+        Letters of several characters are joined with spaces. A number that stands for no letter is written as it is,
+        and its design's sites are then joined with spaces too.
         """
+        x = np.asarray(x)
+        inside = self.contains(x)
         gap = "" if all(len(letter) == 1 for letter in self.letters) else " "
-        return [[gap.join(self.letters[a] for a in row)] for row in np.asarray(x)]
+        return [
+            [gap.join(self.letters[a] for a in row) if fits else " ".join(map(self._written, row))]
+            for row, fits in zip(x, inside, strict=True)
+        ]
+
+    def _written(self, a: float) -> str:
+        return self.letters[int(a)] if a in range(self.n_categories) else f"{a:g}"
 
     def to_gymnasium(self) -> gym.spaces.MultiDiscrete:
         """Return the Gymnasium space of one design."""

@@ -141,3 +141,9 @@ def test_readonly_copies_what_its_owner_could_still_change():
     mine[0] = 9
     assert frozen.tolist() == [0.0, 1.0, 2.0]
     assert readonly(frozen, np.float64) is frozen
+
+
+def test_designs_outside_the_space_are_written_as_they_are():
+    space = CategoricalSpace(3, 4, letters=("A", "C", "G", "T"))
+    assert space.format(np.array([[0, 1, 3], [0, 4, -1]])) == [["ACT"], ["A 4 -1"]]
+    assert space.format(np.array([[0, 1.5, np.nan]])) == [["A 1.5 nan"]]
