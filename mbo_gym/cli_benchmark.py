@@ -41,34 +41,33 @@ def benchmark(
 
     The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the file's.
     """
-    from mbo_gym.benchmark.executors import make_executor
+    from mbo_gym.benchmark.live import Live
     from mbo_gym.benchmark.results import ResultStore
-    from mbo_gym.benchmark.runner import make_plan, run_cells
+    from mbo_gym.benchmark.runner import make_plan, run_grid
     from mbo_gym.loggers import check_loggers
 
     grid = _grid(file, methods, tasks, seeds, k, option)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
-    store = ResultStore(output)
-    cells = grid.cells(store.configs)
     if dry_run:
+        store = ResultStore(output)
         records = store.records() if store.lines.exists() else []
-        _show_plan(make_plan(cells, {r["key"]: r for r in records}, retry=retry), records, workers)
+        plan = make_plan(grid.cells(store.configs), {r["key"]: r for r in records}, retry=retry)
+        _show_plan(plan, records, workers)
         return
-    with store.writing() as known:
-        plan = make_plan(cells, known, retry=retry)
-        store.configs.save()
-        typer.echo(f"{len(cells)} cells: {len(plan.done)} done, {len(plan.failed)} failed, {len(plan.to_run)} to run")
-        if plan.to_run:
-            from mbo_gym.benchmark.live import Live
-
-            runner = make_executor(executor, workers=workers, address=address)
-            with Live(len(plan.to_run)) as live:
-                run_cells(
-                    plan.to_run, store, runner, device=device, loggers=loggers, on_start=live.start, on_record=live.end
-                )
-    keys = {cell.key for cell in cells}
-    _show_results([record for record in store.records() if record["key"] in keys])
+    with Live() as live:
+        records = run_grid(
+            grid,
+            output,
+            executor=executor,
+            workers=workers,
+            address=address,
+            device=device,
+            retry=retry,
+            loggers=loggers,
+            show=live,
+        )
+    _show_results(records)
     typer.echo(f"Results in {output}. A page of them: mbo-gym report {output} --html report.html")
 
 

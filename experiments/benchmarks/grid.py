@@ -7,20 +7,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import show, where
 
 import mbo_gym
-from mbo_gym.benchmark.executors import make_executor
 from mbo_gym.benchmark.grid import Grid, MethodChoice, TaskChoice
-from mbo_gym.benchmark.results import ResultStore
-from mbo_gym.benchmark.runner import run_cells
+from mbo_gym.benchmark.runner import Show, run_grid
 from mbo_gym.benchmark.worker import limit_threads
 from mbo_gym.progress import NullProgress
 
 TASK = "TFBind8-Exact-v0"
+
+
+class Clock(Show):
+    """Notes when each cell ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def end(self, record: Mapping[str, Any]) -> None:
+        self.ends.append(time.perf_counter())
 
 
 def bare(method: str, seeds: int) -> float:
@@ -37,10 +47,9 @@ def bare(method: str, seeds: int) -> float:
 
 def through_the_grid(grid: Grid, executor: str, folder: Path) -> float:
     """Return the seconds that a grid takes once its workers are there and have the task."""
-    store, runner, ends = ResultStore(folder), make_executor(executor, workers=2), []
-    with store.writing():
-        run_cells(grid.cells(), store, runner, on_record=lambda record: ends.append(time.perf_counter()))
-    skip = 4  # the first cells wait for imports and data
+    clock = Clock()
+    run_grid(grid, folder, executor=executor, workers=2, show=clock)
+    skip, ends = 4, clock.ends  # the first cells wait for imports and data
     return (ends[-1] - ends[skip - 1]) * len(ends) / (len(ends) - skip)
 
 

@@ -13,25 +13,22 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mbo_gym.benchmark.grid import Cell
+from mbo_gym.benchmark.runner import Plan, Show
 
 __all__ = ["Live", "duration"]
 
 
-class Live:
-    """Shows cells as they start and end. A context manager.
+class Live(Show):
+    """Shows cells as they start and end. A context manager."""
 
-    Args:
-        total: Cells that are to run.
-    """
-
-    def __init__(self, total: int) -> None:
+    def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._total, self._done, self._started = total, 0, time.monotonic()
+        self._total, self._done, self._started = 0, 0, time.monotonic()
         self._running: dict[str, str] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         left = TextColumn("{task.fields[left]}")
         self._bars = Progress(*columns, left, console=self._console, transient=True, disable=not sys.stderr.isatty())
-        self._bar = self._bars.add_task("cells", total=total, left="")
+        self._bar = self._bars.add_task("cells", total=None, left="", visible=False)
 
     def __enter__(self) -> Live:
         self._bars.start()
@@ -41,10 +38,17 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
-        if kind is not None:
+        if kind is not None and self._total:
             self._console.print(
                 f"stopped after {self._done} of {self._total} cells; the same command goes on from here", style="yellow"
             )
+
+    def plan(self, plan: Plan) -> None:
+        """Print how many cells are done, have failed and are to run."""
+        self._total = len(plan.to_run)
+        counts = f"{len(plan.done)} done, {len(plan.failed)} failed, {self._total} to run"
+        self._console.print(f"{len(plan.done) + len(plan.failed) + self._total} cells: {counts}")
+        self._bars.update(self._bar, total=self._total, visible=self._total > 0)
 
     def start(self, cell: Cell) -> None:
         """Show that a cell was handed to a worker."""

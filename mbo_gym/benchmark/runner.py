@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mbo_gym.benchmark.executors import Executor, Lost, available_cpus
-from mbo_gym.benchmark.grid import Cell
+from mbo_gym.benchmark.executors import Executor, Lost, available_cpus, make_executor
+from mbo_gym.benchmark.grid import Cell, Grid
 from mbo_gym.benchmark.results import ResultStore, write_record
 from mbo_gym.benchmark.worker import Job, failure
 from mbo_gym.method import Resources, method_class
 
-__all__ = ["Plan", "WorkerLost", "estimate_seconds", "make_plan", "run_cells"]
+__all__ = ["Plan", "Show", "WorkerLost", "estimate_seconds", "make_plan", "run_cells", "run_grid"]
 
 ATTEMPTS = 3
 """How often a cell is tried whose worker is lost."""
@@ -37,6 +38,19 @@ class Plan:
     done: tuple[Cell, ...]
     failed: tuple[Cell, ...]
     to_run: tuple[Cell, ...]
+
+
+class Show:
+    """Is told how a benchmark goes, and shows nothing; `mbo_gym.benchmark.live.Live` shows it on a terminal."""
+
+    def plan(self, plan: Plan) -> None:
+        """Hear what is done and what is to run."""
+
+    def start(self, cell: Cell) -> None:
+        """Hear that a cell was handed to a worker."""
+
+    def end(self, record: Mapping[str, Any]) -> None:
+        """Hear that a cell has ended and its record is stored."""
 
 
 def make_plan(cells: Sequence[Cell], records: Mapping[str, Mapping[str, Any]], *, retry: bool) -> Plan:
@@ -78,6 +92,50 @@ def _questions(label: str, method: str, task: str, k: int) -> list[tuple[Any, ..
     return [("label", label, task, k), ("label", label, task), ("method", method, task), ("method", method)]
 
 
+def run_grid(
+    grid: Grid,
+    folder: Path,
+    *,
+    executor: str = "process",
+    workers: int | None = None,
+    address: str | None = None,
+    device: str = "cpu",
+    retry: bool = False,
+    loggers: tuple[str, ...] = (),
+    show: Show | None = None,
+) -> list[dict[str, Any]]:
+    """Run what is missing of a grid and return the records of all its cells.
+
+    In a script this belongs below ``if __name__ == "__main__":``, since worker processes import the script.
+
+    Args:
+        grid: What.
+        folder: Results folder; what it holds already is not run again.
+        executor: See `mbo_gym.benchmark.executors.make_executor`, as for `workers` and `address`.
+        workers: CPU cores to use.
+        address: Of a Ray cluster.
+        device: ``cpu``, ``cuda``, ..
+        retry: Run failed cells again.
+        loggers: See `mbo_gym.runs.RunRequest`.
+        show: Is told how it goes.
+
+    Raises:
+        UnknownId: No method, preset, setting, task, option or executor has that name.
+        ValueError: The grid is empty or doubled, or another process is writing to the folder.
+    """
+    show, store = show or Show(), ResultStore(folder)
+    cells = grid.cells(store.configs)
+    with store.writing() as known:
+        plan = make_plan(cells, known, retry=retry)
+        store.configs.save()
+        show.plan(plan)
+        if plan.to_run:
+            runner = make_executor(executor, workers=workers, address=address)
+            run_cells(plan.to_run, store, runner, device=device, loggers=loggers, show=show)
+    keys = {cell.key for cell in cells}
+    return [record for record in store.records() if record["key"] in keys]
+
+
 def run_cells(
     cells: Sequence[Cell],
     store: ResultStore,
@@ -85,8 +143,7 @@ def run_cells(
     *,
     device: str = "cpu",
     loggers: tuple[str, ...] = (),
-    on_start: Callable[[Cell], None] = lambda cell: None,
-    on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    show: Show | None = None,
 ) -> None:
     """Run cells and store their records as they come; the store must be held for writing.
 
@@ -99,16 +156,16 @@ def run_cells(
         executor: Runs them; it is closed at the end.
         device: ``cpu``, ``cuda``, ..
         loggers: See `mbo_gym.runs.RunRequest`.
-        on_start: Called when a cell is handed to a worker.
-        on_record: Called with each record once it is stored.
+        show: Is told of each cell that starts, and of each record once it is stored.
     """
+    show = show or Show()
     queue = deque(
         Job(cell, store.cells / cell.folder_name, device, _resources(cell), loggers=loggers) for cell in cells
     )
     try:
         while queue or executor.busy:
             while queue and executor.has_room(queue[0]):
-                on_start(queue[0].cell)
+                show.start(queue[0].cell)
                 executor.submit(queue.popleft())
             for job, outcome in executor.wait():
                 if isinstance(outcome, Lost):
@@ -119,7 +176,7 @@ def run_cells(
                     outcome = failure(job, error, seconds=0.0)
                     write_record(job.folder, outcome)
                 store.add(outcome)
-                on_record(outcome)
+                show.end(outcome)
     except BaseException:
         executor.close(now=True)
         raise
