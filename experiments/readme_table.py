@@ -32,9 +32,12 @@ def table(analysis: Analysis) -> list[str]:
     names = [problem.name for problem in analysis.problems]
     entries = {(entry.label, entry.problem): entry for entry in analysis.entries}
     lines = [f"| method | {' | '.join(names)} | skill |", "|---" * (len(names) + 2) + "|"]
+    most = max(len(entry.seeds) for entry in analysis.entries)
     for standing in analysis.standings:
+        seeds = min(len(entry.seeds) for entry in analysis.entries if entry.label == standing.label)
         cells = [cell(entries.get((standing.label, name))) for name in names]
         label = f"*{standing.label}*" if standing.control else f"`{standing.label}`"
+        label += f" ({seeds} seeds)" if seeds < most else ""
         lines.append(f"| {' | '.join([label, *cells, skill(standing)])} |")
     ceilings = [f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-" for p in analysis.problems]
     visible = [f"{p.d_best:.3f}" for p in analysis.problems]
