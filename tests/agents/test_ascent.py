@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.base import EXTRA_START_NOISE, start_features
+from agents.base import EXTRA_START_NOISE, SearchWatch, start_features
 from agents.gradient.ascent import Grad, GradConfig, ascend
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
@@ -48,13 +48,16 @@ class Slope(Bowl):
 
 
 class Notes(NullProgress):
-    """Keeps the metrics."""
+    """Keeps the metrics and the designs along the search."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.shown = [], []
 
     def metrics(self, stage, step, **values):
         self.seen.append((stage, step, values))
+
+    def designs(self, stage, step, x, prediction):
+        self.shown.append((stage, step, x, prediction))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,12 +137,24 @@ def test_the_box_holds_after_every_step():
     assert torch.allclose(two, torch.tensor([[1.25 + 0.1 * (0.3 - 1.25), -0.1]]), atol=1e-6)
 
 
-def test_the_mean_prediction_is_reported_every_tenth_step():
-    notes = Notes()
-    climb(Bowl(), STARTS, steps=21, progress=notes)
-    assert [(stage, step) for stage, step, _ in notes.seen] == [("ascent", 0), ("ascent", 10), ("ascent", 20)]
-    assert notes.seen[0][2]["prediction"] == pytest.approx(float(Bowl().predict(torch.tensor(STARTS)).mean()))
-    assert notes.seen[0][2]["prediction"] < notes.seen[1][2]["prediction"]
+def test_each_step_is_watched_before_it_is_taken_and_the_end_too():
+    seen = []
+    z = torch.tensor(STARTS)
+    ends = ascend(
+        Bowl(),
+        z,
+        "plain",
+        3,
+        0.1,
+        box=None,
+        progress=NullProgress(),
+        watch=lambda step, z, value: seen.append((step, z.clone(), value)),
+    )
+    assert [step for step, _, _ in seen] == [0, 1, 2, 3]
+    for step, held, value in seen:
+        assert torch.allclose(held, climb(Bowl(), STARTS, steps=step), atol=1e-6)
+        assert torch.allclose(value, Bowl().predict(held), atol=1e-6)
+    assert torch.equal(seen[-1][1], ends)
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +224,50 @@ def test_searches_start_at_the_best_designs_and_part_ways_where_these_are_few(br
     assert float(difference.std()) == pytest.approx(EXTRA_START_NOISE, rel=0.03)
     assert float(difference.mean()) == pytest.approx(0, abs=5 * EXTRA_START_NOISE / 9900**0.5)
     assert torch.equal(start_features(few, encoder, 7, torch.Generator()), best[:7])
+
+
+@pytest.mark.parametrize(
+    ("steps", "watched"),
+    [
+        (0, [0]),
+        (3, [0, 1, 2, 3]),
+        (21, [*range(22)]),
+        (40, [*range(0, 41, 2)]),
+        (45, [*range(0, 45, 2), 45]),
+        (200, [*range(0, 201, 10)]),
+    ],
+)
+def test_about_20_steps_of_a_search_are_shown_and_its_end(branin, steps, watched):
+    notes, encoder = Notes(), make_encoder(branin)
+    watch = SearchWatch(branin, encoder, "ascent", steps, notes)
+    for step in range(steps + 1):
+        watch(step, torch.zeros(1, 2), torch.zeros(1))
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("ascent", step) for step in watched]
+    assert [step for _, step, _ in notes.seen] == watched
+
+
+def test_a_search_is_shown_as_designs_and_raw_predictions(branin):
+    notes, encoder = Notes(), make_encoder(branin)
+    x = branin.dataset.top(3).x
+    prediction = torch.tensor([1.5, 0.0, -2.0], requires_grad=True)
+    SearchWatch(branin, encoder, "ascent", 5, notes)(5, torch.from_numpy(encoder.encode(x)), prediction)
+    ((stage, step, shown, raw),) = notes.shown
+    assert (stage, step) == ("ascent", 5)
+    np.testing.assert_allclose(shown, x, rtol=1e-5)
+    y = branin.dataset.y.astype(np.float64)
+    np.testing.assert_allclose(raw, y.mean() + y.std() * np.array([1.5, 0.0, -2.0]), rtol=1e-4)
+    assert notes.seen == [("ascent", 5, {"prediction": pytest.approx(-0.5 / 3)})]
+
+
+def test_gradient_ascent_shows_its_search_from_start_to_end(branin):
+    notes, method = Notes(), Grad(GradConfig(surrogate=BOWL, steps=40, step_size=0.1))
+    method.fit(branin, seed=0, device="cpu", progress=notes)
+    assert notes.shown == []
+    x = method.propose(5)
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("ascent", step) for step in range(0, 41, 2)]
+    np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, rtol=1e-5)
+    end = notes.shown[-1][2]
+    np.testing.assert_array_equal(np.unique(end, axis=0), np.unique(x, axis=0))
+    means = [values["prediction"] for _, _, values in notes.seen]
+    assert means == sorted(means)
+    assert means[-1] == pytest.approx(method.criterion.mean(), abs=1e-6)

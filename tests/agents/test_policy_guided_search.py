@@ -29,13 +29,16 @@ SEARCH = {**SMALL, "surrogate": SURROGATE, "n_trajectories": 30, "horizon": 6}
 
 
 class Notes(NullProgress):
-    """Keeps the metrics."""
+    """Keeps the metrics and the designs along the search."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.shown = [], []
 
     def metrics(self, stage, step, **values):
         self.seen.append((stage, step, values))
+
+    def designs(self, stage, step, x, prediction):
+        self.shown.append((stage, step, x, prediction))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -262,6 +265,24 @@ def test_the_search_takes_as_many_steps_as_it_is_told(d3rlpy, branin, monkeypatc
         assert len(calls) == expected
         best = branin.dataset.top(5).x  # without an action it stays there
         np.testing.assert_allclose(x[x[:, 0].argsort()], best[best[:, 0].argsort()], atol=1e-4)
+
+
+def test_the_search_is_shown_from_start_to_end_with_its_actions(d3rlpy, branin):
+    notes = Notes()
+    method = PolicyGuidedSearch(PGSConfig(**SEARCH, search_steps=45))
+    method.fit(branin, seed=0, device="cpu", progress=notes)
+    assert notes.shown == []
+    x = method.propose(5)
+    watched = [*range(0, 45, 2), 45]
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("search", step) for step in watched]
+    np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, rtol=1e-5)
+    end, raw = notes.shown[-1][2:]
+    order = np.argsort(-raw, kind="stable")
+    np.testing.assert_array_equal(end[order], x)
+    np.testing.assert_allclose(branin.dataset.score_scale.restore(method.criterion), raw[order], rtol=1e-5)
+    search = [(step, set(values)) for stage, step, values in notes.seen if stage == "search"]
+    assert [step for step, names in search if names == {"prediction"}] == watched
+    assert [step for step, names in search if names == {"action"}] == list(range(45))
 
 
 @pytest.mark.parametrize("bounds", ["data", "none"])

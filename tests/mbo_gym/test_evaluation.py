@@ -12,9 +12,9 @@ import pytest
 import mbo_gym
 from mbo_gym.dataset import OfflineDataset
 from mbo_gym.errors import BudgetExceeded, InvalidDesign
-from mbo_gym.evaluation import Summary, evaluate, known_controls
+from mbo_gym.evaluation import N_SEARCH, QUANTILES, Summary, evaluate, known_controls, score_search
 from mbo_gym.oracle import FunctionOracle, TableOracle
-from mbo_gym.progress import NullProgress
+from mbo_gym.progress import NullProgress, SearchPoint
 from mbo_gym.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.task import Ceiling, Task, TaskInfo
 
@@ -182,7 +182,7 @@ def test_the_dictionary_is_plain_json():
     assert result.controls == {}  # a table with holes says nothing exact
     result = replace(result, controls=evaluate(table_task(), ALL[[8]]).controls)
     plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert plain == result.to_dict()
+    assert plain == {**result.to_dict(), "quantiles": list(result.quantiles)}
     assert plain["overall"] == {"n": 4, "p100": result.overall.p100, "p50": result.overall.p50, "mean": 0.4}
     assert plain["ceiling"]["exact"] is True
     assert "scores" not in plain
@@ -258,3 +258,91 @@ def test_controls_cost_no_oracle_call_and_are_known_for_tables_only():
     assert set(evaluate(task, ALL[:3]).controls) == {"random", "top_k"}
     plain = evaluate(line_task(), np.zeros((2, 2)))
     assert (plain.controls, plain.ceiling) == ({}, {})
+
+
+def test_diversity_and_novelty_of_sequences_by_hand():
+    result = evaluate(table_task(), ALL[[8, 7, 0, 8]])  # cc, cb, aa, cc; visible: aa, ab, ac, ba, bb
+    assert result.n_visible == 5
+    assert result.diversity == pytest.approx((1 / 2 + 1 + 0 + 1 + 1 / 2 + 1) / 6)
+    assert result.novelty == pytest.approx((1 / 2 + 1 / 2 + 0 + 1 / 2) / 4)  # cc is one letter from ac, cb from ab
+
+
+def test_diversity_and_novelty_of_numbers_are_in_z_scores():
+    result = evaluate(line_task(), np.array([[0.5, 0.0], [1.0, 0.0]]))
+    std = np.std([0.0, 0.25, 0.5])  # of the first feature
+    assert result.n_visible == 3
+    assert result.diversity == pytest.approx(0.5 / std / 2**0.5)
+    assert result.novelty == pytest.approx(0.5 / std / 2**0.5 / 2)
+
+
+def test_infeasible_designs_count_for_neither():
+    clean, dirty = ALL[[8, 0]], np.array([[2, 2], [3, 3], [0, 0]])
+    for name in ("diversity", "novelty", "n_visible"):
+        assert getattr(evaluate(table_task(), dirty), name) == getattr(evaluate(table_task(), clean), name)
+    nothing = evaluate(table_task(), np.array([[3, 3]]))
+    assert (nothing.diversity, nothing.novelty) == (None, None)
+    assert evaluate(table_task(), ALL[[8]]).diversity == 0.0
+
+
+def test_without_an_oracle_the_designs_are_still_compared():
+    result = evaluate(line_task(hidden_oracle=None), np.array([[0.5, 0.0], [1.0, 0.0]]))
+    assert result.quantiles == ()
+    assert (result.n_visible, result.diversity > 0, result.novelty > 0) == (3, True, True)
+
+
+def test_quantiles_are_those_of_all_scores():
+    result = evaluate(table_task(), ALL[[8, 7, 0, 8, 0, 4]])
+    np.testing.assert_allclose(result.quantiles, np.quantile([0.8, 0.7, 0, 0.8, 0, 0.4], QUANTILES))
+    assert len(result.quantiles) == len(QUANTILES) == 41
+    assert result.quantiles[-1] == result.overall.p100
+    assert result.quantiles[20] == pytest.approx(result.overall.p50)
+    assert list(result.quantiles) == sorted(result.quantiles)
+    with_bad = evaluate(table_task(), np.array([[2, 2], [3, 3]]))  # the worst is 0
+    assert (with_bad.quantiles[0], with_bad.quantiles[-1]) == (0.0, pytest.approx(0.8))
+
+
+def point(step, x, prediction) -> SearchPoint:
+    return SearchPoint("search", step, np.asarray(x), np.asarray(prediction, dtype=float))
+
+
+def test_a_search_is_scored_by_hand():
+    trace = [point(0, ALL[[4, 3]], [5, 6]), point(7, ALL[[8, 7]], [20, 10])]
+    points, calls = score_search(table_task(), trace)
+    assert points == [
+        {"step": 0, "prediction": pytest.approx(0.55), "score": pytest.approx(0.35)},
+        {"step": 7, "prediction": pytest.approx(1.5), "score": pytest.approx(0.75)},
+    ]
+    assert calls == 4
+    json.dumps(points, allow_nan=False)
+
+
+def test_a_search_scores_the_same_64_rows_of_each_point():
+    x = np.repeat(ALL[[0, 8]], [500, 500], axis=0)
+    prediction = np.arange(1000.0)
+    (first, second), calls = score_search(table_task(), [point(0, x, prediction), point(1, x, prediction)])
+    assert calls == 2 * N_SEARCH == 128
+    assert first == {**second, "step": 0}
+    assert first["score"] == pytest.approx(0.4)
+    assert first["prediction"] == pytest.approx(49.95)  # evenly spaced, the first and the last among them
+
+
+def test_what_a_search_cannot_score_is_left_out():
+    table = [0, 1, 2, 3, 4, np.nan, 6, 7, 8]
+    trace = [point(0, ALL[[8, 5]], [1, 3]), point(1, ALL[[5]], [4]), point(2, [[7, 7], [2, 1]], [5, 6])]
+    points, calls = score_search(table_task(table), [*trace, point(3, [[7, 7]], [8])])
+    assert points == [
+        {"step": 0, "prediction": pytest.approx(0.2), "score": pytest.approx(0.8)},
+        {"step": 1, "prediction": pytest.approx(0.4), "score": None},
+        {"step": 2, "prediction": pytest.approx(0.6), "score": pytest.approx(0.7)},
+        {"step": 3, "prediction": None, "score": None},
+    ]
+    assert calls == 4
+
+
+def test_without_an_oracle_a_search_has_its_predictions():
+    points, calls = score_search(line_task(hidden_oracle=None), [point(0, [[0.5, 0.5]], [1.0])])
+    assert (points, calls) == ([{"step": 0, "prediction": 0.5, "score": None}], 0)
+
+
+def test_no_search_costs_nothing():
+    assert score_search(table_task(), []) == ([], 0)

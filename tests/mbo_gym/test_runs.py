@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import mbo_gym
 from mbo_gym import runs
@@ -98,7 +101,8 @@ def test_the_folder_holds_everything(done):
 
 def test_config_json_says_what_was_run(done):
     config = json.loads((done.folder / "config.json").read_text())
-    assert config["request"] == dataclasses.asdict(done.request)
+    assert config["request"] == {**dataclasses.asdict(done.request), "loggers": []}
+    assert config["machine"]["threads"] == torch.get_num_threads()
     assert (config["config"]["steps"], config["config"]["surrogate"]) == (11, SURROGATE)
     assert config["versions"]["mbo_gym"] == mbo_gym.__version__
     assert {"python", "torch", "numpy"} <= set(config["versions"])
@@ -107,6 +111,7 @@ def test_config_json_says_what_was_run(done):
 
 def test_result_json_has_the_scores_and_no_oracle_call_of_the_search(done):
     result = json.loads((done.folder / "result.json").read_text())
+    assert result == json.loads(json.dumps(done.to_dict()))
     assert result.items() >= json.loads(json.dumps(done.evaluation.to_dict())).items()
     assert (result["method"], result["seed"], result["k"]) == ("grad", 3, 10)
     assert result["search_oracle_calls"] == done.search_oracle_calls == 0
@@ -126,8 +131,57 @@ def test_the_scores_are_those_of_the_designs(done):
 def test_metrics_are_json_lines(done):
     lines = [json.loads(line) for line in (done.folder / "metrics.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in lines} == {"surrogate", "ascent"}
-    assert [line["step"] for line in lines if line["stage"] == "ascent"] == [0, 10]
+    assert [line["step"] for line in lines if line["stage"] == "ascent"] == list(range(12))
     assert all(np.isfinite(line["loss"]) for line in lines if line["stage"] == "surrogate")
+
+
+def test_the_search_is_scored_once_it_is_over(done):
+    result = json.loads((done.folder / "result.json").read_text())
+    assert result["search"] == done.search
+    assert [point["step"] for point in done.search] == list(range(12))  # before each of the 11 steps and after the last
+    assert (result["search_oracle_calls"], result["trace_oracle_calls"]) == (0, 12 * 10)
+    best = mbo_gym.make_task(TASK)
+    assert done.search[0]["score"] == pytest.approx(best.normalise(best.dataset.top(10).y).mean(), rel=1e-5)
+    assert done.search[-1]["score"] == pytest.approx(done.evaluation.overall.mean, rel=1e-5)
+    predictions = [point["prediction"] for point in done.search]
+    assert predictions == sorted(predictions)  # gradient ascent believes in more and more
+    scale = best.dataset.score_scale
+    criterion = np.load(done.folder / "designs.npz")["criterion"]
+    assert predictions[-1] == pytest.approx(best.normalise(scale.restore(criterion)).mean(), rel=1e-4)
+
+
+def test_a_method_without_a_search_has_none(tmp_path):
+    result = run(RunRequest("random", TASK, k=4), tmp_path / "run")
+    assert (result.search, result.trace_oracle_calls) == ([], 0)
+
+
+def test_the_memory_of_a_run_is_measured(done):
+    result = json.loads((done.folder / "result.json").read_text())
+    assert result["peak_memory_mb"] == done.peak_memory_mb
+    assert done.peak_memory_mb is None or done.peak_memory_mb > 50  # torch alone takes more
+
+
+def test_more_loggers_write_into_the_runs_folder(tmp_path):
+    pytest.importorskip("tensorboard")
+    result = run(RunRequest("odd", TASK, k=4, loggers=("tensorboard",)), tmp_path / "run")
+    assert sorted(os.listdir(result.folder)) == sorted([*FILES, "tensorboard"])
+    assert "events.out.tfevents" in os.listdir(result.folder / "tensorboard")[0]
+    assert (result.folder / "metrics.jsonl").read_text() == '{"stage": "odd", "step": 0, "seed": 0}\n'
+
+
+def test_a_quiet_run_draws_nothing_on_a_terminal(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = {}
+    for quiet in (True, False):
+        monkeypatch.setattr("sys.stderr", Terminal())
+        monkeypatch.setenv("TERM", "xterm")
+        run(dataclasses.replace(grad(), seed=4), tmp_path / str(quiet), quiet=quiet)
+        shown[quiet] = sys.stderr.getvalue()
+    assert shown[True] == ""
+    assert shown[False] != ""
 
 
 def test_designs_csv_reads_back_exactly(done):

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from mbo_gym.errors import UnknownId
-from mbo_gym.settings import parse_pairs, parse_value, typed_fields
+from mbo_gym.settings import format_value, parse_options, parse_pairs, parse_seeds, parse_value, typed_fields
 
 
 @dataclass(frozen=True)
@@ -114,3 +114,62 @@ def test_a_value_of_another_type_is_refused(given, message):
 def test_an_unknown_field_is_answered_with_the_nearest():
     with pytest.raises(UnknownId, match=r"There is no setting of Config 'step'\. Did you mean steps"):
         typed_fields(Config, {"rate": 1.0, "step": 1})
+
+
+def test_options_are_pairs_with_values():
+    assert parse_options(["dim=30", "noise=0.5", "on=true", "path=a b.csv"], "--option") == {
+        "dim": 30,
+        "noise": 0.5,
+        "on": True,
+        "path": "a b.csv",
+    }
+    with pytest.raises(ValueError, match="--option takes key=value, got 'dim'"):
+        parse_options(["dim"], "--option")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3, "3"),
+        (0.5, "0.5"),
+        (1e-12, "1e-12"),
+        (True, "true"),
+        (None, "null"),
+        ([1, 2], "[1, 2]"),
+        ("mlp", "mlp"),
+        ("3", '"3"'),
+        ("none", '"none"'),
+        ("True", '"True"'),
+        ("", ""),
+        ("a=b c", "a=b c"),
+        ("é", "é"),
+        ('"', '"'),
+        ("[1", "[1"),
+        ("[1]", '"[1]"'),
+        ({"a": [1, None]}, '{"a": [1, null]}'),
+    ],
+)
+def test_a_value_is_written_as_it_is_read(value, text):
+    assert format_value(value) == text
+    read = parse_value(format_value(value))
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0", [0]), ("0-3", [0, 1, 2, 3]), ("5,3", [5, 3]), ("7,0-2", [7, 0, 1, 2]), ("4-4", [4]), (" 1 , 2 ", [1, 2])],
+)
+def test_seeds_are_numbers_and_ranges(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "x", "1-x", "1,", "0.5", "-1", "1-2-3"])
+def test_what_is_no_seed_is_refused(text):
+    with pytest.raises(ValueError, match=r"seeds are whole numbers and ranges, e\.g\. 0-7 or 0,3,5; got"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", ["3-1", "1--2", "1,1", "0-3,2"])
+def test_no_seed_or_one_twice_is_refused(text):
+    with pytest.raises(ValueError, match=f"at least one seed and none twice, got '{text}'"):
+        parse_seeds(text)
