@@ -251,11 +251,16 @@ def probability_of_improvement(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -
     if len(x) != len(y):
         raise ValueError(f"both need the same tasks, got {len(x)} and {len(y)}; leave out what one of them lacks")
 
-    def statistic(resampled: list[np.ndarray]) -> np.ndarray:
-        pairs = zip(resampled[: len(x)], resampled[len(x) :], strict=True)
-        return np.asarray(np.mean([_win_share(a, b) for a, b in pairs], axis=0))
+    samples = _groups([*x, *y])
+    wins = [_wins(a, b) for a, b in zip(samples[: len(x)], samples[len(x) :], strict=True)]
 
-    return stratified_bootstrap([*x, *y], statistic)
+    def statistic(rows: list[np.ndarray]) -> np.ndarray:
+        counts = [_counts(r, len(sample)) for r, sample in zip(rows, samples, strict=True)]
+        of_x, of_y = counts[: len(x)], counts[len(x) :]
+        shares = [((a @ w) * b).sum(axis=1) / w.size for w, a, b in zip(wins, of_x, of_y, strict=True)]
+        return np.asarray(np.mean(shares, axis=0))
+
+    return stratified_bootstrap([np.arange(len(sample)) for sample in samples], statistic)  # rows, not their scores
 
 
 def welch_tests(samples: Mapping[str, ArrayLike]) -> list[Comparison]:
@@ -410,10 +415,15 @@ def _middle_half(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.partition(x, (cut, n - cut - 1), axis=-1)[..., cut : n - cut].mean(axis=-1))
 
 
-def _win_share(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the share of pairs that x wins in each row, ties counted half: (n, R_x) and (n, R_y) -> (n,)."""
-    balance = sum(np.sign(x - y[:, [j]]).mean(axis=1) for j in range(y.shape[1])) / y.shape[1]
-    return np.asarray((1 + balance) / 2)
+def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return 1 where a run of x beats one of y, 1/2 for a tie and 0 otherwise: (R_x,) and (R_y,) -> (R_x, R_y)."""
+    return np.asarray((1 + np.sign(x[:, None] - y)) / 2)
+
+
+def _counts(rows: np.ndarray, n: int) -> np.ndarray:
+    """Return how often each of `n` rows was drawn in each resample, (n_resamples, n) -> (n_resamples, n)."""
+    places = rows.astype(np.int64) + n * np.arange(len(rows))[:, None]
+    return np.bincount(places.ravel(), minlength=n * len(rows)).reshape(len(rows), n).astype(np.float64)
 
 
 def _welch(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

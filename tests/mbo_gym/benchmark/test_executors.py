@@ -52,12 +52,10 @@ def outcome_of(executor, folder: Path, *choices, seeds=(0, 1)) -> Outcome:
     return Outcome(records, store)
 
 
-def with_losses(executor, folder: Path) -> Outcome:
-    """Run one seed of everything, one cell that kills its worker once, and one that always does."""
-    (folder / "once").mkdir()
-    (folder / "always").mkdir()
-    once, always = odd("die_once", folder / "once", "once"), odd("die", folder / "always", "always")
-    return outcome_of(executor, folder, always, once, *SAME, seeds=(0,))
+def killing(what: str, marks: Path):
+    """Return the choice of a method that kills its own process; its label is what it does."""
+    marks.mkdir()
+    return odd(what, marks, label=what)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +65,16 @@ def serial(odd_methods, tmp_path_factory) -> Outcome:
 
 @pytest.fixture(scope="module")
 def process(odd_methods, tmp_path_factory) -> Outcome:
-    return with_losses(ProcessExecutor(2), tmp_path_factory.mktemp("process"))
+    folder = tmp_path_factory.mktemp("process")
+    choices = killing("die", folder / "always"), killing("die_once", folder / "once")
+    return outcome_of(ProcessExecutor(2), folder, *choices, *SAME, seeds=(0,))
 
 
 @pytest.fixture(scope="module")
 def ray(odd_methods, tmp_path_factory) -> Outcome:
     pytest.importorskip("ray")
-    return with_losses(make_executor("ray", workers=2), tmp_path_factory.mktemp("ray"))
+    folder = tmp_path_factory.mktemp("ray")
+    return outcome_of(make_executor("ray", workers=2), folder, killing("die_once", folder / "once"), *SAME, seeds=(0,))
 
 
 @pytest.fixture(params=["process", "ray"])
@@ -113,20 +114,20 @@ def test_a_failed_method_keeps_its_traceback_everywhere(serial, elsewhere):
 
 
 def test_a_cell_whose_worker_was_killed_is_tried_again(elsewhere):
-    record = elsewhere.records["once", 0]
+    record = elsewhere.records["die_once", 0]
     assert (record["status"], record["attempts"]) == ("done", 2)
-    assert "designs.npz" in elsewhere.files("once", 0)
-    others = {label: r["attempts"] for (label, _), r in elsewhere.records.items() if label not in ("once", "always")}
+    assert "designs.npz" in elsewhere.files("die_once", 0)
+    others = {label: r["attempts"] for (label, _), r in elsewhere.records.items() if not label.startswith("die")}
     assert others == dict.fromkeys(map(str, SAME), 1)
 
 
-def test_a_cell_that_always_kills_its_worker_fails_alone(elsewhere):
-    record = elsewhere.records["always", 0]
+def test_a_cell_that_always_kills_its_worker_fails_alone(process):
+    record = process.records["die", 0]
     assert (record["status"], record["attempts"], record["result"]) == ("failed", 3, None)
     assert record["error"]["type"] == "WorkerLost"
     assert record["error"]["message"].endswith(", 3 times")
-    assert set(elsewhere.files("always", 0)) == {"record.json"}
-    statuses = {r["status"] for (label, _), r in elsewhere.records.items() if label not in ("always", "bad")}
+    assert set(process.files("die", 0)) == {"record.json"}
+    statuses = {r["status"] for (label, _), r in process.records.items() if label not in ("die", "bad")}
     assert statuses == {"done"}
 
 
