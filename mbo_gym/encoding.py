@@ -1,37 +1,54 @@
-"""Encoders: invertible maps between designs x and features z in R^d, fitted once on the visible designs, then fixed.
+"""Encoders: maps between designs x and features z in R^d, fitted once on the visible designs, then fixed.
 
-An encoder works on tensors of any device (`encode_tensor`, `decode_tensor`); `encode` and `decode` are the same two
-maps for numpy arrays. Decoding always lands inside the design space, whatever the features are.
+All are invertible but the learned one (`mbo_gym.vae_encoder`). An encoder works on tensors of any device
+(`encode_tensor`, `decode_tensor`); `encode` and `decode` are the same two maps for numpy arrays. Decoding always lands
+inside the design space, whatever the features are.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mbo_gym.errors import UnknownId
+from mbo_gym.progress import Progress
 from mbo_gym.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["ENCODERS", "Chain", "Encoder", "Logits", "MinMax", "OneHot", "ZScore", "make_encoder"]
+__all__ = [
+    "ENCODERS",
+    "Chain",
+    "Encoder",
+    "Logits",
+    "MinMax",
+    "OneHot",
+    "ZScore",
+    "make_encoder",
+    "require_categorical",
+]
 
 
 class Encoder(ABC):
-    """An invertible map design <-> features. A subclass writes the two tensor methods.
+    """A map design <-> features. A subclass writes the two tensor methods.
 
     Attributes:
         space: The design space that `decode` lands in.
         n_features: d, the number of features.
-        name: The name `make_encoder` knows it by; empty for one built by hand.
+        name: The name by which `make_encoder` makes the same encoder without further arguments; empty for another one.
     """
 
     space: DesignSpace
     n_features: int
     name: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """What stands for this encoder in the names of cached files, beside the data it was fitted on."""
+        return self.name
 
     @abstractmethod
     def encode_tensor(self, x: Tensor) -> Tensor:
@@ -211,17 +228,23 @@ class Chain(Encoder):
         return self.first.decode_tensor(self._scaler.decode_tensor(z))
 
 
-def _discrete(build: Callable[[CategoricalSpace, np.ndarray], Encoder]) -> Callable[[OfflineProblem], Encoder]:
-    def make(problem: OfflineProblem) -> Encoder:
-        if not isinstance(problem.space, CategoricalSpace):
-            raise ValueError(f"this encoder needs a categorical space, {problem.task_id} is continuous; use 'z_score'")
-        return build(problem.space, problem.dataset.x)
-
-    return make
+class _Maker(Protocol):
+    def __call__(self, problem: OfflineProblem, **training: Any) -> Encoder: ...
 
 
-def _either(scaling: type[ZScore] | type[MinMax]) -> Callable[[OfflineProblem], Encoder]:
-    def make(problem: OfflineProblem) -> Encoder:
+def require_categorical(problem: OfflineProblem) -> CategoricalSpace:
+    """Return a problem's categorical space.
+
+    Raises:
+        ValueError: It is continuous.
+    """
+    if not isinstance(problem.space, CategoricalSpace):
+        raise ValueError(f"this encoder needs a categorical space, {problem.task_id} is continuous; use 'z_score'")
+    return problem.space
+
+
+def _either(scaling: type[ZScore] | type[MinMax]) -> _Maker:
+    def make(problem: OfflineProblem, **_: Any) -> Encoder:
         if isinstance(problem.space, CategoricalSpace):
             return Chain(Logits(problem.space), problem.dataset.x, scaling)
         return scaling(problem.space, problem.dataset.x)
@@ -229,27 +252,47 @@ def _either(scaling: type[ZScore] | type[MinMax]) -> Callable[[OfflineProblem], 
     return make
 
 
-ENCODERS: dict[str, Callable[[OfflineProblem], Encoder]] = {
+def _vae(problem: OfflineProblem, **training: Any) -> Encoder:
+    from mbo_gym.vae_encoder import cached_vae_encoder  # it imports this module
+
+    return cached_vae_encoder(problem, **training)
+
+
+ENCODERS: dict[str, _Maker] = {
     "z_score": _either(ZScore),
     "min_max": _either(MinMax),
-    "logits": _discrete(lambda space, _: Logits(space)),
-    "one_hot": _discrete(lambda space, _: OneHot(space)),
+    "logits": lambda problem, **_: Logits(require_categorical(problem)),
+    "one_hot": lambda problem, **_: OneHot(require_categorical(problem)),
+    "vae": _vae,
 }
 
 
-def make_encoder(problem: OfflineProblem, name: str = "z_score") -> Encoder:
+def make_encoder(
+    problem: OfflineProblem,
+    name: str = "z_score",
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Encoder:
     """Fit the named encoder on a problem's visible designs.
 
     Args:
         problem: What a method may know.
-        name: ``z_score`` (the default of every method; on categorical spaces z-scored logits), ``min_max``, ``logits``
-            or ``one_hot`` (categorical spaces only).
+        name: ``z_score`` (the default of every method; on categorical spaces z-scored logits), ``min_max``, or, on
+            categorical spaces only, ``logits``, ``one_hot`` or ``vae``. A ``vae`` is trained the first time, on the CPU
+            (a minute for 8 sites, more for longer designs), and read from the cache afterwards.
+        seed: Of a learned encoder. Environments and exports use 0; an encoder of another seed has other features and no
+            `name`, so that nothing made with it can claim to belong to theirs.
+        device: Where a learned encoder computes what it is given as numpy arrays.
+        progress: Is told of a learned encoder's training.
 
     Raises:
         UnknownId: No encoder has that name.
+        ValueError: The encoder needs a categorical space and the problem's is continuous.
     """
     if name not in ENCODERS:
         raise UnknownId("encoder", name, ENCODERS)
-    encoder = ENCODERS[name](problem)
-    encoder.name = name
+    encoder = ENCODERS[name](problem, seed=seed, device=device, progress=progress)
+    encoder.name = name if name != "vae" or seed == 0 else ""
     return encoder

@@ -88,6 +88,17 @@ class Surrogate(ABC):
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient
 
+    def hidden(self, z: Tensor) -> Tensor:
+        """Return the last hidden layer at features (B, d), an embedding of the designs; (B, h).
+
+        Raises:
+            NotImplementedError: This kind of surrogate has none.
+        """
+        raise NotImplementedError(
+            f"{self.kind!r} surrogates have no hidden layer to embed designs in; take one that has (mlp, mlp_paper, "
+            "mean_ensemble, min_ensemble) or another embedding"
+        )
+
     def to(self, device: torch.device | str) -> Surrogate:
         """Move the fitted model to a device; returns itself."""
         self.load_state({key: value.to(device) for key, value in self.state().items()})

@@ -109,9 +109,11 @@ class _MLPBase(Surrogate):
 
     def predict_members(self, z: Tensor) -> Tensor:
         """Predict with each member: features (B, d) -> (M, B)."""
-        if not self._weights:
-            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
-        return self._unit[0] + self._unit[1] * self._forward(z.expand(self._members, *z.shape))
+        return self._unit[0] + self._unit[1] * self._forward(self._for_members(z))
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """Return the last hidden layer at features (B, d), the members' side by side; (B, M * width)."""
+        return self._last_hidden(self._for_members(z)).transpose(0, 1).flatten(1)
 
     def state(self) -> dict[str, Tensor]:
         """Return weights, biases and the unit of the scores."""
@@ -140,10 +142,18 @@ class _MLPBase(Surrogate):
             self._biases.append(scaled[1].contiguous().requires_grad_())
         return [*self._weights, *self._biases]
 
-    def _forward(self, z: Tensor) -> Tensor:
+    def _for_members(self, z: Tensor) -> Tensor:
+        if not self._weights:
+            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+        return z.expand(self._members, *z.shape)  # (M, B, d)
+
+    def _last_hidden(self, z: Tensor) -> Tensor:
         for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
             z = torch.baddbmm(bias, z, weight).relu()
-        return torch.baddbmm(self._biases[-1], z, self._weights[-1]).squeeze(2)  # (M, B)
+        return z  # (M, B, width)
+
+    def _forward(self, z: Tensor) -> Tensor:
+        return torch.baddbmm(self._biases[-1], self._last_hidden(z), self._weights[-1]).squeeze(2)  # (M, B)
 
     def _held_out_report(self, z: Tensor, y: Tensor, n_train: int, seconds: float) -> FitReport:
         from scipy.stats import spearmanr

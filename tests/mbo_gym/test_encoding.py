@@ -133,9 +133,17 @@ def test_a_wrong_encoder_is_answered():
     branin = mbo_gym.make_task("Branin-Exact-v0").problem()
     with pytest.raises(UnknownId, match="Did you mean z_score"):
         make_encoder(branin, "zscore")
-    for name in ("logits", "one_hot"):
+    for name in ("logits", "one_hot", "vae"):
         with pytest.raises(ValueError, match="needs a categorical space"):
             make_encoder(branin, name)
+
+
+@pytest.mark.parametrize("name", ["z_score", "min_max", "logits", "one_hot"])
+def test_an_encoder_that_learns_nothing_is_the_same_for_every_seed(name):
+    problem = mbo_gym.make_task("TFBind8-Exact-v0", max_rows=50).problem()
+    first, other = make_encoder(problem, name), make_encoder(problem, name, seed=5)
+    np.testing.assert_array_equal(first.encode(problem.dataset.x), other.encode(problem.dataset.x))
+    assert first.fingerprint == first.name == other.fingerprint == name
 
 
 WILD = st.floats(width=32, allow_nan=True, allow_infinity=True)

@@ -22,6 +22,7 @@ from mbo_gym.surrogates import (
     EnsembleSurrogate,
     MLPConfig,
     MLPSurrogate,
+    Surrogate,
     fit_surrogate,
     fitted_surrogate,
     load_surrogate,
@@ -302,3 +303,26 @@ def test_a_loaded_model_lies_aligned_in_memory_however_long_the_header_is(tmp_pa
         assert all(
             tensor.data_ptr() % 64 == 0 for tensor in load_surrogate(tmp_path / "f.safetensors").state().values()
         )
+
+
+def test_the_last_hidden_layer_is_what_the_prediction_is_linear_in(fitted):
+    z, members, width = data(50)[0], fitted.predict_members(data(50)[0]), SMALL["hidden"]
+    hidden = fitted.hidden(z)
+    assert hidden.shape == (50, len(members) * width)
+    assert (hidden >= 0).all()
+    state = fitted.state()
+    for m, prediction in enumerate(members):  # the members' layers lie side by side
+        layer = hidden[:, m * width : (m + 1) * width]
+        output = layer @ state["weight.2"][m, :, 0] + state["bias.2"][m]
+        torch.testing.assert_close(state["unit"][0] + state["unit"][1] * output.flatten(), prediction)
+
+
+def test_a_surrogate_without_hidden_layers_says_what_has_them():
+    class Plain(MLPSurrogate):
+        kind = "plain"
+        hidden = Surrogate.hidden
+
+    with pytest.raises(NotImplementedError, match=r"'plain' surrogates have no hidden layer.*mean_ensemble"):
+        Plain().hidden(torch.zeros(1, 2))
+    with pytest.raises(RuntimeError, match="not fitted"):
+        MLPSurrogate().hidden(torch.zeros(1, 2))
