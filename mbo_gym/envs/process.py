@@ -14,7 +14,7 @@ from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import ActionMode, check_action_mode, default_action_scale, feature_bounds, transition
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.surrogates import Surrogate, fitted_surrogate
-from mbo_gym.task import Task
+from mbo_gym.task import OfflineProblem, Task
 from mbo_gym.tasks import make_task
 
 __all__ = ["DesignProcess", "EnvConfig", "Reward", "Start", "State"]
@@ -28,7 +28,7 @@ class EnvConfig:
     """What both environments are built from; every field is an argument of `gym.make` and `gym.make_vec`.
 
     Args:
-        task: A task id, or a `Task`.
+        task: A task id, a `Task`, or the `OfflineProblem` that a method gets, which has no oracle.
         task_options: Options for `make_task` where `task` is an id.
         action_mode: ``step_vector``: z' = z + scale * a * grad f(z); ``displacement``: z' = z + scale * a.
         reward: ``surrogate``: f(z') - f(z), honestly offline. ``oracle``: the true score's difference, an upper bound
@@ -43,7 +43,7 @@ class EnvConfig:
         oracle_info: Put the oracle's score of every design visited into `info` (counted oracle calls).
     """
 
-    task: str | Task
+    task: str | Task | OfflineProblem
     task_options: Mapping[str, Any] | None = None
     action_mode: ActionMode = "step_vector"
     reward: Reward = "surrogate"
@@ -91,13 +91,15 @@ class DesignProcess:
 
     def __init__(self, config: EnvConfig, device: str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
-        if isinstance(config.task, Task):
-            if config.task_options:
-                raise ValueError("task_options belong to a task id; this environment was given a Task")
-            self.task = config.task
-        else:
-            self.task = make_task(config.task, **(config.task_options or {}))
-        problem = self.task.problem()
+        if config.task_options and not isinstance(config.task, str):
+            given = type(config.task).__name__
+            raise ValueError(f"task_options belong to a task id; this environment was given a {given}")
+        task = make_task(config.task, **(config.task_options or {})) if isinstance(config.task, str) else config.task
+        self._task = task if isinstance(task, Task) else None
+        self.problem: OfflineProblem = task.problem() if isinstance(task, Task) else task
+        problem = self.problem
+        self.asks_oracle = config.reward == "oracle" or config.oracle_info
+        self.oracle = self.task.oracle() if self.asks_oracle else None
         self.encoder = make_encoder(problem, config.encoder)
         self.score_scale = problem.dataset.score_scale
         self.low, self.high = feature_bounds(problem, self.encoder)
@@ -110,16 +112,29 @@ class DesignProcess:
             raise ValueError(f"action_scale must be positive, got {config.action_scale}")
         self.uses_surrogate = config.action_mode == "step_vector" or config.reward == "surrogate"
         self.surrogate = self._surrogate() if self.uses_surrogate else None
-        self.asks_oracle = config.reward == "oracle" or config.oracle_info
-        self.oracle = self.task.oracle() if self.asks_oracle else None
         rows = problem.dataset.top_rows(config.n_starts) if config.start == "top" else np.arange(len(problem.dataset))
         self.starts = torch.from_numpy(self.encoder.encode(problem.dataset.x[rows])).to(self.device)
+
+    @property
+    def task(self) -> Task:
+        """The task, with its oracle and its facts.
+
+        Raises:
+            ValueError: The environment was given an `OfflineProblem`, which has neither.
+        """
+        if self._task is None:
+            raise ValueError(
+                f"the oracle and the facts of {self.problem.task_id} belong to its Task; this environment was given an "
+                "OfflineProblem, which has neither. Give the task's id or its Task, or leave reward='surrogate' and "
+                "oracle_info=False."
+            )
+        return self._task
 
     def _surrogate(self) -> Surrogate:
         given = self.config.surrogate
         if isinstance(given, Surrogate):
             return given.to(self.device)
-        return fitted_surrogate(self.task.problem(), self.encoder, given or "mlp", device=str(self.device))
+        return fitted_surrogate(self.problem, self.encoder, given or "mlp", device=str(self.device))
 
     def start(self, n: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> State:
         """Return `n` first states: drawn from the start designs, or the native designs in ``options["design"]``.
@@ -134,8 +149,8 @@ class DesignProcess:
         """
         if options and "design" in options:
             x = np.asarray(options["design"])
-            x = np.broadcast_to(x, (n, *self.task.space.shape)) if x.ndim == 1 else x
-            if not (ok := self.task.space.contains(x)).all() or len(x) != n:
+            x = np.broadcast_to(x, (n, *self.problem.space.shape)) if x.ndim == 1 else x
+            if not (ok := self.problem.space.contains(x)).all() or len(x) != n:
                 raise InvalidDesign(
                     f"need {n} designs inside the space to start from, got {len(x)} of which {int(ok.sum())} are"
                 )
@@ -157,7 +172,7 @@ class DesignProcess:
 
     def designs(self, z: Tensor) -> np.ndarray:
         """Return the native designs (B, *shape) of features (B, d)."""
-        return self.encoder.decode_tensor(z).cpu().numpy().astype(self.task.space.dtype, copy=False)
+        return self.encoder.decode_tensor(z).cpu().numpy().astype(self.problem.space.dtype, copy=False)
 
     def _at(self, z: Tensor) -> State:
         prediction, gradient, score = None, None, None

@@ -19,7 +19,7 @@ _GRID = 80  # points a side of the landscape
 def as_text(process: DesignProcess, states: list[State]) -> str:
     """Return one line: the step, the predicted (and the true, where asked) score, the design."""
     last = states[-1]
-    (cells,) = process.task.space.format(process.designs(last.z))
+    (cells,) = process.problem.space.format(process.designs(last.z))
     shown = " ".join(cells[:8]) + (" .." if len(cells) > 8 else "")
     parts = [f"step {len(states) - 1}/{process.config.horizon}"]
     if last.prediction is not None:
@@ -38,7 +38,7 @@ def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    flat = isinstance(process.task.space, ContinuousSpace) and process.task.space.shape == (2,)
+    flat = isinstance(process.problem.space, ContinuousSpace) and process.problem.space.shape == (2,)
     figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     if flat:
@@ -46,7 +46,7 @@ def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
         _draw_path(path_axes, process, states)
     else:
         score_axes = figure.subplots()
-        score_axes.set_title(process.task.info.task_id)
+        score_axes.set_title(process.problem.task_id)
     _draw_scores(score_axes, process, states)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -83,6 +83,6 @@ def _draw_path(axes: Any, process: DesignProcess, states: list[State]) -> None:
     axes.plot(path[:, 0], path[:, 1], color="white", marker=".", linewidth=1)
     axes.plot(*path[0], marker="o", color="black", markerfacecolor="white")
     axes.plot(*path[-1], marker="*", color="black", markerfacecolor="white", markersize=12)
-    names = process.task.space.names
-    axes.set(xlabel=names[0], ylabel=names[1], title=f"{process.task.info.task_id}: the {whose} landscape")
+    names = process.problem.space.names
+    axes.set(xlabel=names[0], ylabel=names[1], title=f"{process.problem.task_id}: the {whose} landscape")
     axes.figure.colorbar(ground, ax=axes, label="score (sd)")

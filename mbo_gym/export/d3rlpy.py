@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,25 @@ from mbo_gym.export.npz import transition_arrays
 from mbo_gym.progress import NullProgress, Progress
 from mbo_gym.trajectories import TrajectoryBatch
 
-__all__ = ["import_d3rlpy", "save_d3rlpy", "to_d3rlpy"]
+__all__ = ["import_d3rlpy", "import_rl_library", "save_d3rlpy", "to_d3rlpy"]
 
 
 def import_d3rlpy() -> Any:
-    """Return the module d3rlpy, imported without the notice that old gym, which it needs, prints to stderr.
+    """Return the module d3rlpy, see `import_rl_library`."""
+    return import_rl_library("d3rlpy")
+
+
+def import_rl_library(module: str) -> Any:
+    """Return a module of d3rlpy or stable-baselines3, without the notice that old gym then prints to stderr.
 
     Raises:
-        MissingDependency: d3rlpy, or something it needs, is not installed.
+        MissingDependency: The library, or something it needs, is not installed.
     """
     try:
         with _no_gym_notice():
-            import d3rlpy
+            return import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or "d3rlpy", "rl") from error
-    return d3rlpy
+        raise MissingDependency(error.name or module, "rl") from error
 
 
 def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:

@@ -23,7 +23,7 @@ import torch
 
 import mbo_gym
 from mbo_gym.errors import MissingDependency, UnknownId
-from mbo_gym.export.d3rlpy import import_d3rlpy
+from mbo_gym.export.d3rlpy import import_rl_library
 from mbo_gym.method import METHODS, method_class
 from mbo_gym.oracle import count_oracle_calls
 from mbo_gym.progress import NullProgress
@@ -34,6 +34,7 @@ METHOD_NAMES = mbo_gym.list_methods()
 TASK_NAMES = ("branin", "tfbind8", "csv")
 K = {"branin": 20, "tfbind8": 20, "csv": 64}  # the file has 40 rows
 DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
+LIBRARIES = {"pgs": "d3rlpy", **dict.fromkeys(("sb3_ppo", "sb3_sac", "sb3_td3"), "stable_baselines3")}
 SURROGATE = "surrogate_of_the_method_tests"
 SMALL = {  # what makes any method quick, for the settings that it has
     "surrogate": SURROGATE,
@@ -42,6 +43,7 @@ SMALL = {  # what makes any method quick, for the settings that it has
     "batch_size": 32,
     "hidden": 16,
     "n_trajectories": 30,
+    "n_envs": 4,
     "horizon": 5,
     "p": 50.0,
     "n_candidates": 100,
@@ -84,9 +86,9 @@ def tasks(tmp_path_factory) -> dict[str, Task]:
 def small(name: str, **settings: Any) -> Any:
     """Build a method with small settings; skip where its library is missing."""
     fields = {f.name for f in dataclasses.fields(method_class(name).Config)}
-    if name == "pgs":
+    if name in LIBRARIES:
         try:
-            import_d3rlpy()
+            import_rl_library(LIBRARIES[name])
         except MissingDependency as error:
             pytest.skip(str(error))
     return mbo_gym.make_method(name, **{**{key: v for key, v in SMALL.items() if key in fields}, **settings})
