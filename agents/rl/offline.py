@@ -1,7 +1,7 @@
-"""Offline reinforcement learning through d3rlpy, on trajectories that are tensors already.
+"""Offline reinforcement learning through d3rlpy, on episodes that are tensors already.
 
-The updates are d3rlpy's own; only its mini-batches are cut straight from the trajectory tensors, which spares a Python
-object for each transition.
+The updates are d3rlpy's own; only its mini-batches are cut straight from the tensors, which spares a Python object for
+each transition.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agents.rl.checkpoints import Checkpoints
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.trajectories import TrajectoryBatch
 
-__all__ = ["OfflineConfig", "policy_actions", "third_party_seed", "train_offline"]
+__all__ = ["Algorithm", "Episodes", "OfflineConfig", "policy_actions", "third_party_seed", "train_offline"]
+
+Algorithm: TypeAlias = Literal["cql", "iql", "td3bc", "rebrac", "bc", "sac"]
 
 
 @dataclass(frozen=True)
@@ -29,71 +32,127 @@ class OfflineConfig:
     """Settings of the offline-RL learner.
 
     Args:
-        algorithm: ``cql`` (conservative Q-learning) or ``iql`` (implicit Q-learning).
+        algorithm: ``cql`` (conservative Q-learning), ``iql`` (implicit Q-learning), ``td3bc`` (TD3 with behaviour
+            cloning), ``rebrac`` (the same with a penalty in the critic too), ``bc`` (behaviour cloning: no reward at
+            all) or ``sac`` (soft actor-critic: no conservatism, an ablation).
         train_steps: Updates.
         batch_size: Transitions an update.
         learning_rate: Of policy and critics.
         discount: gamma.
+        n_step: Rewards that are added up before the critic's value takes over.
         conservative_weight: CQL's alpha, weight of the gap between sampled and data actions.
         n_action_samples: Actions that CQL samples from each of its three sources to estimate that gap; the paper uses
             10, 4 trains about twice as fast.
+        greed: TD3+BC's alpha, weight of the critic's value against cloning.
         hidden: Width of the two hidden layers of policy and critics.
+        average_rewards: Each transition is given the mini-batch's mean reward and mean end flag, which is what a
+            broadcast in PGS's released program comes to.
+        checkpoints: Folder where training is saved ten times on its way, and taken up again from the last one that
+            was saved with the same settings; None for none.
+        tensorboard: Folder for the losses, through d3rlpy's own adapter; None for none.
     """
 
-    algorithm: Literal["cql", "iql"] = "cql"
+    algorithm: Algorithm = "cql"
     train_steps: int = 2000
     batch_size: int = 256
     learning_rate: float = 3e-4
     discount: float = 0.99
+    n_step: int = 1
     conservative_weight: float = 5.0
     n_action_samples: int = 4
+    greed: float = 2.5
     hidden: int = 256
+    average_rewards: bool = False
+    checkpoints: str | None = None
+    tensorboard: str | None = None
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "batch_size", "n_action_samples", "hidden")
-        require_at_least(self, 0, "train_steps", "learning_rate", "discount", "conservative_weight")
+        require_at_least(self, 1, "batch_size", "n_action_samples", "hidden", "n_step")
+        require_at_least(self, 0, "train_steps", "learning_rate", "discount", "conservative_weight", "greed")
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """B episodes of T transitions, as the learner reads them.
+
+    Args:
+        observations: (B, T+1, o).
+        actions: (B, T, m) in [-1, 1].
+        rewards: (B, T).
+        terminal: Whether the last transition ends the world; else a time limit ends the episode.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminal: bool = False
+
+    @classmethod
+    def of(cls, batch: TrajectoryBatch, *, terminal: bool = False) -> Episodes:
+        """Return a trajectory batch with actions as episodes whose observations are its designs."""
+        return cls(batch.z, *batch.require_actions(), terminal=terminal)
 
 
 def train_offline(
-    batch: TrajectoryBatch, config: OfflineConfig, *, seed: int, device: str, progress: Progress, terminal: bool = False
+    episodes: Episodes,
+    config: OfflineConfig,
+    *,
+    seed: int,
+    device: str,
+    progress: Progress,
+    snapshots: dict[int, Any] | None = None,
 ) -> Any:
-    """Train a d3rlpy algorithm on trajectories with actions.
+    """Train a d3rlpy algorithm on episodes.
 
     Args:
-        batch: (B, T) transitions.
+        episodes: What it learns from.
         config: The learner's settings.
         seed: Of network initialisation and mini-batches; the global random states are put back afterwards.
         device: ``cpu``, ``cuda``, ..
         progress: Gets the losses.
-        terminal: Count the last transition of each trajectory as the end of the world, as PGS's released program does;
-            else as a time limit.
+        snapshots: Its keys are steps; their values are set to the policy's weights after that many updates.
 
     Returns:
         The trained d3rlpy algorithm.
 
     Raises:
         MissingDependency: d3rlpy is not installed.
+        ValueError: The checkpoints' folder holds those of another training, or lacks a snapshot that is asked for.
     """
     d3rlpy = import_d3rlpy()
-    actions, _ = batch.require_actions()
-    b, horizon, d = actions.shape
     with third_party_seed(seed):
         algo = _create(d3rlpy, config, device)
-        algo.create_impl((batch.z.shape[2],), d)
+        algo.create_impl((episodes.observations.shape[2],), episodes.actions.shape[2])
         rng = np.random.default_rng(seed)
+        saved = Checkpoints(config, seed, episodes) if config.checkpoints else None
+        done = saved.resume(algo, rng) if saved else 0
+        if saved and snapshots:
+            saved.read_snapshots(snapshots, done)
+        adapter = _adapter(d3rlpy, algo, config)
         every = max(1, config.train_steps // 100)
-        for step in progress.track(range(1, config.train_steps + 1), f"training {config.algorithm}"):
-            row, t = rng.integers(b, size=config.batch_size), rng.integers(horizon, size=config.batch_size)
-            losses = algo.update(_mini_batch(d3rlpy, batch, torch.from_numpy(row), torch.from_numpy(t), terminal))
+        for step in progress.track(range(done + 1, config.train_steps + 1), f"training {config.algorithm}"):
+            losses = algo.update(_mini_batch(d3rlpy, episodes, config, rng))
             if step % every == 0:
-                progress.metrics("offline_rl", step, **{key: float(value) for key, value in losses.items()})
+                values = {key: float(value) for key, value in losses.items()}
+                progress.metrics("offline_rl", step, **values)
+                if adapter:
+                    for key, value in values.items():
+                        adapter.write_metric(step, step, key, value)
+            if snapshots is not None and step in snapshots:
+                snapshots[step] = {key: value.clone() for key, value in algo.impl.policy.state_dict().items()}
+                if saved:
+                    saved.keep_snapshot(step, snapshots[step])
+            if saved and (step % max(1, config.train_steps // 10) == 0 or step == config.train_steps):
+                saved.save(algo, rng, step)
+        if adapter:
+            adapter.close()
     return algo
 
 
-def policy_actions(algo: Any, z: Tensor) -> Tensor:
-    """Return the policy's deterministic actions (B, d) for features (B, d), on their device."""
+def policy_actions(algo: Any, observations: Tensor) -> Tensor:
+    """Return the policy's deterministic actions (B, m) for observations (B, o), on their device."""
     with torch.no_grad():
-        actions: Tensor = algo.impl.predict_best_action(z)
+        actions: Tensor = algo.impl.predict_best_action(observations)
     return actions
 
 
@@ -117,38 +176,69 @@ def third_party_seed(seed: int) -> Iterator[None]:
 
 def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
     encoder = d3rlpy.models.VectorEncoderFactory([config.hidden, config.hidden])
+    algos, rate = d3rlpy.algos, config.learning_rate
+    if config.algorithm == "bc":
+        cloning = algos.BCConfig(batch_size=config.batch_size, learning_rate=rate, encoder_factory=encoder)
+        return cloning.create(device=device)
     shared = {
-        "actor_learning_rate": config.learning_rate,
-        "critic_learning_rate": config.learning_rate,
+        "actor_learning_rate": rate,
+        "critic_learning_rate": rate,
         "batch_size": config.batch_size,
         "gamma": config.discount,
         "actor_encoder_factory": encoder,
         "critic_encoder_factory": encoder,
     }
     if config.algorithm == "iql":
-        return d3rlpy.algos.IQLConfig(**shared, value_encoder_factory=encoder).create(device=device)
-    return d3rlpy.algos.CQLConfig(
-        **shared,
-        temp_learning_rate=config.learning_rate,
-        conservative_weight=config.conservative_weight,
-        n_action_samples=config.n_action_samples,
-        alpha_learning_rate=0.0,  # no Lagrange multiplier, as in PGS
-        initial_alpha=1.0,
-        alpha_threshold=0.0,
-    ).create(device=device)
+        settings = algos.IQLConfig(**shared, value_encoder_factory=encoder)
+    elif config.algorithm == "td3bc":
+        settings = algos.TD3PlusBCConfig(**shared, alpha=config.greed)
+    elif config.algorithm == "rebrac":
+        settings = algos.ReBRACConfig(**shared)
+    elif config.algorithm == "sac":
+        settings = algos.SACConfig(**shared, temp_learning_rate=rate)
+    else:
+        settings = algos.CQLConfig(
+            **shared,
+            temp_learning_rate=rate,
+            conservative_weight=config.conservative_weight,
+            n_action_samples=config.n_action_samples,
+            alpha_learning_rate=0.0,  # no Lagrange multiplier, as in PGS
+            initial_alpha=1.0,
+            alpha_threshold=0.0,
+        )
+    return settings.create(device=device)
 
 
-def _mini_batch(d3rlpy: Any, batch: TrajectoryBatch, row: Tensor, t: Tensor, terminal: bool) -> Any:
-    actions, rewards = batch.require_actions()
-    last = t == actions.shape[1] - 1
-    following = (t + 1).clamp_max(actions.shape[1] - 1)  # the action after the last one is never used
+def _mini_batch(d3rlpy: Any, episodes: Episodes, config: OfflineConfig, rng: np.random.Generator) -> Any:
+    """Cut a random mini-batch; the last transitions of an episode have fewer than `n_step` rewards to add up."""
+    b, horizon, _ = episodes.actions.shape
+    row = torch.from_numpy(rng.integers(b, size=config.batch_size))
+    t = torch.from_numpy(rng.integers(horizon, size=config.batch_size))
+    end = (t + config.n_step).clamp_max(horizon)
+    rewards = torch.zeros(config.batch_size)
+    for i in range(config.n_step):
+        at = (t + i).clamp_max(horizon - 1)
+        rewards += torch.where(t + i < horizon, config.discount**i * episodes.rewards[row, at], 0.0)
+    terminals = ((end == horizon) & episodes.terminal).float()
+    if config.average_rewards:
+        rewards, terminals = rewards.mean().expand_as(rewards), terminals.mean().expand_as(terminals)
     return d3rlpy.dataset.TransitionMiniBatch(
-        observations=batch.z[row, t].numpy(),
-        actions=actions[row, t].numpy(),
-        rewards=rewards[row, t].unsqueeze(1).numpy(),
-        next_observations=batch.z[row, t + 1].numpy(),
-        next_actions=actions[row, following].numpy(),
-        terminals=(last & terminal).float().unsqueeze(1).numpy(),
-        intervals=np.ones((len(row), 1), dtype=np.float32),
+        observations=episodes.observations[row, t].numpy(),
+        actions=episodes.actions[row, t].numpy(),
+        rewards=rewards.unsqueeze(1).numpy(),
+        next_observations=episodes.observations[row, end].numpy(),
+        next_actions=episodes.actions[row, end.clamp_max(horizon - 1)].numpy(),  # after the last one it is not used
+        terminals=terminals.unsqueeze(1).numpy(),
+        intervals=(end - t).float().unsqueeze(1).numpy(),
         transitions=[],
     )
+
+
+def _adapter(d3rlpy: Any, algo: Any, config: OfflineConfig) -> Any:
+    """Return d3rlpy's TensorBoard adapter, or None where none is asked for."""
+    if config.tensorboard is None:
+        return None
+    from datetime import datetime
+
+    name = f"{config.algorithm}_{datetime.now().astimezone():%Y%m%d%H%M%S}"
+    return d3rlpy.logging.TensorboardAdapterFactory(config.tensorboard).create(algo, name, n_steps_per_epoch=1)

@@ -1,89 +1,138 @@
 """PGS: policy-guided gradient search (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349).
 
 Offline optimisation as offline reinforcement learning: a state is a design, an action a vector of step sizes on the
-surrogate's gradient, the reward the improvement of the score.
+surrogate's gradient, the reward what the step was worth.
 
 Algorithm:
-    1. Fit a surrogate f on the visible designs' features.
-    2. Draw trajectories of T + 1 distinct designs from the best p percent (trajectories.random_top).
-    3. Turn each step into (s, a, r, s'), a = (z' - z) / (scale * grad f(z)), r = y' - y (trajectories.with_actions).
-    4. Learn a policy from these transitions with conservative Q-learning (agents.rl.offline, through d3rlpy).
-    5. From the K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z) (envs.dynamics).
-    6. Return the ends, the highest prediction f(z) first.
+    1. Fit a surrogate f on the visible designs' features (search_process.fit_surrogates).
+    2. Make episodes of T steps at the best p percent of the visible designs (episodes.make_episodes).
+    3. Learn a policy from them by offline reinforcement learning (offline.train_offline, through d3rlpy).
+    4. From the n >= K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z) (search_process).
+    5. Return K designs, the highest value by the judge first: the ends, or the best distinct ones visited on the way.
 
-Differs from the paper: categorical spaces use z-scored logits, not the latent means of a sequence VAE; the surrogate is
-2 x 256; 1,000 trajectories and 2,000 updates of CQL with 4 action samples instead of 20,000, 400,000 and 10.
+`paper` is the paper's formulation: episodes are trajectories of visible designs in random order, the action is the step
+that would lead from one to the next, the reward the difference of their scores, and the ends are proposed. `released`
+is what its program does: an action's unit is 10 gradients in training and 0.05 sqrt(d) (categorical 2 sqrt(d)) in the
+search, components outside [-1, 1] become zero, rewards are averaged over the mini-batch by a broadcast, the last
+transition ends the world. Both at the length of a laptop's training are `paper_short` and `released_short`.
 
-Differs from the released program: one action scale serves training and search (there, 10 against 0.39); rewards belong
-to their own transition (there, they are averaged over the mini-batch by a broadcast); components of actions outside
-[-1, 1] are clipped (there, set to zero: `outside="zero"`); the search stays in the box of the visible features
-(`bounds="none"` lifts that); the ends of an episode are time limits (`terminal=True` for the program's).
+The default differs from the paper, each for a measured reason (see the README's results):
+    Two surrogates. The guide gives the gradient; the judge, fitted on the other half of the visible data, gives the
+        reward. A step is worth what a model says that had no part in choosing it. The judge of the designs that were
+        visited also orders them, and it sees the design that is decoded, not the point between designs.
+    Episodes are random steps from the best designs, so that every recorded action leads to the recorded state. Between
+        two visible designs most actions lie outside [-1, 1], and the difference of scores adds up along a random order
+        to nearly the same return whatever the actions were.
+    Steps are not negative and are measured on the gradient divided by its size; the search stays in the data's box.
+    The policy sees more than the design: for each feature whether the two surrogates' gradients agree (their product),
+        the prediction, the ensemble's spread and the steps left.
+    The search starts from more designs than are proposed.
+    TD3 with behaviour cloning and a short horizon (discount 0.5), stopped early: longer training finds what deceives
+        the judge.
+
+Where the task has few designs: with judge="cross" each half must hold enough of them to fit a surrogate.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import safetensors.torch
 import torch
+from torch import Tensor
 
-from agents.base import SearchWatch, best_first, start_features
-from agents.rl.offline import OfflineConfig, policy_actions, train_offline
-from mbo_gym.encoding import make_encoder
-from mbo_gym.envs.dynamics import default_action_scale, feature_bounds, transition
-from mbo_gym.errors import UnknownId
+from agents.base import SearchWatch, start_features
+from agents.rl.episodes import EpisodeConfig, make_episodes
+from agents.rl.model_selection import Candidate, KnnScore, rank_candidates
+from agents.rl.offline import Algorithm, OfflineConfig, policy_actions, train_offline
+from agents.rl.search_process import ProcessConfig, SearchProcess, fit_surrogates
+from agents.rl.value_prediction import train_value_prediction
+from mbo_gym.data import store
+from mbo_gym.dataset import first_of_each_design
+from mbo_gym.encoding import Encoder, make_encoder
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.method import save_config
-from mbo_gym.progress import Progress
+from mbo_gym.progress import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
-from mbo_gym.trajectories import SAMPLERS, with_actions
+from mbo_gym.trajectories import random_top, with_actions
 
 __all__ = ["PGSConfig", "PolicyGuidedSearch"]
 
+OSEL_PERCENTS = (10.0, 20.0, 30.0, 40.0)
+OSEL_CHECKPOINTS = 4
+OSEL_PROPOSALS = 128
+
 
 @dataclass(frozen=True)
-class PGSConfig(OfflineConfig):
-    """Settings of policy-guided search; those of the offline-RL learner come first.
+class PGSConfig(OfflineConfig, EpisodeConfig, ProcessConfig):
+    """Settings of policy-guided search: those of the process, of the episodes and of the learner, and these.
 
     Args:
-        p: Trajectories are drawn from the best `p` percent of the visible designs.
-        horizon: T, steps of a trajectory.
-        n_trajectories: Number of trajectories.
-        trajectories: Sampler: ``random_top`` (the paper's) or ``sorted_top``.
-        reward: ``difference`` of the data's scores (the paper's) or ``surrogate_difference``.
-        outside: Action components outside [-1, 1]: ``clip`` or ``zero``.
-        terminal: Whether a trajectory's last transition ends the world.
-        action_scale: Unit of an action in training and search; None for 0.05 sqrt(d), categorical 2 sqrt(d), the
-            paper's search step.
+        n_starts: Best visible designs that the search starts from; None for K (the paper's), and never fewer.
         search_steps: Steps of the search; None for `horizon`.
-        bounds: ``data``: the search stays in the box of the visible features; ``none``.
-        surrogate: Name of the surrogate.
+        proposals: ``visited``: the K best distinct designs on the way, by the judge; ``ends`` (the paper's).
+        select: ``none``, or ``osel``: p from 10, 20, 30, 40 and one of four checkpoints, see `model_selection`.
+        embedding: Of OSEL: the guide's last ``hidden`` layer, or a value-prediction network (``vpn``, the paper's).
         encoder: Name of the encoder.
+        n_step: Rewards added up where `reward` is ``n_step``; 1 elsewhere.
     """
 
-    p: float = 20.0
-    horizon: int = 50
-    n_trajectories: int = 1000
-    trajectories: str = "random_top"
-    reward: Literal["difference", "surrogate_difference"] = "difference"
-    outside: Literal["clip", "zero"] = "clip"
-    terminal: bool = False
-    action_scale: float | None = None
+    algorithm: Algorithm = "td3bc"
+    train_steps: int = 500
+    discount: float = 0.5
+    hidden: int = 128
+    n_step: int = 5
+    n_starts: int | None = 1024
     search_steps: int | None = None
-    bounds: Literal["data", "none"] = "data"
-    surrogate: str = "mlp"
+    proposals: Literal["visited", "ends"] = "visited"
+    select: Literal["none", "osel"] = "none"
+    embedding: Literal["hidden", "vpn"] = "hidden"
     encoder: str = "z_score"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require_at_least(self, 1, "horizon", "n_trajectories")
-        require_at_least(self, 0, "search_steps", "action_scale")
+        for part in (OfflineConfig, EpisodeConfig, ProcessConfig):
+            part.__post_init__(self)
+        require_at_least(self, 0, "search_steps")
+        require_at_least(self, 1, "n_starts")
+        if self.select == "osel" and self.train_steps < 1:
+            raise ValueError("select='osel' chooses among checkpoints and needs at least one update, got train_steps=0")
+
+
+PAPER = PGSConfig(
+    step="vector",
+    sign="both",
+    gradient="raw",
+    state="design",
+    judge="same",
+    pessimism=0.0,
+    bounds="none",
+    surrogate="mlp_paper",
+    trajectories="random",
+    reward="difference",
+    standardise_rewards=False,
+    n_starts=None,
+    proposals="ends",
+    algorithm="cql",
+    n_trajectories=20_000,
+    train_steps=400_000,
+    n_action_samples=10,
+    discount=0.99,
+    hidden=256,
+)
+RELEASED = replace(PAPER, train_scale=10.0, outside="zero", average_rewards=True, terminal=True)
+SHORT: dict[str, Any] = {
+    "surrogate": "mlp",
+    "n_trajectories": 1000,
+    "train_steps": 1000,
+    "n_action_samples": 4,
+    "hidden": 128,
+}
 
 
 class PolicyGuidedSearch:
@@ -91,69 +140,143 @@ class PolicyGuidedSearch:
 
     Args:
         config: Its settings.
+
+    Attributes:
+        ranking: With ``select="osel"``, each (p, checkpoint) with its score, the chosen one first.
     """
 
     Config: ClassVar[type[Any]] = PGSConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": PGSConfig(
-            surrogate="mlp_paper", n_trajectories=20_000, train_steps=400_000, n_action_samples=10, bounds="none"
-        ),
+        "paper": PAPER,
+        "released": RELEASED,
+        "paper_short": replace(PAPER, **SHORT),
+        "released_short": replace(RELEASED, **SHORT),
     }
     SETTINGS: ClassVar[Mapping[str, Any]] = {}
     criterion: np.ndarray
-    _surrogate: Surrogate
 
     def __init__(self, config: PGSConfig | None = None) -> None:
         self.config = config or PGSConfig()
-        if self.config.trajectories not in SAMPLERS:
-            raise UnknownId("trajectory sampler", self.config.trajectories, SAMPLERS)
+        self._algo: Any = None
+        self.ranking: list[tuple[Candidate, float]] = []
 
     def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Fit the surrogate, draw the trajectories, learn the policy."""
-        import_d3rlpy()  # a missing library shows now, not after minutes of fitting
+        """Fit the surrogates, make the episodes, learn the policy."""
         config = self.config
+        if config.step != "constant":
+            import_d3rlpy()  # a missing library shows now, not after minutes of fitting
         self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
-        self._encoder = make_encoder(problem, config.encoder)
-        surrogate = make_surrogate(config.surrogate)
-        self._surrogate = fit_surrogate(problem, self._encoder, surrogate, seed=seed, device=device, progress=progress)
-        self._scale = default_action_scale(problem, self._encoder, "step_vector")
-        if config.action_scale is not None:
-            self._scale = torch.full_like(self._scale, config.action_scale)
-        generator = torch.Generator().manual_seed(seed)
-        sampler = SAMPLERS[config.trajectories]
-        batch = sampler(problem, self._encoder, config.p, config.n_trajectories, config.horizon, generator)
-        batch = with_actions(
-            batch, self._surrogate.to("cpu"), "step_vector", self._scale, reward=config.reward, outside=config.outside
-        )
-        self._surrogate.to(device)
-        assert batch.actions is not None
-        progress.metrics("trajectories", 0, clipped_share=float((batch.actions.abs() == 1).float().mean()))
-        self._algo = train_offline(batch, config, seed=seed, device=device, progress=progress, terminal=config.terminal)
+        self._encoder: Encoder = make_encoder(problem, config.encoder, device=device, progress=progress)
+        self._surrogates = fit_surrogates(problem, self._encoder, config, seed=seed, device=device, progress=progress)
+        self._process = SearchProcess(problem, self._encoder, self._surrogates, config, device)
+        if config.step == "constant":
+            return
+        if config.select == "osel":
+            self._select_policy()
+        else:
+            self._algo = self._learn(config, None)
 
     def propose(self, k: int) -> np.ndarray:
-        """Search from the `k` best visible designs; return the ends, the highest prediction first."""
-        config, device = self.config, self._device
-        z = start_features(self._problem, self._encoder, k, torch.Generator().manual_seed(self._seed)).to(device)
-        bounds = None
-        if config.bounds == "data":
-            low, high = feature_bounds(self._problem, self._encoder)
-            bounds = torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
-        scale = self._scale.to(device)
-        steps = config.horizon if config.search_steps is None else config.search_steps
-        watch = SearchWatch(self._problem, self._encoder, "search", steps, self._progress)
-        for step in self._progress.track(range(steps), "policy-guided search"):
-            value, gradient = self._surrogate.value_and_gradient(z)
-            action = policy_actions(self._algo, z)
-            watch(step, z, value)
-            self._progress.metrics("search", step, action=float(action.mean()))
-            z = transition(z, action, gradient, scale, bounds)
-        watch(steps, z, predict_in_pieces(self._surrogate.predict, z))
-        best, self.criterion = best_first(self._surrogate, z, k)
-        return self._encoder.decode(best.cpu().numpy())
+        """Search from the `k` best visible designs; return `k` designs, the highest value by the judge first."""
+        x, self.criterion = self._proposals(k, self._progress)
+        return x
 
     def save(self, folder: Path) -> None:
-        """Write the settings, the surrogate and the policy's weights."""
+        """Write the settings, the surrogates, and the policy: its weights, TorchScript, d3rlpy's own file.
+
+        ``policy.d3`` is what `d3rlpy.load_learnable` reads; ``policy.pt`` is what `torch.jit.load` reads.
+        """
         save_config(folder, self.config)
-        self._surrogate.save(folder / "surrogate.safetensors")
+        guide, judge = self._surrogates
+        guide.save(folder / "surrogate.safetensors")
+        if judge is not guide:
+            judge.save(folder / "judge.safetensors")
+        if self.ranking:
+            ranking = [{"p": candidate.p, "step": candidate.step, "score": score} for candidate, score in self.ranking]
+            store.write_atomic(folder / "osel.json", json.dumps(ranking, indent=2).encode())
+        if self._algo is None:
+            return
         weights = {key: value.detach().cpu().contiguous() for key, value in self._algo.impl.policy.state_dict().items()}
         safetensors.torch.save_file(weights, folder / "policy.safetensors")
+        self._algo.save(str(folder / "policy.d3"))
+        self._algo.save_policy(str(folder / "policy.pt"))
+
+    def _learn(self, config: PGSConfig, snapshots: dict[int, Any] | None) -> Any:
+        """Make episodes and learn a policy from them."""
+        generator = torch.Generator().manual_seed(self._seed)
+        episodes = make_episodes(self._problem, self._encoder, self._process, config, generator)
+        at_the_end = float((episodes.actions.abs() == 1).float().mean())
+        self._progress.metrics("episodes", 0, reward=float(episodes.rewards.mean()), clipped_share=at_the_end)
+        learner = config if config.reward == "n_step" else replace(config, n_step=1)
+        device, progress = self._device, self._progress
+        return train_offline(episodes, learner, seed=self._seed, device=device, progress=progress, snapshots=snapshots)
+
+    def _proposals(self, k: int, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        """Search; return `k` designs (k, *shape) and the judge's values of them (k,), the highest first."""
+        z, value = self._search(max(k, self.config.n_starts or k), progress)
+        x = self._encoder.decode(z.cpu().numpy())
+        order = value.argsort(descending=True, stable=True).cpu().numpy()
+        if self.config.proposals == "visited":
+            order = order[first_of_each_design(x[order])]
+        order = order[np.sort(np.arange(k) % len(order))]
+        return np.asarray(x[order]), value.cpu().numpy()[order]
+
+    def _search(self, n: int, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Return the features of the `n` ends (n, d), or of all designs visited, and the judge's values of them."""
+        config, process = self.config, self._process
+        steps = config.horizon if config.search_steps is None else config.search_steps
+        z = start_features(self._problem, self._encoder, n, torch.Generator().manual_seed(self._seed)).to(self._device)
+        watch = SearchWatch(self._problem, self._encoder, "search", steps, progress)
+        value = process.value(z)
+        visited, values = [z], [value]
+        for step in progress.track(range(steps), "policy-guided search"):
+            watch(step, z, value)
+            observation, direction = process.look(z, 1 - step / steps)
+            action = self._act(observation)
+            progress.metrics("search", step, action=float(action.mean()))
+            z = process.move(z, direction, action)
+            value = process.value(z)
+            visited.append(z)
+            values.append(value)
+        watch(steps, z, value)
+        return (torch.cat(visited), torch.cat(values)) if config.proposals == "visited" else (z, value)
+
+    def _act(self, observation: Tensor) -> Tensor:
+        if self._algo is None:
+            return torch.ones(len(observation), self._process.n_actions, device=observation.device)
+        return policy_actions(self._algo, observation)
+
+    def _select_policy(self) -> None:
+        """Learn a policy for each p, keep four checkpoints of each, and take the one that OSEL ranks first."""
+        config = self.config
+        kept = [max(1, config.train_steps * (i + 1) // OSEL_CHECKPOINTS) for i in range(OSEL_CHECKPOINTS)]
+        trained: dict[float, tuple[Any, dict[int, Any]]] = {}
+        candidates = []
+        for p in OSEL_PERCENTS:
+            snapshots: dict[int, Any] = dict.fromkeys(kept)
+            folder = None if config.checkpoints is None else str(Path(config.checkpoints) / f"p{p:g}")
+            self._algo = self._learn(replace(config, p=p, checkpoints=folder), snapshots)
+            trained[p] = self._algo, snapshots
+            for step, weights in snapshots.items():
+                self._algo.impl.policy.load_state_dict(weights)
+                x, _ = self._proposals(OSEL_PROPOSALS, NullProgress())
+                candidates.append(Candidate(p, step, torch.from_numpy(self._encoder.encode(x)).to(self._device)))
+        score = KnnScore(self._problem, self._encoder, self._embedding(), device=self._device)
+        self.ranking = rank_candidates(candidates, score)
+        for candidate, value in self.ranking:
+            self._progress.metrics("osel", candidate.step, p=candidate.p, score=value)
+        chosen = self.ranking[0][0]
+        self._algo, snapshots = trained[chosen.p]
+        self._algo.impl.policy.load_state_dict(snapshots[chosen.step])
+
+    def _embedding(self) -> Any:
+        """Return the embedding that OSEL measures distances in."""
+        if self.config.embedding == "hidden":
+            return self._process.guide.hidden
+        generator = torch.Generator().manual_seed(self._seed)
+        batch = random_top(self._problem, self._encoder, 100.0, 1000, self.config.horizon, generator)
+        space, device = self._problem.space, self._device
+        batch = replace(batch, z=batch.z.to(device), y=batch.y.to(device))
+        batch = with_actions(batch, self._process.guide, "step_vector", self._process.scale)
+        network = train_value_prediction(batch, space, seed=self._seed, device=device, progress=self._progress)
+        return network.embed

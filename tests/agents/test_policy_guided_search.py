@@ -1,10 +1,11 @@
-"""Policy-guided search and the offline-RL learner below it, at a size that trains in seconds."""
+"""Policy-guided search: what it proposes, its settings, what it saves, at a size that trains in seconds."""
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,20 +13,74 @@ import safetensors.torch
 import torch
 
 import mbo_gym
-from agents.rl import offline, policy_guided_search
-from agents.rl.offline import OfflineConfig, policy_actions, third_party_seed, train_offline
+from agents.rl import episodes, policy_guided_search
+from agents.rl.offline import policy_actions, train_offline
 from agents.rl.policy_guided_search import PGSConfig, PolicyGuidedSearch
-from mbo_gym.encoding import make_encoder
-from mbo_gym.envs.dynamics import feature_bounds, transition
+from mbo_gym.encoding import ENCODERS, make_encoder
+from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import InvalidData, MissingDependency, UnknownId
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.progress import NullProgress
-from mbo_gym.surrogates import SURROGATES, MLPConfig, MLPSurrogate, fit_surrogate
-from mbo_gym.trajectories import TrajectoryBatch, random_top, with_actions
+from mbo_gym.sequence_vae import VAEConfig
+from mbo_gym.surrogates import (
+    SURROGATES,
+    EnsembleConfig,
+    EnsembleSurrogate,
+    FitReport,
+    MLPConfig,
+    MLPSurrogate,
+    Surrogate,
+    load_surrogate,
+)
+from mbo_gym.vae_encoder import VAEEncoder, cached_vae_encoder
 
-SURROGATE = "surrogate_of_the_search_tests"
-SMALL = {"train_steps": 30, "batch_size": 32, "hidden": 16}
-SEARCH = {**SMALL, "surrogate": SURROGATE, "n_trajectories": 30, "horizon": 6}
+MLP, ENSEMBLE, PARABOLA = (f"{kind}_of_the_search_tests" for kind in ("mlp", "ensemble", "parabola"))
+SEARCH = {
+    "train_steps": 10,
+    "batch_size": 32,
+    "hidden": 16,
+    "n_trajectories": 30,
+    "horizon": 6,
+    "surrogate": MLP,
+    "n_starts": None,
+}
+
+
+@dataclass(frozen=True)
+class ParabolaConfig:
+    """Settings of a parabola, so that it can be saved.
+
+    Args:
+        ridge: Weight of the coefficients.
+    """
+
+    ridge: float = 1e-3
+
+
+class Parabola(Surrogate):
+    """f(z) = b . (z, z^2, 1) by least squares: a surrogate that no file of the package knows."""
+
+    kind = PARABOLA
+
+    def __init__(self, ridge: float = 1e-3) -> None:
+        self.config = ParabolaConfig(ridge)
+
+    def fit(self, z, y, *, seed, progress=None):
+        a = self._terms(z)
+        self.b = torch.linalg.solve(a.T @ a + self.config.ridge * torch.eye(a.shape[1]), a.T @ y)
+        return FitReport(0.0, 0.0, len(z), 0, 0, 0.0)
+
+    def predict(self, z):
+        return self._terms(z) @ self.b
+
+    def _terms(self, z):
+        return torch.cat([z, z.square(), torch.ones(len(z), 1)], dim=1)
+
+    def state(self):
+        return {"b": self.b}
+
+    def load_state(self, state):
+        self.b = state["b"]
 
 
 class Notes(NullProgress):
@@ -41,11 +96,28 @@ class Notes(NullProgress):
         self.shown.append((stage, step, x, prediction))
 
 
+class Stop(NullProgress):
+    """Interrupts the work after so many updates of the policy."""
+
+    def __init__(self, after: int):
+        self.left = after
+
+    def track(self, items, description, total=None):
+        for item in items:
+            if description.startswith("training"):
+                if self.left == 0:
+                    raise KeyboardInterrupt
+                self.left -= 1
+            yield item
+
+
 @pytest.fixture(scope="module", autouse=True)
-def small_surrogate() -> Iterator[None]:
+def small_surrogates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=100)))
+        SURROGATES.register(MLP, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=60)))
+        SURROGATES.register(ENSEMBLE, lambda: EnsembleSurrogate(EnsembleConfig(hidden=8, steps=40, members=3)))
+        SURROGATES.register(PARABOLA, Parabola)
         yield
 
 
@@ -63,219 +135,157 @@ def branin():
 
 
 @pytest.fixture(scope="module")
-def batch() -> TrajectoryBatch:
-    """Return 5 trajectories of 4 steps of 3 features; every number in it is different."""
-    numbers = torch.arange(5 * 5 * 3, dtype=torch.float32).view(5, 5, 3) / 40 - 1
-    return TrajectoryBatch(
-        numbers,
-        numbers[:, :, 0] * 2,
-        actions=numbers[:, :-1] * 0.5 + 0.1,
-        rewards=numbers[:, :-1, 1] + 7,
-    )
+def tfbind8():
+    return mbo_gym.make_task("TFBind8-Exact-v0", max_rows=600).problem()
 
 
-def weights(algo) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in algo.impl.policy.parameters()])
-
-
-def train(batch, *, seed=0, progress=None, **settings):
-    config = OfflineConfig(**{**SMALL, **settings})
-    return train_offline(batch, config, seed=seed, device="cpu", progress=progress or NullProgress())
-
-
-@pytest.mark.parametrize("algorithm", ["cql", "iql"])
-def test_it_trains_and_reports_its_losses(d3rlpy, batch, algorithm):
-    notes = Notes()
-    algo = train(batch, algorithm=algorithm, progress=notes)
-    assert [(stage, step) for stage, step, _ in notes.seen] == [("offline_rl", step) for step in range(1, 31)]
-    losses = notes.seen[-1][2]
-    assert {"critic_loss", "actor_loss"} <= set(losses)
-    assert all(np.isfinite(value) for value in losses.values())
-    actions = policy_actions(algo, batch.z[:, 0])
-    assert actions.shape == (5, 3)
-    assert float(actions.abs().max()) <= 1
-    assert not actions.requires_grad
-    assert torch.equal(actions, policy_actions(algo, batch.z[:, 0]))
-
-
-@pytest.mark.parametrize("algorithm", ["cql", "iql"])
-def test_the_seed_decides_the_policy(d3rlpy, batch, algorithm):
-    first, again, other = (train(batch, algorithm=algorithm, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(weights(first), weights(again))
-    assert not torch.equal(weights(first), weights(other))
-
-
-@pytest.mark.parametrize("algorithm", ["cql", "iql"])
-def test_training_changes_the_policy(d3rlpy, batch, algorithm):
-    untrained, trained = train(batch, algorithm=algorithm, train_steps=0), train(batch, algorithm=algorithm)
-    assert not torch.equal(weights(untrained), weights(trained))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("discount", 0.1), ("learning_rate", 1e-2), ("conservative_weight", 50.0), ("hidden", 8)]
-)
-def test_every_setting_of_the_learner_reaches_it(d3rlpy, batch, field, value):
-    plain, changed = weights(train(batch)), weights(train(batch, **{field: value}))
-    assert plain.shape != changed.shape or not torch.equal(plain, changed)
-
-
-def test_the_learners_own_config_is_d3rlpys(d3rlpy):
-    config = OfflineConfig(discount=0.9, conservative_weight=3.0, n_action_samples=6, learning_rate=2e-3)
-    cql = offline._create(d3rlpy, config, "cpu").config
-    assert (cql.gamma, cql.conservative_weight, cql.n_action_samples) == (0.9, 3.0, 6)
-    assert cql.actor_learning_rate == cql.critic_learning_rate == 2e-3
-    assert cql.alpha_learning_rate == 0  # the conservative weight stays what it is
-    iql = offline._create(d3rlpy, OfflineConfig(algorithm="iql", discount=0.8), "cpu").config
-    assert iql.gamma == 0.8
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-def test_a_mini_batch_holds_the_transitions_of_the_trajectories(d3rlpy, batch, terminal):
-    row, t = torch.tensor([0, 2, 4, 2]), torch.tensor([0, 3, 3, 1])
-    mini = offline._mini_batch(d3rlpy, batch, row, t, terminal)
-    for i, (b, step) in enumerate(zip(row.tolist(), t.tolist(), strict=True)):
-        np.testing.assert_array_equal(mini.observations[i], batch.z[b, step])
-        np.testing.assert_array_equal(mini.next_observations[i], batch.z[b, step + 1])
-        np.testing.assert_array_equal(mini.actions[i], batch.actions[b, step])
-        np.testing.assert_array_equal(mini.rewards[i], [batch.rewards[b, step]])
-        if step < 3:
-            np.testing.assert_array_equal(mini.next_actions[i], batch.actions[b, step + 1])
-    assert mini.terminals[:, 0].tolist() == ([0, 1, 1, 0] if terminal else [0, 0, 0, 0])
-    assert mini.intervals.tolist() == [[1]] * 4
-    assert {array.dtype for array in (mini.observations, mini.actions, mini.rewards, mini.terminals)} == {
-        np.dtype(np.float32)
-    }
-
-
-def test_mini_batches_cover_every_transition(d3rlpy, batch, monkeypatch):
-    drawn = []
-    original = offline._mini_batch
-
-    def note(module, batch_, row, t, terminal):
-        drawn.append(torch.stack([row, t], dim=1))
-        return original(module, batch_, row, t, terminal)
-
-    monkeypatch.setattr(offline, "_mini_batch", note)
-    train(batch)
-    pairs, counts = torch.cat(drawn).unique(dim=0, return_counts=True)
-    assert pairs.tolist() == [[b, t] for b in range(5) for t in range(4)]
-    assert int(counts.sum()) == 30 * 32
-    assert int(counts.min()) > 15  # 48 each on average
-
-
-def test_without_actions_there_is_nothing_to_learn_from(d3rlpy, batch):
-    with pytest.raises(ValueError, match="no actions yet"):
-        train(TrajectoryBatch(batch.z, batch.y))
-
-
-def draws() -> list[float]:
-    return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: NPY002 (the states in question)
-
-
-def test_third_party_libraries_get_a_seed_and_leave_no_trace():
-    draws()
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    expected = draws()
-    random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])  # noqa: NPY002
-    with third_party_seed(3):
-        inside = draws()
-    assert draws() == expected
-    with third_party_seed(3):
-        assert draws() == inside
-    with third_party_seed(4):
-        assert all(a != b for a, b in zip(draws(), inside, strict=True))
-
-
-def test_the_states_come_back_after_an_error_too():
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)  # noqa: NPY002
-    expected = draws()
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)  # noqa: NPY002
-
-    @third_party_seed(2**40)  # numpy's own seeds end at 2**32
-    def fail():
-        raise ZeroDivisionError(draws())
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert draws() == expected
-
-
-def fitted(problem, **settings) -> PolicyGuidedSearch:
+def fitted(problem, *, progress=None, seed=0, **settings) -> PolicyGuidedSearch:
     method = PolicyGuidedSearch(PGSConfig(**{**SEARCH, **settings}))
-    method.fit(problem, seed=0, device="cpu", progress=NullProgress())
+    method.fit(problem, seed=seed, device="cpu", progress=progress or NullProgress())
     return method
 
 
-@pytest.mark.parametrize("given", [None, 0.37])
-def test_one_action_scale_serves_training_and_search(d3rlpy, branin, monkeypatch, given):
-    seen = {}
-
-    def note(name, original, at):
-        def wrapped(*arguments, **options):
-            seen.setdefault(name, []).append(arguments[at].clone())
-            return original(*arguments, **options)
-
-        return wrapped
-
-    monkeypatch.setattr(policy_guided_search, "with_actions", note("training", with_actions, 3))
-    monkeypatch.setattr(policy_guided_search, "transition", note("search", transition, 3))
-    fitted(branin, action_scale=given).propose(4)
-    expected = torch.full((2,), 0.05 * 2**0.5 if given is None else given)
-    assert (len(seen["training"]), len(seen["search"])) == (1, 6)
-    for scale in (*seen["training"], *seen["search"]):
-        assert torch.allclose(scale, expected)
+@pytest.fixture(scope="module")
+def default(d3rlpy, branin, tfbind8):
+    """Return the search with its default settings, but small, fitted on either task once."""
+    return cache(lambda task: fitted({"branin": branin, "tfbind8": tfbind8}[task]))
 
 
-def test_the_actions_learned_from_lead_along_the_trajectories(branin):
-    encoder = make_encoder(branin)
-    surrogate = fit_surrogate(branin, encoder, MLPSurrogate(MLPConfig(hidden=16, steps=100)), seed=0)
-    scale = torch.full((2,), 20.0)  # the default one clips almost every action of two features
-    trajectories = random_top(branin, encoder, 20.0, 200, 4, torch.Generator().manual_seed(0))
-    trajectories = with_actions(trajectories, surrogate, "step_vector", scale)
-    start, end, action = (
-        part.flatten(0, 1) for part in (trajectories.z[:, :-1], trajectories.z[:, 1:], trajectories.actions)
-    )
-    whole = (action.abs() < 1).all(dim=1)
-    assert int(whole.sum()) > 5
-    reached = transition(start[whole], action[whole], surrogate.gradient(start[whole]), scale, None)
-    assert torch.allclose(reached, end[whole], atol=1e-5)
+def searching(method: PolicyGuidedSearch, **settings) -> PolicyGuidedSearch:
+    """Return the same fitted search with other settings of the search itself."""
+    other = PolicyGuidedSearch(replace(method.config, **settings))
+    other.__dict__.update({key: value for key, value in vars(method).items() if key != "config"})
+    return other
 
 
-def test_the_search_follows_the_policy_along_the_gradient(d3rlpy, branin, monkeypatch):
-    method = fitted(branin, search_steps=1, bounds="none", action_scale=0.5)
-    monkeypatch.setattr(policy_guided_search, "policy_actions", lambda algo, z: torch.full_like(z, 0.2))
+# ---------------------------------------------------------------------------------------------------- proposals
+
+
+@pytest.mark.parametrize("proposals", ["visited", "ends"])
+@pytest.mark.parametrize("task", ["branin", "tfbind8"])
+def test_it_proposes_designs_inside_the_space_highest_value_first(default, task, proposals):
+    method = searching(default(task), proposals=proposals)
+    x = method.propose(20)
+    space = method._problem.space
+    assert (x.shape, x.dtype) == ((20, *space.shape), space.dtype)
+    assert space.contains(x).all()
+    assert (np.diff(method.criterion) <= 0).all()
+    value = method._process.value(torch.from_numpy(method._encoder.encode(x)))
+    np.testing.assert_allclose(method.criterion, value.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_designs_on_the_way_are_distinct_and_worth_at_least_what_the_ends_are(default):
+    visited, ends = (searching(default("branin"), proposals=which) for which in ("visited", "ends"))
+    x = visited.propose(40)
+    ends.propose(40)
+    assert len(np.unique(x, axis=0)) == 40
+    assert visited.criterion.mean() > ends.criterion.mean()
+    assert visited.criterion[0] >= ends.criterion[0]
+    sequences = searching(default("tfbind8"), proposals="visited").propose(40)
+    assert len(np.unique(sequences, axis=0)) == 40
+
+
+def test_where_the_way_holds_too_few_designs_they_are_repeated(default):
+    method = searching(default("tfbind8"), search_steps=0)
+    method._problem = replace(method._problem, dataset=method._problem.dataset.top(1))
+    found = method.propose(7)  # one design, and six starts that noise hardly changes
+    distinct = len(np.unique(found, axis=0))
+    assert distinct < 7
+    assert (np.diff(method.criterion) <= 0).all()
+    counts = np.unique(found, axis=0, return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(("n_starts", "k", "expected"), [(None, 20, 20), (50, 20, 50), (50, 70, 70)])
+def test_the_search_starts_from_as_many_designs_as_it_is_told(default, branin, n_starts, k, expected):
+    method, notes = searching(default("branin"), n_starts=n_starts, proposals="ends"), Notes()
+    method._progress = notes
+    x = method.propose(k)
+    assert len(x) == len(method.criterion) == k
+    np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(expected).x, atol=1e-5)
+    end, raw = notes.shown[-1][2:]
+    np.testing.assert_array_equal(x, end[np.argsort(-raw, kind="stable")[:k]])  # the best ends
+
+
+def test_the_search_follows_the_policy_along_the_gradient(default, branin, monkeypatch):
+    method = searching(default("branin"), search_steps=1, proposals="ends")
+    seen = []
+
+    def policy(algo, observation):
+        seen.append(observation)
+        return torch.full((len(observation), 2), 0.2)
+
+    monkeypatch.setattr(policy_guided_search, "policy_actions", policy)
     x = method.propose(8)
     encoder = make_encoder(branin)
     z = torch.from_numpy(encoder.encode(branin.dataset.top(8).x))
-    expected = z + 0.5 * 0.2 * method._surrogate.gradient(z)
-    prediction = method._surrogate.predict(expected)
-    order = prediction.argsort(descending=True)
+    guide, judge = method._surrogates
+    unit, judged = (f.gradient(z) / f.gradient(z).square().mean(dim=1, keepdim=True).sqrt() for f in (guide, judge))
+    low, high = map(torch.from_numpy, feature_bounds(branin, encoder))
+    expected = (z + 0.1 * 0.6 * unit).clamp(low, high)  # an action of .2 is .6 of the largest step
+    value = judge.predict(torch.from_numpy(encoder.encode(encoder.decode(expected.numpy()))))
+    order = value.argsort(descending=True)
     np.testing.assert_allclose(x, encoder.decode(expected[order].numpy()), atol=1e-4)
-    np.testing.assert_allclose(method.criterion, prediction[order].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(method.criterion, value[order].numpy(), rtol=1e-5, atol=1e-6)
+    spread_and_left = torch.tensor([[0.0, 1.0]]).expand(8, 2)
+    torch.testing.assert_close(
+        seen[0], torch.cat([z, unit * judged, guide.predict(z)[:, None], spread_and_left], dim=1)
+    )
 
 
-def test_the_search_takes_as_many_steps_as_it_is_told(d3rlpy, branin, monkeypatch):
-    calls = []
-    method = fitted(branin)
-    monkeypatch.setattr(policy_guided_search, "policy_actions", lambda algo, z: calls.append(1) or torch.zeros_like(z))
-    for steps, expected in ((None, 6), (2, 2), (0, 0)):
-        calls.clear()
-        method.config = PGSConfig(**SEARCH, search_steps=steps)
-        x = method.propose(5)
-        assert len(calls) == expected
-        best = branin.dataset.top(5).x  # without an action it stays there
-        np.testing.assert_allclose(x[x[:, 0].argsort()], best[best[:, 0].argsort()], atol=1e-4)
+@pytest.mark.parametrize(("steps", "expected"), [(None, 6), (2, 2), (0, 0)])
+def test_the_search_takes_as_many_steps_as_it_is_told(default, branin, monkeypatch, steps, expected):
+    left = []
+    method = searching(default("branin"), search_steps=steps, proposals="ends")
+
+    def stand_still(algo, observation):
+        left.append(observation[:, -1].unique().tolist())
+        return torch.full((len(observation), 2), -1.0)
+
+    monkeypatch.setattr(policy_guided_search, "policy_actions", stand_still)
+    x = method.propose(5)
+    assert left == [[pytest.approx(1 - i / expected)] for i in range(expected)]
+    best = branin.dataset.top(5).x
+    np.testing.assert_allclose(x[x[:, 0].argsort()], best[best[:, 0].argsort()], atol=1e-4)
 
 
-def test_the_search_is_shown_from_start_to_end_with_its_actions(d3rlpy, branin):
-    notes = Notes()
-    method = PolicyGuidedSearch(PGSConfig(**SEARCH, search_steps=45))
-    method.fit(branin, seed=0, device="cpu", progress=notes)
-    assert notes.shown == []
+@pytest.mark.parametrize("bounds", ["data", "none"])
+def test_the_box_of_the_visible_features_holds_unless_it_is_lifted(branin, bounds):
+    method = fitted(branin, step="constant", bounds=bounds, action_scale=50.0, judge="same")
+    z, _ = method._search(10, NullProgress())
+    low, high = map(torch.from_numpy, feature_bounds(branin, make_encoder(branin)))
+    assert bool(((z >= low) & (z <= high)).all()) == (bounds == "data")
+
+
+def test_a_constant_step_learns_nothing_and_is_boxed_ascent(d3rlpy, branin, monkeypatch, tmp_path):
+    for name in ("train_offline", "make_episodes"):
+        monkeypatch.setattr(policy_guided_search, name, lambda *a, **k: pytest.fail("there is nothing to learn"))
+    method = fitted(branin, step="constant", surrogate=PARABOLA, proposals="ends", action_scale=0.3)
+    x = method.propose(12)
+    encoder = make_encoder(branin)
+    low, high = map(torch.from_numpy, feature_bounds(branin, encoder))
+    z = torch.from_numpy(encoder.encode(branin.dataset.top(12).x))
+    start, b = z, method._surrogates[0].b
+    for _ in range(6):
+        gradient = b[:2] + 2 * b[2:4] * z
+        z = (z + 0.3 * gradient / (gradient.square().sum(dim=1, keepdim=True) / 2).sqrt()).clamp(low, high)
+    assert float((z - start).abs().max()) > 0.5
+    expected = encoder.decode(z.numpy())
+    order = method._surrogates[1].predict(torch.from_numpy(encoder.encode(expected))).argsort(descending=True)
+    np.testing.assert_allclose(np.sort(x, axis=0), np.sort(expected, axis=0), atol=1e-3)
+    np.testing.assert_allclose(x[0], expected[order[0]], atol=1e-3)
+    method.save(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "surrogate.safetensors", "judge.safetensors"}
+
+
+def test_the_search_is_shown_from_start_to_end_with_its_actions(default, branin):
+    method, notes = searching(default("branin"), search_steps=45, proposals="ends"), Notes()
+    method._progress = notes
     x = method.propose(5)
     watched = [*range(0, 45, 2), 45]
     assert [(stage, step) for stage, step, _, _ in notes.shown] == [("search", step) for step in watched]
-    np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, rtol=1e-5)
+    np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, atol=1e-5)
     end, raw = notes.shown[-1][2:]
     order = np.argsort(-raw, kind="stable")
     np.testing.assert_array_equal(end[order], x)
@@ -285,59 +295,190 @@ def test_the_search_is_shown_from_start_to_end_with_its_actions(d3rlpy, branin):
     assert [step for step, names in search if names == {"action"}] == list(range(45))
 
 
-@pytest.mark.parametrize("bounds", ["data", "none"])
-def test_the_box_of_the_visible_features_holds_unless_it_is_lifted(d3rlpy, branin, monkeypatch, bounds):
-    ends = []
-    method = fitted(branin, bounds=bounds, action_scale=50.0)
-    monkeypatch.setattr(policy_guided_search, "policy_actions", lambda algo, z: torch.ones_like(z))
-    original = policy_guided_search.best_first
-    monkeypatch.setattr(policy_guided_search, "best_first", lambda s, z, k: ends.append(z) or original(s, z, k))
-    method.propose(10)
-    low, high = map(torch.from_numpy, feature_bounds(branin, make_encoder(branin)))
-    inside = bool(((ends[0] >= low) & (ends[0] <= high)).all())
-    assert inside == (bounds == "data")
+def test_the_same_seed_gives_the_same_designs(default, branin):
+    again, other = fitted(branin), fitted(branin, seed=1)
+    expected = default("branin").propose(10)
+    assert np.array_equal(again.propose(10), expected)
+    assert not np.array_equal(other.propose(10), expected)
 
 
-def test_it_saves_the_policy_that_it_learned(d3rlpy, branin, tmp_path):
-    method = fitted(branin)
+# ---------------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_step", "terminal", "n_actions"),
+    [
+        ({}, 1, False, 2),
+        ({"reward": "n_step", "n_step": 3, "terminal": True}, 3, True, 2),
+        ({"reward": "difference", "n_step": 3, "step": "scalar", "p": 5.0, "outside": "zero"}, 1, False, 1),
+    ],
+)
+def test_the_settings_reach_episodes_and_learner(d3rlpy, branin, monkeypatch, settings, n_step, terminal, n_actions):
+    learned, made = [], []
+
+    def train(given, config, **rest):
+        learned.append((given, config))
+        return train_offline(given, config, **rest)
+
+    def make(problem, encoder, process, config, generator):
+        made.append(config)
+        return episodes.make_episodes(problem, encoder, process, config, generator)
+
+    monkeypatch.setattr(policy_guided_search, "train_offline", train)
+    monkeypatch.setattr(policy_guided_search, "make_episodes", make)
+    notes = Notes()
+    method = fitted(branin, progress=notes, algorithm="bc", **settings)
+    ((given, config),) = learned
+    assert made == [method.config]
+    assert config == replace(method.config, n_step=n_step)
+    assert given.terminal is terminal
+    assert (given.observations.shape, given.actions.shape) == ((30, 7, 7), (30, 6, n_actions))
+    ((_, _, values),) = [seen for seen in notes.seen if seen[0] == "episodes"]
+    assert values["reward"] == pytest.approx(float(given.rewards.mean()))
+    assert values["clipped_share"] == pytest.approx(float((given.actions.abs() == 1).float().mean()))
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "td3bc", "rebrac", "bc", "sac"])
+def test_every_algorithm_searches(d3rlpy, branin, algorithm):
+    method = fitted(branin, algorithm=algorithm, surrogate=PARABOLA)
+    assert branin.space.contains(method.propose(5)).all()
+    assert np.isfinite(method.criterion).all()
+
+
+def test_any_registered_surrogate_serves_by_name(d3rlpy, branin, tmp_path):
+    method = fitted(branin, surrogate=PARABOLA, algorithm="bc")
+    guide, judge = method._surrogates
+    assert isinstance(guide, Parabola)
+    assert isinstance(judge, Parabola)
+    assert not torch.equal(guide.b, judge.b)  # each from its half
+    assert branin.space.contains(method.propose(5)).all()
     method.save(tmp_path)
-    saved = safetensors.torch.load_file(tmp_path / "policy.safetensors")
-    learned = method._algo.impl.policy.state_dict()
-    assert saved.keys() == learned.keys()
-    assert all(torch.equal(saved[key], learned[key]) for key in saved)
+    assert torch.equal(load_surrogate(tmp_path / "judge.safetensors").b, judge.b)
+    with pytest.raises(UnknownId, match="Did you mean mean_ensemble"):
+        fitted(branin, surrogate="mean_ensembl")
 
 
-def test_the_settings_of_the_trajectories_reach_the_learner(d3rlpy, branin, monkeypatch):
-    seen = {}
-
-    def note(batch, config, *, seed, device, progress, terminal):
-        seen.update(meta=batch.meta, shape=tuple(batch.z.shape), terminal=terminal, actions=batch.actions)
-        return train_offline(batch, config, seed=seed, device=device, progress=progress, terminal=terminal)
-
-    monkeypatch.setattr(policy_guided_search, "train_offline", note)
-    fitted(branin)
-    assert (seen["meta"]["sampler"], seen["meta"]["reward"], seen["terminal"]) == ("random_top", "difference", False)
-    assert seen["shape"] == (30, 7, 2)
-    assert bool((seen["actions"].abs() == 1).any())  # clipped
-    fitted(branin, trajectories="sorted_top", reward="surrogate_difference", outside="zero", terminal=True, p=5.0)
-    assert (seen["meta"]["sampler"], seen["meta"]["reward"]) == ("sorted_top", "surrogate_difference")
-    assert (seen["meta"]["p"], seen["terminal"]) == (5.0, True)
-    assert not bool((seen["actions"].abs() == 1).any())  # set to zero instead
+def test_pessimism_lowers_the_values_by_the_ensembles_spread(d3rlpy, branin):
+    plain, doubting = (fitted(branin, surrogate=ENSEMBLE, pessimism=w, step="constant") for w in (0.0, 2.0))
+    z = torch.from_numpy(make_encoder(branin).encode(branin.dataset.x[:50]))
+    expected = plain._process.value(z) - 2 * plain._surrogates[1].spread(z)
+    torch.testing.assert_close(doubting._process.value(z), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="pessimism=2 needs an ensemble's spread"):
+        fitted(branin, pessimism=2.0)
 
 
-def test_an_unknown_sampler_is_refused_when_it_is_built():
-    with pytest.raises(UnknownId, match="Did you mean random_top"):
+def test_a_learned_encoder_serves_as_well(d3rlpy, tfbind8, monkeypatch):
+    tiny = VAEConfig(latent=6, width=8, blocks=2, steps=40)
+    monkeypatch.setitem(ENCODERS, "vae", lambda problem, **rest: cached_vae_encoder(problem, tiny, **rest))
+    method = fitted(tfbind8, encoder="vae", surrogate=PARABOLA, algorithm="bc")
+    assert isinstance(method._encoder, VAEEncoder)
+    x = method.propose(10)
+    assert (x.shape, x.dtype) == ((10, 8), np.int32)
+    assert tfbind8.space.contains(x).all()
+    assert len(np.unique(x, axis=0)) == 10
+    value = method._process.judge.predict(torch.from_numpy(method._encoder.encode(x)))
+    np.testing.assert_allclose(method.criterion, value.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_presets_are_the_papers_formulation_and_its_programs():
+    presets = PolicyGuidedSearch.PRESETS
+    assert set(presets) == {"paper", "released", "paper_short", "released_short"}
+    paper = asdict(presets["paper"])
+    expected = {
+        "step": "vector", "sign": "both", "gradient": "raw", "action_scale": None, "state": "design", "judge": "same",
+        "search_steps": None, "n_starts": None, "pessimism": 0.0, "bounds": "none", "surrogate": "mlp_paper",
+        "trajectories": "random", "p": 20.0,
+        "horizon": 50, "n_trajectories": 20_000, "reward": "difference", "standardise_rewards": False,
+        "outside": "clip", "train_scale": None, "terminal": False, "algorithm": "cql", "train_steps": 400_000,
+        "batch_size": 256, "learning_rate": 3e-4, "discount": 0.99, "conservative_weight": 5.0, "hidden": 256,
+        "n_action_samples": 10, "average_rewards": False, "proposals": "ends", "select": "none", "encoder": "z_score",
+    }  # fmt: skip
+    assert {key: paper[key] for key in expected} == expected
+    released = {"train_scale": 10.0, "outside": "zero", "average_rewards": True, "terminal": True}
+    assert asdict(presets["released"]) == {**paper, **released}
+    short = {"surrogate": "mlp", "n_trajectories": 1000, "train_steps": 1000, "n_action_samples": 4, "hidden": 128}
+    assert asdict(presets["paper_short"]) == {**paper, **short}
+    assert asdict(presets["released_short"]) == {**paper, **released, **short}
+
+
+def test_the_paper_searches_unbounded_along_the_raw_gradient(d3rlpy, branin, monkeypatch):
+    config = replace(PolicyGuidedSearch.PRESETS["paper"], **SEARCH)
+    method = PolicyGuidedSearch(config)
+    method.fit(branin, seed=0, device="cpu", progress=NullProgress())
+    assert method._surrogates[0] is method._surrogates[1]
+    monkeypatch.setattr(policy_guided_search, "policy_actions", lambda algo, z: torch.tanh(z))
+    x = method.propose(9)
+    encoder = make_encoder(branin)
+    z = torch.from_numpy(encoder.encode(branin.dataset.top(9).x))
+    for _ in range(6):
+        z = z + 0.05 * 2**0.5 * torch.tanh(z) * method._surrogates[0].gradient(z)
+    np.testing.assert_allclose(np.sort(x, axis=0), np.sort(encoder.decode(z.numpy()), axis=0), atol=1e-4)
+
+
+def test_words_that_are_not_known_are_refused_when_it_is_built():
+    with pytest.raises(ValueError, match="trajectories must be 'random'"):
         mbo_gym.make_method("pgs", trajectories="randomtop")
+    with pytest.raises(ValueError, match="search_steps must be at least 0"):
+        PGSConfig(search_steps=-1)
+    with pytest.raises(ValueError, match="percentage in"):
+        PGSConfig(p=0.0)
+    with pytest.raises(ValueError, match="pessimism must be at least 0"):
+        PGSConfig(pessimism=-1.0)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        PGSConfig(batch_size=0)
 
 
 def test_too_few_designs_for_a_trajectory_are_named(d3rlpy):
     few = mbo_gym.make_task("Branin-Exact-v0", max_rows=20).problem()
     with pytest.raises(InvalidData, match=r"needs 7 distinct designs, the best 20.0 % hold 4; raise p or shorten"):
-        fitted(few)
+        fitted(few, trajectories="random")
 
 
 def test_a_missing_library_is_named_before_any_fitting(branin, monkeypatch):
     monkeypatch.setitem(sys.modules, "d3rlpy", None)
-    monkeypatch.setattr(policy_guided_search, "fit_surrogate", lambda *a, **k: pytest.fail("fitted for nothing"))
+    monkeypatch.setattr(policy_guided_search, "fit_surrogates", lambda *a, **k: pytest.fail("fitted for nothing"))
     with pytest.raises(MissingDependency, match=r"pip install 'mbo-gym\[rl\]'"):
         fitted(branin)
+
+
+# ---------------------------------------------------------------------------------------------------- saving
+
+
+@pytest.mark.parametrize("algorithm", ["cql", "iql", "td3bc", "bc"])
+def test_each_saved_policy_acts_as_the_one_that_was_learned(d3rlpy, branin, tmp_path, algorithm):
+    method = fitted(branin, algorithm=algorithm, surrogate=ENSEMBLE)
+    method.save(tmp_path)
+    names = {"config.json", "surrogate.safetensors", "judge.safetensors"}
+    names |= {"policy.safetensors", "policy.d3", "policy.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    z = torch.from_numpy(make_encoder(branin).encode(branin.dataset.top(30).x))
+    observations, _ = method._process.look(z, 0.5)
+    actions = policy_actions(method._algo, observations)
+    assert len(actions.unique()) > 30  # it does look at what it sees
+    by_d3rlpy = d3rlpy.load_learnable(str(tmp_path / "policy.d3"))
+    np.testing.assert_array_equal(by_d3rlpy.predict(observations.numpy()), actions.numpy())
+    script = torch.jit.load(str(tmp_path / "policy.pt"))
+    torch.testing.assert_close(script(observations), actions)
+    weights = safetensors.torch.load_file(tmp_path / "policy.safetensors")
+    by_d3rlpy.impl.policy.load_state_dict({key: torch.zeros_like(value) for key, value in weights.items()})
+    by_d3rlpy.impl.policy.load_state_dict(weights)
+    torch.testing.assert_close(policy_actions(by_d3rlpy, observations), actions, rtol=0, atol=0)
+    for file, surrogate in zip(("surrogate", "judge"), method._surrogates, strict=True):
+        loaded = load_surrogate(tmp_path / f"{file}.safetensors")
+        assert torch.equal(loaded.predict(z), surrogate.predict(z))
+
+
+def test_a_surrogate_that_judges_itself_is_saved_once(d3rlpy, branin, tmp_path):
+    fitted(branin, judge="same", algorithm="bc").save(tmp_path)
+    assert not (tmp_path / "judge.safetensors").exists()
+    assert (tmp_path / "surrogate.safetensors").exists()
+
+
+def test_an_interrupted_search_is_trained_on_from_its_checkpoint(d3rlpy, branin, tmp_path):
+    settings = {"algorithm": "td3bc", "checkpoints": str(tmp_path)}
+    with pytest.raises(KeyboardInterrupt):
+        fitted(branin, progress=Stop(after=5), **settings)
+    notes = Notes()
+    method = fitted(branin, progress=notes, **settings)
+    assert [step for stage, step, _ in notes.seen if stage == "offline_rl"] == [6, 7, 8, 9, 10]
+    assert np.array_equal(method.propose(10), fitted(branin, algorithm="td3bc").propose(10))

@@ -1,0 +1,112 @@
+"""Checkpoints of offline-RL training: what has been learned so far, and the state of every generator, so that a
+training taken up again ends in the same weights as one that was never stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mbo_gym.data import store
+
+if TYPE_CHECKING:
+    from agents.rl.offline import Episodes, OfflineConfig
+
+__all__ = ["Checkpoints"]
+
+_NOT_PART_OF_IT = ("train_steps", "checkpoints", "tensorboard")
+
+
+class Checkpoints:
+    """The folder of one training: ``step_<n>.d3`` (`d3rlpy.load_learnable` reads it), ``step_<n>.json``.
+
+    Each file is there whole or not at all; only the last checkpoint is kept, the one before it goes when it is there.
+    The policy's snapshots, ``policy_<n>.safetensors``, all stay.
+
+    Args:
+        config: The learner's settings; `config.checkpoints` is the folder.
+        seed: Of the training.
+        episodes: What it learns from.
+    """
+
+    def __init__(self, config: OfflineConfig, seed: int, episodes: Episodes) -> None:
+        assert config.checkpoints is not None
+        self.folder = Path(config.checkpoints)
+        settings = {key: value for key, value in asdict(config).items() if key not in _NOT_PART_OF_IT}
+        tensors = (episodes.observations, episodes.actions, episodes.rewards)
+        facts = [settings, seed, episodes.terminal, [list(tensor.shape) for tensor in tensors]]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+        for tensor in tensors:
+            digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        self._training, self._train_steps = digest.hexdigest(), config.train_steps
+
+    def resume(self, algo: Any, rng: np.random.Generator) -> int:
+        """Load the last checkpoint into `algo` and the generators; return its step, 0 where there is none.
+
+        Raises:
+            ValueError: The folder holds a checkpoint of another training, or of more updates than are asked for.
+        """
+        found = sorted(self.folder.glob("step_*.json"), key=lambda path: int(path.stem[5:]))
+        if not found:
+            return 0
+        facts = json.loads(found[-1].read_text())
+        if facts["training"] != self._training:
+            raise ValueError(
+                f"{self.folder} holds the checkpoint of a training with other data, settings or seed; "
+                "choose another folder for checkpoints, or remove this one"
+            )
+        if facts["step"] > self._train_steps:
+            raise ValueError(
+                f"{self.folder} holds the checkpoint of {facts['step']} updates, more than train_steps="
+                f"{self._train_steps}; choose another folder for checkpoints, or at least as many train_steps"
+            )
+        algo.load_model(str(found[-1].with_suffix(".pt")))
+        algo.set_grad_step(facts["step"])  # some update the policy every other step
+        rng.bit_generator.state = facts["numpy"]
+        torch.set_rng_state(torch.tensor(facts["torch"], dtype=torch.uint8))
+        return int(facts["step"])
+
+    def keep_snapshot(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Write the policy's weights after `step` updates."""
+        tensors = {key: value.cpu().contiguous() for key, value in weights.items()}
+        path = self.folder / f"policy_{step}.safetensors"
+        store.write_atomic(path, lambda partial: safetensors.torch.save_file(tensors, partial))
+
+    def read_snapshots(self, snapshots: dict[int, Any], done: int) -> None:
+        """Fill in the snapshots that were taken in the first `done` updates.
+
+        Raises:
+            ValueError: One of them is not there.
+        """
+        for step in [step for step in snapshots if step <= done]:
+            path = self.folder / f"policy_{step}.safetensors"
+            if not path.exists():
+                raise ValueError(
+                    f"{self.folder} holds no snapshot of the policy after {step} updates, but has come to step_{done}; "
+                    "remove the folder to train anew"
+                )
+            snapshots[step] = safetensors.torch.load_file(path)
+
+    def save(self, algo: Any, rng: np.random.Generator, step: int) -> None:
+        """Write the checkpoint after `step` updates."""
+        path = self.folder / f"step_{step}"
+        store.write_atomic(path.with_suffix(".pt"), lambda partial: algo.save_model(str(partial)))
+        store.write_atomic(path.with_suffix(".d3"), lambda partial: algo.save(str(partial)))
+        facts = {
+            "step": step,
+            "training": self._training,
+            "numpy": rng.bit_generator.state,
+            "torch": torch.get_rng_state().tolist(),
+        }
+        store.write_atomic(path.with_suffix(".json"), json.dumps(facts).encode())  # the last one: now it counts
+        for old in self.folder.glob("step_*"):
+            if old.stem != path.name:
+                old.unlink()

@@ -1,0 +1,61 @@
+"""Policy-guided search stage by stage: seconds and peak memory of surrogates, episodes, training and search."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from common import show, where
+
+import mbo_gym
+from agents.rl.episodes import make_episodes
+from agents.rl.offline import train_offline
+from agents.rl.policy_guided_search import PolicyGuidedSearch
+from agents.rl.search_process import SearchProcess, fit_surrogates
+from mbo_gym.encoding import make_encoder
+from mbo_gym.export.d3rlpy import import_d3rlpy
+from mbo_gym.method import make_method
+from mbo_gym.progress import NullProgress
+from mbo_gym.provenance import peak_memory_mb, reset_peak_memory
+from mbo_gym.settings import parse_options
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="TFBind8-Exact-v0", help="task id (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], help="a setting of pgs, key=value", dest="settings")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    import_d3rlpy()
+    problem, progress = mbo_gym.make_task(args.task).problem(), NullProgress()
+    method = make_method("pgs", task_id=args.task, **parse_options(args.settings, "--set"))
+    assert isinstance(method, PolicyGuidedSearch)
+    config, encoder, rows = method.config, make_encoder(problem), []
+
+    def stage(name: str, function: Callable[[], Any]) -> Any:
+        reset_peak_memory()
+        started = time.process_time()
+        result = function()
+        rows.append([name, f"{time.process_time() - started:.1f}", f"{peak_memory_mb() or float('nan'):.0f}"])
+        return result
+
+    surrogates = stage(
+        "surrogates",
+        lambda: fit_surrogates(problem, encoder, config, seed=0, device="cpu", progress=progress),
+    )
+    process = SearchProcess(problem, encoder, surrogates, config, "cpu")
+    generator = torch.Generator().manual_seed(0)
+    episodes = stage("episodes", lambda: make_episodes(problem, encoder, process, config, generator))
+    stage("training", lambda: train_offline(episodes, config, seed=0, device="cpu", progress=progress))
+    method.fit(problem, seed=0, device="cpu", progress=progress)
+    stage("search, K=256", lambda: method.propose(256))
+    note = f"{args.task}, {' '.join(args.settings) or 'default'}, CPU seconds; {where()}"
+    show("Policy-guided search by stage", ["stage", "s", "peak MiB"], rows, note)
+
+
+if __name__ == "__main__":
+    main()
