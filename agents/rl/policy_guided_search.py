@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -207,7 +207,9 @@ class PolicyGuidedSearch:
         episodes = make_episodes(self._problem, self._encoder, self._process, config, generator)
         at_the_end = float((episodes.actions.abs() == 1).float().mean())
         self._progress.metrics("episodes", 0, reward=float(episodes.rewards.mean()), clipped_share=at_the_end)
-        learner = config if config.reward == "n_step" else replace(config, n_step=1)
+        learner = OfflineConfig(**{field.name: getattr(config, field.name) for field in fields(OfflineConfig)})
+        if config.reward != "n_step":
+            learner = replace(learner, n_step=1)
         device, progress = self._device, self._progress
         return train_offline(episodes, learner, seed=self._seed, device=device, progress=progress, snapshots=snapshots)
 

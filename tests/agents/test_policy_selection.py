@@ -12,6 +12,7 @@ import torch
 
 import mbo_gym
 from agents.rl import model_selection, policy_guided_search
+from agents.rl.episodes import make_episodes
 from agents.rl.offline import train_offline
 from agents.rl.policy_guided_search import PGSConfig, PolicyGuidedSearch
 from agents.rl.value_prediction import VPNConfig, train_value_prediction
@@ -82,13 +83,18 @@ def fitted(problem, *, progress=None, **settings) -> PolicyGuidedSearch:
 @pytest.fixture
 def trained(monkeypatch) -> list:
     """Record what each training ends with: its p, its algorithm and the snapshots taken on the way."""
-    record = []
+    record, percents = [], []
+
+    def make(problem, encoder, process, config, generator):
+        percents.append(config.p)
+        return make_episodes(problem, encoder, process, config, generator)
 
     def train(given, config, *, snapshots, **rest):
         algo = train_offline(given, config, snapshots=snapshots, **rest)
-        record.append((config.p, algo, snapshots))
+        record.append((percents[-1], algo, snapshots))
         return algo
 
+    monkeypatch.setattr(policy_guided_search, "make_episodes", make)
     monkeypatch.setattr(policy_guided_search, "train_offline", train)
     return record
 
