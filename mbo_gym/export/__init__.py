@@ -115,7 +115,7 @@ def export_task(
         sampler: A name in `mbo_gym.trajectories.SAMPLERS`.
         trajectories: B.
         horizon: T.
-        p: The best `p` percent of the visible rows take part.
+        p: The best `p` percent of the visible rows take part; in ``local_improving`` trajectories start there.
         action_mode: ``displacement`` or ``step_vector``.
         reward: Differences of the data's scores, or of the surrogate's predictions.
         action_scale: The unit of an action; None for `dynamics.default_action_scale`.

@@ -127,6 +127,16 @@ def test_export_task_fits_no_surrogate_without_need(
     assert load_npz(output).meta["surrogate"] is None
 
 
+def test_export_task_takes_local_trajectories(tmp_path: Path) -> None:
+    settings = {"trajectories": 4, "horizon": 5, "options": {"fraction": 0.2}}
+    export_task("Branin-Exact-v0", to="npz", output=tmp_path / "b.npz", sampler="local_improving", **settings)
+    loaded = load_npz(tmp_path / "b.npz")
+    assert loaded.require_actions()[0].shape == (4, 5, 2)
+    assert {name: loaded.meta[name] for name in ("sampler", "p", "k", "eps", "distance", "stuck_steps")} == {
+        "sampler": "local_improving", "p": 20.0, "k": 50, "eps": 0.05, "distance": "z_score", "stuck_steps": 0
+    }  # fmt: skip
+
+
 def test_export_task_refuses_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbo_gym.export.make_task", None)
     wrong: list[tuple[dict[str, object], type[Exception], str]] = [
