@@ -23,7 +23,9 @@ The default differs from the paper, each for a measured reason (see the README's
     Episodes are random steps from the best designs, so that every recorded action leads to the recorded state. Between
         two visible designs most actions lie outside [-1, 1], and the difference of scores adds up along a random order
         to nearly the same return whatever the actions were.
-    Steps are not negative and are measured on the gradient divided by its size; the search stays in the data's box.
+    Steps are not negative and are measured on the gradient divided by its size, shorter where the surrogate ranks
+        designs badly that it was not fitted on; the search stays in the data's box.
+    A value is the judge's mean less two deviations of its members.
     The policy sees more than the design: for each feature whether the two surrogates' gradients agree (their product),
         the prediction, the ensemble's spread and the steps left.
     The search starts from more designs than are proposed.

@@ -10,6 +10,7 @@ were fitted on different halves of the visible data: then an error of f is not p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -31,6 +32,7 @@ Policy: TypeAlias = Callable[[Tensor], Tensor]
 """Maps observations (B, o) to actions (B, m) in [-1, 1]."""
 
 UNIT_STEP = {"categorical": 0.5, "continuous": 0.1}
+LEAST_TRUST = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class ProcessConfig:
             ``constant``: always the largest step and nothing to learn (both ablations).
         sign: ``both``: steps in [-1, 1] units (the paper's); ``positive``: in [0, 1], never against the gradient.
         gradient: ``raw`` (the paper's), or ``unit``: divided by its root mean square over the features.
-        action_scale: Largest step, in gradients; None for 0.05 sqrt(d), categorical 2 sqrt(d), the paper's search step,
-            with raw gradients, and 0.1, categorical 0.5, standard deviations with unit gradients.
+        action_scale: Largest step, in gradients. None for the paper's search step with raw gradients, 0.05 sqrt(d),
+            categorical 2 sqrt(d); with unit gradients for 0.1, categorical 0.5, standard deviations, times the guide's
+            rank correlation on rows that it was not fitted on: the less it knows, the shorter the search.
         state: The policy sees the ``design`` (the paper's), or is ``guided``: also by the agreement of guide and judge
             (the product of their gradients, each at unit size, feature by feature), the guide's prediction, the judge's
             spread and the share of steps left.
         judge: ``same``: the guide judges itself; ``cross``: each is fitted on its own half of the visible data.
-        pessimism: Standard deviations of an ensemble's members that are taken off a value. None for 1, and for 0 with a
+        pessimism: Standard deviations of an ensemble's members that are taken off a value. None for 2, and for 0 with a
             surrogate that has no members.
         bounds: ``data``: the search stays in the box of the visible features; ``none`` (the paper's).
         surrogate: Name of the surrogate; the judge is of the same kind.
@@ -93,14 +96,14 @@ class SearchProcess:
         self.config, self.encoder, self.device = config, encoder, device
         self.guide, self.judge = surrogates
         self._spread = getattr(self.judge, "spread", None)
-        self.pessimism = (1.0 if self._spread else 0.0) if config.pessimism is None else config.pessimism
+        self.pessimism = (2.0 if self._spread else 0.0) if config.pessimism is None else config.pessimism
         if self.pessimism > 0 and self._spread is None:
             raise ValueError(
                 f"pessimism={self.pessimism:g} needs an ensemble's spread, which surrogate={config.surrogate!r} has "
                 "not; use mean_ensemble or min_ensemble, or pessimism=0"
             )
         self.n_actions = encoder.n_features if config.step == "vector" else 1
-        self.scale = _scale(problem, encoder, config).to(device)
+        self.scale = _scale(problem, encoder, self.guide, config).to(device)
         low, high = feature_bounds(problem, encoder)
         box = torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
         self.bounds = box if config.bounds == "data" else None
@@ -161,10 +164,12 @@ def _unit(gradient: Tensor) -> Tensor:
     return gradient / gradient.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
 
 
-def _scale(problem: OfflineProblem, encoder: Encoder, config: ProcessConfig) -> Tensor:
+def _scale(problem: OfflineProblem, encoder: Encoder, guide: Surrogate, config: ProcessConfig) -> Tensor:
     if config.action_scale is not None:
         return torch.full((encoder.n_features,), config.action_scale)
     if config.gradient == "raw":
         return default_action_scale(problem, encoder, "step_vector")
+    known = guide.report.rank_correlation if guide.report else 1.0
+    trust = 1.0 if math.isnan(known) else max(known, LEAST_TRUST)  # NaN: too few rows to tell
     kind = "categorical" if isinstance(problem.space, CategoricalSpace) else "continuous"
-    return torch.full((encoder.n_features,), UNIT_STEP[kind])
+    return torch.full((encoder.n_features,), UNIT_STEP[kind] * trust)

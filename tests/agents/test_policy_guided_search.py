@@ -222,7 +222,8 @@ def test_the_search_follows_the_policy_along_the_gradient(default, branin, monke
     guide, judge = method._surrogates
     unit, judged = (f.gradient(z) / f.gradient(z).square().mean(dim=1, keepdim=True).sqrt() for f in (guide, judge))
     low, high = map(torch.from_numpy, feature_bounds(branin, encoder))
-    expected = (z + 0.1 * 0.6 * unit).clamp(low, high)  # an action of .2 is .6 of the largest step
+    largest = 0.1 * guide.report.rank_correlation
+    expected = (z + largest * 0.6 * unit).clamp(low, high)  # an action of .2 is .6 of the largest step
     value = judge.predict(torch.from_numpy(encoder.encode(encoder.decode(expected.numpy()))))
     order = value.argsort(descending=True)
     np.testing.assert_allclose(x, encoder.decode(expected[order].numpy()), atol=1e-4)

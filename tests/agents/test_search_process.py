@@ -226,6 +226,15 @@ def test_the_largest_step_is_the_papers_or_a_share_of_a_standard_deviation(proce
     assert scale(letters, gradient="unit", action_scale=0.7) == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize(("known", "share"), [(0.4, 0.4), (-0.3, 0.05), (float("nan"), 1.0)])
+def test_the_less_the_guide_knows_the_shorter_its_steps(process, known, share):
+    guide = Valley([1.0, 2.0], [0.0, 0.0])
+    guide.report = FitReport(known, 1.0, n_train=8, n_held_out=4, steps=1, seconds=0.0)
+    assert process(guide, gradient="unit", action_scale=None).scale.tolist() == pytest.approx([0.1 * share] * 2)
+    assert process(guide, gradient="raw", action_scale=None).scale.tolist() == pytest.approx([0.05 * 2**0.5] * 2)
+    assert process(guide, gradient="unit", action_scale=0.3).scale.tolist() == pytest.approx([0.3] * 2)
+
+
 # ---------------------------------------------------------------------------------------------------- value
 
 
@@ -262,9 +271,9 @@ def test_values_of_many_designs_are_taken_in_pieces_without_a_graph(process):
     torch.testing.assert_close(value, -z.detach().square().sum(dim=1) / 2)
 
 
-def test_pessimism_is_one_deviation_where_there_are_members_unless_told(process):
+def test_pessimism_is_two_deviations_where_there_are_members_unless_told(process):
     judge, z = Doubtful([1.0, 1.0], [0.0, 0.0]), rows([3.0, 0.0], [0.0, 2.0])
-    assert process(judge=judge, pessimism=None).value(z).tolist() == [-4.5 - 3, -2.0 - 2]
+    assert process(judge=judge, pessimism=None).value(z).tolist() == [-4.5 - 2 * 3, -2.0 - 2 * 2]
     assert process(Valley([1.0, 1.0], [0.0, 0.0]), pessimism=None).value(z).tolist() == [-4.5, -2.0]
 
 

@@ -307,7 +307,7 @@ ERRORS = {
     "run grad Branin-Exact-v0 --preset adm": "There is no preset of grad 'adm'. Did you mean adam?",
     "run grad Branin-Exact-v0 --set surrogate=mlpp": "There is no surrogate 'mlpp'. Did you mean mlp",
     "run grad Branin-Exact-v0 --set encoder=one_hot": "this encoder needs a categorical space",
-    "run pgs Branin-Exact-v0 --set trajectories=randon_top": "There is no trajectory sampler 'randon_top'. Did you",
+    "run pgs Branin-Exact-v0 --set trajectories=randon": "trajectories must be 'random' | 'sorted' | 'local'",
     "run top_k Branin-Exact-v0 --seeds a-b": "seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got 'a-b'",
     "run top_k Branin-Exact-v0 --seeds 3-1": "seeds must name at least one seed and none twice, got '3-1'",
     "run top_k Branin-Exact-v0 --seeds 0-2,1": "seeds must name at least one seed and none twice, got '0-2,1'",
