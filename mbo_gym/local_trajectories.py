@@ -37,15 +37,16 @@ class NearestPlaces:
         features = features.double()
         squared = features.square().sum(dim=1, keepdim=True)
         longest = float(squared.max())
-        # Whole distances times N leave room for the ties, numbers below N; all sums stay below 4 N longest.
-        self._whole = features.equal(features.round()) and 4 * self._n * longest < 2**53
+        # Whole distances times N leave room for the ties, numbers below N.
+        largest = 4 * self._n * max(longest, 1.0)  # no partial sum of such a product is larger
+        self._whole = features.equal(features.round()) and largest < 2**53
         self._unit = self._n if self._whole else 1
         # Else the product and the direct sum both stray from the true distance by less than e = 2 (d + 2) eps longest:
         # of two designs in one order by the sum, products are at most 4 e out of order.
         self._slack = 0.0 if self._whole else 8 * (self._d + 2) * torch.finfo(torch.float64).eps * longest
         table = torch.cat([features, squared, torch.zeros_like(squared)], dim=1)  # the last column is for ties
         table = torch.cat([table, table.new_zeros(max(_GROUPS), self._d + 2)])  # whole groups of rows, whatever N is
-        self._table = table.float() if self._whole and 4 * self._n * longest < 2**24 else table
+        self._table = table.float() if self._whole and largest < 2**24 else table
 
     def __len__(self) -> int:
         return self._n
@@ -59,7 +60,7 @@ class NearestPlaces:
             here: (B,) place of each given design.
             limit: (B,) the first `limit` places are searched, 1 <= limit <= N.
             left_out: (B, m) places that do not count.
-            ties: (N,) distinct numbers; of equally distant designs the one with the lower number is nearer.
+            ties: (N,) a permutation of 0 .. N-1; of equally distant designs the one with the lower number is nearer.
             k: How many, at least 1.
         """
         found = torch.full((len(here), k), self._n)
