@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from mbo_gym.encoding import Encoder
-from mbo_gym.envs.dynamics import default_action_scale, feature_bounds, transition
+from mbo_gym.envs.dynamics import Gradient, default_action_scale, feature_bounds, transition, unit_gradient
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
@@ -31,7 +30,6 @@ __all__ = ["Policy", "ProcessConfig", "SearchProcess", "fit_surrogates"]
 Policy: TypeAlias = Callable[[Tensor], Tensor]
 """Maps observations (B, o) to actions (B, m) in [-1, 1]."""
 
-UNIT_STEP = {"categorical": 0.5, "continuous": 0.1}
 LEAST_TRUST = 0.05
 
 
@@ -59,7 +57,7 @@ class ProcessConfig:
 
     step: Literal["vector", "scalar", "constant"] = "vector"
     sign: Literal["both", "positive"] = "positive"
-    gradient: Literal["raw", "unit"] = "unit"
+    gradient: Gradient = "unit"
     action_scale: float | None = None
     state: Literal["design", "guided"] = "guided"
     judge: Literal["same", "cross"] = "cross"
@@ -111,11 +109,11 @@ class SearchProcess:
     def look(self, z: Tensor, left: Tensor | float) -> tuple[Tensor, Tensor]:
         """Return observations (B, o) and directions (B, d) at features (B, d), `left` the share of steps left."""
         prediction, gradient = self.guide.value_and_gradient(z)
-        unit = _unit(gradient)
+        unit = unit_gradient(gradient)
         direction = unit if self.config.gradient == "unit" else gradient
         if self.config.state == "design":
             return z, direction
-        agreement = unit * (unit if self.judge is self.guide else _unit(self.judge.gradient(z)))
+        agreement = unit * (unit if self.judge is self.guide else unit_gradient(self.judge.gradient(z)))
         spread = torch.zeros_like(prediction) if self._spread is None else self._spread(z).detach()
         rest = torch.as_tensor(left, device=z.device, dtype=z.dtype).expand(len(z))
         return torch.cat([z, agreement, torch.stack([prediction, spread, rest], dim=1)], dim=1), direction
@@ -159,17 +157,12 @@ def fit_surrogates(
     return guide, judge
 
 
-def _unit(gradient: Tensor) -> Tensor:
-    """Return gradients (B, d) divided by their root mean square over the features."""
-    return gradient / gradient.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
-
-
 def _scale(problem: OfflineProblem, encoder: Encoder, guide: Surrogate, config: ProcessConfig) -> Tensor:
     if config.action_scale is not None:
         return torch.full((encoder.n_features,), config.action_scale)
+    largest = default_action_scale(problem, encoder, "step_vector", config.gradient)
     if config.gradient == "raw":
-        return default_action_scale(problem, encoder, "step_vector")
+        return largest
     known = guide.report.rank_correlation if guide.report else 1.0
     trust = 1.0 if math.isnan(known) else max(known, LEAST_TRUST)  # NaN: too few rows to tell
-    kind = "categorical" if isinstance(problem.space, CategoricalSpace) else "continuous"
-    return torch.full((encoder.n_features,), UNIT_STEP[kind] * trust)
+    return largest * trust

@@ -22,14 +22,20 @@ from mbo_gym.task import OfflineProblem
 
 __all__ = [
     "ActionMode",
+    "Gradient",
     "action_between",
     "check_action_mode",
     "default_action_scale",
     "feature_bounds",
     "transition",
+    "unit_gradient",
 ]
 
 ActionMode: TypeAlias = Literal["step_vector", "displacement"]
+Gradient: TypeAlias = Literal["raw", "unit"]
+"""The surrogate's gradient as it is, or divided by its root mean square over the features."""
+
+_UNIT_STEP = {"categorical": 0.5, "continuous": 0.1}
 
 
 def check_action_mode(action_mode: str) -> None:
@@ -90,15 +96,25 @@ def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarra
     return np.where(flat, low - 1, low).astype(np.float32), np.where(flat, high + 1, high).astype(np.float32)
 
 
-def default_action_scale(problem: OfflineProblem, encoder: Encoder, action_mode: ActionMode) -> Tensor:
+def unit_gradient(gradient: Tensor) -> Tensor:
+    """Return gradients (B, d) divided by their root mean square over the features; zero stays zero."""
+    return gradient / gradient.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
+def default_action_scale(
+    problem: OfflineProblem, encoder: Encoder, action_mode: ActionMode, gradient: Gradient = "raw"
+) -> Tensor:
     """Return the default unit of an action, (d,) float32.
 
-    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces. displacement: the
-    width of the observation box in each feature, so that any move between visible designs is an action within [-1, 1].
+    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces; with unit
+    gradients 0.1 and 0.5 standard deviations. displacement: the width of the observation box in each feature, so that
+    any move between visible designs is an action within [-1, 1].
     """
     check_action_mode(action_mode)
     if action_mode == "displacement":
         low, high = feature_bounds(problem, encoder)
         return torch.from_numpy(high - low)
-    factor = 2.0 if isinstance(problem.space, CategoricalSpace) else 0.05
-    return torch.full((encoder.n_features,), factor * encoder.n_features**0.5)
+    categorical = isinstance(problem.space, CategoricalSpace)
+    if gradient == "unit":
+        return torch.full((encoder.n_features,), _UNIT_STEP["categorical" if categorical else "continuous"])
+    return torch.full((encoder.n_features,), (2.0 if categorical else 0.05) * encoder.n_features**0.5)

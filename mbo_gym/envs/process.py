@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from mbo_gym.encoding import make_encoder
-from mbo_gym.envs.dynamics import ActionMode, check_action_mode, default_action_scale, feature_bounds, transition
+from mbo_gym.envs.dynamics import (
+    ActionMode,
+    Gradient,
+    check_action_mode,
+    default_action_scale,
+    feature_bounds,
+    transition,
+    unit_gradient,
+)
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.surrogates import Surrogate, fitted_surrogate
 from mbo_gym.task import OfflineProblem, Task
@@ -39,6 +47,8 @@ class EnvConfig:
         n_starts: See `start`.
         horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can only shorten it.)
         action_scale: The unit of an action, a number or one for each feature; None for `dynamics.default_action_scale`.
+        gradient: In step_vector mode, grad f is the surrogate's gradient as it is (``raw``, the paper's), or divided by
+            its root mean square over the features (``unit``), so that steps are in standard deviations.
         encoder: An encoder's name, see `mbo_gym.encoding.make_encoder`.
         oracle_info: Put the oracle's score of every design visited into `info` (counted oracle calls).
     """
@@ -52,12 +62,14 @@ class EnvConfig:
     n_starts: int = 128
     horizon: int = 50
     action_scale: float | Sequence[float] | None = None
+    gradient: Gradient = "raw"
     encoder: str = "z_score"
     oracle_info: bool = False
 
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)
-        for name, value, allowed in (("reward", self.reward, get_args(Reward)), ("start", self.start, get_args(Start))):
+        choices = (("reward", self.reward, Reward), ("start", self.start, Start), ("gradient", self.gradient, Gradient))
+        for name, value, allowed in ((name, value, get_args(kind)) for name, value, kind in choices):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
         if self.horizon < 1 or self.n_starts < 1:
@@ -104,7 +116,7 @@ class DesignProcess:
         self.score_scale = problem.dataset.score_scale
         self.low, self.high = feature_bounds(problem, self.encoder)
         self.bounds = (torch.from_numpy(self.low).to(self.device), torch.from_numpy(self.high).to(self.device))
-        scale: Tensor = default_action_scale(problem, self.encoder, config.action_mode)
+        scale: Tensor = default_action_scale(problem, self.encoder, config.action_mode, config.gradient)
         if config.action_scale is not None:
             scale = torch.as_tensor(config.action_scale, dtype=torch.float32).expand(self.encoder.n_features)
         self.scale = scale.to(self.device)
@@ -179,6 +191,8 @@ class DesignProcess:
         if self.surrogate is not None:
             if self.config.action_mode == "step_vector":
                 prediction, gradient = self.surrogate.value_and_gradient(z)
+                if self.config.gradient == "unit":
+                    gradient = unit_gradient(gradient)
             else:
                 with torch.no_grad():
                     prediction = self.surrogate.predict(z)

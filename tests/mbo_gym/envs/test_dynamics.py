@@ -8,7 +8,14 @@ import torch
 
 import mbo_gym
 from mbo_gym.encoding import make_encoder
-from mbo_gym.envs.dynamics import action_between, check_action_mode, default_action_scale, feature_bounds, transition
+from mbo_gym.envs.dynamics import (
+    action_between,
+    check_action_mode,
+    default_action_scale,
+    feature_bounds,
+    transition,
+    unit_gradient,
+)
 from mbo_gym.task import OfflineProblem
 
 BOUNDS = (torch.tensor([-1.0, -1.0, -1.0]), torch.tensor([1.0, 2.0, 1.0]))
@@ -104,3 +111,9 @@ def test_a_feature_that_never_varies_still_has_room():
     assert flat.any()
     assert np.array_equal((high - low)[flat], np.full(flat.sum(), 2.0))
     assert (low < high).all()
+
+
+def test_a_unit_gradient_has_root_mean_square_one_and_zero_stays_zero():
+    unit = unit_gradient(torch.tensor([[3.0, -4.0], [0.0, 0.0], [1e-3, 0.0]]))
+    torch.testing.assert_close(unit[0], torch.tensor([3.0, -4.0]) / 12.5**0.5)
+    torch.testing.assert_close(unit[1:], torch.tensor([[0.0, 0.0], [2**0.5, 0.0]]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import mbo_gym
 from mbo_gym.encoding import make_encoder
@@ -62,3 +63,19 @@ def test_a_problem_has_neither_the_facts_nor_options_of_its_task(task, surrogate
         made.task  # noqa: B018 (asking is the test)
     with pytest.raises(ValueError, match="task_options belong to a task id; this environment was given a Offl"):
         DesignProcess(EnvConfig(task=task.problem(), task_options={"max_rows": 5}, surrogate=surrogate))
+
+
+def test_steps_along_unit_gradients_are_in_standard_deviations(task, surrogate):
+    envs = gym.make_vec(ENV, num_envs=5, task=task, gradient="unit", surrogate=surrogate)
+    before, _ = envs.reset(seed=0)
+    after, *_ = envs.step(torch.full((5, 2), 0.5))
+    low, high = envs.process.bounds
+    inside = ((after > low) & (after < high)).all(dim=1)
+    assert inside.any()
+    moved = (after - before)[inside].square().mean(dim=1).sqrt()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.05))  # half of the unit, 0.1
+
+
+def test_a_kind_of_gradient_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match=r"gradient must be one of \('raw', 'unit'\), got 'normal'"):
+        EnvConfig("Branin-Exact-v0", gradient="normal")
