@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from mbo_gym.data import store
 from mbo_gym.encoding import Encoder
 from mbo_gym.progress import Progress
 from mbo_gym.space import ContinuousSpace, DesignSpace
 from mbo_gym.surrogates import Surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["SearchWatch", "best_first", "sampling_space", "start_features"]
+__all__ = ["SearchWatch", "best_first", "sampling_space", "save_weights", "start_features"]
 
 EXTRA_START_NOISE = 0.1
 
@@ -74,3 +79,9 @@ def sampling_space(problem: OfflineProblem) -> DesignSpace:
             np.where(np.isfinite(space.high), space.high, x.max(axis=0)),
         )
     return space
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a network's state as one safetensors file, whole or not at all."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    store.write_atomic(path, lambda partial: safetensors.torch.save_file(tensors, partial))

@@ -1,6 +1,7 @@
-"""Puts the table of a results folder into the README, between its two markers.
+"""Puts the table of a results folder into the README, between the two markers of its name.
 
 python experiments/readme_table.py experiments/results/core
+python experiments/readme_table.py experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks alone)
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from mbo_gym.benchmark.analysis import Analysis, Entry, Standing, analyse
 from mbo_gym.benchmark.results import ResultStore
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- core table: begin -->", "<!-- core table: end -->"
 
 
 def cell(entry: Entry | None) -> str:
@@ -44,15 +44,16 @@ def table(analysis: Analysis) -> list[str]:
     return [*lines, f"| ceiling | {' | '.join(ceilings)} | 1 |", f"| D(best) | {' | '.join(visible)} | |"]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, tasks: list[str]) -> None:
+    begin, end = (f"<!-- {folder.name} table: {place} -->" for place in ("begin", "end"))
     text = README.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
+    head, _, rest = text.partition(begin)
+    tail = rest.partition(end)[2]
     if not rest or not tail:
-        raise SystemExit(f"{README} must hold the lines {BEGIN} and {END}")
-    lines = table(analyse(ResultStore(folder).records()))
-    README.write_text("\n".join([head + BEGIN, *lines, END]) + tail, encoding="utf-8")
+        raise SystemExit(f"{README} must hold the lines {begin} and {end}")
+    records = [record for record in ResultStore(folder).records() if not tasks or record["task"] in tasks]
+    README.write_text("\n".join([head + begin, *table(analyse(records)), end]) + tail, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

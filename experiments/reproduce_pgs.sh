@@ -13,3 +13,4 @@ for grid in pgs pgs_questions; do
 done
 $python experiments/osel_study.py --tasks TFBind8-Exact-v0,Levy-Exact-v1 --seeds 0-3 --output "$results/pgs/osel.jsonl"
 $python experiments/benchmarks/pgs_stages.py > "$results/benchmarks/pgs_stages.txt"
+$python experiments/readme_table.py "$results/pgs" TFBind8-Exact-v0 Levy-Exact-v1 Superconductor-RandomForest-v1

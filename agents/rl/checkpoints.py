@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from agents.base import save_weights
 from mbo_gym.data import store
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ class Checkpoints:
 
     def keep_snapshot(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Write the policy's weights after `step` updates."""
-        tensors = {key: value.cpu().contiguous() for key, value in weights.items()}
-        path = self.folder / f"policy_{step}.safetensors"
-        store.write_atomic(path, lambda partial: safetensors.torch.save_file(tensors, partial))
+        save_weights(self.folder / f"policy_{step}.safetensors", weights)
 
     def read_snapshots(self, snapshots: dict[int, Any], done: int) -> None:
         """Fill in the snapshots that were taken in the first `done` updates.

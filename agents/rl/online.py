@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from agents.base import SearchWatch, best_first, start_features
+from agents.base import SearchWatch, best_first, save_weights, start_features
 from agents.rl.offline import third_party_seed
 from agents.rl.online_config import OffPolicyConfig, PPOConfig, SACConfig, TD3Config
 from mbo_gym.encoding import make_encoder
@@ -121,8 +120,7 @@ class OnlineAgent:
         """
         save_config(folder, self.config)
         self._surrogate.save(folder / "surrogate.safetensors")
-        weights = {key: value.detach().cpu().contiguous() for key, value in self._policy.state_dict().items()}
-        safetensors.torch.save_file(weights, folder / "policy.safetensors")
+        save_weights(folder / "policy.safetensors", self._policy.state_dict())
 
     def _settings(self) -> dict[str, Any]:
         """Return the arguments that only this agent's class in stable-baselines3 has; a subclass writes this."""

@@ -44,11 +44,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from agents.base import SearchWatch, start_features
+from agents.base import SearchWatch, save_weights, start_features
 from agents.rl.episodes import EpisodeConfig, make_episodes
 from agents.rl.model_selection import Candidate, KnnScore, rank_candidates
 from agents.rl.offline import Algorithm, OfflineConfig, policy_actions, train_offline
@@ -57,6 +56,7 @@ from agents.rl.value_prediction import train_value_prediction
 from mbo_gym.data import store
 from mbo_gym.dataset import first_of_each_design
 from mbo_gym.encoding import Encoder, make_encoder
+from mbo_gym.envs.dynamics import default_action_scale
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.method import save_config
 from mbo_gym.progress import NullProgress, Progress
@@ -198,8 +198,7 @@ class PolicyGuidedSearch:
             store.write_atomic(folder / "osel.json", json.dumps(ranking, indent=2).encode())
         if self._algo is None:
             return
-        weights = {key: value.detach().cpu().contiguous() for key, value in self._algo.impl.policy.state_dict().items()}
-        safetensors.torch.save_file(weights, folder / "policy.safetensors")
+        save_weights(folder / "policy.safetensors", self._algo.impl.policy.state_dict())
         self._algo.save(str(folder / "policy.d3"))
         self._algo.save_policy(str(folder / "policy.pt"))
 
@@ -281,6 +280,9 @@ class PolicyGuidedSearch:
         batch = random_top(self._problem, self._encoder, 100.0, 1000, self.config.horizon, generator)
         space, device = self._problem.space, self._device
         batch = replace(batch, z=batch.z.to(device), y=batch.y.to(device))
-        batch = with_actions(batch, self._process.guide, "step_vector", self._process.scale)
-        network = train_value_prediction(batch, space, seed=self._seed, device=device, progress=self._progress)
+        unit = default_action_scale(self._problem, self._encoder, "step_vector").to(device)  # of the raw gradient
+        batch = with_actions(batch, self._process.guide, "step_vector", unit)
+        network = train_value_prediction(
+            batch, space, seed=self._seed, device=device, progress=self._progress, terminal=self.config.terminal
+        )
         return network.embed

@@ -11,9 +11,8 @@ were fitted on different halves of the visible data: then an error of f is not p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,10 +24,7 @@ from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates import Surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["Policy", "ProcessConfig", "SearchProcess", "fit_surrogates"]
-
-Policy: TypeAlias = Callable[[Tensor], Tensor]
-"""Maps observations (B, o) to actions (B, m) in [-1, 1]."""
+__all__ = ["ProcessConfig", "SearchProcess", "fit_surrogates"]
 
 LEAST_TRUST = 0.05
 
