@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
 results=experiments/results
 
-for grid in pgs pgs_questions; do
-    $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/$grid"
-    $python -m mbo_gym report "$results/$grid" --html "$results/$grid/report.html" --markdown "$results/$grid/report.md"
+for grid in pgs pgs_confirm pgs_schedule pgs_dimensions; do
+    $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/pgs"
 done
+$python -m mbo_gym report "$results/pgs" --html "$results/pgs/report.html" --markdown "$results/pgs/report.md"
 $python experiments/osel_study.py --tasks TFBind8-Exact-v0,Levy-Exact-v1 --seeds 0-3 --output "$results/pgs/osel.jsonl"
 $python experiments/benchmarks/pgs_stages.py > "$results/benchmarks/pgs_stages.txt"
 $python experiments/readme_table.py "$results/pgs" TFBind8-Exact-v0 Levy-Exact-v1 Superconductor-RandomForest-v1
