@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from agents.base import best_first, sampling_space
 from mbo_gym.encoding import make_encoder
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
+from mbo_gym.search import best_first, sampling_space
 from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate

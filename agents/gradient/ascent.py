@@ -18,26 +18,25 @@ for the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from agents.base import SearchWatch, best_first, start_features
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.method import save_config
 from mbo_gym.progress import Progress
+from mbo_gym.search import SearchWatch, ascend, best_first, start_features
 from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
+from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["Grad", "GradConfig", "ascend"]
+__all__ = ["Grad", "GradConfig"]
 
 Bounds = Literal["none", "data"]
 
@@ -125,45 +124,3 @@ class Grad:
         """Write the settings and the surrogate."""
         save_config(folder, self.config)
         self._surrogate.save(folder / "surrogate.safetensors")
-
-
-def ascend(
-    surrogate: Surrogate,
-    z: Tensor,
-    optimiser: Literal["plain", "adam"],
-    steps: int,
-    size: float,
-    *,
-    box: tuple[Tensor, Tensor] | None,
-    progress: Progress,
-    watch: Callable[[int, Tensor, Tensor], None] | None = None,
-) -> Tensor:
-    """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
-
-    Args:
-        surrogate: f.
-        z: Starts.
-        optimiser: ``plain``: z + size * grad f(z); ``adam``: Adam's step with learning rate `size`, each row on its
-            own.
-        steps: Number of steps.
-        size: See `optimiser`.
-        box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
-        progress: Shows how far it is.
-        watch: Called with the step, z and the predictions (B,) before each step and after the last.
-    """
-    z = z.clone()
-    adam = torch.optim.Adam([z], lr=size, maximize=True) if optimiser == "adam" else None
-    for step in progress.track(range(steps), "gradient ascent"):
-        value, gradient = surrogate.value_and_gradient(z)
-        if watch is not None:
-            watch(step, z, value)
-        if adam is None:
-            z.add_(gradient, alpha=size)
-        else:
-            z.grad = gradient
-            adam.step()
-        if box is not None:
-            z.clamp_(*box)
-    if watch is not None:
-        watch(steps, z, predict_in_pieces(surrogate.predict, z))
-    return z

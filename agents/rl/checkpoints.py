@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from agents.base import save_weights
 from mbo_gym.data import store
+from mbo_gym.data.weights import save_weights
 
 if TYPE_CHECKING:
     from agents.rl.offline import Episodes, OfflineConfig

@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.base import SearchWatch, best_first, save_weights, start_features
 from agents.rl.offline import third_party_seed
 from agents.rl.online_config import OffPolicyConfig, PPOConfig, SACConfig, TD3Config
+from mbo_gym.data.weights import save_weights
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import transition
 from mbo_gym.envs.process import DesignProcess
@@ -40,6 +40,7 @@ from mbo_gym.envs.vector_env import DesignVectorEnv
 from mbo_gym.export.d3rlpy import import_rl_library
 from mbo_gym.method import Resources, save_config
 from mbo_gym.progress import Progress
+from mbo_gym.search import SearchWatch, best_first, start_features
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 from mbo_gym.tasks import make_task

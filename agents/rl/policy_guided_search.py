@@ -47,19 +47,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.base import SearchWatch, save_weights, start_features
 from agents.rl.episodes import EpisodeConfig, make_episodes
 from agents.rl.model_selection import Candidate, KnnScore, rank_candidates
 from agents.rl.offline import Algorithm, OfflineConfig, policy_actions, train_offline
 from agents.rl.search_process import ProcessConfig, SearchProcess, fit_surrogates
 from agents.rl.value_prediction import train_value_prediction
 from mbo_gym.data import store
+from mbo_gym.data.weights import save_weights
 from mbo_gym.dataset import first_of_each_design
 from mbo_gym.encoding import Encoder, make_encoder
 from mbo_gym.envs.dynamics import default_action_scale
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.method import save_config
 from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.search import SearchWatch, start_features
 from mbo_gym.settings import require_at_least
 from mbo_gym.task import OfflineProblem
 from mbo_gym.trajectories import random_top, with_actions

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.base import EXTRA_START_NOISE, SearchWatch, start_features
-from agents.gradient.ascent import Grad, GradConfig, ascend
+from agents.gradient.ascent import Grad, GradConfig
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.progress import NullProgress
+from mbo_gym.search import EXTRA_START_NOISE, SearchWatch, ascend, start_features
 from mbo_gym.surrogates import SURROGATES, FitReport, Surrogate
 
 BOWL = "bowl_of_the_ascent_tests"

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.base import best_first, sampling_space
 from agents.controls import NoiseConfig, RandomFiltered, RandomFilteredConfig, TopKNoise
 from mbo_gym.dataset import OfflineDataset
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
+from mbo_gym.search import best_first, sampling_space
 from mbo_gym.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.surrogates import SURROGATES, FitReport, MLPConfig, MLPSurrogate, Surrogate
 from mbo_gym.task import OfflineProblem

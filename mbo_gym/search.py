@@ -1,23 +1,21 @@
-"""What several methods share: where they start, what they show on the way, how they order their proposals."""
+"""What methods that search share: where they start, how they climb, what they show on the way, how they order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from mbo_gym.data import store
 from mbo_gym.encoding import Encoder
 from mbo_gym.progress import Progress
 from mbo_gym.space import ContinuousSpace, DesignSpace
 from mbo_gym.surrogates import Surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["SearchWatch", "best_first", "sampling_space", "save_weights", "start_features"]
+__all__ = ["SearchWatch", "ascend", "best_first", "sampling_space", "start_features"]
 
 EXTRA_START_NOISE = 0.1
 
@@ -62,6 +60,48 @@ def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator:
     return z
 
 
+def ascend(
+    surrogate: Surrogate,
+    z: Tensor,
+    optimiser: Literal["plain", "adam"],
+    steps: int,
+    size: float,
+    *,
+    box: tuple[Tensor, Tensor] | None,
+    progress: Progress,
+    watch: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
+
+    Args:
+        surrogate: f.
+        z: Starts.
+        optimiser: ``plain``: z + size * grad f(z); ``adam``: Adam's step with learning rate `size`, each row on its
+            own.
+        steps: Number of steps.
+        size: See `optimiser`.
+        box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
+        progress: Shows how far it is.
+        watch: Called with the step, z and the predictions (B,) before each step and after the last.
+    """
+    z = z.clone()
+    adam = torch.optim.Adam([z], lr=size, maximize=True) if optimiser == "adam" else None
+    for step in progress.track(range(steps), "gradient ascent"):
+        value, gradient = surrogate.value_and_gradient(z)
+        if watch is not None:
+            watch(step, z, value)
+        if adam is None:
+            z.add_(gradient, alpha=size)
+        else:
+            z.grad = gradient
+            adam.step()
+        if box is not None:
+            z.clamp_(*box)
+    if watch is not None:
+        watch(steps, z, predict_in_pieces(surrogate.predict, z))
+    return z
+
+
 def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndarray]:
     """Return the `k` rows of features (N, d) with the highest predictions, best first, and these (k,)."""
     prediction = predict_in_pieces(surrogate.predict, z)
@@ -79,9 +119,3 @@ def sampling_space(problem: OfflineProblem) -> DesignSpace:
             np.where(np.isfinite(space.high), space.high, x.max(axis=0)),
         )
     return space
-
-
-def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a network's state as one safetensors file, whole or not at all."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    store.write_atomic(path, lambda partial: safetensors.torch.save_file(tensors, partial))
