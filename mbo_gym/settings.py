@@ -113,6 +113,8 @@ def _as_type(value: Any, hint: Any, key: str) -> Any:
 
 def _match(value: Any, option: Any) -> tuple[bool, Any]:
     if get_origin(option) is Literal:
+        if value is None and "none" in get_args(option):  # what a command line's ``none`` was read as
+            return True, "none"
         return value in get_args(option), value
     if get_origin(option) is tuple and isinstance(value, (list, tuple)):
         inner = get_args(option)[0]

@@ -111,6 +111,16 @@ def test_a_value_of_another_type_is_refused(given, message):
     assert message in str(error.value)
 
 
+def test_a_word_none_among_the_allowed_ones_may_be_typed_as_it_stands():
+    @dataclass(frozen=True)
+    class Bounded:
+        bounds: Literal["none", "data"] = "data"
+        folder: str | None = None
+
+    given = parse_options(["bounds=none", "folder=none"], "--set")
+    assert typed_fields(Bounded, given) == {"bounds": "none", "folder": None}
+
+
 def test_an_unknown_field_is_answered_with_the_nearest():
     with pytest.raises(UnknownId, match=r"There is no setting of Config 'step'\. Did you mean steps"):
         typed_fields(Config, {"rate": 1.0, "step": 1})
