@@ -91,11 +91,15 @@ def run(
     output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
     log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
     overwrite: Annotated[bool, typer.Option(help="replace finished runs of the same name")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="draw each run into picture.png: data, search, proposals (needs matplotlib)")
+    ] = False,
 ) -> None:
     """Run methods on a task, score their proposals, print a table beside the published numbers."""
     from mbo_gym import make_task, tables
     from mbo_gym.loggers import check_loggers
     from mbo_gym.method import make_method
+    from mbo_gym.pictures import PICTURE
     from mbo_gym.runs import RunRequest, check_folder
     from mbo_gym.runs import run as run_one
     from mbo_gym.terminal import show as show_table
@@ -116,8 +120,10 @@ def run(
     for request in requests:  # and so does a finished run in the way of the last one
         check_folder(output / _folder_name(request), overwrite=overwrite)
     made = make_task(task, **options)
-    results = [run_one(r, output / _folder_name(r), task=made, overwrite=overwrite) for r in requests]
+    results = [run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot) for r in requests]
     show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
+    for result in results if plot else []:
+        typer.echo(f"picture: {result.folder / PICTURE}")
 
 
 @app.command()

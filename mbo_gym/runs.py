@@ -22,6 +22,7 @@ from mbo_gym.evaluation import Evaluation, evaluate, score_search
 from mbo_gym.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.method import Method, make_method
 from mbo_gym.oracle import count_oracle_calls
+from mbo_gym.pictures import PICTURE, import_matplotlib, save_picture
 from mbo_gym.progress import RichProgress
 from mbo_gym.provenance import environment_facts, peak_memory_mb, reset_peak_memory
 from mbo_gym.task import Task
@@ -100,13 +101,19 @@ class RunResult:
 
 
 def run(
-    request: RunRequest, folder: Path, *, task: Task | None = None, overwrite: bool = False, quiet: bool = False
+    request: RunRequest,
+    folder: Path,
+    *,
+    task: Task | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    plot: bool = False,
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
-    It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json`` and ``model/``.
-    Everything is written to a temporary folder beside `folder`, which takes its name at the end; Ctrl-C or an error
-    removes it.
+    It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json``, ``model/`` and,
+    where it is asked for, ``picture.png``. Everything is written to a temporary folder beside `folder`, which takes its
+    name at the end; Ctrl-C or an error removes it.
 
     Args:
         request: What to run.
@@ -114,11 +121,15 @@ def run(
         task: The task, where it is made already; else it is made from the request.
         overwrite: Replace a finished run in `folder`.
         quiet: No progress bars, even on a terminal.
+        plot: Draw what the method did, see `mbo_gym.pictures`.
 
     Raises:
         FileExistsError: `folder` exists and `overwrite` is off.
+        MissingDependency: A library that a logger or the picture needs is not installed.
     """
     check_folder(folder, overwrite=overwrite)
+    if plot:
+        import_matplotlib()  # a missing library shows before any work is done
     _check_device(request.device)
     task = task or make_task(request.task_id, **request.options)
     method = make_method(request.method, preset=request.preset, task_id=request.task_id, **request.settings)
@@ -127,7 +138,7 @@ def run(
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
-        result, designs = _run_into(partial, request, task, method, folder=folder, quiet=quiet)
+        result, designs = _run_into(partial, request, task, method, folder=folder, quiet=quiet, plot=plot)
         if hasattr(method, "save"):
             method.save(partial / "model")
         criterion = np.asarray(getattr(method, "criterion", np.zeros(len(designs))))
@@ -141,9 +152,9 @@ def run(
 
 
 def _run_into(
-    partial: Path, request: RunRequest, task: Task, method: Method, *, folder: Path, quiet: bool
+    partial: Path, request: RunRequest, task: Task, method: Method, *, folder: Path, quiet: bool, plot: bool
 ) -> tuple[RunResult, np.ndarray]:
-    """Let the method learn and propose, then score the proposals; return the result and the designs."""
+    """Let the method learn and propose, score the proposals, draw them; return the result and the designs."""
     name = f"{request.method} on {request.task_id}, seed {request.seed}"
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
     reset_peak_memory()
@@ -159,6 +170,8 @@ def _run_into(
         search_calls, peak = calls.count, peak_memory_mb()
     evaluation = evaluate(task, designs)
     search, trace_calls = score_search(task, progress.trace)
+    if plot:  # last, so that no oracle call of the picture is among those counted above
+        save_picture(partial / PICTURE, task, designs, evaluation, progress.trace, name=name)
     seconds = fitted - started, proposed - fitted
     return RunResult(request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder), designs
 

@@ -235,6 +235,32 @@ def test_a_finished_run_in_the_way_is_found_before_any_work(mbo, tmp_path):
     assert len(folders(tmp_path)) == 3
 
 
+def test_plot_draws_each_run_and_prints_where(mbo, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, out, err = mbo("run", "random,top_k", TASK, "--k", "5", "--plot", "--output", tmp_path)
+    assert (code, err) == (0, "")
+    pictures = [tmp_path / name / "picture.png" for name in folders(tmp_path)]
+    assert [path.read_bytes()[1:4] for path in pictures] == [b"PNG", b"PNG"]
+    assert sorted(line for line in out.splitlines() if line.startswith("picture: ")) == [
+        f"picture: {path}" for path in pictures
+    ]
+
+
+def test_plot_is_off_unless_asked_for_and_help_says_what_it_does(mbo, tmp_path):
+    assert "picture" not in mbo("run", "top_k", TASK, "--k", "5", "--output", tmp_path).out
+    (name,) = folders(tmp_path)
+    assert "picture.png" not in folders(tmp_path / name)
+    shown = " ".join(mbo("run", "--help").out.replace("│", " ").split())
+    assert re.search(r"--plot (<bool> )?draw each run into picture\.png: .*\(needs matplotlib\)", shown)
+
+
+def test_plot_without_matplotlib_says_what_to_install(mbo, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = mbo("run", "top_k", TASK, "--plot", "--output", tmp_path)
+    assert (code, folders(tmp_path)) == (2, [])
+    assert "This needs matplotlib, which is not installed. Install it with: pip install 'mbo-gym[report]'" in err
+
+
 def test_your_own_file(mbo, tmp_path):
     (tmp_path / "own.csv").write_text("sequence,activity\nAC,1\nCA,2\nCC,5\nAA,0\n")
     options = ["-o", f"path={tmp_path / 'own.csv'}", "-o", "score_column=activity"]
