@@ -263,6 +263,7 @@ ENCODERS: dict[str, _Maker] = {
     "min_max": _either(MinMax),
     "logits": lambda problem, **_: Logits(require_categorical(problem)),
     "one_hot": lambda problem, **_: OneHot(require_categorical(problem)),
+    "z_score_one_hot": lambda problem, **_: Chain(OneHot(require_categorical(problem)), problem.dataset.x),
     "vae": _vae,
 }
 
@@ -280,7 +281,7 @@ def make_encoder(
     Args:
         problem: What a method may know.
         name: ``z_score`` (the default of every method; on categorical spaces z-scored logits), ``min_max``, or, on
-            categorical spaces only, ``logits``, ``one_hot`` or ``vae``. A ``vae`` is trained the first time, on the CPU
+            categorical spaces only, ``logits``, ``one_hot``, ``z_score_one_hot`` or ``vae``. A ``vae`` is trained the first time, on the CPU
             (a minute for 8 sites, more for longer designs), and read from the cache afterwards.
         seed: Of a learned encoder. Environments and exports use 0; an encoder of another seed has other features and no
             `name`, so that nothing made with it can claim to belong to theirs.

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbo_gym.dataset import first_of_each_design
 from mbo_gym.encoding import Encoder
 from mbo_gym.progress import Progress
 from mbo_gym.space import ContinuousSpace, DesignSpace
 from mbo_gym.surrogates import Surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["SearchWatch", "ascend", "best_first", "sampling_space", "start_features"]
+__all__ = ["SearchWatch", "ascend", "best_distinct", "best_first", "sampling_space", "start_features"]
 
 EXTRA_START_NOISE = 0.1
 
@@ -107,6 +108,22 @@ def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndar
     prediction = predict_in_pieces(surrogate.predict, z)
     order = prediction.argsort(descending=True, stable=True)[:k]
     return z[order], prediction[order].cpu().numpy()
+
+
+def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `k` distinct designs with the highest values, best first (k, *shape), and their values (k,).
+
+    Where there are fewer than `k` distinct ones, each comes several times.
+
+    Args:
+        x: (N, *shape) designs.
+        value: (N,) what they are ordered by.
+        k: How many.
+    """
+    order = np.argsort(-value, kind="stable")
+    order = order[first_of_each_design(x[order])]
+    order = order[np.sort(np.arange(k) % len(order))]
+    return x[order], value[order]
 
 
 def sampling_space(problem: OfflineProblem) -> DesignSpace:

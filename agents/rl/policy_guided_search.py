@@ -54,13 +54,12 @@ from agents.rl.search_process import ProcessConfig, SearchProcess, fit_surrogate
 from agents.rl.value_prediction import train_value_prediction
 from mbo_gym.data import store
 from mbo_gym.data.weights import save_weights
-from mbo_gym.dataset import first_of_each_design
 from mbo_gym.encoding import Encoder, make_encoder
 from mbo_gym.envs.dynamics import default_action_scale
 from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.method import save_config
 from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.search import SearchWatch, start_features
+from mbo_gym.search import SearchWatch, best_distinct, start_features
 from mbo_gym.settings import require_at_least
 from mbo_gym.task import OfflineProblem
 from mbo_gym.trajectories import random_top, with_actions
@@ -219,11 +218,11 @@ class PolicyGuidedSearch:
         """Search; return `k` designs (k, *shape) and the judge's values of them (k,), the highest first."""
         z, value = self._search(max(k, self.config.n_starts or k), progress)
         x = self._encoder.decode(z.cpu().numpy())
-        order = value.argsort(descending=True, stable=True).cpu().numpy()
+        values = value.cpu().numpy()
         if self.config.proposals == "visited":
-            order = order[first_of_each_design(x[order])]
-        order = order[np.sort(np.arange(k) % len(order))]
-        return np.asarray(x[order]), value.cpu().numpy()[order]
+            return best_distinct(x, values, k)
+        order = np.argsort(-values, kind="stable")[:k]
+        return np.asarray(x[order]), values[order]
 
     def _search(self, n: int, progress: Progress) -> tuple[Tensor, Tensor]:
         """Return the features of the `n` ends (n, d), or of all designs visited, and the judge's values of them."""
