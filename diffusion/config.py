@@ -51,6 +51,8 @@ class DiffusionConfig:
         decay: Then ``cosine`` to 0, or ``none``.
         ema: Decay of the moving average of the weights that samples are drawn with; 0 for the last weights.
         clip: Largest norm of the gradient; 0 for no limit.
+        precision: Of products in training: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on a GPU alone.
+        compile: Whether training goes through `torch.compile`; ``auto`` for on a GPU alone.
         guidance: w of classifier-free guidance, (1 + w) conditional - w unconditional.
         sampler: Name of the sampler.
         sample_steps: Its steps.
@@ -73,6 +75,8 @@ class DiffusionConfig:
     decay: Literal["cosine", "none"] = "cosine"
     ema: float = 0.999
     clip: float = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     guidance: float = 2.0
     sampler: SamplerName = "heun"
     sample_steps: int = 18

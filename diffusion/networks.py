@@ -3,7 +3,8 @@
 Each is called as ``network(z, noise, condition, extra)`` and returns a tensor of z's shape:
     z          (B, d) or (B, H, C)  features, scaled to about unit variance by the caller
     noise      (B,)                 what the network sees of the noise level, about -2 to 2
-    condition  (B, c) or None       numbers of about unit size, e.g. a standardised score
+    condition  (B, c) or None       numbers of about unit size, e.g. a standardised score; (B, H, c) where each step of
+                                    a trajectory has its own
     extra      (B, H, E) or None    more channels beside z, e.g. known steps and their mask
 
 First weights come from torch's global random state; build a network inside `seeded` to decide them.
@@ -168,15 +169,18 @@ class TemporalUNet(nn.Module):
     def forward(self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None) -> Tensor:
         """Return the output (B, H, C); see the module's docstring for the arguments."""
         _check_inputs(z, condition, self.n_conditions, extra, self.n_extra)
-        embedding = functional.silu(self.embedding(noise, condition))
+        embeddings = [functional.silu(self.embedding(noise, condition))]  # of each level
         h = z if extra is None else torch.cat([z, extra], dim=2)
         h, skips = h.transpose(1, 2).contiguous(), []  # (B, C, H)
         for level, blocks in enumerate(self.down):
-            h = _through(blocks, self.coarser[level - 1](h) if level else h, embedding)
+            if level:
+                h = self.coarser[level - 1](h)
+                embeddings.append(_coarser(embeddings[-1]))
+            h = _through(blocks, h, embeddings[-1])
             skips.append(h)
-        h = _through(self.middle, h, embedding)
+        h = _through(self.middle, h, embeddings[-1])
         for blocks, finer in zip(self.up, self.finer, strict=True):
-            h = _through(blocks, torch.cat([h, skips.pop()], dim=1), embedding)
+            h = _through(blocks, torch.cat([h, skips.pop()], dim=1), embeddings.pop())
             h = finer(h)[:, :, : skips[-1].shape[2]]
         output: Tensor = self.last(torch.cat([h, skips.pop()], dim=1))
         return output.transpose(1, 2)
@@ -198,8 +202,12 @@ class _Embedding(nn.Module):
 
     def forward(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         angle = noise[:, None] * self.frequencies
-        seen = [angle.sin(), angle.cos()] if condition is None else [angle.sin(), angle.cos(), condition]
-        embedded: Tensor = self.layers(torch.cat(seen, dim=1))
+        seen = torch.cat([angle.sin(), angle.cos()], dim=1)
+        if condition is not None:
+            if condition.ndim == 3:  # (B, H, c)
+                seen = seen[:, None].expand(-1, condition.shape[1], -1)
+            seen = torch.cat([seen, condition], dim=-1)
+        embedded: Tensor = self.layers(seen)
         return embedded
 
 
@@ -217,23 +225,40 @@ class _MLPBlock(nn.Module):
 
 
 class _ConvBlock(nn.Module):
-    """Two convolutions with the embedding added between them, and a skip around both."""
+    """Two convolutions, the units of the first scaled and shifted by the embedding, and a skip around both."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, n_embedded: int) -> None:
         super().__init__()
-        self.first, self.second = _convolution(n_in, n_out, kernel), _convolution(n_out, n_out, kernel)
-        self.shift = nn.Linear(n_embedded, n_out)
+        self.first = nn.Conv1d(n_in, n_out, kernel, padding=kernel // 2)
+        self.norm = nn.GroupNorm(_groups(n_out), n_out, affine=False)
+        self.modulation = nn.Linear(n_embedded, 2 * n_out)
+        self.second = _convolution(n_out, n_out, kernel)
         self.skip = nn.Identity() if n_in == n_out else nn.Conv1d(n_in, n_out, 1)
 
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:  # (B, C, H)
-        changed: Tensor = self.skip(h) + self.second(self.first(h) + self.shift(embedding)[:, :, None])
-        return changed
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:  # (B, C, H), (B, E) or (B, H, E)
+        modulation = self.modulation(embedding)
+        modulation = modulation[:, :, None] if modulation.ndim == 2 else modulation.transpose(1, 2)
+        scale, shift = modulation.chunk(2, dim=1)
+        inner: Tensor = self.second(functional.silu(torch.addcmul(shift, 1 + scale, self.norm(self.first(h)))))
+        return inner + self.skip(h)
 
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
-    """Convolution, normalisation and SiLU; the groups are at most 8 and of at least 4 channels, where these divide."""
-    groups = max(g for g in range(1, 9) if n_out % g == 0 and (g == 1 or n_out // g >= 4))
-    return nn.Sequential(nn.Conv1d(n_in, n_out, kernel, padding=kernel // 2), nn.GroupNorm(groups, n_out), nn.SiLU())
+    """Convolution, normalisation and SiLU."""
+    norm = nn.GroupNorm(_groups(n_out), n_out)
+    return nn.Sequential(nn.Conv1d(n_in, n_out, kernel, padding=kernel // 2), norm, nn.SiLU())
+
+
+def _groups(n: int) -> int:
+    """Return how many groups of channels are normalised: at most 8, of at least 4 channels, where these divide n."""
+    return max(g for g in range(1, 9) if n % g == 0 and (g == 1 or n // g >= 4))
+
+
+def _coarser(embedding: Tensor) -> Tensor:
+    """Average the embeddings of neighbouring steps, (B, H, E) to (B, ceil(H / 2), E); one for all stays as it is."""
+    if embedding.ndim == 2:
+        return embedding
+    return functional.avg_pool1d(embedding.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)
 
 
 def _through(blocks: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:

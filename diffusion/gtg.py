@@ -1,0 +1,282 @@
+"""GTG: a diffusion model of trajectories towards better designs, sampled beyond where the visible ones end.
+
+Algorithm (Yun et al., Guided Trajectory Generation, arXiv 2407.01624):
+    1. From the visible designs make trajectories that go from neighbour to neighbour and do not fall far below their
+       best score so far (`mbo_gym.trajectories.local_improving`).
+    2. Train a diffusion model of trajectories, H steps of features and score, given scores (dropped now and then) and
+       given the first steps.
+    3. Take the last C steps of visible trajectories as the context of new ones; sample the H - C steps that follow,
+       under scores above all that were seen, with classifier-free guidance.
+    4. Of all designs sampled, propose the K that an ensemble of surrogates predicts to be the best.
+
+`condition` says what scores the model is given: the ``mean`` over the trajectory (the paper's), each step's own
+(``profile``), or ``none`` (what every configuration of the released program does: its guidance is never switched on).
+`context` says how the model knows the first steps: ``trained`` (they stand clean beside the noised ones, in training
+for a length drawn anew for each trajectory), ``renoised`` (in sampling alone, with the noise of the level),
+``clean`` (the released program: clean values among noised ones, as the model never saw them), or ``none``.
+
+`released` is the released program as it runs, `released_short` the same with a tenth of the training: no guidance,
+clean context of trajectories drawn at random, half the starting noise, noise of each step multiplied by its variance in
+place of its deviation, a filter whose members see good designs more often.
+
+Differs from the paper by default: see the configuration; each choice is measured in the project's results. Reads
+`OfflineProblem.score_range` as the unit of `eps`, the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion.config import SCHEDULES, DiffusionConfig
+from diffusion.denoiser import Denoiser
+from diffusion.guidance import clipped, conditional, inpainted, unconditional
+from diffusion.losses import denoising_loss
+from diffusion.networks import TemporalUNet, seeded
+from diffusion.proposals import Filter, design_encoder, order_candidates
+from diffusion.samplers import Denoise, start_noise
+from diffusion.schedule import levels
+from diffusion.training import train
+from mbo_gym.data.weights import save_weights
+from mbo_gym.method import Resources, save_config
+from mbo_gym.progress import Progress
+from mbo_gym.settings import require_at_least
+from mbo_gym.task import OfflineProblem
+from mbo_gym.trajectories import Distance, local_improving
+
+__all__ = ["GTG", "GTGConfig"]
+
+
+@dataclass(frozen=True)
+class GTGConfig(DiffusionConfig):
+    """Settings of GTG.
+
+    Args:
+        n_trajectories: Trajectories made of the visible designs.
+        horizon: H, designs of a trajectory.
+        k: Nearest candidates that a step is drawn from.
+        eps: How far a step may fall below the best score so far, as a share of the full data's range.
+        p: Trajectories start in the best `p` percent.
+        distance: Between designs, see `local_improving`; None for Hamming or z-scored Euclidean.
+        width: Channels of the network's finest level.
+        multipliers: Of the width, for each coarser level.
+        score_weight: Weight of the score's channel in the loss; features have 1.
+        condition: What scores the model is given, see the module's docstring.
+        context: How the model knows the first steps, likewise.
+        context_length: C, below the horizon.
+        context_from: Trajectories whose ends become contexts: the ``best`` by their mean score over these steps, or any
+            at ``random`` (the released program's).
+        boost: How far the scores asked for lie above the best visible one, in standard deviations.
+        n_samples: Trajectories sampled.
+        filter: Name of the surrogate that chooses among all designs sampled; None: the first K, last steps first.
+    """
+
+    drop_condition: float = 0.25
+    train_steps: int = 1500
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    n_trajectories: int = 1000
+    horizon: int = 64
+    k: int = 50
+    eps: float = 0.05
+    p: float = 80.0
+    distance: Distance | None = None
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    score_weight: float = 1.0
+    condition: Literal["profile", "mean", "none"] = "profile"
+    context: Literal["trained", "renoised", "clean", "none"] = "trained"
+    context_length: int = 32
+    context_from: Literal["best", "random"] = "best"
+    boost: float = 2.0
+    n_samples: int = 128
+    filter: str | None = "light_ensemble"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "n_trajectories", "horizon", "width", "n_samples")
+        require_at_least(self, 0, "score_weight", "context_length")
+        if self.context_length >= self.horizon:
+            raise ValueError(f"context_length must be below {self.horizon=}, got {self.context_length}")
+
+
+class GTG:
+    """Guided trajectory generation; see the module's docstring.
+
+    Args:
+        config: Its settings.
+    """
+
+    Config: ClassVar[type[Any]] = GTGConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {}
+    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=3)
+    criterion: np.ndarray
+
+    def __init__(self, config: GTGConfig | None = None) -> None:
+        self.config = config or GTGConfig()
+
+    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
+        """Make trajectories, train the model of them, and fit the filter."""
+        self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
+        config, scale = self.config, problem.dataset.score_scale
+        self._encoder = design_encoder(problem, config.encoder)
+        made = local_improving(
+            problem,
+            self._encoder,
+            config.p,
+            config.n_trajectories,
+            config.horizon - 1,
+            torch.Generator().manual_seed(seed),
+            k=config.k,
+            eps=config.eps,
+            distance=config.distance,
+        )
+        score = torch.from_numpy(scale.standardise(made.y.numpy()))
+        self._trajectories = torch.cat([made.z, score[:, :, None]], dim=2).to(device)  # (N, H, d + 1)
+        self._best = float(scale.standardise(problem.dataset.y.max(keepdims=True))[0])
+        z = torch.from_numpy(self._encoder.encode(problem.dataset.x))
+        self._box = z.amin(dim=0).to(device), z.amax(dim=0).to(device)
+        self._train()
+        name = config.filter
+        self._filter = None if name is None else Filter(problem, name, seed=seed, device=device, progress=progress)
+
+    def _train(self) -> None:
+        config, data = self.config, self._trajectories
+        channels = data.shape[2]
+        with seeded(self._seed):
+            network = TemporalUNet(
+                channels,
+                width=config.width,
+                multipliers=config.multipliers,
+                n_conditions=0 if config.condition == "none" else 2 if config.flag else 1,
+                n_extra=channels + 1 if config.context == "trained" else 0,
+            )
+        self._denoiser = Denoiser(
+            network,
+            config.parameterisation,
+            n_conditions=0 if config.condition == "none" else 1,
+            flag=config.flag,
+            per_step=config.condition == "profile",
+        ).to(self._device)
+        weight = torch.ones(channels, device=self._device)
+        weight[-1] = config.score_weight
+
+        def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            x, n = data[rows], len(rows)
+            keep = None
+            if config.condition != "none":
+                keep = torch.rand(n, generator=generator, device=x.device) >= config.drop_condition
+            known, extra = None, None
+            if config.context == "trained":
+                length = torch.randint(config.context_length + 1, (n,), generator=generator, device=x.device)
+                known = (torch.arange(config.horizon, device=x.device) < length[:, None])[:, :, None]
+                extra = _context_channels(x, known)
+            return denoising_loss(
+                self._denoiser,
+                x,
+                config.draw_levels(n, generator),
+                torch.randn(x.shape, generator=generator, device=x.device),
+                condition=self._condition(x[:, :, -1:]),
+                keep=keep,
+                extra=extra,
+                known=known,
+                channel_weight=weight,
+            )
+
+        train(
+            self._denoiser,
+            loss,
+            len(data),
+            config.training(),
+            seed=self._seed,
+            device=self._device,
+            progress=self._progress,
+            checkpoints=None if config.checkpoints is None else Path(config.checkpoints),
+            facts={**asdict(config), "data": self._problem.dataset.content_hash()},
+        )
+
+    def _condition(self, score: Tensor) -> Tensor | None:
+        """Return what the model is given of scores (B, H, 1)."""
+        if self.config.condition == "none":
+            return None
+        return score if self.config.condition == "profile" else score.mean(dim=1)
+
+    def sample(self, n: int) -> Tensor:
+        """Sample `n` trajectories (n, H, d + 1), contexts and their scores included."""
+        config, generator = self.config, torch.Generator(self._device).manual_seed(self._seed)
+        context = self._contexts(n, generator)
+        known = torch.arange(config.horizon, device=self._device)[:, None] < config.context_length
+        if config.context == "none":
+            known = torch.zeros_like(known)
+        score = torch.where(known, context[:, :, -1:], self._best + config.boost)
+        rungs = levels(SCHEDULES[config.schedule], config.sample_steps)
+        noise = torch.randn(context.shape, generator=generator, device=self._device)
+        z = start_noise(tuple(context.shape), float(rungs[0]), generator)
+        denoise = self._guided(self._condition(score), context, known, noise)
+        return context.where(known, config.sample(denoise, z, rungs, generator))
+
+    def _guided(self, condition: Tensor | None, context: Tensor, known: Tensor, noise: Tensor) -> Denoise:
+        """Return the denoiser with guidance and context."""
+        config = self.config
+        extra = _context_channels(context, known.expand(*context.shape[:2], 1)) if config.context == "trained" else None
+        if condition is None:
+            denoise = unconditional(self._denoiser, extra=extra)
+        else:
+            denoise = conditional(self._denoiser, condition, weight=config.guidance, extra=extra)
+        if config.bounds == "data":
+            low, high = self._box
+            free = low.new_tensor([torch.inf])  # the score's channel
+            denoise = clipped(denoise, torch.cat([low, -free]), torch.cat([high, free]))
+        if config.context == "trained":
+            return lambda z, s: context.where(known, denoise(context.where(known, z), s))
+        if config.context == "clean":
+            return lambda z, s: denoise((context * (1 + s**2).sqrt()).where(known, z), s)
+        if config.context == "renoised":
+            return inpainted(denoise, context, known, noise)
+        return denoise
+
+    def _contexts(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return trajectories (n, H, d + 1) whose first C steps are the last C of visible ones; zeros follow."""
+        config, data = self.config, self._trajectories
+        ends = data[:, config.horizon - config.context_length :]
+        if config.context_from == "best":
+            rows = ends[:, :, -1].mean(dim=1).argsort(descending=True, stable=True)[:n]
+        else:
+            rows = torch.randint(len(data), (n,), generator=generator, device=data.device)
+        rows = rows[torch.arange(n, device=data.device) % len(rows)]
+        context = torch.zeros(n, *data.shape[1:], device=data.device)
+        context[:, : config.context_length] = ends[rows]
+        return context
+
+    def propose(self, k: int) -> np.ndarray:
+        """Sample trajectories and filter their new designs; return `k`, the highest prediction first."""
+        config = self.config
+        first = 0 if config.context == "none" else config.context_length
+        n = max(config.n_samples, -(-k // (config.horizon - first)))
+        sampled = self.sample(n)
+        self._show(sampled)
+        new = sampled[:, first:, :-1].flip(1).transpose(0, 1).flatten(0, 1)  # last steps first
+        x, self.criterion = order_candidates(self._encoder.decode(new.cpu().numpy()), self._filter, k)
+        return x
+
+    def _show(self, sampled: Tensor) -> None:
+        scale = self._problem.dataset.score_scale
+        for step, place in enumerate(sampled[:256].transpose(0, 1).cpu().numpy()):
+            self._progress.designs("trajectory", step, self._encoder.decode(place[:, :-1]), scale.restore(place[:, -1]))
+
+    def save(self, folder: Path) -> None:
+        """Write the settings and the denoiser."""
+        save_config(folder, self.config)
+        save_weights(folder / "denoiser.safetensors", self._denoiser.state_dict())
+
+
+def _context_channels(x: Tensor, known: Tensor) -> Tensor:
+    """Return the clean values of known steps, zeros elsewhere, and which they are; (B, H, C + 1)."""
+    return torch.cat([x * known, known.to(x)], dim=2)
