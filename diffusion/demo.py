@@ -13,7 +13,8 @@ visible designs (this version) or their ``pseudo`` ends (the later one, and what
 two ablations: ``prior=offline`` leaves out the pseudo-target; ``edit=false`` draws from noise instead.
 
 The paper's target score is 1, the highest score of the *full* data, which is more than the visible data tell: with
-``target=1`` this method reads `OfflineProblem.score_range`. By default it asks for the highest label it was shown.
+``target=1`` this method reads `OfflineProblem.score_range`. By default it asks for a high label among
+those it was shown.
 
 Differs from the paper by default: the network, its training and its sampler are those of `diffusion.ddom`; the ascent
 is longer (the paper's moves continuous designs hardly at all), clipped to the box that the visible designs span, and on
@@ -62,15 +63,17 @@ class DEMOConfig(DesignModelConfig):
         edit: Whether designs are edited; else they are drawn from noise.
         edit_level: Noise level of the edit, or the name of one in `EDIT_LEVELS`.
         surrogate: Name of the surrogate that is climbed.
-        optimiser: Of the ascent, ``plain`` or ``adam``.
+        optimiser: Of the ascent: ``unit`` (steps along the gradient, at unit root mean square), ``plain`` or ``adam``,
+            see `ascend`.
         ascent_steps: Of the ascent.
         ascent_size: Of a step; None for .02 on continuous designs, .1 on categorical ones.
         ascent_bounds: ``data``: the ascent is clipped to the box that the visible designs span, or ``none``.
         project: Whether the ends of the ascent are decoded and encoded again before they are labelled, so that of
             categorical designs the model sees the letters that they stand for; without it, as in the paper, features
             between the letters.
-        target: Score that is asked for: ``best`` for the highest label that the model was trained on, or a normalised
-            score; the paper's is 1, the best of the full data.
+        target: Score that is asked for: ``labels`` for a quantile of the labels that the model is trained on, or a
+            normalised score; the paper's is 1, the best of the full data.
+        label_quantile: Which quantile, in [0, 1].
         boost: Added to the target, in standard deviations of the visible scores.
         order: Whether the surrogate orders the proposals; else they stand in the order of what was edited.
         n_candidates: Edits (or draws) made, of which the K best distinct ones by the surrogate are proposed; None for K
@@ -82,12 +85,13 @@ class DEMOConfig(DesignModelConfig):
     edit: bool = True
     edit_level: float | Literal["paper", "released"] = "paper"
     surrogate: str = "light_ensemble"
-    optimiser: Literal["plain", "adam"] = "adam"
-    ascent_steps: int = 100
+    optimiser: Literal["unit", "plain", "adam"] = "unit"
+    ascent_steps: int = 25
     ascent_size: float | None = None
     ascent_bounds: Literal["none", "data"] = "data"
     project: bool = True
-    target: float | Literal["best"] = "best"
+    target: float | Literal["labels"] = "labels"
+    label_quantile: float = 0.9
     boost: float = 0.0
     order: bool = True
     n_candidates: int | None = None
@@ -96,6 +100,8 @@ class DEMOConfig(DesignModelConfig):
         super().__post_init__()
         require_at_least(self, 0, "ascent_steps", "ascent_size")
         require_at_least(self, 1, "n_candidates")
+        if not 0 <= self.label_quantile <= 1:
+            raise ValueError(f"label_quantile lies in [0, 1], got {self.label_quantile!r}")
         if self.edit_level not in EDIT_LEVELS and not isinstance(self.edit_level, (int, float)):
             raise ValueError(f"edit_level must be a number or one of {tuple(EDIT_LEVELS)}, got {self.edit_level!r}")
         if not isinstance(self.edit_level, str):
@@ -186,8 +192,8 @@ class DEMO:
 
     def _asked(self, y: Tensor) -> float:
         """Return the target as a standardised score; labels y (N,)."""
-        if self.config.target == "best":
-            return float(y.max())
+        if self.config.target == "labels":
+            return float(torch.quantile(y, self.config.label_quantile))
         low, high = self._problem.score_range
         asked = np.array([low + self.config.target * (high - low)], dtype=np.float32)
         return float(self._problem.dataset.score_scale.standardise(asked)[0])

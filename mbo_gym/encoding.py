@@ -281,8 +281,8 @@ def make_encoder(
     Args:
         problem: What a method may know.
         name: ``z_score`` (the default of every method; on categorical spaces z-scored logits), ``min_max``, or, on
-            categorical spaces only, ``logits``, ``one_hot``, ``z_score_one_hot`` or ``vae``. A ``vae`` is trained the first time, on the CPU
-            (a minute for 8 sites, more for longer designs), and read from the cache afterwards.
+            categorical spaces only, ``logits``, ``one_hot``, ``z_score_one_hot`` or ``vae``. A ``vae`` is trained the
+            first time, on the CPU (a minute for 8 sites, more for longer designs), and read from the cache afterwards.
         seed: Of a learned encoder. Environments and exports use 0; an encoder of another seed has other features and no
             `name`, so that nothing made with it can claim to belong to theirs.
         device: Where a learned encoder computes what it is given as numpy arrays.

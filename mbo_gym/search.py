@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mbo_gym.dataset import first_of_each_design
 from mbo_gym.encoding import Encoder
+from mbo_gym.envs.dynamics import unit_gradient
 from mbo_gym.progress import Progress
 from mbo_gym.space import ContinuousSpace, DesignSpace
 from mbo_gym.surrogates import Surrogate, predict_in_pieces
@@ -64,7 +65,7 @@ def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator:
 def ascend(
     surrogate: Surrogate,
     z: Tensor,
-    optimiser: Literal["plain", "adam"],
+    optimiser: Literal["plain", "unit", "adam"],
     steps: int,
     size: float,
     *,
@@ -77,8 +78,8 @@ def ascend(
     Args:
         surrogate: f.
         z: Starts.
-        optimiser: ``plain``: z + size * grad f(z); ``adam``: Adam's step with learning rate `size`, each row on its
-            own.
+        optimiser: ``plain``: z + size * grad f(z); ``unit``: the same with the gradient's root mean square at 1;
+            ``adam``: Adam's step with learning rate `size`, each row on its own.
         steps: Number of steps.
         size: See `optimiser`.
         box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
@@ -92,7 +93,7 @@ def ascend(
         if watch is not None:
             watch(step, z, value)
         if adam is None:
-            z.add_(gradient, alpha=size)
+            z.add_(unit_gradient(gradient) if optimiser == "unit" else gradient, alpha=size)
         else:
             z.grad = gradient
             adam.step()
