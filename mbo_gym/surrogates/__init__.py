@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,24 @@ from mbo_gym.data import store
 from mbo_gym.encoding import Encoder
 from mbo_gym.progress import Progress
 from mbo_gym.registry import Registry
-from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces, read_saved
+from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
+from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, predict_in_pieces, read_saved
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.quadratic import QuadraticConfig, QuadraticSurrogate
 from mbo_gym.task import OfflineProblem
 
 __all__ = [
     "SURROGATES",
+    "AutoConfig",
+    "AutoSurrogate",
+    "CannotFit",
     "EnsembleConfig",
     "EnsembleSurrogate",
     "FitReport",
     "MLPConfig",
     "MLPSurrogate",
+    "QuadraticConfig",
+    "QuadraticSurrogate",
     "Surrogate",
     "fit_surrogate",
     "fitted_surrogate",
@@ -44,8 +50,9 @@ def make_surrogate(name: str = "mlp", **config: Any) -> Surrogate:
 
     Args:
         name: ``mlp`` (2 x 256), ``mlp_paper`` (2 x 2048, the papers' size; minutes on two cores), ``mean_ensemble``,
-            ``min_ensemble``, ``light_ensemble`` (the mean of five 2 x 128, half as long trained), or a name that
-            another package registered.
+            ``min_ensemble``, ``light_ensemble`` (the mean of five 2 x 128, half as long trained), ``quadratic`` (all
+            squares and products by ridge regression), ``auto`` (of ``light_ensemble`` and ``quadratic`` the one with
+            the lower error on held-out rows), or a name that another package registered.
         **config: Fields of its config dataclass.
 
     Raises:
@@ -87,7 +94,7 @@ def fitted_surrogate(
     the cached file hashes the data, the encoder, the settings, the seed and torch's version.
     """
     surrogate = make_surrogate(name)
-    facts = [problem.dataset.content_hash(), encoder.fingerprint, surrogate.kind, asdict(surrogate.config), seed]
+    facts = [problem.dataset.content_hash(), encoder.fingerprint, surrogate.kind, surrogate.facts(), seed]
     digest = hashlib.sha256(
         json.dumps([*facts, torch.__version__, _CACHE_VERSION], sort_keys=True).encode()
     ).hexdigest()
@@ -99,7 +106,7 @@ def fitted_surrogate(
 
 
 def load_surrogate(path: Path | str) -> Surrogate:
-    """Read a surrogate that `Surrogate.save` wrote."""
+    """Read a surrogate that `Surrogate.save` wrote; of an `AutoSurrogate`, the one that it kept."""
     tensors, facts = read_saved(path)
     surrogate: Surrogate = SURROGATES.spec(facts["kind"]).make(**facts["config"])
     surrogate.name = facts["name"]
@@ -116,6 +123,14 @@ def _ensemble(**config: Any) -> Surrogate:
     return EnsembleSurrogate(EnsembleConfig(**config))
 
 
+def _quadratic(**config: Any) -> Surrogate:
+    return QuadraticSurrogate(QuadraticConfig(**config))
+
+
+def _auto(**config: Any) -> Surrogate:
+    return AutoSurrogate(AutoConfig(**config))
+
+
 SURROGATES.register("mlp", _mlp)
 SURROGATES.register(
     "mlp_paper", _mlp, hidden=2048, steps=11_600, batch_size=128, learning_rate=3e-4
@@ -124,3 +139,5 @@ SURROGATES.register("ensemble", _ensemble)
 SURROGATES.register("mean_ensemble", _ensemble, aggregate="mean")
 SURROGATES.register("light_ensemble", _ensemble, hidden=128, steps=1500)  # a quarter of the time, for two at once
 SURROGATES.register("min_ensemble", _ensemble, aggregate="min")
+SURROGATES.register("quadratic", _quadratic)
+SURROGATES.register("auto", _auto)

@@ -15,9 +15,14 @@ import torch
 from torch import Tensor
 
 from mbo_gym.data import store
+from mbo_gym.errors import MboGymError
 from mbo_gym.progress import Progress
 
-__all__ = ["FitReport", "Surrogate", "predict_in_pieces"]
+__all__ = ["CannotFit", "FitReport", "Surrogate", "held_out_report", "hold_out", "predict_in_pieces"]
+
+
+class CannotFit(MboGymError, ValueError):
+    """A kind of surrogate cannot be fitted on such features; the message says which limit they pass, and what can."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class FitReport:
         rmse: Root mean squared error on them, in the unit of the scores that `fit` was given; NaN with none.
         n_train: Rows fitted on.
         n_held_out: Rows held out.
-        steps: Gradient updates.
+        steps: Gradient updates; 0 for a surrogate fitted in closed form.
         seconds: Wall-clock time.
     """
 
@@ -62,7 +67,14 @@ class Surrogate(ABC):
 
     @abstractmethod
     def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
-        """Fit on features (N, d) and scores (N,), on their device; the same seed gives the same model on a CPU."""
+        """Fit on features (N, d) and scores (N,), on their device; the same seed gives the same model on a CPU.
+
+        The rows that the report is about are `hold_out`'s by a generator of `seed`, so that reports of surrogates of
+        one seed and share tell of the same rows.
+
+        Raises:
+            CannotFit: This kind of surrogate cannot be fitted on such features.
+        """
 
     @abstractmethod
     def predict(self, z: Tensor) -> Tensor:
@@ -75,6 +87,10 @@ class Surrogate(ABC):
     @abstractmethod
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over the tensors of a fitted model."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all settings that a fit depends on, by which fitted surrogates are cached."""
+        return asdict(self.config)
 
     def gradient(self, z: Tensor) -> Tensor:
         """Return the gradient of the prediction at features (B, d); (B, d)."""
@@ -114,6 +130,27 @@ class Surrogate(ABC):
         }
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state().items()}
         store.write_atomic(Path(path), lambda partial: safetensors.torch.save_file(tensors, partial, metadata=about))
+
+
+def hold_out(n: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the rows to hold out of `n`, and return them and the others; (floor(n * share),) and the rest, int64."""
+    order = torch.randperm(n, generator=generator, device=generator.device)
+    return order[: int(n * share)], order[int(n * share) :]
+
+
+def held_out_report(
+    surrogate: Surrogate, z: Tensor, y: Tensor, *, n_train: int, steps: int, seconds: float
+) -> FitReport:
+    """Judge a fitted surrogate by held-out features (H, d) and scores (H,); the rest is written into the report."""
+    from scipy.stats import spearmanr
+
+    rank, rmse = float("nan"), float("nan")
+    if len(z):
+        prediction = predict_in_pieces(surrogate.predict, z)
+        rmse = float((prediction - y).square().mean().sqrt())
+    if len(z) >= 3 and float(y.std()) > 0 and float(prediction.std()) > 0:
+        rank = float(spearmanr(prediction.cpu().numpy(), y.cpu().numpy()).statistic)
+    return FitReport(rank, rmse, n_train, len(z), steps, seconds)
 
 
 def read_saved(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mbo_gym.progress import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces
+from mbo_gym.surrogates.base import FitReport, Surrogate, held_out_report, hold_out
 
 __all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate"]
 
@@ -74,12 +74,11 @@ class _MLPBase(Surrogate):
     def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
         """Fit on features (N, d) and scores (N,) by mean squared error; see `Surrogate.fit`."""
         started, progress = time.perf_counter(), progress or NullProgress()
-        config, n, device = self.config, len(z), z.device
+        config, device = self.config, z.device
         generator = torch.Generator(device).manual_seed(seed)
         self._unit = torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)])
         target = (y - self._unit[0]) / self._unit[1]
-        order = torch.randperm(n, generator=generator, device=device)
-        held, train = order[: int(n * config.held_out)], order[int(n * config.held_out) :]
+        held, train = hold_out(len(z), config.held_out, generator)
         parameters = self._initialise(z.shape[1], generator)
         adam = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, config.steps))
@@ -100,7 +99,9 @@ class _MLPBase(Surrogate):
                 progress.metrics("surrogate", step, loss=float(loss.detach()) / self._members)
         for parameter in parameters:
             parameter.requires_grad_(False)
-        self.report = self._held_out_report(z[held], y[held], len(train), time.perf_counter() - started)
+        self.report = held_out_report(
+            self, z[held], y[held], n_train=len(train), steps=config.steps, seconds=time.perf_counter() - started
+        )
         return self.report
 
     def predict(self, z: Tensor) -> Tensor:
@@ -154,17 +155,6 @@ class _MLPBase(Surrogate):
 
     def _forward(self, z: Tensor) -> Tensor:
         return torch.baddbmm(self._biases[-1], self._last_hidden(z), self._weights[-1]).squeeze(2)  # (M, B)
-
-    def _held_out_report(self, z: Tensor, y: Tensor, n_train: int, seconds: float) -> FitReport:
-        from scipy.stats import spearmanr
-
-        rank, rmse = float("nan"), float("nan")
-        if len(z):
-            prediction = predict_in_pieces(self.predict, z)
-            rmse = float((prediction - y).square().mean().sqrt())
-        if len(z) >= 3 and float(y.std()) > 0 and float(prediction.std()) > 0:
-            rank = float(spearmanr(prediction.cpu().numpy(), y.cpu().numpy()).statistic)
-        return FitReport(rank, rmse, n_train, len(z), self.config.steps, seconds)
 
 
 class MLPSurrogate(_MLPBase):

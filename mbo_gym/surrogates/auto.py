@@ -1,0 +1,142 @@
+"""A surrogate that fits several kinds and keeps the one that predicts held-out rows best."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mbo_gym.progress import Progress
+from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate
+
+__all__ = ["AutoConfig", "AutoSurrogate"]
+
+
+@dataclass(frozen=True)
+class AutoConfig:
+    """Settings of the choice among surrogates.
+
+    Args:
+        candidates: Registered names, each fitted with the settings of its name; the first one wins a tie.
+    """
+
+    candidates: tuple[str, ...] = ("light_ensemble", "quadratic")
+
+    def __post_init__(self) -> None:
+        if not self.candidates or "auto" in self.candidates:
+            raise ValueError(f"candidates must name at least one surrogate other than auto, got {self.candidates!r}")
+
+
+class AutoSurrogate(Surrogate):
+    """Of several surrogates the one with the least root mean squared error on the same held-out rows.
+
+    The error rather than the rank correlation: a search follows the size of gradients, and a model that overfits
+    exaggerates them while it still orders rows as well as a careful one. Which candidate wins can differ from seed to
+    seed where they are equally good.
+
+    A candidate that cannot be fitted on such features is left out. The others are fitted with one and the same seed,
+    and what is kept equals that candidate fitted on its own. `save` writes the one that was kept, under its own kind
+    and name, and `mbo_gym.surrogates.load_surrogate` returns that one.
+
+    Args:
+        config: Its settings.
+
+    Attributes:
+        reports: The candidates' reports of the last fit, by name.
+        chosen: Name of the one that was kept; empty before `fit`.
+    """
+
+    kind: ClassVar[str] = "auto"
+
+    def __init__(self, config: AutoConfig | None = None) -> None:
+        self.config = config or AutoConfig()
+        self.reports: dict[str, FitReport] = {}
+        self.chosen = ""
+        self._surrogate: Surrogate | None = None
+
+    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+        """Fit all candidates on features (N, d) and scores (N,), and keep one; see `Surrogate.fit`.
+
+        The report is the kept one's, but for the time, which is that of all.
+
+        Raises:
+            CannotFit: No candidate can be fitted on such features.
+            ValueError: The candidates hold no rows out, or not equally many.
+            UnknownId: A candidate is not registered.
+        """
+        started, fitted, obstacles = time.perf_counter(), {}, []
+        for name, surrogate in self._candidates().items():
+            try:
+                surrogate.fit(z, y, seed=seed, progress=progress)
+                fitted[name] = surrogate
+            except CannotFit as error:
+                obstacles.append(f"{name}: {error}")
+        if not fitted:
+            raise CannotFit(f"none of the candidates can be fitted; {'; '.join(obstacles)}")
+        reports = {name: surrogate.report for name, surrogate in fitted.items() if surrogate.report}
+        counts = {name: report.n_held_out for name, report in reports.items()}
+        if len(set(counts.values())) != 1 or 0 in counts.values():
+            raise ValueError(
+                f"candidates are judged by the same held-out rows, of which there must be one at least; got {counts} "
+                f"of {len(z)} rows. Give more rows, candidates with one held_out, or name a surrogate in place of auto"
+            )
+        self.chosen = min(reports, key=lambda name: (math.isnan(reports[name].rmse), reports[name].rmse))
+        self._surrogate, self.reports = fitted[self.chosen], reports
+        self.report = replace(reports[self.chosen], seconds=time.perf_counter() - started)
+        return self.report
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d); (B,)."""
+        return self._kept.predict(z)
+
+    def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prediction (B,) and its gradient (B, d) at features (B, d), in one pass."""
+        return self._kept.value_and_gradient(z)
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """Return the last hidden layer at features (B, d), where the kept one has any; (B, h)."""
+        return self._kept.hidden(z)
+
+    @property
+    def spread(self) -> Callable[[Tensor], Tensor]:
+        """The kept ensemble's `spread`; an AttributeError where the kept one is no ensemble, as on itself."""
+        spread: Callable[[Tensor], Tensor] = self._kept.spread  # type: ignore[attr-defined]
+        return spread
+
+    def facts(self) -> dict[str, Any]:
+        """Return the candidates' kinds and settings, in their order."""
+        return {"candidates": [[name, made.kind, made.facts()] for name, made in self._candidates().items()]}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the kept one's tensors."""
+        return self._kept.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Give the kept one other tensors of its kind."""
+        self._kept.load_state(state)
+
+    def to(self, device: torch.device | str) -> AutoSurrogate:
+        """Move the kept one to a device; returns itself."""
+        self._kept.to(device)
+        return self
+
+    def save(self, path: Path | str) -> None:
+        """Write the kept one as a surrogate of its own kind and name."""
+        self._kept.save(path)
+
+    @property
+    def _kept(self) -> Surrogate:
+        if self._surrogate is None:
+            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+        return self._surrogate
+
+    def _candidates(self) -> dict[str, Surrogate]:
+        from mbo_gym.surrogates import make_surrogate  # which imports this module
+
+        return {name: make_surrogate(name) for name in self.config.candidates}
