@@ -64,8 +64,8 @@ class DiffusionConfig:
     parameterisation: Parameterisation = "edm"
     schedule: ScheduleName = "karras"
     draw: Literal["log_normal", "schedule"] = "log_normal"
-    level_mean: float = 0.3
-    level_std: float = 1.2
+    level_mean: float = -0.5
+    level_std: float = 1.6
     drop_condition: float = 0.15
     flag: bool = True
     train_steps: int = 2000

@@ -43,11 +43,18 @@ from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["DEMO", "EDIT_LEVELS", "DEMOConfig"]
+__all__ = ["ASCENT_SIZES", "DEMO", "EDIT_LEVELS", "DEMOConfig"]
 
 EDIT_LEVELS: Mapping[str, float] = {"paper": 2.03, "released": 0.42}
 """Editing levels by name. ``paper``: step 400 of 1000 of beta from 1e-4 to .02 (sqrt(abar) .442); the paper gives m and
 not its betas, these are the usual ones. ``released``: time .4 of beta from .01 to 2 (mean weight .922)."""
+
+ASCENT_SIZES: Mapping[str, Mapping[str, float]] = {
+    "unit": {"continuous": 0.02, "categorical": 0.025},
+    "plain": {"continuous": 1e-3, "categorical": 1e-1},
+    "adam": {"continuous": 1e-3, "categorical": 1e-1},
+}
+"""Size of a step of the ascent, by optimiser and kind of design; those of ``plain`` and ``adam`` are the paper's."""
 
 _PIECE = 1 << 13
 
@@ -66,7 +73,7 @@ class DEMOConfig(DesignModelConfig):
         optimiser: Of the ascent: ``unit`` (steps along the gradient, at unit root mean square), ``plain`` or ``adam``,
             see `ascend`.
         ascent_steps: Of the ascent.
-        ascent_size: Of a step; None for .02 on continuous designs, .1 on categorical ones.
+        ascent_size: Of a step; None for `ASCENT_SIZES`.
         ascent_bounds: ``data``: the ascent is clipped to the box that the visible designs span, or ``none``.
         project: Whether the ends of the ascent are decoded and encoded again before they are labelled, so that of
             categorical designs the model sees the letters that they stand for; without it, as in the paper, features
@@ -83,18 +90,18 @@ class DEMOConfig(DesignModelConfig):
     prior: Literal["pseudo", "offline"] = "pseudo"
     edit_from: Literal["top", "pseudo"] = "top"
     edit: bool = True
-    edit_level: float | Literal["paper", "released"] = "paper"
-    surrogate: str = "light_ensemble"
+    edit_level: float | Literal["paper", "released"] = 0.6
+    surrogate: str = "auto"
     optimiser: Literal["unit", "plain", "adam"] = "unit"
-    ascent_steps: int = 25
+    ascent_steps: int = 100
     ascent_size: float | None = None
     ascent_bounds: Literal["none", "data"] = "data"
     project: bool = True
     target: float | Literal["labels"] = "labels"
-    label_quantile: float = 0.9
+    label_quantile: float = 1.0
     boost: float = 0.0
     order: bool = True
-    n_candidates: int | None = None
+    n_candidates: int | None = 2048
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,6 +139,8 @@ _PAPER = DEMOConfig(
     project=False,
     target=1.0,
     order=False,
+    n_candidates=None,
+    edit_level="paper",
     optimiser="plain",
     ascent_bounds="none",
 )
@@ -201,23 +210,15 @@ class DEMO:
     def _climb(self, z: Tensor) -> Tensor:
         """Climb the surrogate from features (N, d), in pieces; the ends (N, d)."""
         config = self.config
-        size = config.ascent_size
-        if size is None:
-            size = 0.1 if isinstance(self._problem.space, CategoricalSpace) else 0.02
-        pieces = self._progress.track(torch.split(z, _PIECE), "pseudo-targets")
-        ends = [
-            ascend(
-                self._surrogate,
-                piece,
-                config.optimiser,
-                config.ascent_steps,
-                size,
-                box=self._box,
-                progress=NullProgress(),
-            )
-            for piece in pieces
-        ]
-        return torch.cat(ends)
+        kind = "categorical" if isinstance(self._problem.space, CategoricalSpace) else "continuous"
+        size = ASCENT_SIZES[config.optimiser][kind] if config.ascent_size is None else config.ascent_size
+        steps, quiet = config.ascent_steps, NullProgress()
+        return torch.cat(
+            [
+                ascend(self._surrogate, piece, config.optimiser, steps, size, box=self._box, progress=quiet)
+                for piece in self._progress.track(torch.split(z, _PIECE), "pseudo-targets")
+            ]
+        )
 
     def _sources(self, n: int) -> Tensor:
         """Return the features (n, d) that edits start from."""

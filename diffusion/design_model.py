@@ -73,9 +73,7 @@ class DesignModel:
         self._denoiser.to(device)
         self._box: tuple[Tensor, Tensor] | None = None
 
-    def fit(
-        self, z: Tensor, y: Tensor, *, data: str, progress: Progress, row_weight: Tensor | None = None
-    ) -> None:
+    def fit(self, z: Tensor, y: Tensor, *, data: str, progress: Progress, row_weight: Tensor | None = None) -> None:
         """Train on features (N, d) and their standardised scores (N,).
 
         Args:

@@ -15,9 +15,12 @@ Algorithm (Yun et al., Guided Trajectory Generation, arXiv 2407.01624):
 for a length drawn anew for each trajectory), ``renoised`` (in sampling alone, with the noise of the level),
 ``clean`` (the released program: clean values among noised ones, as the model never saw them), or ``none``.
 
-`released` is the released program as it runs, `released_short` the same with a tenth of the training: no guidance,
-clean context of trajectories drawn at random, half the starting noise, noise of each step multiplied by its variance in
-place of its deviation, a filter whose members see good designs more often.
+Presets: `released` is the released program as it runs: no guidance, clean context of trajectories drawn at random, half
+the starting noise, noise of each step by its variance in place of its deviation, a filter whose members see good
+designs more often. `paper` has the same sizes with what the paper says: guidance 1.2 in its terms on the mean score,
+context with noise of the level, plain steps. `released_short` is `released` with a small network and a short training,
+for a laptop. The names that end in ``_categorical`` have the settings for sequences, those without for continuous
+designs. Scores are standardised here; there they are mapped to [-1, 1].
 
 Differs from the paper by default: see the configuration; each choice is measured in the project's results. Reads
 `OfflineProblem.score_range` as the unit of `eps`, the paper's.
@@ -26,7 +29,7 @@ Differs from the paper by default: see the configuration; each choice is measure
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -39,8 +42,8 @@ from diffusion.denoiser import Denoiser
 from diffusion.guidance import clipped, conditional, inpainted, unconditional
 from diffusion.losses import denoising_loss
 from diffusion.networks import TemporalUNet, seeded
-from diffusion.proposals import Filter, design_encoder, order_candidates
-from diffusion.samplers import Denoise, start_noise
+from diffusion.proposals import EstimateWatch, Filter, design_encoder, order_candidates
+from diffusion.samplers import Denoise, ddim, start_noise
 from diffusion.schedule import levels
 from diffusion.training import train
 from mbo_gym.data.weights import save_weights
@@ -66,12 +69,17 @@ class GTGConfig(DiffusionConfig):
         distance: Between designs, see `local_improving`; None for Hamming or z-scored Euclidean.
         width: Channels of the network's finest level.
         multipliers: Of the width, for each coarser level.
+        score_channel: Whether scores are a channel of the trajectories beside the features, sampled with them (the
+            paper's). Guidance then fades as noise goes: once a high score stands in the channel, the model without
+            condition sees it too. `condition` "none" needs it for nothing, ``mean`` and ``profile`` do without.
         score_weight: Weight of the score's channel in the loss; features have 1.
         condition: What scores the model is given, see the module's docstring.
         context: How the model knows the first steps, likewise.
         context_length: C, below the horizon.
         context_from: Trajectories whose ends become contexts: the ``best`` by their mean score over these steps, or any
             at ``random`` (the released program's).
+        start_scale: Factor on the noise that sampling starts from.
+        released_noise: Sample in ancestral steps with half the noise times its own deviation (the released program's).
         boost: How far the scores asked for lie above the best visible one, in standard deviations.
         n_samples: Trajectories sampled.
         filter: Name of the surrogate that chooses among all designs sampled; None: the first K, last steps first.
@@ -89,11 +97,14 @@ class GTGConfig(DiffusionConfig):
     distance: Distance | None = None
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
+    score_channel: bool = False
     score_weight: float = 1.0
     condition: Literal["profile", "mean", "none"] = "profile"
     context: Literal["trained", "renoised", "clean", "none"] = "trained"
     context_length: int = 32
     context_from: Literal["best", "random"] = "best"
+    start_scale: float = 1.0
+    released_noise: bool = False
     boost: float = 2.0
     n_samples: int = 128
     filter: str | None = "light_ensemble"
@@ -106,6 +117,52 @@ class GTGConfig(DiffusionConfig):
             raise ValueError(f"context_length must be below {self.horizon=}, got {self.context_length}")
 
 
+_RELEASED = GTGConfig(
+    encoder="min_max",
+    parameterisation="eps",
+    schedule="cosine",
+    draw="schedule",
+    train_steps=50_000,
+    batch_size=256,
+    learning_rate=1e-4,
+    warm_up=0,
+    decay="none",
+    ema=0.995,
+    clip=0.0,
+    sample_steps=200,
+    n_trajectories=4000,
+    k=20,
+    distance="raw",
+    width=128,
+    multipliers=(1, 4, 8),
+    score_channel=True,
+    score_weight=10.0,
+    condition="none",
+    context="clean",
+    context_from="random",
+    start_scale=0.5,
+    released_noise=True,
+    filter="gtg_proxy",
+)
+_RELEASED_CATEGORICAL = replace(
+    _RELEASED, train_steps=10_000, learning_rate=2e-4, n_trajectories=1000, k=50, distance=None, width=32
+)
+_PAPER: dict[str, Any] = {
+    "score_channel": True,
+    "score_weight": 10.0,
+    "condition": "mean",
+    "context": "renoised",
+    "guidance": 0.2,
+}
+_SHORT: dict[str, Any] = {
+    "train_steps": 1000,
+    "batch_size": 64,
+    "width": 32,
+    "multipliers": (1, 2),
+    "filter": "light_gtg_proxy",
+}
+
+
 class GTG:
     """Guided trajectory generation; see the module's docstring.
 
@@ -114,8 +171,18 @@ class GTG:
     """
 
     Config: ClassVar[type[Any]] = GTGConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {}
-    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "paper": replace(_RELEASED, **_PAPER, start_scale=1.0, released_noise=False),
+        "paper_categorical": replace(_RELEASED_CATEGORICAL, **_PAPER, start_scale=1.0, released_noise=False),
+        "released": _RELEASED,
+        "released_categorical": _RELEASED_CATEGORICAL,
+        "released_short": replace(_RELEASED, **_SHORT),
+        "released_short_categorical": replace(_RELEASED_CATEGORICAL, **_SHORT),
+    }
+    SETTINGS: ClassVar[Mapping[str, Any]] = {
+        name: GTGConfig(n_trajectories=4000, k=20)
+        for name in ("Superconductor-RandomForest-v0", "Superconductor-RandomForest-v1", "AntMorphology-Exact-v0")
+    } | {"DKittyMorphology-Exact-v0": GTGConfig(n_trajectories=4000, k=20, eps=0.01)}
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=3)
     criterion: np.ndarray
 
@@ -138,8 +205,7 @@ class GTG:
             eps=config.eps,
             distance=config.distance,
         )
-        score = torch.from_numpy(scale.standardise(made.y.numpy()))
-        self._trajectories = torch.cat([made.z, score[:, :, None]], dim=2).to(device)  # (N, H, d + 1)
+        self._trajectories = torch.cat([made.z, made.y[:, :, None]], dim=2).to(device)  # (N, H, d + 1)
         self._best = float(scale.standardise(problem.dataset.y.max(keepdims=True))[0])
         z = torch.from_numpy(self._encoder.encode(problem.dataset.x))
         self._box = z.amin(dim=0).to(device), z.amax(dim=0).to(device)
@@ -148,7 +214,8 @@ class GTG:
         self._filter = None if name is None else Filter(problem, name, seed=seed, device=device, progress=progress)
 
     def _train(self) -> None:
-        config, data = self.config, self._trajectories
+        config, score = self.config, self._trajectories[:, :, -1:]
+        data = self._trajectories if config.score_channel else self._trajectories[:, :, :-1]
         channels = data.shape[2]
         with seeded(self._seed):
             network = TemporalUNet(
@@ -166,7 +233,8 @@ class GTG:
             per_step=config.condition == "profile",
         ).to(self._device)
         weight = torch.ones(channels, device=self._device)
-        weight[-1] = config.score_weight
+        if config.score_channel:
+            weight[-1] = config.score_weight
 
         def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
             x, n = data[rows], len(rows)
@@ -183,7 +251,7 @@ class GTG:
                 x,
                 config.draw_levels(n, generator),
                 torch.randn(x.shape, generator=generator, device=x.device),
-                condition=self._condition(x[:, :, -1:]),
+                condition=self._condition(score[rows]),
                 keep=keep,
                 extra=extra,
                 known=known,
@@ -209,18 +277,24 @@ class GTG:
         return score if self.config.condition == "profile" else score.mean(dim=1)
 
     def sample(self, n: int) -> Tensor:
-        """Sample `n` trajectories (n, H, d + 1), contexts and their scores included."""
+        """Sample `n` trajectories, contexts included; (n, H, d), or (n, H, d + 1) with a channel of scores."""
         config, generator = self.config, torch.Generator(self._device).manual_seed(self._seed)
         context = self._contexts(n, generator)
         known = torch.arange(config.horizon, device=self._device)[:, None] < config.context_length
         if config.context == "none":
             known = torch.zeros_like(known)
         score = torch.where(known, context[:, :, -1:], self._best + config.boost)
+        if not config.score_channel:
+            context = context[:, :, :-1]
         rungs = levels(SCHEDULES[config.schedule], config.sample_steps)
         noise = torch.randn(context.shape, generator=generator, device=self._device)
-        z = start_noise(tuple(context.shape), float(rungs[0]), generator)
+        z = start_noise(tuple(context.shape), float(rungs[0]), generator, scale=config.start_scale)
         denoise = self._guided(self._condition(score), context, known, noise)
-        return context.where(known, config.sample(denoise, z, rungs, generator))
+        if config.released_noise:
+            out = ddim(denoise, z, rungs, generator, eta=1.0, temperature=_released_temperature)
+        else:
+            out = config.sample(denoise, z, rungs, generator)
+        return context.where(known, out)
 
     def _guided(self, condition: Tensor | None, context: Tensor, known: Tensor, noise: Tensor) -> Denoise:
         """Return the denoiser with guidance and context."""
@@ -232,7 +306,7 @@ class GTG:
             denoise = conditional(self._denoiser, condition, weight=config.guidance, extra=extra)
         if config.bounds == "data":
             low, high = self._box
-            free = low.new_tensor([torch.inf])  # the score's channel
+            free = low.new_full((context.shape[2] - len(low),), torch.inf)  # the score's channel
             denoise = clipped(denoise, torch.cat([low, -free]), torch.cat([high, free]))
         if config.context == "trained":
             return lambda z, s: context.where(known, denoise(context.where(known, z), s))
@@ -262,19 +336,26 @@ class GTG:
         n = max(config.n_samples, -(-k // (config.horizon - first)))
         sampled = self.sample(n)
         self._show(sampled)
-        new = sampled[:, first:, :-1].flip(1).transpose(0, 1).flatten(0, 1)  # last steps first
+        new = sampled[:, first:, : self._encoder.n_features].flip(1).transpose(0, 1).flatten(0, 1)  # last steps first
         x, self.criterion = order_candidates(self._encoder.decode(new.cpu().numpy()), self._filter, k)
         return x
 
     def _show(self, sampled: Tensor) -> None:
-        scale = self._problem.dataset.score_scale
-        for step, place in enumerate(sampled[:256].transpose(0, 1).cpu().numpy()):
-            self._progress.designs("trajectory", step, self._encoder.decode(place[:, :-1]), scale.restore(place[:, -1]))
+        watch = EstimateWatch(
+            self._problem, self._encoder, "trajectory", self._best + self.config.boost, self._progress
+        )
+        for step, place in enumerate(sampled[:, :, : self._encoder.n_features].unbind(dim=1)):
+            watch(step, place)
 
     def save(self, folder: Path) -> None:
         """Write the settings and the denoiser."""
         save_config(folder, self.config)
         save_weights(folder / "denoiser.safetensors", self._denoiser.state_dict())
+
+
+def _released_temperature(deviation: Tensor, level: Tensor) -> Tensor:
+    """Return half the deviation that a step's noise has in the variance-preserving process."""
+    return 0.5 * deviation / (1 + level**2).sqrt()
 
 
 def _context_channels(x: Tensor, known: Tensor) -> Tensor:

@@ -123,7 +123,8 @@ class TemporalUNet(nn.Module):
     Source: the temporal U-Net of Diffuser (Janner et al. 2022), as in the released program of GTG (Yun et al. 2024),
     which has ``multipliers=(1, 4, 8)`` and a width of 128 for continuous, 32 for categorical designs. Differs from it:
     SiLU in place of Mish, whose gradient takes thirty times as long on a CPU; the finest level has a skip as well; the
-    embedding is that of `ScoreMLP`, 4 `width` units; groups of at least 4 channels; the output layer starts at 0.
+    embedding is that of `ScoreMLP`, 4 `width` units, and scales units beside shifting them; a condition may differ from
+    step to step; groups of at least 4 channels; the output layer starts at 0.
 
     Args:
         n_channels: C.
@@ -236,11 +237,12 @@ class _ConvBlock(nn.Module):
         self.skip = nn.Identity() if n_in == n_out else nn.Conv1d(n_in, n_out, 1)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:  # (B, C, H), (B, E) or (B, H, E)
-        modulation = self.modulation(embedding)
+        modulation: Tensor = self.modulation(embedding)
         modulation = modulation[:, :, None] if modulation.ndim == 2 else modulation.transpose(1, 2)
         scale, shift = modulation.chunk(2, dim=1)
         inner: Tensor = self.second(functional.silu(torch.addcmul(shift, 1 + scale, self.norm(self.first(h)))))
-        return inner + self.skip(h)
+        around: Tensor = self.skip(h)
+        return inner + around
 
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Sequential:

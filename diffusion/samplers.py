@@ -69,7 +69,13 @@ def euler_maruyama(
 
 @torch.no_grad()
 def ddim(
-    denoise: Denoise, z: Tensor, levels: Tensor, generator: torch.Generator | None = None, *, eta: float = 0.0
+    denoise: Denoise,
+    z: Tensor,
+    levels: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    eta: float = 0.0,
+    temperature: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """DDIM (Song, Meng and Ermon, ICLR 2021, equation 12): with eta 0, Euler's steps on the probability flow.
 
@@ -79,6 +85,7 @@ def ddim(
         levels: (n + 1,).
         generator: Source of randomness, on z's device; needed where eta > 0.
         eta: In [0, 1]; 0 adds no noise, 1 as much as ancestral sampling.
+        temperature: Factor on the noise of a step, given its standard deviation and the next level; None for 1.
 
     Raises:
         ValueError: `eta` is out of range, or noise is wanted and there is no generator.
@@ -93,6 +100,8 @@ def ddim(
         kept = s_next * (1 - eta**2 + (eta * s_next / s) ** 2).sqrt()  # kept^2 + fresh^2 = s_next^2
         z = estimate + kept / s * (z - estimate)
         if eta > 0 and s_next > 0:
+            if temperature is not None:
+                fresh = fresh * temperature(fresh, s_next)
             z = z + fresh * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
     return z
 

@@ -50,9 +50,10 @@ def make_surrogate(name: str = "mlp", **config: Any) -> Surrogate:
 
     Args:
         name: ``mlp`` (2 x 256), ``mlp_paper`` (2 x 2048, the papers' size; minutes on two cores), ``mean_ensemble``,
-            ``min_ensemble``, ``light_ensemble`` (the mean of five 2 x 128, half as long trained), ``quadratic`` (all
-            squares and products by ridge regression), ``auto`` (of ``light_ensemble`` and ``quadratic`` the one with
-            the lower error on held-out rows), or a name that another package registered.
+            ``min_ensemble``, ``light_ensemble`` (the mean of five 2 x 128, half as long trained), ``gtg_proxy`` (GTG's
+            ten, which see good rows more often; ``light_gtg_proxy`` of 2 x 128), ``quadratic`` (all squares and
+            products by ridge regression), ``auto`` (of ``light_ensemble`` and ``quadratic`` the one with the lower
+            error on held-out rows), or a name that another package registered.
         **config: Fields of its config dataclass.
 
     Raises:
@@ -139,5 +140,7 @@ SURROGATES.register("ensemble", _ensemble)
 SURROGATES.register("mean_ensemble", _ensemble, aggregate="mean")
 SURROGATES.register("light_ensemble", _ensemble, hidden=128, steps=1500)  # a quarter of the time, for two at once
 SURROGATES.register("min_ensemble", _ensemble, aggregate="min")
+SURROGATES.register("gtg_proxy", _ensemble, members=10, hidden=1024, steps=5000, batch_size=128, rank_weight=0.01)
+SURROGATES.register("light_gtg_proxy", _ensemble, members=10, hidden=128, steps=1500, batch_size=128, rank_weight=0.01)
 SURROGATES.register("quadratic", _quadratic)
 SURROGATES.register("auto", _auto)

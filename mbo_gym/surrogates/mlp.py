@@ -29,6 +29,8 @@ class MLPConfig:
         batch_size: Rows an update.
         learning_rate: Adam's, decayed to 0 along a cosine.
         held_out: Share of the rows kept back for the report, in [0, 1).
+        rank_weight: c > 0: a row is drawn with a weight of 1 / (c N + rank), rank 0 for the best score, and all members
+            see the same rows (GTG's proxies, with .01); None: each member goes through all rows in orders of its own.
     """
 
     hidden: int = 256
@@ -37,12 +39,15 @@ class MLPConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     held_out: float = 0.1
+    rank_weight: float | None = None
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "hidden", "layers", "steps", "batch_size")
-        require_at_least(self, 0, "learning_rate", "held_out")
+        require_at_least(self, 0, "learning_rate", "held_out", "rank_weight")
         if self.held_out >= 1:
             raise ValueError(f"held_out is a share in [0, 1), got {self.held_out}")
+        if self.rank_weight == 0:
+            raise ValueError("rank_weight must be above 0, or None for every row alike")
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,8 @@ class _MLPBase(Surrogate):
         batch, every = min(config.batch_size, len(train)), max(1, config.steps // 50)
         pool = torch.empty(self._members, 0, dtype=torch.int64, device=device)
         for step in progress.track(range(config.steps), f"fitting {self.kind}"):
-            if pool.shape[1] < batch:  # each member goes through all rows in an order of its own
-                keys = torch.rand(self._members, len(train), generator=generator, device=device)
-                pool = train[keys.argsort(dim=1)]
+            if pool.shape[1] < batch:
+                pool = train[self._order(y[train], generator)]
             rows, pool = pool[:, :batch], pool[:, batch:]
             error = self._forward(z[rows]) - target[rows]  # (M, B)
             loss = error.square().mean(dim=1).sum()
@@ -103,6 +107,15 @@ class _MLPBase(Surrogate):
             self, z[held], y[held], n_train=len(train), steps=config.steps, seconds=time.perf_counter() - started
         )
         return self.report
+
+    def _order(self, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the rows that the next updates see, (M, N), for scores (N,)."""
+        n = len(y)
+        if self.config.rank_weight is None:
+            return torch.rand(self._members, n, generator=generator, device=y.device).argsort(dim=1)
+        rank = y.argsort(descending=True, stable=True).argsort()
+        weight: Tensor = 1 / (self.config.rank_weight * n + rank)
+        return weight.multinomial(n, replacement=True, generator=generator).expand(self._members, -1)
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""

@@ -95,7 +95,7 @@ def test_the_paper_preset_is_the_published_recipe():
     paper = DDOM.PRESETS["paper"]
     published = {"hidden": 1024, "schedule": "vp_mild", "guidance": 2.0, "sample_steps": 1000, "dropout": 0.15}
     assert {key: getattr(paper, key) for key in published} == published
-    assert paper.reweight and not paper.flag and paper.boost == 0
+    assert (paper.reweight, paper.flag, paper.boost) == (True, False, 0)
 
 
 @pytest.mark.parametrize(("field", "value"), [("drop_condition", 1.0), ("hidden", 0), ("n_candidates", 0)])

@@ -166,10 +166,24 @@ def test_published_networks_have_the_published_sizes():
     # DDOM: 60 features, time and score to three hidden layers of 1024
     ddom = ConcatMLP(60, hidden=1024, layers=3, n_conditions=1, dropout=0.15)
     assert n_weights(ddom) == (62 * 1024 + 1024) + 2 * (1024**2 + 1024) + (1024 * 60 + 60) == 2_225_212
-    # GTG: 3.69 million at width 32 without a condition; ours embeds the noise in 4 widths and has one skip more
+    # GTG: 3.69 million at width 32 without a condition; ours embeds the noise in 4 widths, scales units where GTG only
+    # shifts them (half of each modulation), and has one skip more
     with torch.device("meta"):
-        assert n_weights(TemporalUNet(61, width=32, multipliers=(1, 4, 8))) == pytest.approx(3.69e6, rel=0.06)
-        assert n_weights(TemporalUNet(61, width=128, multipliers=(1, 4, 8))) == pytest.approx(58.8e6, rel=0.06)
+        for width, published in ((32, 3.69e6), (128, 58.8e6)):
+            network = TemporalUNet(61, width=width, multipliers=(1, 4, 8))
+            scales = sum(n_weights(m.modulation) for m in network.modules() if hasattr(m, "modulation")) // 2
+            assert n_weights(network) - scales == pytest.approx(published, rel=0.06)
+
+
+def test_steps_with_a_condition_of_their_own_differ_by_it():
+    network = woken(TemporalUNet(3, width=8, multipliers=(1, 2), n_conditions=1))
+    z, noise = drawn(B, 7, 3), drawn(B)
+    one = drawn(B, 1)
+    torch.testing.assert_close(network(z, noise, one, None), network(z, noise, one[:, None].expand(B, 7, 1), None))
+    other = one[:, None].repeat(1, 7, 1)
+    other[:, 3:] += 1
+    change = (network(z, noise, other, None) - network(z, noise, one, None)).abs().amax(dim=(0, 2))
+    assert change[4:].min() > 1e-3
 
 
 def test_dropout_is_off_in_evaluation():

@@ -326,3 +326,16 @@ def test_a_surrogate_without_hidden_layers_says_what_has_them():
         Plain().hidden(torch.zeros(1, 2))
     with pytest.raises(RuntimeError, match="not fitted"):
         MLPSurrogate().hidden(torch.zeros(1, 2))
+
+
+def test_rows_are_drawn_by_rank_where_that_is_asked_for():
+    surrogate = EnsembleSurrogate(EnsembleConfig(members=2, rank_weight=0.01))
+    y = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    drawn = torch.cat([surrogate._order(y, torch.Generator().manual_seed(seed)) for seed in range(200)], dim=1)
+    assert torch.equal(drawn[0], drawn[1])  # all members see the same rows
+    share = torch.bincount(drawn[0], minlength=1000) / drawn.shape[1]
+    weight = 1 / (10 + y.argsort(descending=True).argsort())
+    expected = weight / weight.sum()
+    # Counts are binomial: of 1000 rows none strays by 6 standard deviations but once in 500,000 tests.
+    assert ((share - expected).abs() < 6 * (expected / drawn.shape[1]).sqrt()).all()
+    assert surrogate._order(y, torch.Generator().manual_seed(0)).shape == (2, 1000)
