@@ -47,6 +47,11 @@ SMALL = {  # what makes any method quick, for the settings that it has
     "horizon": 5,
     "p": 50.0,
     "n_candidates": 100,
+    "filter": SURROGATE,
+    "sample_steps": 3,
+    "context_length": 2,
+    "n_samples": 10,
+    "width": 8,
 }
 
 
