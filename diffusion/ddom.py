@@ -52,7 +52,7 @@ class DDOMConfig(DesignModelConfig):
     """
 
     reweight: bool = False
-    boost: float = 4.0
+    boost: float = 2.0
     filter: str | None = None
     n_candidates: int = 4096
 

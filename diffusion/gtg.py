@@ -22,8 +22,10 @@ context with noise of the level, plain steps. `released_short` is `released` wit
 for a laptop. The names that end in ``_categorical`` have the settings for sequences, those without for continuous
 designs. Scores are standardised here; there they are mapped to [-1, 1].
 
-Differs from the paper by default: see the configuration; each choice is measured in the project's results. Reads
-`OfflineProblem.score_range` as the unit of `eps`, the paper's.
+Differs from the paper by default: trajectories go to any neighbour, whatever its score, since with the paper's `eps`
+nearly all steps lie just below the best score and the model learns nothing of what makes a score high; each step has
+its own score as condition; scores are no channel, since with one guidance fades as soon as the channel shows a high
+score; contexts are the best ends; the network is smaller. Reads `OfflineProblem.score_range` as the unit of `eps`.
 """
 
 from __future__ import annotations
@@ -50,10 +52,36 @@ from mbo_gym.data.weights import save_weights
 from mbo_gym.method import Resources, save_config
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
+from mbo_gym.space import CategoricalSpace
 from mbo_gym.task import OfflineProblem
 from mbo_gym.trajectories import Distance, local_improving
 
-__all__ = ["GTG", "GTGConfig"]
+__all__ = ["GTG", "TRAJECTORIES", "GTGConfig", "Trajectories", "trajectory_settings"]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """The paper's trajectories for a task: their number, nearest candidates, and how far below the best a step may go."""
+
+    n: int
+    k: int
+    eps: float
+
+
+TRAJECTORIES: Mapping[str, Trajectories] = {
+    "TFBind8": Trajectories(1000, 50, 0.05),
+    "TFBind10": Trajectories(1000, 50, 0.05),
+    "Superconductor": Trajectories(4000, 20, 0.05),
+    "AntMorphology": Trajectories(4000, 20, 0.05),
+    "DKittyMorphology": Trajectories(4000, 20, 0.01),
+}
+"""By the first part of the task's id."""
+
+
+def trajectory_settings(problem: OfflineProblem) -> Trajectories:
+    """Return the paper's settings for a task; for other tasks TFBind8's on sequences, Superconductor's on the rest."""
+    other = "TFBind8" if isinstance(problem.space, CategoricalSpace) else "Superconductor"
+    return TRAJECTORIES.get(problem.task_id.partition("-")[0], TRAJECTORIES[other])
 
 
 @dataclass(frozen=True)
@@ -61,10 +89,11 @@ class GTGConfig(DiffusionConfig):
     """Settings of GTG.
 
     Args:
-        n_trajectories: Trajectories made of the visible designs.
+        n_trajectories: Trajectories made of the visible designs; None for the paper's number, see `TRAJECTORIES`.
         horizon: H, designs of a trajectory.
-        k: Nearest candidates that a step is drawn from.
-        eps: How far a step may fall below the best score so far, as a share of the full data's range.
+        k: Nearest candidates that a step is drawn from; None for the paper's.
+        eps: How far a step may fall below the best score so far, as a share of the full data's range; 1 lets it go to
+            any neighbour, None is the paper's.
         p: Trajectories start in the best `p` percent.
         distance: Between designs, see `local_improving`; None for Hamming or z-scored Euclidean.
         width: Channels of the network's finest level.
@@ -89,14 +118,14 @@ class GTGConfig(DiffusionConfig):
     train_steps: int = 1500
     batch_size: int = 64
     learning_rate: float = 1e-3
-    n_trajectories: int = 1000
+    n_trajectories: int | None = 4000
     horizon: int = 64
-    k: int = 50
-    eps: float = 0.05
-    p: float = 80.0
+    k: int | None = None
+    eps: float | None = 1.0
+    p: float = 100.0
     distance: Distance | None = None
     width: int = 32
-    multipliers: tuple[int, ...] = (1, 2, 4)
+    multipliers: tuple[int, ...] = (1, 2)
     score_channel: bool = False
     score_weight: float = 1.0
     condition: Literal["profile", "mean", "none"] = "profile"
@@ -106,13 +135,13 @@ class GTGConfig(DiffusionConfig):
     start_scale: float = 1.0
     released_noise: bool = False
     boost: float = 2.0
-    n_samples: int = 128
-    filter: str | None = "light_ensemble"
+    n_samples: int = 512
+    filter: str | None = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, 1, "n_trajectories", "horizon", "width", "n_samples")
-        require_at_least(self, 0, "score_weight", "context_length")
+        require_at_least(self, 1, "n_trajectories", "horizon", "k", "width", "n_samples")
+        require_at_least(self, 0, "eps", "score_weight", "context_length")
         if self.context_length >= self.horizon:
             raise ValueError(f"context_length must be below {self.horizon=}, got {self.context_length}")
 
@@ -130,8 +159,9 @@ _RELEASED = GTGConfig(
     ema=0.995,
     clip=0.0,
     sample_steps=200,
-    n_trajectories=4000,
-    k=20,
+    n_trajectories=None,
+    eps=None,
+    p=80.0,
     distance="raw",
     width=128,
     multipliers=(1, 4, 8),
@@ -140,13 +170,12 @@ _RELEASED = GTGConfig(
     condition="none",
     context="clean",
     context_from="random",
+    n_samples=128,
     start_scale=0.5,
     released_noise=True,
     filter="gtg_proxy",
 )
-_RELEASED_CATEGORICAL = replace(
-    _RELEASED, train_steps=10_000, learning_rate=2e-4, n_trajectories=1000, k=50, distance=None, width=32
-)
+_RELEASED_CATEGORICAL = replace(_RELEASED, train_steps=10_000, learning_rate=2e-4, distance=None, width=32)
 _PAPER: dict[str, Any] = {
     "score_channel": True,
     "score_weight": 10.0,
@@ -179,10 +208,7 @@ class GTG:
         "released_short": replace(_RELEASED, **_SHORT),
         "released_short_categorical": replace(_RELEASED_CATEGORICAL, **_SHORT),
     }
-    SETTINGS: ClassVar[Mapping[str, Any]] = {
-        name: GTGConfig(n_trajectories=4000, k=20)
-        for name in ("Superconductor-RandomForest-v0", "Superconductor-RandomForest-v1", "AntMorphology-Exact-v0")
-    } | {"DKittyMorphology-Exact-v0": GTGConfig(n_trajectories=4000, k=20, eps=0.01)}
+    SETTINGS: ClassVar[Mapping[str, Any]] = {}
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=3)
     criterion: np.ndarray
 
@@ -194,15 +220,16 @@ class GTG:
         self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
         config, scale = self.config, problem.dataset.score_scale
         self._encoder = design_encoder(problem, config.encoder)
+        paper = trajectory_settings(problem)
         made = local_improving(
             problem,
             self._encoder,
             config.p,
-            config.n_trajectories,
+            paper.n if config.n_trajectories is None else config.n_trajectories,
             config.horizon - 1,
             torch.Generator().manual_seed(seed),
-            k=config.k,
-            eps=config.eps,
+            k=paper.k if config.k is None else config.k,
+            eps=paper.eps if config.eps is None else config.eps,
             distance=config.distance,
         )
         self._trajectories = torch.cat([made.z, made.y[:, :, None]], dim=2).to(device)  # (N, H, d + 1)

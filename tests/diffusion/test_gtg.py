@@ -145,3 +145,18 @@ def test_the_walks_shown_are_the_trajectories(problem):
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         replace(QUICK, **{field: value})
+
+
+def test_trajectories_are_made_as_in_the_paper_where_that_is_asked_for(problem, monkeypatch):
+    seen = {}
+
+    def remember(*args, **keywords):
+        seen.update(keywords, n=args[3], p=args[2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffusion.gtg.local_improving", remember)
+    ids = {"TFBind8-Exact-v1": (1000, 50, 0.05), "DKittyMorphology-Exact-v0": (4000, 20, 0.01), "x": (4000, 20, 0.05)}
+    for task_id, expected in ids.items():
+        with pytest.raises(KeyboardInterrupt):
+            fitted(replace(problem, task_id=task_id), GTG.PRESETS["released"])
+        assert (seen["n"], seen["k"], seen["eps"], seen["p"]) == (*expected, 80.0)
