@@ -61,7 +61,7 @@ __all__ = ["GTG", "TRAJECTORIES", "GTGConfig", "Trajectories", "trajectory_setti
 
 @dataclass(frozen=True)
 class Trajectories:
-    """The paper's trajectories for a task: their number, nearest candidates, and how far below the best a step may go."""
+    """The paper's trajectories for a task: how many, nearest candidates, and how far below the best a step may go."""
 
     n: int
     k: int

@@ -103,6 +103,8 @@ def require_at_least(config: Any, least: float, *names: str) -> None:
 
 def _as_type(value: Any, hint: Any, key: str) -> Any:
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value == "none" and type(None) in options:  # TOML has no other way to say it
+        value = None
     for option in options:
         matched, converted = _match(value, option)
         if matched:

@@ -119,6 +119,7 @@ def test_a_word_none_among_the_allowed_ones_may_be_typed_as_it_stands():
 
     given = parse_options(["bounds=none", "folder=none"], "--set")
     assert typed_fields(Bounded, given) == {"bounds": "none", "folder": None}
+    assert typed_fields(Bounded, {"bounds": "none", "folder": "none"}) == {"bounds": "none", "folder": None}
 
 
 def test_an_unknown_field_is_answered_with_the_nearest():
