@@ -1,7 +1,7 @@
 """Puts the table of a results folder into the README, between the two markers of its name.
 
 python experiments/readme_table.py experiments/results/core
-python experiments/readme_table.py experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks alone)
+python experiments/readme_table.py experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks)
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def main(folder: Path, tasks: list[str]) -> None:
     tail = rest.partition(end)[2]
     if not rest or not tail:
         raise SystemExit(f"{README} must hold the lines {begin} and {end}")
-    records = [record for record in ResultStore(folder).records() if not tasks or record["task"] in tasks]
+    records = ResultStore(folder).records()
+    if tasks:
+        records = [record for record in records if record["task"] in tasks and not record["options"]]
     README.write_text("\n".join([head + begin, *table(analyse(records)), end]) + tail, encoding="utf-8")
 
 
