@@ -13,7 +13,9 @@ from diffusion.demo import DEMO, EDIT_LEVELS, DEMOConfig
 from diffusion.schedule import VPLinear
 from mbo_gym.progress import NullProgress, RichProgress
 
-QUICK = DEMOConfig(train_steps=50, hidden=32, batch_size=128, warm_up=5, surrogate="quadratic", ascent_steps=10)
+QUICK = DEMOConfig(
+    train_steps=50, hidden=32, batch_size=128, warm_up=5, surrogate="quadratic", ascent_steps=10, n_candidates=None
+)
 
 
 @pytest.fixture(scope="module")
