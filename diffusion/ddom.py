@@ -9,9 +9,9 @@ Algorithm (Krishnamoorthy, Mashkaria and Grover, ICML 2023, arXiv 2306.07180, al
 `paper` is the published recipe: variance-preserving process with beta .01 to 2, a plain network of 3 x 1024, weights in
 the loss, guidance 2, target = the best visible score, 1000 stochastic steps.
 
-Differs from the paper by default, each measured: no weights (with them the network learns to ignore the score); EDM's
+Differs from the paper by default: no weights (with them the network learns to ignore the score); EDM's
 preconditioning and levels; EMA, warm-up and decay; 18 steps of Heun's method in place of 1000; categorical designs as
-z-scored indicators; a target above the best visible score and more guidance; estimates clipped to the data's box.
+z-scored indicators; a target above the best visible score; estimates clipped to the data's box.
 Mended in both: batches are shuffled (in the released program neither data nor batches are); the learning rate rises per
 update (there once an epoch, so that half the training is warm-up); all features of a sequence are diffused alike (there
 only the last axis is counted); a second, unused evaluation of the network in each step is left out; no score known is
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from diffusion.design_model import DesignModel, DesignModelConfig
-from diffusion.proposals import EstimateWatch, Filter, design_encoder, order_candidates
+from diffusion.proposals import EstimateWatch, design_encoder, fitted_filter, order_candidates
 from mbo_gym.method import Resources, save_config
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
@@ -113,7 +113,7 @@ class DDOM:
         weight = score_weights(y) if self.config.reweight else None
         self._model.fit(z, y, data=problem.dataset.content_hash(), progress=progress, row_weight=weight)
         name = self.config.filter
-        self._filter = None if name is None else Filter(problem, name, seed=seed, device=device, progress=progress)
+        self._filter = fitted_filter(problem, name, seed=seed, device=device, progress=progress)
 
     def propose(self, k: int) -> np.ndarray:
         """Draw designs under the target score; return `k`."""

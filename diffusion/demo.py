@@ -13,13 +13,16 @@ visible designs (this version) or their ``pseudo`` ends (the later one, and what
 two ablations: ``prior=offline`` leaves out the pseudo-target; ``edit=false`` draws from noise instead.
 
 The paper's target score is 1, the highest score of the *full* data, which is more than the visible data tell: with
-``target=1`` this method reads `OfflineProblem.score_range`. By default it asks for a high label among
-those it was shown.
+``target=1`` this method reads `OfflineProblem.score_range`. By default it asks for the highest of the
+labels it was shown.
 
 Differs from the paper by default: the network, its training and its sampler are those of `diffusion.ddom`; the ascent
-is longer (the paper's moves continuous designs hardly at all), clipped to the box that the visible designs span, and on
-an ensemble. Equation 9 has lost a factor in print: the noised design is sqrt(abar) x + sqrt(1 - abar) eps, as its
-own closed form says; here that is x + level * eps, level = sqrt(1 / abar - 1).
+takes larger steps (the paper's move continuous designs hardly at all), clipped to the box that the visible designs
+span; its ends are decoded and encoded again before they are labelled; less noise is put on; more designs are edited
+than proposed, and the surrogate chooses among them.
+
+Equation 9 has lost a factor in print: the noised design is sqrt(abar) x + sqrt(1 - abar) eps, as its own closed form
+says; here that is x + level * eps, level = sqrt(1 / abar - 1).
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ import torch
 from torch import Tensor
 
 from diffusion.design_model import DesignModel, DesignModelConfig
-from diffusion.proposals import EstimateWatch, design_encoder, order_candidates
+from diffusion.proposals import EstimateWatch, design_encoder, order_candidates, predictor
 from mbo_gym.method import Resources, save_config
 from mbo_gym.progress import NullProgress, Progress
 from mbo_gym.search import ascend
@@ -173,6 +176,7 @@ class DEMO:
         self._box = (z.amin(dim=0), z.amax(dim=0)) if config.ascent_bounds == "data" else None
         surrogate = make_surrogate(config.surrogate)
         self._surrogate = fit_surrogate(problem, self._encoder, surrogate, seed=seed, device=device, progress=progress)
+        self._predict = predictor(self._surrogate, self._encoder, device)
         if config.prior == "pseudo":
             z = self._climb(z)
             if config.project:
@@ -226,10 +230,6 @@ class DEMO:
         rows = top[np.arange(n) % len(top)]
         z = torch.from_numpy(self._encoder.encode(self._problem.dataset.x[rows])).to(self._device)
         return self._climb(z) if self.config.edit_from == "pseudo" else z
-
-    def _predict(self, x: np.ndarray) -> np.ndarray:
-        z = torch.from_numpy(self._encoder.encode(x)).to(self._device)
-        return np.asarray(predict_in_pieces(self._surrogate.predict, z).cpu().numpy())
 
     def save(self, folder: Path) -> None:
         """Write the settings, the surrogate and the denoiser."""

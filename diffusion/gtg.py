@@ -44,7 +44,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.guidance import clipped, conditional, inpainted, unconditional
 from diffusion.losses import denoising_loss
 from diffusion.networks import TemporalUNet, seeded
-from diffusion.proposals import EstimateWatch, Filter, design_encoder, order_candidates
+from diffusion.proposals import EstimateWatch, design_encoder, fitted_filter, order_candidates
 from diffusion.samplers import Denoise, ddim, start_noise
 from diffusion.schedule import levels
 from diffusion.training import train
@@ -238,7 +238,7 @@ class GTG:
         self._box = z.amin(dim=0).to(device), z.amax(dim=0).to(device)
         self._train()
         name = config.filter
-        self._filter = None if name is None else Filter(problem, name, seed=seed, device=device, progress=progress)
+        self._filter = fitted_filter(problem, name, seed=seed, device=device, progress=progress)
 
     def _train(self) -> None:
         config, score = self.config, self._trajectories[:, :, -1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["EstimateWatch", "Filter", "design_encoder", "order_candidates"]
+__all__ = ["EstimateWatch", "Predict", "design_encoder", "fitted_filter", "order_candidates", "predictor"]
+
+Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 _SHOWN = 256
 
@@ -55,33 +58,28 @@ class EstimateWatch:
         self(self._last + 1, z)
 
 
-class Filter:
-    """A surrogate fitted on the visible designs, by whose predictions designs are ordered.
+def predictor(surrogate: Surrogate, encoder: Encoder, device: str) -> Predict:
+    """Return the function from designs (N, *shape) to the standardised scores (N,) that a fitted surrogate predicts."""
 
-    Args:
-        problem: What a method may know.
-        name: Of the surrogate; it sees z-scored features, whatever the model does.
-        seed: Of the fit.
-        device: Where it computes.
-        progress: Shows how far the fit is.
-    """
+    def predict(x: np.ndarray) -> np.ndarray:
+        z = torch.from_numpy(encoder.encode(x)).to(device)
+        return np.asarray(predict_in_pieces(surrogate.predict, z).cpu().numpy())
 
-    def __init__(self, problem: OfflineProblem, name: str, *, seed: int, device: str, progress: Progress) -> None:
-        self._encoder, self._device = make_encoder(problem), device
-        surrogate = make_surrogate(name)
-        self.surrogate: Surrogate = fit_surrogate(
-            problem, self._encoder, surrogate, seed=seed, device=device, progress=progress
-        )
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Predict the standardised scores of designs (N, *shape); (N,)."""
-        z = torch.from_numpy(self._encoder.encode(x)).to(self._device)
-        return np.asarray(predict_in_pieces(self.surrogate.predict, z).cpu().numpy())
+    return predict
 
 
-def order_candidates(
-    x: np.ndarray, predict: Callable[[np.ndarray], np.ndarray] | None, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def fitted_filter(
+    problem: OfflineProblem, name: str | None, *, seed: int, device: str, progress: Progress
+) -> Predict | None:
+    """Fit the named surrogate on the visible designs' z-scored features, and return its `predictor`; None for None."""
+    if name is None:
+        return None
+    encoder, surrogate = make_encoder(problem), make_surrogate(name)
+    fit_surrogate(problem, encoder, surrogate, seed=seed, device=device, progress=progress)
+    return predictor(surrogate, encoder, device)
+
+
+def order_candidates(x: np.ndarray, predict: Predict | None, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the `k` best distinct designs of `x` (N, *shape) by their predictions, best first, and these (k,).
 
     With no `predict`: the first `k` as they stand, and zeros.

@@ -12,6 +12,7 @@ equation 17; Karras: Karras et al. (EDM), NeurIPS 2022, equation 5.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,11 +44,12 @@ class Schedule(Protocol):
         ...
 
 
-class _VariancePreserving:
+class _VariancePreserving(ABC):
     """alpha^2 + sigma^2 = 1; a subclass writes `level` and `time`."""
 
+    @abstractmethod
     def level(self, t: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Return sigma / alpha."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """Return what is left of the signal."""

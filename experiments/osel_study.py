@@ -52,6 +52,11 @@ def main() -> None:
             args.output.parent.mkdir(parents=True, exist_ok=True)
             with args.output.open("a") as file:
                 file.write(json.dumps({**facts, "candidates": rows}) + "\n")
+    lines = [json.loads(line) for line in args.output.read_text().splitlines()]
+    for task_id in args.tasks.split(","):
+        rows = [line for line in lines if line["task"] == task_id and line["settings"] == text]
+        means = {key: sum(r[key] for r in rows) / len(rows) for key in ("rank_correlation", "chosen", "mean", "best")}
+        print(f"{task_id}, {len(rows)} seeds:", ", ".join(f"{key} {value:.3f}" for key, value in means.items()))
 
 
 if __name__ == "__main__":

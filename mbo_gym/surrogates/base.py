@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mbo_gym.data import store
+from mbo_gym.data.weights import save_weights
 from mbo_gym.errors import MboGymError
 from mbo_gym.progress import Progress
 
@@ -128,8 +128,7 @@ class Surrogate(ABC):
             "config": json.dumps(asdict(self.config)),
             "report": json.dumps(asdict(self.report) if self.report else None),
         }
-        tensors = {key: value.detach().cpu().contiguous() for key, value in self.state().items()}
-        store.write_atomic(Path(path), lambda partial: safetensors.torch.save_file(tensors, partial, metadata=about))
+        save_weights(Path(path), self.state(), about)
 
 
 def hold_out(n: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
