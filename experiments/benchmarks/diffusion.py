@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -12,12 +13,14 @@ import torch
 from common import seconds_per_call, show, where
 from torch import Tensor
 
-import mbo_gym
-from diffusion.ddom import DDOMConfig
-from diffusion.design_model import DesignModel
-from diffusion.gtg import GTG, GTGConfig
-from diffusion.proposals import design_encoder
-from mbo_gym.progress import NullProgress
+del sys.path[0]  # this folder, in which this file stands in the package's place
+
+import mbo_gym  # noqa: E402
+from diffusion.ddom import DDOMConfig  # noqa: E402
+from diffusion.design_model import DesignModel  # noqa: E402
+from diffusion.gtg import GTG, GTGConfig  # noqa: E402
+from diffusion.proposals import design_encoder  # noqa: E402
+from mbo_gym.progress import NullProgress  # noqa: E402
 
 
 def plain_sampler(denoiser: Any, n: int, d: int, target: float, weight: float, generator: torch.Generator) -> Tensor:
