@@ -37,7 +37,7 @@ def main() -> None:
     for seed in range(100, 100 + arguments.seeds):
         order = np.random.default_rng(seed).permutation(len(data))
         held, seen = np.sort(order[: len(data) // 3]), np.sort(order[len(data) // 3 :])
-        referee = make_surrogate("ensemble", hidden=128, members=10, steps=1500)
+        referee = make_surrogate("ensemble", hidden=128, members=10, train_steps=1500)
         y = data.score_scale.standardise(data.y)
         referee.fit(torch.from_numpy(encoder.encode(data.x[held])), torch.from_numpy(y[held]), seed=seed)
         part = dataclasses.replace(problem, dataset=OfflineDataset(data.x[seen], data.y[seen]))

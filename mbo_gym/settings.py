@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mbo_gym.errors import UnknownId
 
@@ -16,9 +16,12 @@ __all__ = [
     "parse_pairs",
     "parse_seeds",
     "parse_value",
+    "part_of",
     "require_at_least",
     "typed_fields",
 ]
+
+Config = TypeVar("Config")
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
@@ -91,6 +94,11 @@ def typed_fields(config_type: type[Any], values: Mapping[str, Any]) -> dict[str,
             raise UnknownId(f"setting of {config_type.__name__}", key, known)
         typed[key] = _as_type(value, hints[key], key)
     return typed
+
+
+def part_of(config: Any, kind: type[Config]) -> Config:
+    """Return the config of class `kind` that has a larger config's values."""
+    return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 def require_at_least(config: Any, least: float, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""Grad: gradient ascent on a surrogate, from the best visible designs.
+"""Grad, GradMean and GradMin: gradient ascent on a surrogate, from the best visible designs.
 
 Algorithm (design-baselines "Gradient ascent"; Trabucco et al., Design-Bench, 2022):
     1. Fit a surrogate f on the visible designs' features.
@@ -14,6 +14,10 @@ Two recipes are in use, and they differ more than many methods do, so both are n
 Differs from the papers: the default network is 2 x 256 and ReLU throughout; Grad in design-baselines uses LeakyReLU and
 a Gaussian likelihood with a learned spread, the other line trains at 1e-1 with cosine decay; we use one plain recipe
 for the network.
+
+GradMean climbs the mean of five networks, GradMin the lowest of them. In design-baselines both climb the lowest (its
+branch for the mean reduces by the minimum too), and members are trained on bootstraps; here they differ in their first
+weights and the order of batches.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
@@ -36,21 +41,20 @@ from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["Grad", "GradConfig"]
+__all__ = ["Ascent", "AscentConfig", "Grad", "GradConfig", "GradMean", "GradMin", "MeanConfig", "MinConfig"]
 
 Bounds = Literal["none", "data"]
 
 
 @dataclass(frozen=True)
-class GradConfig:
-    """Settings of gradient ascent.
+class AscentConfig:
+    """Settings of gradient ascent on any surrogate.
 
     Args:
         optimiser: ``plain`` or ``adam``.
         steps: Ascent steps; None for the recipe's: 200, and 100 for adam on categorical spaces.
         step_size: Of a step; None for the recipe's: 0.01 sqrt(d) for plain, 1e-3 (categorical 1e-1) for adam.
         bounds: ``none``, or ``data``: after each step, features are clipped to the box that the visible designs span.
-        surrogate: Name of the surrogate.
         encoder: Name of the encoder.
     """
 
@@ -58,7 +62,6 @@ class GradConfig:
     steps: int | None = None
     step_size: float | None = None
     bounds: Bounds = "none"
-    surrogate: str = "mlp"
     encoder: str = "z_score"
 
     def __post_init__(self) -> None:
@@ -77,8 +80,73 @@ class GradConfig:
         )
 
 
-class Grad:
-    """Gradient ascent; see the module's docstring.
+class Ascent:
+    """What the methods share that fit a surrogate and climb it; a subclass has a `Config` and builds the surrogate.
+
+    Args:
+        config: Its settings, an `AscentConfig`.
+    """
+
+    Config: ClassVar[type[Any]]
+    PRESETS: ClassVar[Mapping[str, Any]] = {}
+    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    criterion: np.ndarray
+    _surrogate: Surrogate
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config or self.Config()
+
+    def new_surrogate(self) -> Surrogate:
+        """Return the surrogate that `fit` fits, unfitted."""
+        raise NotImplementedError
+
+    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
+        """Fit the surrogate."""
+        self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
+        self._encoder = make_encoder(problem, self.config.encoder)
+        self._surrogate = fit_surrogate(
+            problem, self._encoder, self.new_surrogate(), seed=seed, device=device, progress=progress
+        )
+
+    def propose(self, k: int) -> np.ndarray:
+        """Ascend from the `k` best visible designs; return the ends, the highest prediction first."""
+        z = start_features(self._problem, self._encoder, k, torch.Generator().manual_seed(self._seed)).to(self._device)
+        steps, size = self.config.recipe(self._problem, self._encoder.n_features)
+        watch = SearchWatch(self._problem, self._encoder, "ascent", steps, self._progress)
+        best, self.criterion = best_first(self._surrogate, self.climb(z, steps, size, watch), k)
+        return self._encoder.decode(best.cpu().numpy())
+
+    def climb(self, z: Tensor, steps: int, size: float, watch: SearchWatch) -> Tensor:
+        """Climb the surrogate from features z (k, d) in steps of a size; returns (k, d)."""
+        box, progress = self.box(), self._progress
+        return ascend(self._surrogate, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
+
+    def box(self) -> tuple[Tensor, Tensor] | None:
+        """Return the lowest and highest features (d,), (d,) that the search is clipped to, if it is."""
+        if self.config.bounds == "none":
+            return None
+        low, high = feature_bounds(self._problem, self._encoder)
+        return torch.from_numpy(low).to(self._device), torch.from_numpy(high).to(self._device)
+
+    def save(self, folder: Path) -> None:
+        """Write the settings and the surrogate."""
+        save_config(folder, self.config)
+        self._surrogate.save(folder / "surrogate.safetensors")
+
+
+@dataclass(frozen=True)
+class GradConfig(AscentConfig):
+    """Settings of `Grad`; the ascent's are in `AscentConfig`.
+
+    Args:
+        surrogate: Name of the surrogate.
+    """
+
+    surrogate: str = "mlp"
+
+
+class Grad(Ascent):
+    """Gradient ascent on one network; see the module's docstring.
 
     Args:
         config: Its settings.
@@ -92,35 +160,49 @@ class Grad:
         "paper_adam": GradConfig(optimiser="adam", surrogate="mlp_paper"),
         "boxed": GradConfig(bounds="data"),
     }
-    SETTINGS: ClassVar[Mapping[str, Any]] = {}
-    criterion: np.ndarray
-    _surrogate: Surrogate
 
-    def __init__(self, config: GradConfig | None = None) -> None:
-        self.config = config or GradConfig()
+    def new_surrogate(self) -> Surrogate:
+        """Return the named surrogate."""
+        return make_surrogate(self.config.surrogate)
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Fit the surrogate."""
-        self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
-        self._encoder = make_encoder(problem, self.config.encoder)
-        surrogate = make_surrogate(self.config.surrogate)
-        self._surrogate = fit_surrogate(problem, self._encoder, surrogate, seed=seed, device=device, progress=progress)
 
-    def propose(self, k: int) -> np.ndarray:
-        """Ascend from the `k` best visible designs; return the ends, the highest prediction first."""
-        z = start_features(self._problem, self._encoder, k, torch.Generator().manual_seed(self._seed)).to(self._device)
-        steps, size = self.config.recipe(self._problem, self._encoder.n_features)
-        box = None
-        if self.config.bounds == "data":
-            low, high = feature_bounds(self._problem, self._encoder)
-            box = torch.from_numpy(low).to(self._device), torch.from_numpy(high).to(self._device)
-        watch = SearchWatch(self._problem, self._encoder, "ascent", steps, self._progress)
-        progress = self._progress
-        z = ascend(self._surrogate, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
-        best, self.criterion = best_first(self._surrogate, z, k)
-        return self._encoder.decode(best.cpu().numpy())
+@dataclass(frozen=True)
+class MeanConfig(GradConfig):
+    """Settings of `GradMean`: `GradConfig`'s."""
 
-    def save(self, folder: Path) -> None:
-        """Write the settings and the surrogate."""
-        save_config(folder, self.config)
-        self._surrogate.save(folder / "surrogate.safetensors")
+    surrogate: str = "mean_ensemble"
+
+
+class GradMean(Grad):
+    """Gradient ascent on the mean of five networks; see the module's docstring.
+
+    Args:
+        config: Its settings.
+    """
+
+    Config: ClassVar[type[Any]] = MeanConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "paper": MeanConfig(surrogate="mean_ensemble_paper"),
+        "boxed": MeanConfig(bounds="data"),
+    }
+
+
+@dataclass(frozen=True)
+class MinConfig(GradConfig):
+    """Settings of `GradMin`: `GradConfig`'s."""
+
+    surrogate: str = "min_ensemble"
+
+
+class GradMin(Grad):
+    """Gradient ascent on the lowest of five networks' predictions; see the module's docstring.
+
+    Args:
+        config: Its settings.
+    """
+
+    Config: ClassVar[type[Any]] = MinConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "paper": MinConfig(surrogate="min_ensemble_paper"),
+        "boxed": MinConfig(bounds="data"),
+    }

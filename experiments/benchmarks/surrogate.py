@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--task", default="TFBind8-Exact-v0", help="task id (default: %(default)s)")
     parser.add_argument("--members", type=int, default=5, help="of the ensemble")
     parser.add_argument(
-        "--steps", type=int, default=MLPConfig().steps, help="of the small networks (default: %(default)s)"
+        "--steps", type=int, default=MLPConfig().train_steps, help="of the small networks (default: %(default)s)"
     )
     parser.add_argument("--paper-steps", type=int, default=300, help="of the papers' network, then scaled")
     parser.add_argument("--repeats", type=int, default=3)
@@ -31,13 +31,13 @@ def main() -> None:
     encoder = make_encoder(problem)
     z = torch.from_numpy(encoder.encode(problem.dataset.x)).to(args.device)
     y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(args.device)
-    config = MLPConfig(steps=args.steps)
+    config = MLPConfig(train_steps=args.steps)
 
     def single(seed: int = 0) -> FitReport:
         return MLPSurrogate(config).fit(z, y, seed=seed)
 
     def ensemble() -> FitReport:
-        settings = EnsembleConfig(steps=args.steps, members=args.members)
+        settings = EnsembleConfig(train_steps=args.steps, members=args.members)
         return EnsembleSurrogate(settings).fit(z, y, seed=0)
 
     def loop() -> FitReport:
@@ -53,10 +53,10 @@ def main() -> None:
             seconds.append(time.perf_counter() - started)
         return statistics.median(seconds), report
 
-    MLPSurrogate(replace(config, steps=5)).fit(z, y, seed=0)  # the first fit loads libraries
+    MLPSurrogate(replace(config, train_steps=5)).fit(z, y, seed=0)  # the first fit loads libraries
     paper = make_surrogate("mlp_paper")
-    full = paper.config.steps
-    part = MLPSurrogate(replace(paper.config, steps=args.paper_steps))
+    full = paper.config.train_steps
+    part = MLPSurrogate(replace(paper.config, train_steps=args.paper_steps))
     one, report = timed(single)
     rows = [(f"mlp, 2 x 256, {args.steps} steps", f"{one:.2f}", f"{report.rank_correlation:.3f}", "1")]
     for name, fit in (

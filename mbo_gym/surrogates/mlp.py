@@ -15,7 +15,7 @@ from mbo_gym.progress import NullProgress, Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate, held_out_report, hold_out
 
-__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate"]
+__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate", "StackedMLP"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MLPConfig:
     Args:
         hidden: Width of each hidden layer.
         layers: Number of hidden layers, ReLU.
-        steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with the data.
+        train_steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with the data.
         batch_size: Rows an update.
         learning_rate: Adam's, decayed to 0 along a cosine.
         held_out: Share of the rows kept back for the report, in [0, 1).
@@ -35,14 +35,14 @@ class MLPConfig:
 
     hidden: int = 256
     layers: int = 2
-    steps: int = 3000
+    train_steps: int = 3000
     batch_size: int = 256
     learning_rate: float = 1e-3
     held_out: float = 0.1
     rank_weight: float | None = None
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "hidden", "layers", "steps", "batch_size")
+        require_at_least(self, 1, "hidden", "layers", "train_steps", "batch_size")
         require_at_least(self, 0, "learning_rate", "held_out", "rank_weight")
         if self.held_out >= 1:
             raise ValueError(f"held_out is a share in [0, 1), got {self.held_out}")
@@ -67,8 +67,15 @@ class EnsembleConfig(MLPConfig):
         require_at_least(self, 1, "members")
 
 
-class _MLPBase(Surrogate):
-    """M perceptrons as one network of stacked weights (M, in, out); M = 1 is the plain one."""
+class StackedMLP(Surrogate):
+    """M perceptrons as one network of stacked weights (M, in, out); M = 1 is the plain one.
+
+    What a subclass may change: `batch_loss`, by which it is trained, and `finish`, which comes after the last update.
+
+    Args:
+        config: Its settings.
+        members: M.
+    """
 
     def __init__(self, config: MLPConfig, members: int) -> None:
         self.config, self._members = config, members
@@ -77,7 +84,7 @@ class _MLPBase(Surrogate):
         self._unit = torch.tensor([0.0, 1.0])  # mean and standard deviation of the scores it was fitted on
 
     def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
-        """Fit on features (N, d) and scores (N,) by mean squared error; see `Surrogate.fit`."""
+        """Fit on features (N, d) and scores (N,) by `batch_loss`; see `Surrogate.fit`."""
         started, progress = time.perf_counter(), progress or NullProgress()
         config, device = self.config, z.device
         generator = torch.Generator(device).manual_seed(seed)
@@ -86,27 +93,40 @@ class _MLPBase(Surrogate):
         held, train = hold_out(len(z), config.held_out, generator)
         parameters = self._initialise(z.shape[1], generator)
         adam = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, config.steps))
-        batch, every = min(config.batch_size, len(train)), max(1, config.steps // 50)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, config.train_steps))
+        batch, every = min(config.batch_size, len(train)), max(1, config.train_steps // 50)
         pool = torch.empty(self._members, 0, dtype=torch.int64, device=device)
-        for step in progress.track(range(config.steps), f"fitting {self.kind}"):
+        for step in progress.track(range(config.train_steps), f"fitting {self.kind}"):
             if pool.shape[1] < batch:
                 pool = train[self._order(y[train], generator)]
             rows, pool = pool[:, :batch], pool[:, batch:]
-            error = self._forward(z[rows]) - target[rows]  # (M, B)
-            loss = error.square().mean(dim=1).sum()
+            loss = self.batch_loss(z[rows], target[rows], generator)
             adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
             decay.step()
-            if step % every == 0 or step == config.steps - 1:
+            if step % every == 0 or step == config.train_steps - 1:
                 progress.metrics("surrogate", step, loss=float(loss.detach()) / self._members)
         for parameter in parameters:
             parameter.requires_grad_(False)
+        self.finish(z[train], target[train])
         self.report = held_out_report(
-            self, z[held], y[held], n_train=len(train), steps=config.steps, seconds=time.perf_counter() - started
+            self, z[held], y[held], n_train=len(train), steps=config.train_steps, seconds=time.perf_counter() - started
         )
         return self.report
+
+    def batch_loss(self, z: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss () of one update, summed over the members; here the mean squared error.
+
+        Args:
+            z: (M, B, d) features that the members see.
+            y: (M, B) their scores, at mean 0 and variance 1 over the rows that `fit` was given.
+            generator: Source of randomness, on z's device.
+        """
+        return (self.outputs(z) - y).square().mean(dim=1).sum()
+
+    def finish(self, z: Tensor, y: Tensor) -> None:
+        """Do what is left after the last update, with the rows trained on (n, d) and scores (n,) as in `batch_loss`."""
 
     def _order(self, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the rows that the next updates see, (M, N), for scores (N,)."""
@@ -123,7 +143,7 @@ class _MLPBase(Surrogate):
 
     def predict_members(self, z: Tensor) -> Tensor:
         """Predict with each member: features (B, d) -> (M, B)."""
-        return self._unit[0] + self._unit[1] * self._forward(self._for_members(z))
+        return self._unit[0] + self._unit[1] * self.outputs(self._for_members(z))
 
     def hidden(self, z: Tensor) -> Tensor:
         """Return the last hidden layer at features (B, d), the members' side by side; (B, M * width)."""
@@ -166,11 +186,12 @@ class _MLPBase(Surrogate):
             z = torch.baddbmm(bias, z, weight).relu()
         return z  # (M, B, width)
 
-    def _forward(self, z: Tensor) -> Tensor:
+    def outputs(self, z: Tensor) -> Tensor:
+        """Return the networks' outputs (M, B) at features (M, B, d), in the unit of `batch_loss`."""
         return torch.baddbmm(self._biases[-1], self._last_hidden(z), self._weights[-1]).squeeze(2)  # (M, B)
 
 
-class MLPSurrogate(_MLPBase):
+class MLPSurrogate(StackedMLP):
     """One multilayer perceptron.
 
     Args:
@@ -183,7 +204,7 @@ class MLPSurrogate(_MLPBase):
         super().__init__(config or MLPConfig(), members=1)
 
 
-class EnsembleSurrogate(_MLPBase):
+class EnsembleSurrogate(StackedMLP):
     """Several perceptrons, trained and evaluated together as one batched network.
 
     Args:

@@ -43,7 +43,7 @@ class MinusDistance(Surrogate):
 def more_surrogates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=100)))
+        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=100)))
         SURROGATES.register(DISTANCE, MinusDistance)
         yield
 

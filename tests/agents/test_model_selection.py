@@ -194,7 +194,7 @@ def landscape() -> OfflineProblem:
 def knn(request, landscape) -> KnnScore:
     encoder = make_encoder(landscape)
     if request.param == "surrogate":
-        surrogate = fit_surrogate(landscape, encoder, MLPSurrogate(MLPConfig(hidden=32, steps=200)), seed=0)
+        surrogate = fit_surrogate(landscape, encoder, MLPSurrogate(MLPConfig(hidden=32, train_steps=200)), seed=0)
         return KnnScore(landscape, encoder, surrogate.hidden)
     batch = with_actions(random_top(landscape, encoder, 100, 200, 20, seeded()), None, "displacement", 4.0)
     return KnnScore(landscape, encoder, train_value_prediction(batch, PLANE, SMALL, seed=0).embed)

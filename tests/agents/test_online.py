@@ -75,7 +75,9 @@ def task():
 def settings(task):
     """What makes the environment: a surrogate and short episodes."""
     problem = task.problem()
-    surrogate = fit_surrogate(problem, make_encoder(problem), MLPSurrogate(MLPConfig(hidden=16, steps=100)), seed=0)
+    surrogate = fit_surrogate(
+        problem, make_encoder(problem), MLPSurrogate(MLPConfig(hidden=16, train_steps=100)), seed=0
+    )
     return {"task": problem, "surrogate": surrogate, "horizon": 3}
 
 

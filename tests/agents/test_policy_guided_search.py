@@ -115,8 +115,8 @@ class Stop(NullProgress):
 def small_surrogates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(MLP, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=60)))
-        SURROGATES.register(ENSEMBLE, lambda: EnsembleSurrogate(EnsembleConfig(hidden=8, steps=40, members=3)))
+        SURROGATES.register(MLP, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=60)))
+        SURROGATES.register(ENSEMBLE, lambda: EnsembleSurrogate(EnsembleConfig(hidden=8, train_steps=40, members=3)))
         SURROGATES.register(PARABOLA, Parabola)
         yield
 

@@ -57,7 +57,7 @@ class Notes(NullProgress):
 def small_surrogate() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=60)))
+        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=60)))
         yield
 
 

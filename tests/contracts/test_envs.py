@@ -37,7 +37,7 @@ SOME = pytest.mark.parametrize("task_id", ["TFBind8-Exact-v0", "Branin-Exact-v0"
 CSV = "width,height,strength\n" + "\n".join(f"{i % 50},{i % 37},{(i % 50) * 2 + (i % 37) ** 2}" for i in range(500))
 
 if "small" not in SURROGATES:
-    SURROGATES.register("small", lambda **_: MLPSurrogate(MLPConfig(hidden=16, steps=40, batch_size=64)))
+    SURROGATES.register("small", lambda **_: MLPSurrogate(MLPConfig(hidden=16, train_steps=40, batch_size=64)))
 
 
 @cache

@@ -70,7 +70,7 @@ class Run:
 def small_surrogate() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, steps=40, batch_size=64)))
+        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=40, batch_size=64)))
         yield
 
 

@@ -33,7 +33,7 @@ BOTH = (NETWORKS, "quadratic")
 def _small_networks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        small = EnsembleConfig(hidden=32, steps=300, batch_size=64, members=2)
+        small = EnsembleConfig(hidden=32, train_steps=300, batch_size=64, members=2)
         SURROGATES.register(NETWORKS, lambda: EnsembleSurrogate(small))
         yield
 
@@ -95,7 +95,7 @@ def test_all_kinds_hold_out_the_same_rows(monkeypatch):
             return original(self, z)
 
         monkeypatch.setattr(kind, "predict", predict)
-        surrogate = kind() if kind is QuadraticSurrogate else kind(type(kind().config)(steps=1))
+        surrogate = kind() if kind is QuadraticSurrogate else kind(type(kind().config)(train_steps=1))
         surrogate.fit(*data("steps"), seed=3)  # predicts for the report only
     held = list(seen.values())
     assert len(held) == 3

@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 def small_surrogate() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, steps=20)))
+        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=20)))
         yield
 
 
@@ -322,8 +322,8 @@ ERRORS = {
     "show Branin-Exact-v0 -o max_rows=0": "max_rows must be at least 1, got 0",
     "show csv": "made of your own file: pass path='my.csv' and score_column='...'",
     "show csv -o path=nowhere.csv -o score_column=y": "Pass path= of an existing CSV file",
-    "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad?",
-    "run top_k,gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad?",
+    "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
+    "run top_k,gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
     "run top_k Brain-Exact-v0": "There is no task 'Brain-Exact-v0'. Did you mean Branin-Exact-v0",
     "run grad Branin-Exact-v0 --set stepz=3": "There is no setting of GradConfig 'stepz'. Did you mean steps",
     "run grad Branin-Exact-v0 --set steps=abc": "steps must be int or None, got 'abc'",

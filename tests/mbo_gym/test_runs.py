@@ -77,7 +77,7 @@ def more_names() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for registry in (SURROGATES, METHODS):
             patch.setattr(registry, "_specs", dict(registry._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, steps=20)))
+        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=20)))
         METHODS.register("odd", Odd)
         yield
 

@@ -56,7 +56,7 @@ def tiny(monkeypatch):
 @pytest.fixture
 def tiny_surrogate():
     name = "made_for_the_vae_tests"
-    SURROGATES.register(name, lambda **config: MLPSurrogate(MLPConfig(hidden=8, steps=11)))
+    SURROGATES.register(name, lambda **config: MLPSurrogate(MLPConfig(hidden=8, train_steps=11)))
     yield name
     SURROGATES._specs.pop(name)
 

@@ -30,7 +30,7 @@ from mbo_gym.surrogates import (
     predict_in_pieces,
 )
 
-SMALL = {"hidden": 24, "steps": 60, "batch_size": 64}
+SMALL = {"hidden": 24, "train_steps": 60, "batch_size": 64}
 BUILD = {
     "mlp": lambda: MLPSurrogate(MLPConfig(**SMALL)),
     "mean": lambda: EnsembleSurrogate(EnsembleConfig(**SMALL, members=3)),
@@ -181,7 +181,7 @@ def test_the_network_computes_what_its_weights_say():
 
 
 def test_branin_is_learnt(branin):
-    surrogate = MLPSurrogate(MLPConfig(hidden=128, steps=1200))
+    surrogate = MLPSurrogate(MLPConfig(hidden=128, train_steps=1200))
     fit_surrogate(branin, make_encoder(branin), surrogate, seed=0)
     report = surrogate.report
     assert (report.n_train, report.n_held_out, report.steps) == (2250, 250, 1200)
@@ -192,7 +192,7 @@ def test_branin_is_learnt(branin):
 
 def test_the_unit_of_the_scores_is_kept():
     z, y = data()
-    surrogate = MLPSurrogate(MLPConfig(hidden=64, steps=400))
+    surrogate = MLPSurrogate(MLPConfig(hidden=64, train_steps=400))
     report = surrogate.fit(z, 1e4 + 1e3 * y, seed=0)
     error = (surrogate.predict(z) - (1e4 + 1e3 * y)).square().mean().sqrt()
     assert error < 0.2 * 1e3 * y.std()
@@ -240,7 +240,7 @@ def test_progress_hears_of_the_loss():
 
 def test_the_cache_answers_the_second_time(branin, cache_folder, monkeypatch):
     name = "made_for_the_cache_test"
-    SURROGATES.register(name, lambda **config: MLPSurrogate(MLPConfig(hidden=8, steps=11)))
+    SURROGATES.register(name, lambda **config: MLPSurrogate(MLPConfig(hidden=8, train_steps=11)))
     encoder = make_encoder(branin)
     z = torch.from_numpy(encoder.encode(branin.dataset.x[:20]))
     try:

@@ -198,7 +198,7 @@ def test_the_gradient_of_a_repeated_design_is_computed_once():
 
 def test_gradients_belong_to_their_designs(tfbind8):
     encoder = make_encoder(tfbind8)
-    surrogate = fit_surrogate(tfbind8, encoder, MLPSurrogate(MLPConfig(hidden=16, steps=20)), seed=0)
+    surrogate = fit_surrogate(tfbind8, encoder, MLPSurrogate(MLPConfig(hidden=16, train_steps=20)), seed=0)
     batch = random_top(tfbind8, encoder, 1, 30, 12, seeded())
     scale = 500.0  # so large that hardly any action is clipped
     done = with_actions(batch, surrogate, "step_vector", scale)

@@ -25,7 +25,7 @@ def task() -> Task:
 @pytest.fixture(scope="module")
 def surrogate(task) -> Surrogate:
     problem = task.problem()
-    return fit_surrogate(problem, make_encoder(problem), MLPSurrogate(MLPConfig(hidden=16, steps=40)), seed=0)
+    return fit_surrogate(problem, make_encoder(problem), MLPSurrogate(MLPConfig(hidden=16, train_steps=40)), seed=0)
 
 
 def walk(env: gym.Env) -> list[np.ndarray]:

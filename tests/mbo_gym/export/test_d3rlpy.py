@@ -32,7 +32,7 @@ def make_batch(
     batch = random_top(problem, encoder, 20.0, B, T, torch.Generator().manual_seed(0))
     surrogate = None
     if action_mode == "step_vector":
-        surrogate = fit_surrogate(problem, encoder, make_surrogate("mlp", hidden=32, steps=200), seed=0)
+        surrogate = fit_surrogate(problem, encoder, make_surrogate("mlp", hidden=32, train_steps=200), seed=0)
     return with_actions(batch, surrogate, action_mode, default_action_scale(problem, encoder, action_mode))
 
 
