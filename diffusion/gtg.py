@@ -31,7 +31,7 @@ score; contexts are the best ends; the network is smaller. Reads `OfflineProblem
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -39,16 +39,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.config import SCHEDULES, DiffusionConfig
-from diffusion.denoiser import Denoiser
-from diffusion.guidance import clipped, conditional, inpainted, unconditional
-from diffusion.losses import denoising_loss
-from diffusion.networks import TemporalUNet, seeded
 from diffusion.proposals import EstimateWatch, design_encoder, fitted_filter, order_candidates
-from diffusion.samplers import Denoise, ddim, start_noise
-from diffusion.schedule import levels
-from diffusion.training import train
-from mbo_gym.data.weights import save_weights
+from diffusion.trajectory_model import TrajectoryModel, TrajectoryModelConfig
 from mbo_gym.method import Resources, save_config
 from mbo_gym.progress import Progress
 from mbo_gym.settings import require_at_least
@@ -85,65 +77,37 @@ def trajectory_settings(problem: OfflineProblem) -> Trajectories:
 
 
 @dataclass(frozen=True)
-class GTGConfig(DiffusionConfig):
-    """Settings of GTG.
+class GTGConfig(TrajectoryModelConfig):
+    """Settings of GTG; those of the model are in `TrajectoryModelConfig`.
 
     Args:
         n_trajectories: Trajectories made of the visible designs; None for the paper's number, see `TRAJECTORIES`.
-        horizon: H, designs of a trajectory.
         k: Nearest candidates that a step is drawn from; None for the paper's.
         eps: How far a step may fall below the best score so far, as a share of the full data's range; 1 lets it go to
             any neighbour, None is the paper's.
         p: Trajectories start in the best `p` percent.
         distance: Between designs, see `local_improving`; None for Hamming or z-scored Euclidean.
-        width: Channels of the network's finest level.
-        multipliers: Of the width, for each coarser level.
-        score_channel: Whether scores are a channel of the trajectories beside the features, sampled with them (the
-            paper's). Guidance then fades as noise goes: once a high score stands in the channel, the model without
-            condition sees it too. `condition` "none" needs it for nothing, ``mean`` and ``profile`` do without.
-        score_weight: Weight of the score's channel in the loss; features have 1.
-        condition: What scores the model is given, see the module's docstring.
-        context: How the model knows the first steps, likewise.
-        context_length: C, below the horizon.
         context_from: Trajectories whose ends become contexts: the ``best`` by their mean score over these steps, or any
             at ``random`` (the released program's).
-        start_scale: Factor on the noise that sampling starts from.
-        released_noise: Sample in ancestral steps with half the noise times its own deviation (the released program's).
         boost: How far the scores asked for lie above the best visible one, in standard deviations.
         n_samples: Trajectories sampled.
         filter: Name of the surrogate that chooses among all designs sampled; None: the first K, last steps first.
     """
 
-    drop_condition: float = 0.25
-    train_steps: int = 1500
-    batch_size: int = 64
-    learning_rate: float = 1e-3
     n_trajectories: int | None = 4000
-    horizon: int = 64
     k: int | None = None
     eps: float | None = 1.0
     p: float = 100.0
     distance: Distance | None = None
-    width: int = 32
-    multipliers: tuple[int, ...] = (1, 2)
-    score_channel: bool = False
-    score_weight: float = 1.0
-    condition: Literal["profile", "mean", "none"] = "profile"
-    context: Literal["trained", "renoised", "clean", "none"] = "trained"
-    context_length: int = 32
     context_from: Literal["best", "random"] = "best"
-    start_scale: float = 1.0
-    released_noise: bool = False
     boost: float = 2.0
     n_samples: int = 512
     filter: str | None = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, 1, "n_trajectories", "horizon", "k", "width", "n_samples")
-        require_at_least(self, 0, "eps", "score_weight", "context_length")
-        if self.context_length >= self.horizon:
-            raise ValueError(f"context_length must be below {self.horizon=}, got {self.context_length}")
+        require_at_least(self, 1, "n_trajectories", "k", "n_samples")
+        require_at_least(self, 0, "eps")
 
 
 _RELEASED = GTGConfig(
@@ -234,114 +198,17 @@ class GTG:
         )
         self._trajectories = torch.cat([made.z, made.y[:, :, None]], dim=2).to(device)  # (N, H, d + 1)
         self._best = float(scale.standardise(problem.dataset.y.max(keepdims=True))[0])
-        z = torch.from_numpy(self._encoder.encode(problem.dataset.x))
-        self._box = z.amin(dim=0).to(device), z.amax(dim=0).to(device)
-        self._train()
+        z = torch.from_numpy(self._encoder.encode(problem.dataset.x)).to(device)
+        self._model = TrajectoryModel(config, z.shape[1], seed=seed, device=device)
+        box = z.amin(dim=0), z.amax(dim=0)
+        self._model.fit(self._trajectories, box, data=problem.dataset.content_hash(), progress=progress)
         name = config.filter
         self._filter = fitted_filter(problem, name, seed=seed, device=device, progress=progress)
 
-    def _train(self) -> None:
-        config, score = self.config, self._trajectories[:, :, -1:]
-        data = self._trajectories if config.score_channel else self._trajectories[:, :, :-1]
-        channels = data.shape[2]
-        with seeded(self._seed):
-            network = TemporalUNet(
-                channels,
-                width=config.width,
-                multipliers=config.multipliers,
-                n_conditions=0 if config.condition == "none" else 2 if config.flag else 1,
-                n_extra=channels + 1 if config.context == "trained" else 0,
-            )
-        self._denoiser = Denoiser(
-            network,
-            config.parameterisation,
-            n_conditions=0 if config.condition == "none" else 1,
-            flag=config.flag,
-            per_step=config.condition == "profile",
-        ).to(self._device)
-        weight = torch.ones(channels, device=self._device)
-        if config.score_channel:
-            weight[-1] = config.score_weight
-
-        def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-            x, n = data[rows], len(rows)
-            keep = None
-            if config.condition != "none":
-                keep = torch.rand(n, generator=generator, device=x.device) >= config.drop_condition
-            known, extra = None, None
-            if config.context == "trained":
-                length = torch.randint(config.context_length + 1, (n,), generator=generator, device=x.device)
-                known = (torch.arange(config.horizon, device=x.device) < length[:, None])[:, :, None]
-                extra = _context_channels(x, known)
-            return denoising_loss(
-                self._denoiser,
-                x,
-                config.draw_levels(n, generator),
-                torch.randn(x.shape, generator=generator, device=x.device),
-                condition=self._condition(score[rows]),
-                keep=keep,
-                extra=extra,
-                known=known,
-                channel_weight=weight,
-            )
-
-        train(
-            self._denoiser,
-            loss,
-            len(data),
-            config.training(),
-            seed=self._seed,
-            device=self._device,
-            progress=self._progress,
-            checkpoints=None if config.checkpoints is None else Path(config.checkpoints),
-            facts={**asdict(config), "data": self._problem.dataset.content_hash()},
-        )
-
-    def _condition(self, score: Tensor) -> Tensor | None:
-        """Return what the model is given of scores (B, H, 1)."""
-        if self.config.condition == "none":
-            return None
-        return score if self.config.condition == "profile" else score.mean(dim=1)
-
     def sample(self, n: int) -> Tensor:
         """Sample `n` trajectories, contexts included; (n, H, d), or (n, H, d + 1) with a channel of scores."""
-        config, generator = self.config, torch.Generator(self._device).manual_seed(self._seed)
-        context = self._contexts(n, generator)
-        known = torch.arange(config.horizon, device=self._device)[:, None] < config.context_length
-        if config.context == "none":
-            known = torch.zeros_like(known)
-        score = torch.where(known, context[:, :, -1:], self._best + config.boost)
-        if not config.score_channel:
-            context = context[:, :, :-1]
-        rungs = levels(SCHEDULES[config.schedule], config.sample_steps)
-        noise = torch.randn(context.shape, generator=generator, device=self._device)
-        z = start_noise(tuple(context.shape), float(rungs[0]), generator, scale=config.start_scale)
-        denoise = self._guided(self._condition(score), context, known, noise)
-        if config.released_noise:
-            out = ddim(denoise, z, rungs, generator, eta=1.0, temperature=_released_temperature)
-        else:
-            out = config.sample(denoise, z, rungs, generator)
-        return context.where(known, out)
-
-    def _guided(self, condition: Tensor | None, context: Tensor, known: Tensor, noise: Tensor) -> Denoise:
-        """Return the denoiser with guidance and context."""
-        config = self.config
-        extra = _context_channels(context, known.expand(*context.shape[:2], 1)) if config.context == "trained" else None
-        if condition is None:
-            denoise = unconditional(self._denoiser, extra=extra)
-        else:
-            denoise = conditional(self._denoiser, condition, weight=config.guidance, extra=extra)
-        if config.bounds == "data":
-            low, high = self._box
-            free = low.new_full((context.shape[2] - len(low),), torch.inf)  # the score's channel
-            denoise = clipped(denoise, torch.cat([low, -free]), torch.cat([high, free]))
-        if config.context == "trained":
-            return lambda z, s: context.where(known, denoise(context.where(known, z), s))
-        if config.context == "clean":
-            return lambda z, s: denoise((context * (1 + s**2).sqrt()).where(known, z), s)
-        if config.context == "renoised":
-            return inpainted(denoise, context, known, noise)
-        return denoise
+        generator = torch.Generator(self._device).manual_seed(self._seed)
+        return self._model.sample(self._contexts(n, generator), self._best + self.config.boost, generator)
 
     def _contexts(self, n: int, generator: torch.Generator) -> Tensor:
         """Return trajectories (n, H, d + 1) whose first C steps are the last C of visible ones; zeros follow."""
@@ -377,14 +244,4 @@ class GTG:
     def save(self, folder: Path) -> None:
         """Write the settings and the denoiser."""
         save_config(folder, self.config)
-        save_weights(folder / "denoiser.safetensors", self._denoiser.state_dict())
-
-
-def _released_temperature(deviation: Tensor, level: Tensor) -> Tensor:
-    """Return half the deviation that a step's noise has in the variance-preserving process."""
-    return 0.5 * deviation / (1 + level**2).sqrt()
-
-
-def _context_channels(x: Tensor, known: Tensor) -> Tensor:
-    """Return the clean values of known steps, zeros elsewhere, and which they are; (B, H, C + 1)."""
-    return torch.cat([x * known, known.to(x)], dim=2)
+        self._model.save(folder)

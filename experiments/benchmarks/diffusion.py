@@ -18,8 +18,9 @@ del sys.path[0]  # this folder, in which this file stands in the package's place
 import mbo_gym  # noqa: E402
 from diffusion.ddom import DDOMConfig  # noqa: E402
 from diffusion.design_model import DesignModel  # noqa: E402
-from diffusion.gtg import GTG, GTGConfig  # noqa: E402
+from diffusion.gtg import GTGConfig  # noqa: E402
 from diffusion.proposals import design_encoder  # noqa: E402
+from diffusion.trajectory_model import TrajectoryModel  # noqa: E402
 from mbo_gym.progress import NullProgress  # noqa: E402
 
 
@@ -78,17 +79,15 @@ def sampling(task: str, n: int, steps: int) -> list[list[str]]:
     return rows
 
 
-def training(task: str, batches: tuple[int, ...]) -> list[list[str]]:
-    """Time the training of trajectories."""
-    problem, rows = mbo_gym.make_task(task).problem(), []
-    for batch in batches:
-        config = GTGConfig(train_steps=20, batch_size=batch, filter=None, n_trajectories=200)
-        method = GTG(config)
-        method.fit(problem, seed=0, device="cpu", progress=NullProgress())
-        started = time.perf_counter()
-        method._train()
-        rows.append([task, str(batch), f"{config.train_steps / (time.perf_counter() - started):.1f}"])
-    return rows
+def training_rate(task: str, batch: int) -> float:
+    """Return updates a second of the model of trajectories, on noise of the task's shape."""
+    d = design_encoder(mbo_gym.make_task(task).problem(), None).n_features
+    config = GTGConfig(train_steps=20, batch_size=batch)
+    trajectories = torch.randn(200, config.horizon, d + 1, generator=torch.Generator().manual_seed(0))
+    box = -torch.ones(d), torch.ones(d)
+    model = TrajectoryModel(config, d, seed=0, device="cpu")
+    seconds = seconds_per_call(lambda: model.fit(trajectories, box, data=task, progress=NullProgress()), repeats=3)
+    return config.train_steps / seconds
 
 
 def main() -> None:
@@ -102,7 +101,7 @@ def main() -> None:
     rows = [row for task in args.tasks.split(",") for row in sampling(task, args.n, args.steps)]
     columns = ["task", "sampler", "designs/s", "ratio", "energy distance"]
     show("Sampling with guidance, one network", columns, rows, where())
-    rows = [row for task in args.tasks.split(",") for row in training(task, (32, 64))]
+    rows = [[task, str(n), f"{training_rate(task, n):.1f}"] for task in args.tasks.split(",") for n in (32, 64)]
     show("Training of trajectories, 64 designs each", ["task", "batch", "steps/s"], rows, where())
 
 

@@ -123,7 +123,7 @@ def test_the_context_is_clean_for_the_network_in_training(problem, monkeypatch):
         seen.append((x, known, extra))
         return denoiser(x, level, x.new_zeros(len(x), x.shape[1], 1), None, extra).square().mean()
 
-    monkeypatch.setattr("diffusion.gtg.denoising_loss", remember)
+    monkeypatch.setattr("diffusion.trajectory_model.denoising_loss", remember)
     fitted(problem, replace(QUICK, train_steps=3))
     x, known, extra = seen[0]
     assert known.sum(dim=1).max() <= 3
