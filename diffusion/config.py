@@ -68,7 +68,7 @@ class DiffusionConfig:
     level_std: float = 1.6
     drop_condition: float = 0.15
     flag: bool = True
-    train_steps: int = 2000
+    train_steps: int = 1000
     batch_size: int = 512
     learning_rate: float = 2e-3
     warm_up: int = 100

@@ -53,13 +53,13 @@ EDIT_LEVELS: Mapping[str, float] = {"paper": 2.03, "released": 0.42}
 not its betas, these are the usual ones. ``released``: time .4 of beta from .01 to 2 (mean weight .922)."""
 
 ASCENT_SIZES: Mapping[str, Mapping[str, float]] = {
-    "unit": {"continuous": 0.02, "categorical": 0.025},
+    "unit": {"continuous": 0.04, "categorical": 0.05},
     "plain": {"continuous": 1e-3, "categorical": 1e-1},
     "adam": {"continuous": 1e-3, "categorical": 1e-1},
 }
 """Size of a step of the ascent, by optimiser and kind of design; those of ``plain`` and ``adam`` are the paper's."""
 
-_PIECE = 1 << 13
+_PIECE = 1 << 10  # what lies in a core's cache
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class DEMOConfig(DesignModelConfig):
     edit_level: float | Literal["paper", "released"] = 0.6
     surrogate: str = "auto"
     optimiser: Literal["unit", "plain", "adam"] = "unit"
-    ascent_steps: int = 100
+    ascent_steps: int = 50
     ascent_size: float | None = None
     ascent_bounds: Literal["none", "data"] = "data"
     project: bool = True
@@ -144,6 +144,7 @@ _PAPER = DEMOConfig(
     order=False,
     n_candidates=None,
     edit_level="paper",
+    ascent_steps=100,
     optimiser="plain",
     ascent_bounds="none",
 )

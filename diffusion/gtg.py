@@ -161,6 +161,9 @@ class GTG:
 
     Args:
         config: Its settings.
+
+    Attributes:
+        trajectories: (N, H, d + 1) features and standardised scores of the visible designs it was trained on.
     """
 
     Config: ClassVar[type[Any]] = GTGConfig
@@ -175,6 +178,7 @@ class GTG:
     SETTINGS: ClassVar[Mapping[str, Any]] = {}
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=3)
     criterion: np.ndarray
+    trajectories: Tensor
 
     def __init__(self, config: GTGConfig | None = None) -> None:
         self.config = config or GTGConfig()
@@ -196,12 +200,12 @@ class GTG:
             eps=paper.eps if config.eps is None else config.eps,
             distance=config.distance,
         )
-        self._trajectories = torch.cat([made.z, made.y[:, :, None]], dim=2).to(device)  # (N, H, d + 1)
+        self.trajectories = torch.cat([made.z, made.y[:, :, None]], dim=2).to(device)  # (N, H, d + 1)
         self._best = float(scale.standardise(problem.dataset.y.max(keepdims=True))[0])
         z = torch.from_numpy(self._encoder.encode(problem.dataset.x)).to(device)
         self._model = TrajectoryModel(config, z.shape[1], seed=seed, device=device)
         box = z.amin(dim=0), z.amax(dim=0)
-        self._model.fit(self._trajectories, box, data=problem.dataset.content_hash(), progress=progress)
+        self._model.fit(self.trajectories, box, data=problem.dataset.content_hash(), progress=progress)
         name = config.filter
         self._filter = fitted_filter(problem, name, seed=seed, device=device, progress=progress)
 
@@ -212,7 +216,7 @@ class GTG:
 
     def _contexts(self, n: int, generator: torch.Generator) -> Tensor:
         """Return trajectories (n, H, d + 1) whose first C steps are the last C of visible ones; zeros follow."""
-        config, data = self.config, self._trajectories
+        config, data = self.config, self.trajectories
         ends = data[:, config.horizon - config.context_length :]
         if config.context_from == "best":
             rows = ends[:, :, -1].mean(dim=1).argsort(descending=True, stable=True)[:n]

@@ -45,7 +45,7 @@ def test_sampled_trajectories_begin_with_the_ends_of_visible_ones(problem, conte
     method = fitted(problem, replace(QUICK, context=context, score_channel=score_channel))
     sampled = method.sample(12)
     assert sampled.shape == (12, 8, 3 if score_channel else 2)
-    ends = method._trajectories[:, 5:, : sampled.shape[2]]
+    ends = method.trajectories[:, 5:, : sampled.shape[2]]
     for row in sampled[:, :3]:
         assert any(torch.equal(row, end) for end in ends)
     assert torch.isfinite(sampled).all()
@@ -54,7 +54,7 @@ def test_sampled_trajectories_begin_with_the_ends_of_visible_ones(problem, conte
 def test_contexts_are_the_best_ends_or_any(problem):
     best = fitted(problem)
     generator = torch.Generator().manual_seed(0)
-    means = best._trajectories[:, 5:, -1].mean(dim=1).sort(descending=True).values[:12]
+    means = best.trajectories[:, 5:, -1].mean(dim=1).sort(descending=True).values[:12]
     torch.testing.assert_close(best._contexts(12, generator)[:, :3, -1].mean(dim=1), means)
     best.config = replace(QUICK, context_from="random")
     assert not torch.equal(best._contexts(12, generator)[:, :3, -1].mean(dim=1), means)
@@ -63,7 +63,7 @@ def test_contexts_are_the_best_ends_or_any(problem):
 def test_without_context_all_steps_are_new(problem):
     method = fitted(problem, replace(QUICK, context="none", filter=None))
     sampled = method.sample(4)
-    ends = method._trajectories[:, 5:, :2]
+    ends = method.trajectories[:, 5:, :2]
     assert not any(torch.equal(row, end) for row in sampled[:, :3] for end in ends)
     # Candidates: the last steps first, then the ones before them.
     x = method._encoder.decode(sampled.flip(1).transpose(0, 1).flatten(0, 1).numpy())
@@ -103,7 +103,7 @@ def test_asking_for_higher_scores_gives_higher_scores(problem, condition):
 
 def test_the_model_is_given_standardised_scores(problem):
     method = fitted(problem, replace(QUICK, train_steps=1))
-    score = method._trajectories[:, :, -1]
+    score = method.trajectories[:, :, -1]
     visible = problem.dataset.score_scale.standardise(problem.dataset.y)
     assert np.isin(score.numpy(), visible).all()
     assert method._best == pytest.approx(visible.max())

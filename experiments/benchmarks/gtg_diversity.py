@@ -1,0 +1,93 @@
+"""How diverse GTG's trajectories, samples and proposals are: coverage of the designs, and distances between them.
+
+python experiments/benchmarks/gtg_diversity.py --tasks TFBind8-Exact-v0 --seeds 0-3
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+from common import show
+
+del sys.path[0]  # this folder, in which diffusion.py stands in the package's place
+
+import mbo_gym  # noqa: E402
+from diffusion.gtg import GTG  # noqa: E402
+from diffusion.proposals import design_encoder  # noqa: E402
+from mbo_gym.dataset import first_of_each_design  # noqa: E402
+from mbo_gym.distances import diversity  # noqa: E402
+from mbo_gym.method import make_method  # noqa: E402
+from mbo_gym.progress import RichProgress  # noqa: E402
+from mbo_gym.settings import parse_options, parse_seeds  # noqa: E402
+from mbo_gym.task import OfflineProblem  # noqa: E402
+
+FORMULATIONS = {
+    "default": [],
+    "without scores": ["condition=none"],
+    "the paper's trajectories": ["eps=0.05", "p=80.0"],
+}
+DRAWN = 2000
+
+
+def facts(problem: OfflineProblem, walks: np.ndarray, rng: np.random.Generator) -> list[float]:
+    """Describe walks (N, H, *shape).
+
+    Returns:
+        Distinct designs over all of them, as a share of the designs there are in them; the mean distance between two of
+        any walks (of 2,000 drawn), between two of one walk (of 50 drawn), and from one step to the next (of the same).
+    """
+    x = walks.reshape(-1, *walks.shape[2:])
+    distinct = len(first_of_each_design(x)) / len(x)
+    some = x[rng.choice(len(x), size=min(DRAWN, len(x)), replace=False)]
+    drawn = walks[rng.choice(len(walks), size=min(50, len(walks)), replace=False)]
+    hops = [diversity(problem.space, problem.dataset, walk[t : t + 2]) for walk in drawn for t in range(len(walk) - 1)]
+    within = [diversity(problem.space, problem.dataset, walk) for walk in drawn]
+    between = diversity(problem.space, problem.dataset, some)
+    return [distinct, between, float(np.mean(within)), float(np.mean(hops))]
+
+
+def measure(task_id: str, options: list[str], seeds: list[int]) -> list[tuple[str, list[float]]]:
+    """Return the mean facts over seeds of the trajectories trained on, of those sampled, and of the proposals."""
+    problem, found = mbo_gym.make_task(task_id).problem(), []
+    for seed in seeds:
+        method, rng = (
+            make_method("gtg", task_id=task_id, **parse_options(options, "--set")),
+            np.random.default_rng(seed),
+        )
+        assert isinstance(method, GTG)
+        with RichProgress([], f"{task_id}, {options}, seed {seed}: ") as progress:
+            method.fit(problem, seed=seed, device="cpu", progress=progress)
+            encoder, first = design_encoder(problem, method.config.encoder), method.config.context_length
+            new = method.sample(method.config.n_samples)[:, first:, : encoder.n_features]
+            proposals = method.propose(256)
+        made = method.trajectories[:, :, : encoder.n_features]
+        walks = [encoder.decode(z.flatten(0, 1).cpu().numpy()).reshape(*z.shape[:2], -1) for z in (made, new)]
+        covered = len(first_of_each_design(walks[0].reshape(-1, walks[0].shape[-1]))) / len(problem.dataset)
+        among = diversity(problem.space, problem.dataset, proposals)
+        distinct = len(first_of_each_design(proposals)) / len(proposals)
+        rows = [[covered, *facts(problem, w, rng)] for w in walks]
+        rows[1][0] = float("nan")
+        found.append([*rows, [float("nan"), distinct, among, float("nan"), float("nan")]])
+    names = ("trained on", "sampled", "proposed")
+    return list(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", default="TFBind8-Exact-v0,Superconductor-RandomForest-v1")
+    parser.add_argument("--seeds", default="0-3")
+    args = parser.parse_args()
+    rows = []
+    for task_id in args.tasks.split(","):
+        for name, options in FORMULATIONS.items():
+            for stage, figures in measure(task_id, options, parse_seeds(args.seeds)):
+                shown = ["-" if np.isnan(f) else f"{f:.3f}" for f in figures]
+                rows.append([f"{task_id}, {name}: {stage}", *shown])
+    columns = ["trajectories", "visible covered", "distinct", "distance", "within a walk", "of a step"]
+    show("Diversity of GTG", columns, rows, f"mean of seeds {args.seeds}; distances as in mbo_gym.distances")
+
+
+if __name__ == "__main__":
+    main()
