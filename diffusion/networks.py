@@ -123,7 +123,7 @@ class TemporalUNet(nn.Module):
     Source: the temporal U-Net of Diffuser (Janner et al. 2022), as in the released program of GTG (Yun et al. 2024),
     which has ``multipliers=(1, 4, 8)`` and a width of 128 for continuous, 32 for categorical designs. Differs from it:
     SiLU in place of Mish, whose gradient takes thirty times as long on a CPU; the finest level has a skip as well; the
-    embedding is that of `ScoreMLP`, 4 `width` units, and scales units beside shifting them; a condition may differ from
+    embedding is that of `ScoreMLP`, 2 `width` units, and scales units beside shifting them; a condition may differ from
     step to step; groups of at least 4 channels; the output layer starts at 0.
 
     Args:
@@ -151,7 +151,7 @@ class TemporalUNet(nn.Module):
             raise ValueError(f"kernel must be odd, so that a step lies in the middle of it, got {kernel}")
         self.n_conditions, self.n_extra = n_conditions, n_extra
         widths = [width * multiplier for multiplier in multipliers]
-        n_embedded = 4 * width
+        n_embedded = 2 * width
         self.embedding = _Embedding(n_conditions, n_embedded)
 
         def two_blocks(n_in: int, n_out: int) -> nn.ModuleList:

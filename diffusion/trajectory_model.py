@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffusion.config import SCHEDULES, DiffusionConfig
+from diffusion.config import SCHEDULES, DiffusionConfig, SamplerName
 from diffusion.denoiser import Denoiser
 from diffusion.guidance import clipped, conditional, inpainted, unconditional
 from diffusion.losses import denoising_loss
@@ -47,17 +47,20 @@ class TrajectoryModelConfig(DiffusionConfig):
     """
 
     drop_condition: float = 0.25
-    train_steps: int = 1500
+    train_steps: int = 800
     batch_size: int = 64
-    learning_rate: float = 1e-3
-    horizon: int = 64
-    width: int = 32
-    multipliers: tuple[int, ...] = (1, 2)
+    learning_rate: float = 2e-3
+    sampler: SamplerName = "dpm_solver_2m"
+    sample_steps: int = 10
+    guidance: float = 4.0
+    horizon: int = 16
+    width: int = 96
+    multipliers: tuple[int, ...] = (1,)
     score_channel: bool = False
     score_weight: float = 1.0
     condition: Literal["profile", "mean", "none"] = "profile"
     context: Literal["trained", "renoised", "clean", "none"] = "trained"
-    context_length: int = 32
+    context_length: int = 8
     start_scale: float = 1.0
     released_noise: bool = False
 
