@@ -35,7 +35,7 @@ $(VENV)/.installed-run: $(BIN)/python $(SOURCES)
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
-	$(INSTALL) '.[rl,report,dev]'
+	$(INSTALL) '.[rl,bo,search,report,dev]'
 	@touch $@
 
 clean:

@@ -27,16 +27,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from diffusion.design_model import DesignModel, DesignModelConfig
 from diffusion.proposals import EstimateWatch, design_encoder, fitted_filter, order_candidates
 from mbo_gym.method import Resources, save_config
 from mbo_gym.progress import Progress
+from mbo_gym.score_weights import score_weights
 from mbo_gym.settings import require_at_least
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["DDOM", "DDOMConfig", "score_weights"]
+__all__ = ["DDOM", "DDOMConfig"]
 
 
 @dataclass(frozen=True)
@@ -129,23 +129,3 @@ class DDOM:
         """Write the settings and the denoiser."""
         save_config(folder, self.config)
         self._model.save(folder)
-
-
-def score_weights(y: Tensor, *, bins: int = 20) -> Tensor:
-    """Weigh designs by their scores as MINs and DDOM do (section 3.2); (N,) in [0, 5].
-
-    The scores are cut into equal bins. A bin of share h of the rows, whose upper edge is e, has the probability
-    proportional to exp(e / tau) h / (h + 1e-3), and each of its rows that probability over h, at most 5. tau is the
-    size of the 90th percentile of y - max y, at least .001.
-
-    Args:
-        y: (N,) scores.
-        bins: Number of bins.
-    """
-    edges = torch.linspace(float(y.min()), float(y.max()), bins + 1, device=y.device)
-    which = torch.bucketize(y, edges[1:-1], right=True)
-    share = torch.bincount(which, minlength=bins) / len(y)
-    tau = torch.quantile((y - y.max()).double(), 0.9).abs().clamp_min(1e-3)
-    probability = torch.softmax(edges[1:] / tau, dim=0) * share / (share + 1e-3)
-    probability = probability / probability.sum()
-    return (probability / (share + 1e-7)).clamp(0, 5)[which].to(y)

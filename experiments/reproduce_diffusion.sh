@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Runs what the results of DDOM, DEMO and GTG rest on (hours on two cores) and writes the report.
-# It goes on where it stopped. Superconductor's data: mbo-gym data get superconductor, or $MBO_GYM_DATA.
+# It goes on where it stopped. Superconductor's data: mbo-gym data get superconductor, or $MBO_GYM_DATA; TFBind10's: by hand.
 # PYTHON=.venv/bin/python chooses the Python that mbo-gym is installed in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
 results=experiments/results
 
-for grid in diffusion diffusion_parts; do
+for grid in diffusion diffusion_parts diffusion_sweeps diffusion_sparse diffusion_tfbind10 diffusion_released; do
     $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/diffusion"
 done
 $python -m mbo_gym report "$results/diffusion" --html "$results/diffusion/report.html" --markdown "$results/diffusion/report.md"
 $python experiments/benchmarks/diffusion.py > "$results/benchmarks/diffusion.txt"
+$python experiments/benchmarks/gtg_diversity.py > "$results/diffusion/diversity.txt"
+$python experiments/readme_table.py "$results/diffusion" TFBind8-Exact-v0 Levy-Exact-v1 Superconductor-RandomForest-v1

@@ -17,7 +17,7 @@ from mbo_gym.space import ContinuousSpace, DesignSpace
 from mbo_gym.surrogates import Surrogate, predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["SearchWatch", "ascend", "best_distinct", "best_first", "sampling_space", "start_features"]
+__all__ = ["SearchWatch", "ascend", "best_distinct", "best_first", "best_rows", "sampling_space", "start_features"]
 
 EXTRA_START_NOISE = 0.1
 
@@ -109,6 +109,19 @@ def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndar
     prediction = predict_in_pieces(surrogate.predict, z)
     order = prediction.argsort(descending=True, stable=True)[:k]
     return z[order], prediction[order].cpu().numpy()
+
+
+def best_rows(z: Tensor, y: Tensor, n: int) -> Tensor:
+    """Return the rows of the `n` best scores among distinct features, best first, ties in order; int64.
+
+    Args:
+        z: (N, d) features; equal ones count once, with their best score.
+        y: (N,) scores.
+        n: How many; fewer come back where there are fewer distinct ones.
+    """
+    order = y.argsort(descending=True, stable=True)
+    first = first_of_each_design(z[order].cpu().numpy())[:n]
+    return order[torch.from_numpy(first).to(order.device)]
 
 
 def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

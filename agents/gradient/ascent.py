@@ -41,7 +41,17 @@ from mbo_gym.space import CategoricalSpace
 from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
 from mbo_gym.task import OfflineProblem
 
-__all__ = ["Ascent", "AscentConfig", "Grad", "GradConfig", "GradMean", "GradMin", "MeanConfig", "MinConfig"]
+__all__ = [
+    "Ascent",
+    "AscentConfig",
+    "Grad",
+    "GradConfig",
+    "GradMean",
+    "GradMin",
+    "MeanConfig",
+    "MinConfig",
+    "SearchedWhileFitted",
+]
 
 Bounds = Literal["none", "data"]
 
@@ -132,6 +142,19 @@ class Ascent:
         """Write the settings and the surrogate."""
         save_config(folder, self.config)
         self._surrogate.save(folder / "surrogate.safetensors")
+
+
+class SearchedWhileFitted(Ascent):
+    """An `Ascent` whose surrogate moves designs while it is fitted, and holds them as ``designs`` (n, d) afterwards."""
+
+    def climb(self, z: Tensor, steps: int, size: float, watch: SearchWatch) -> Tensor:
+        """Return the designs moved (n, d), and behind them the starts z (k, d) from the n-th on, climbed afterwards."""
+        moved: Tensor = self._surrogate.designs  # type: ignore[attr-defined]
+        if len(z) <= len(moved):
+            return moved
+        more, box, progress = z[len(moved) :], self.box(), self._progress
+        ends = ascend(self._surrogate, more, "plain", steps, size, box=box, progress=progress, watch=watch)
+        return torch.cat([moved, ends])
 
 
 @dataclass(frozen=True)

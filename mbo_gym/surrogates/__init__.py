@@ -51,10 +51,12 @@ def make_surrogate(name: str = "mlp", **config: Any) -> Surrogate:
 
     Args:
         name: ``mlp`` (2 x 256), ``mlp_paper`` (2 x 2048, the papers' size; minutes on two cores), ``mean_ensemble``,
-            ``min_ensemble`` (both also with ``_paper``), ``light_ensemble`` (the mean of five 2 x 128, half as long
-            trained), ``gtg_proxy`` (GTG's ten, which see good rows more often; ``light_gtg_proxy`` of 2 x 128),
-            ``quadratic`` (all squares and products by ridge regression), ``auto`` (of ``light_ensemble`` and
-            ``quadratic`` the one with the lower error on held-out rows), or a name that another package registered.
+            ``min_ensemble`` (both also with ``_paper``), ``bootstrap_ensemble_paper`` (design-baselines': five 1 x 256
+            on bootstraps), ``light_ensemble`` (the mean of five 2 x 128, half as long trained), ``gtg_proxy`` (GTG's
+            ten, which see good rows more often; ``light_gtg_proxy`` of 2 x 128), ``quadratic`` (all squares and
+            products by ridge regression), ``auto`` (of ``light_ensemble`` and ``quadratic`` the one with the lower
+            error on held-out rows), one that belongs to a method (``coms``, ``roma``, ``nemo``, ``iom``,
+            ``ram_listnet``, ``ram_rankcosine``), or a name that another package registered.
         **config: Fields of its config dataclass.
 
     Raises:
@@ -77,6 +79,7 @@ def fit_surrogate(
     """Fit a surrogate on a problem's encoded designs and standardised scores; returns it, on `device`."""
     z = torch.from_numpy(encoder.encode(problem.dataset.x)).to(device)
     y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(device)
+    surrogate.for_space(problem.space)
     surrogate.fit(z, y, seed=seed, progress=progress)
     return surrogate
 
@@ -96,6 +99,7 @@ def fitted_surrogate(
     the cached file hashes the data, the encoder, the settings, the seed and torch's version.
     """
     surrogate = make_surrogate(name)
+    surrogate.for_space(problem.space)
     facts = [problem.dataset.content_hash(), encoder.fingerprint, surrogate.kind, surrogate.facts(), seed]
     digest = hashlib.sha256(
         json.dumps([*facts, torch.__version__, _CACHE_VERSION], sort_keys=True).encode()
@@ -142,6 +146,9 @@ SURROGATES.register("mean_ensemble", _ensemble, aggregate="mean")
 SURROGATES.register("min_ensemble", _ensemble, aggregate="min")
 SURROGATES.register("mean_ensemble_paper", _ensemble, aggregate="mean", **_PAPER)
 SURROGATES.register("min_ensemble_paper", _ensemble, aggregate="min", **_PAPER)
+SURROGATES.register(  # 100 epochs of TFBind8
+    "bootstrap_ensemble_paper", _ensemble, bootstrap=True, layers=1, train_steps=32_900, batch_size=100
+)
 SURROGATES.register("light_ensemble", _ensemble, hidden=128, train_steps=1500)  # a quarter of the time, for two at once
 SURROGATES.register("gtg_proxy", _ensemble, members=10, hidden=1024, train_steps=5000, batch_size=128, rank_weight=0.01)
 SURROGATES.register(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mbo_gym.progress import Progress
+from mbo_gym.space import DesignSpace
 from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate
 
 __all__ = ["AutoConfig", "AutoSurrogate"]
@@ -59,6 +60,11 @@ class AutoSurrogate(Surrogate):
         self.reports: dict[str, FitReport] = {}
         self.chosen = ""
         self._surrogate: Surrogate | None = None
+        self._space: DesignSpace | None = None
+
+    def for_space(self, space: DesignSpace) -> None:
+        """Let the candidates take over what depends on the space."""
+        self._space = space
 
     def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
         """Fit all candidates on features (N, d) and scores (N,), and keep one; see `Surrogate.fit`.
@@ -139,4 +145,8 @@ class AutoSurrogate(Surrogate):
     def _candidates(self) -> dict[str, Surrogate]:
         from mbo_gym.surrogates import make_surrogate  # which imports this module
 
-        return {name: make_surrogate(name) for name in self.config.candidates}
+        made = {name: make_surrogate(name) for name in self.config.candidates}
+        if self._space is not None:
+            for surrogate in made.values():
+                surrogate.for_space(self._space)
+        return made

@@ -17,6 +17,7 @@ from torch import Tensor
 from mbo_gym.data.weights import save_weights
 from mbo_gym.errors import MboGymError
 from mbo_gym.progress import Progress
+from mbo_gym.space import DesignSpace
 
 __all__ = ["CannotFit", "FitReport", "Surrogate", "held_out_report", "hold_out", "predict_in_pieces"]
 
@@ -75,6 +76,9 @@ class Surrogate(ABC):
         Raises:
             CannotFit: This kind of surrogate cannot be fitted on such features.
         """
+
+    def for_space(self, space: DesignSpace) -> None:  # noqa: B027 (most have nothing to take over)
+        """Take over what depends on the space that the features stand for, before `fit`; here nothing does."""
 
     @abstractmethod
     def predict(self, z: Tensor) -> Tensor:

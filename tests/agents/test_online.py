@@ -62,7 +62,7 @@ class Notes(NullProgress):
 def small_surrogate() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "steps": 100, **c})))
+        SURROGATES.register(SURROGATE, lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})))
         yield
 
 

@@ -35,6 +35,7 @@ TASK_NAMES = ("branin", "tfbind8", "csv")
 K = {"branin": 20, "tfbind8": 20, "csv": 64}  # the file has 40 rows
 DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
 LIBRARIES = {"pgs": "d3rlpy", **dict.fromkeys(("sb3_ppo", "sb3_sac", "sb3_td3"), "stable_baselines3")}
+OTHER_LIBRARIES = {"bo_qei": "botorch", "cma_es": "cma"}
 SURROGATE = "surrogate_of_the_method_tests"
 SMALL = {  # what makes any method quick, for the settings that it has
     "surrogate": SURROGATE,
@@ -52,6 +53,26 @@ SMALL = {  # what makes any method quick, for the settings that it has
     "context_length": 2,
     "n_samples": 10,
     "width": 8,
+    "negative_steps": 3,
+    "perturbation_steps": 2,
+    "adaptation_steps": 2,
+    "designs": 20,
+    "max_rows": 100,
+    "bins": 5,
+    "representation": 8,
+    "discriminator": 16,
+    "rounds": 2,
+    "samples": 40,
+    "updates": 4,
+    "prior_steps": 20,
+    "refine_steps": 4,
+    "critic_steps": 2,
+    "n_best": 30,
+    "mc_samples": 16,
+    "raw_samples": 8,
+    "restarts": 2,
+    "fit_steps": 3,
+    "acquisition_steps": 3,
 }
 
 
@@ -91,6 +112,8 @@ def tasks(tmp_path_factory) -> dict[str, Task]:
 def small(name: str, **settings: Any) -> Any:
     """Build a method with small settings; skip where its library is missing."""
     fields = {f.name for f in dataclasses.fields(method_class(name).Config)}
+    if name in OTHER_LIBRARIES:
+        pytest.importorskip(OTHER_LIBRARIES[name])
     if name in LIBRARIES:
         try:
             import_rl_library(LIBRARIES[name])

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import mbo_gym
-from diffusion.ddom import DDOM, DDOMConfig, score_weights
+from diffusion.ddom import DDOM, DDOMConfig
 from mbo_gym.progress import NullProgress, RichProgress
 
 QUICK = DDOMConfig(train_steps=300, hidden=64, batch_size=256, warm_up=20, boost=0.0)
@@ -70,25 +69,6 @@ def test_estimates_along_the_sampling_are_shown_with_the_score_asked_for(problem
     assert steps == list(range(8))  # Heun calls the network 2 * 4 - 1 times; then what came out
     asked = problem.dataset.score_scale.restore(np.array([method._target], dtype=np.float32))[0]
     assert progress.trace[0].prediction == pytest.approx(np.full(8, asked))
-
-
-def test_weights_of_scores_by_hand():
-    # Two bins, edges 0, .5, 1: shares 3/4 and 1/4. y - 1 = -1, -.9, -.8, 0; the 90th percentile is -.24, so tau = .24.
-    y = torch.tensor([0.0, 0.1, 0.2, 1.0])
-    h = np.array([0.75, 0.25])
-    p = np.exp(np.array([0.5, 1.0]) / 0.24)
-    p = p / p.sum() * h / (h + 1e-3)
-    p /= p.sum()
-    expected = np.minimum(p / (h + 1e-7), 5)[[0, 0, 0, 1]]
-    np.testing.assert_allclose(score_weights(y, bins=2), expected, rtol=1e-5)
-
-
-def test_weights_are_at_most_five_and_the_best_bin_has_the_largest():
-    y = torch.randn(2000, generator=torch.Generator().manual_seed(0))
-    weight = score_weights(y)
-    assert weight.max() <= 5
-    assert weight[y.argmax()] == weight.max()
-    assert (weight >= 0).all()
 
 
 def test_the_paper_preset_is_the_published_recipe():

@@ -36,7 +36,7 @@ Item = TypeVar("Item")
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep data sets in the test's folder, and know a surrogate that fits in a moment (once, see tests/conftest.py)."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    tiny = Spec("tiny", partial(make_surrogate, "mlp"), {"hidden": 32, "steps": 200})
+    tiny = Spec("tiny", partial(make_surrogate, "mlp"), {"hidden": 32, "train_steps": 200})
     monkeypatch.setitem(SURROGATES._specs, "tiny", tiny)
     return tmp_path
 

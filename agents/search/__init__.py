@@ -1,0 +1,1 @@
+"""Traditional searches on a surrogate: evolution, policy gradients and Bayesian optimisation."""
