@@ -163,6 +163,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+from mbo_gym.cli import main
+main()
+"""
+
+
 @pytest.fixture
 def start(odd_package: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return what starts `mbo-gym` with arguments in a process group of its own, as a shell does, in `tmp_path`."""
@@ -171,7 +179,7 @@ def start(odd_package: Path, tmp_path: Path) -> Iterator[Callable[..., subproces
     def call(*arguments: str | Path) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(odd_package)}
         process = subprocess.Popen(
-            [sys.executable, "-c", "from mbo_gym.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
