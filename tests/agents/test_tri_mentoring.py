@@ -1,0 +1,180 @@
+"""Tri-mentoring: the vote on pairs, who dissents, the labels' look ahead, and the step that a dissenter takes."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+import mbo_gym
+from agents.gradient.tri_mentoring import MentoredProxies, TriMentoring, TriMentoringConfig, _loss
+from mbo_gym.progress import NullProgress
+from mbo_gym.surrogates import EnsembleConfig, EnsembleSurrogate
+
+SMALL = {"hidden": 16, "train_steps": 60, "batch_size": 64}
+
+
+def data(n: int = 200, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    z = torch.randn(n, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return z, 4.0 + 3.0 * (z[:, 0] - z[:, 1].abs())
+
+
+@pytest.fixture(scope="module")
+def trained() -> EnsembleSurrogate:
+    surrogate = EnsembleSurrogate(EnsembleConfig(**SMALL, members=3))
+    z, y = data()
+    surrogate.fit(z.float(), y.float(), seed=0)
+    surrogate.load_state({key: value.double() for key, value in surrogate.state().items()})  # for differences
+    return surrogate
+
+
+def proxies(trained, **settings) -> MentoredProxies:
+    config = TriMentoringConfig(**{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings})
+    return MentoredProxies(trained, *data(), config, torch.Generator().manual_seed(1))
+
+
+def network(layers, m, x):
+    """Return what the m-th of some proxies predicts at x (n, d), one layer after the other."""
+    (w0, w1, w2, b0, b1, b2) = (layer[m] for layer in layers)
+    return (((x @ w0 + b0).clamp_min(0) @ w1 + b1).clamp_min(0) @ w2 + b2)[:, 0]
+
+
+def pairs(near):
+    """List the pairs of neighbours of the same design, design after design."""
+    return [(design[i], design[j]) for design in near for i, j in combinations(range(len(design)), 2)]
+
+
+def test_the_majority_decides_each_pair_and_one_dissents_at_most(trained):
+    tuned = proxies(trained, neighbours=4)
+    near = tuned.neighbours(data()[0][:10])
+    vote, dissents = tuned.votes(near)
+    assert (vote.shape, dissents.shape) == ((60,), (3, 60))
+    for p, (a, b) in enumerate(pairs(near)):
+        ballots = [bool(network(tuned.layers(), m, a[None]) > network(tuned.layers(), m, b[None])) for m in range(3)]
+        assert bool(vote[p]) == (sum(ballots) >= 2)
+        assert dissents[:, p].tolist() == [ballot != bool(vote[p]) for ballot in ballots]
+    assert 0 < int(dissents.sum(dim=0).max()) <= 1
+
+
+def test_a_dissenter_steps_down_the_cross_entropy_of_its_pairs(trained):
+    z = data()[0][:8]
+    tuned, before = proxies(trained, neighbours=4, label_step=0.0), proxies(trained, neighbours=4)
+    near = proxies(trained, neighbours=4).neighbours(z)
+    vote, dissents = before.votes(near)
+    tuned.tune(z)
+    for m in range(3):
+        leaves = [layer[m : m + 1].clone().requires_grad_() for layer in before.layers()]
+        losses = []
+        for p, (a, b) in enumerate(pairs(near)):
+            if dissents[m, p]:
+                chance = (network(leaves, 0, a[None]) - network(leaves, 0, b[None])).sigmoid()
+                losses.append(-(chance if vote[p] else 1 - chance).log())
+        assert losses
+        slopes = torch.autograd.grad(torch.cat(losses).mean(), leaves)
+        for got, leaf, slope in zip(tuned.layers(), leaves, slopes, strict=True):
+            torch.testing.assert_close(got[m : m + 1], leaf - 0.05 * slope)
+
+
+def slopes_by_differences(tuned, near, vote, dissents):
+    """Return how each dissenter's error on visible rows after its step changes with its labels, (3, P)."""
+    z, y = data()
+    standard = (y - tuned._unit[0]) / tuned._unit[1]
+    slopes = torch.zeros(dissents.shape, dtype=torch.float64)
+    for m, p in dissents.nonzero().tolist():
+        ends = []
+        for change in (1e-3, -1e-3):
+            label = vote.double().repeat(3, 1)
+            label[m, p] += change
+            after = tuned.stepped(tuned.layers(), lambda at, label=label: _loss(at, near, label, dissents))
+            ends.append(float((network(after, m, z) - standard).square().mean().detach()))
+        slopes[m, p] = (ends[0] - ends[1]) / 2e-3
+    return slopes
+
+
+def test_labels_follow_the_error_on_visible_rows_after_the_step(trained):
+    tuned = proxies(trained, neighbours=4)
+    near = tuned.neighbours(data()[0][:8])
+    vote, dissents = tuned.votes(near)
+    slopes = slopes_by_differences(tuned, near, vote, dissents)
+    for kind, step in (("raw", 200.0), ("unit", 0.1)):
+        expected = vote.double().repeat(3, 1)
+        for m in range(3):
+            size = 1.0 if kind == "raw" else slopes[m][dissents[m]].square().mean().sqrt()
+            expected[m] = (expected[m] - step * slopes[m] / size).clamp(0, 1)
+        label = proxies(trained, neighbours=4, label_gradient=kind, label_step=step).labels(near, vote, dissents)
+        torch.testing.assert_close(label, expected.float(), rtol=1e-3, atol=1e-4)
+        moved = label != vote.float()
+        assert moved.any()
+        assert not moved[~dissents].any()
+    plain = proxies(trained, neighbours=4, label_step=0.0).labels(near, vote, dissents)
+    assert torch.equal(plain, vote.float().expand(3, -1))
+
+
+def test_the_raw_step_of_the_published_size_leaves_the_labels_where_they_were(trained):
+    tuned = proxies(trained, label_gradient="raw", tuning_rate=1e-3)
+    near = tuned.neighbours(data()[0][:8])
+    vote, dissents = tuned.votes(near)
+    assert dissents.any()
+    assert (tuned.labels(near, vote, dissents) - vote.float()).abs().max() < 1e-4
+
+
+def test_an_undecided_proxy_pays_log_two(trained):
+    tuned = proxies(trained, neighbours=2)
+    near = data()[0][:5].unsqueeze(1).expand(-1, 2, -1)  # both neighbours are the same
+    label = torch.ones(3, 5, dtype=torch.float64)
+    for dissents, members in ((torch.ones(3, 5, dtype=torch.bool), 3), (torch.zeros(3, 5, dtype=torch.bool), 0)):
+        assert float(_loss(tuned, near, label, dissents)) == pytest.approx(members * math.log(2))
+
+
+def test_proxies_that_agree_stay_as_they_are(trained):
+    tuned, z = proxies(trained), data()[0][:8]
+    tuned.adopt([layer[:1].expand_as(layer) for layer in tuned.layers()])
+    before = tuned.layers()
+    tuned.tune(z)
+    assert all(torch.equal(old, new) for old, new in zip(before, tuned.layers(), strict=True))
+
+
+def test_dissent_wanes(trained):
+    tuned, z = proxies(trained), data()[0][:20]
+    near = tuned.neighbours(z)
+    before = tuned.votes(near)[1].sum()
+    for _ in range(40):
+        tuned.tune(z)
+    assert int(tuned.votes(near)[1].sum()) < 0.7 * int(before)
+
+
+def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():
+    problem = mbo_gym.make_task("Branin-Exact-v0").problem()
+    base = {**SMALL, "steps": 8, "step_size": 0.1, "tuning_rate": 0.1, "validation_rows": 50, "noise": 1.0}
+    changes = {"tuning_rate": 0.0, "label_step": 0.0, "label_gradient": "raw", "neighbours": 3, "noise": 0.3}
+    ends = {}
+    for name, changed in {"base": {}, **{name: {name: value} for name, value in changes.items()}}.items():
+        method = TriMentoring(TriMentoringConfig(**{**base, **changed}))
+        method.fit(problem, seed=0, device="cpu", progress=NullProgress())
+        before = {key: value.clone() for key, value in method._surrogate.state().items()}
+        ends[name] = method.propose(6)
+        assert all(torch.equal(value, before[key]) for key, value in method._surrogate.state().items())
+        np.testing.assert_array_equal(method.propose(6), ends[name])
+    for name in changes:
+        assert np.abs(ends[name] - ends["base"]).max() > 1e-5, name
+
+
+def test_the_published_settings():
+    paper = TriMentoring.PRESETS["paper"]
+    assert (paper.hidden, paper.layers, paper.neighbours, paper.noise) == (2048, 2, 10, 0.1)
+    assert (paper.tuning_rate, paper.label_step, paper.label_gradient) == (1e-3, 0.1, "raw")
+    assert paper.optimiser == "adam"
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for settings, message in (
+        ({"neighbours": 1}, "neighbours must be at least 2"),
+        ({"label_step": -1.0}, "label_step must be at least 0"),
+        ({"tuning_rate": -1.0}, "tuning_rate must be at least 0"),
+        ({"train_steps": 0}, "train_steps must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TriMentoringConfig(**settings)
