@@ -9,18 +9,14 @@ Algorithm (Yun et al., Guided Trajectory Generation, arXiv 2407.01624):
        under scores above all that were seen, with classifier-free guidance.
     4. Of all designs sampled, propose the K that an ensemble of surrogates predicts to be the best.
 
-`condition` says what scores the model is given: the ``mean`` over the trajectory (the paper's), each step's own
-(``profile``), or ``none`` (what every configuration of the released program does: its guidance is never switched on).
-`context` says how the model knows the first steps: ``trained`` (they stand clean beside the noised ones, in training
-for a length drawn anew for each trajectory), ``renoised`` (in sampling alone, with the noise of the level),
-``clean`` (the released program: clean values among noised ones, as the model never saw them), or ``none``.
+What the model is given of scores (`condition`) and of the first steps (`context`) is said in `TrajectoryModelConfig`.
 
 Presets: `released` is the released program as it runs: no guidance, clean context of trajectories drawn at random, half
 the starting noise, noise of each step by its variance in place of its deviation, a filter whose members see good
 designs more often. `paper` has the same sizes with what the paper says: guidance 1.2 in its terms on the mean score,
-context with noise of the level, plain steps. `released_short` is `released` with a small network and a short training,
-for a laptop. The names that end in ``_categorical`` have the settings for sequences, those without for continuous
-designs. Scores are standardised here; there they are mapped to [-1, 1].
+context with noise of the level, Euler-Maruyama steps. `released_short` is `released` with a small network and a short
+training, for a laptop. The names that end in ``_categorical`` have the settings for sequences, those without for
+continuous designs. Scores are standardised here; there they are mapped to [-1, 1].
 
 Differs from the paper by default: trajectories go to any neighbour, whatever its score, since with the paper's `eps`
 nearly all steps lie just below the best score and the model learns nothing of what makes a score high; each step has

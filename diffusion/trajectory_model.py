@@ -37,10 +37,11 @@ class TrajectoryModelConfig(DiffusionConfig):
             condition sees it too. `condition` "none" needs it for nothing, ``mean`` and ``profile`` do without.
         score_weight: Weight of the score's channel in the loss; features have 1.
         condition: What scores the model is given: the ``mean`` over the trajectory (the paper's), each step's own
-            (``profile``), or ``none``.
+            (``profile``), or ``none`` (what every configuration of the released program does: its guidance is never
+            switched on).
         context: How the model knows the first steps: ``trained`` (they stand clean beside the noised ones, in training
             for a length drawn anew for each trajectory), ``renoised`` (in sampling alone, with the noise of the level),
-            ``clean`` (clean values among noised ones, as the model never saw them), or ``none``.
+            ``clean`` (the released program: clean values among noised ones, as the model never saw them), or ``none``.
         context_length: C, below the horizon.
         start_scale: Factor on the noise that sampling starts from.
         released_noise: Sample in ancestral steps with half the noise times its own deviation (the released program's).

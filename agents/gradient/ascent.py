@@ -17,8 +17,8 @@ for the network.
 
 GradMean climbs the mean of five networks, GradMin the lowest of them. In design-baselines both climb the lowest (its
 branch for the mean reduces by the minimum too), and members are trained on bootstraps; here they differ in their first
-weights and the order of batches. They are 2 x 128 by default: a quarter of 2 x 256's time, less error on held-out rows
-of TFBind8 and Levy (.89 against .90, .94 against .98) and more on Superconductor's (.47 against .45).
+weights and the order of batches. They are 2 x 128 by default, trained half as long as 2 x 256: less error on held-out
+rows of TFBind8 and Levy, and a little more on Superconductor's.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ T = 50. Step and tau depend on the kind of space: 0.05 sqrt(d) and 0.5 for conti
 ones, with features and scores at unit variance.
 
 Differs from the paper: by default a network of 2 x 128 and a shorter training (`paper` has the published 2 x 2048 on
-batches of 128 for a GPU; a day of one core); ReLU; the learning rate decays along a cosine.
+batches of 128, for a GPU); ReLU; the learning rate decays along a cosine.
 """
 
 from __future__ import annotations
