@@ -52,6 +52,7 @@ __all__ = [
     "MeanConfig",
     "MinConfig",
     "SearchedWhileFitted",
+    "SurrogateSearch",
 ]
 
 Bounds = Literal["none", "data"]
@@ -91,11 +92,12 @@ class AscentConfig:
         )
 
 
-class Ascent:
-    """What the methods share that fit a surrogate and climb it; a subclass has a `Config` and builds the surrogate.
+class SurrogateSearch:
+    """What the methods share that fit a surrogate and search on it; a subclass has a `Config` and writes `propose`.
 
     Args:
-        config: Its settings, an `AscentConfig`.
+        config: Its settings, with the fields ``surrogate`` (unless `new_surrogate` is written), ``encoder`` and
+            ``bounds`` (where `box` is called).
     """
 
     Config: ClassVar[type[Any]]
@@ -108,8 +110,8 @@ class Ascent:
         self.config = config or self.Config()
 
     def new_surrogate(self) -> Surrogate:
-        """Return the surrogate that `fit` fits, unfitted."""
-        raise NotImplementedError
+        """Return the surrogate that `fit` fits, unfitted; here the named one."""
+        return make_surrogate(self.config.surrogate)
 
     def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
         """Fit the surrogate."""
@@ -118,6 +120,26 @@ class Ascent:
         self._surrogate = fit_surrogate(
             problem, self._encoder, self.new_surrogate(), seed=seed, device=device, progress=progress
         )
+
+    def box(self) -> tuple[Tensor, Tensor] | None:
+        """Return the lowest and highest features (d,), (d,) that the search is clipped to, if it is."""
+        if self.config.bounds == "none":
+            return None
+        low, high = feature_bounds(self._problem, self._encoder)
+        return torch.from_numpy(low).to(self._device), torch.from_numpy(high).to(self._device)
+
+    def save(self, folder: Path) -> None:
+        """Write the settings and the surrogate."""
+        save_config(folder, self.config)
+        self._surrogate.save(folder / "surrogate.safetensors")
+
+
+class Ascent(SurrogateSearch):
+    """Fits a surrogate and climbs it from the best visible designs.
+
+    Args:
+        config: Its settings, an `AscentConfig`.
+    """
 
     def propose(self, k: int) -> np.ndarray:
         """Ascend from the `k` best visible designs; return the ends, the highest prediction first."""
@@ -131,18 +153,6 @@ class Ascent:
         """Climb the surrogate from features z (k, d) in steps of a size; returns (k, d)."""
         box, progress = self.box(), self._progress
         return ascend(self._surrogate, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
-
-    def box(self) -> tuple[Tensor, Tensor] | None:
-        """Return the lowest and highest features (d,), (d,) that the search is clipped to, if it is."""
-        if self.config.bounds == "none":
-            return None
-        low, high = feature_bounds(self._problem, self._encoder)
-        return torch.from_numpy(low).to(self._device), torch.from_numpy(high).to(self._device)
-
-    def save(self, folder: Path) -> None:
-        """Write the settings and the surrogate."""
-        save_config(folder, self.config)
-        self._surrogate.save(folder / "surrogate.safetensors")
 
 
 class SearchedWhileFitted(Ascent):
@@ -184,10 +194,6 @@ class Grad(Ascent):
         "paper_adam": GradConfig(optimiser="adam", surrogate="mlp_paper"),
         "boxed": GradConfig(bounds="data"),
     }
-
-    def new_surrogate(self) -> Surrogate:
-        """Return the named surrogate."""
-        return make_surrogate(self.config.surrogate)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -41,6 +40,7 @@ from mbo_gym.progress import Progress
 from mbo_gym.search import SearchWatch, best_rows
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates import FitReport, MLPConfig, StackedMLP, Surrogate, predict_in_pieces
+from mbo_gym.surrogates.mlp import linear_layers
 from mbo_gym.task import OfflineProblem
 
 __all__ = [
@@ -155,8 +155,10 @@ class IOMSurrogate(StackedMLP):
     def _initialise(self, n_features: int, generator: torch.Generator) -> list[Tensor]:
         config = self.config
         inner, wide = [config.hidden] * config.layers, config.discriminator
-        self._weights, self._biases = _draw([n_features, *inner, config.representation, *inner, 1], generator)
-        self._discriminator = _draw([config.representation, wide, wide, wide // 2, 1], generator)
+        self._weights, self._biases = linear_layers(
+            [n_features, *inner, config.representation, *inner, 1], 1, generator
+        )
+        self._discriminator = linear_layers([config.representation, wide, wide, wide // 2, 1], 1, generator)
         self._discriminator_adam = torch.optim.Adam(
             [*self._discriminator[0], *self._discriminator[1]],
             lr=config.discriminator_rate,
@@ -193,17 +195,6 @@ def iom_surrogate(**config: Any) -> Surrogate:
 def discriminator_loss(data: Tensor, moving: Tensor) -> Tensor:
     """Return the least-squares loss () of a discriminator's answers, for which 1 means data and 0 moving set."""
     return ((data - 1).square().mean() + moving.square().mean()) / 2
-
-
-def _draw(sizes: Sequence[int], generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
-    """Draw weights (1, in, out) and biases (1, 1, out) of linear layers as torch.nn.Linear does."""
-    weights, biases = [], []
-    for n_in, n_out in pairwise(sizes):
-        uniform = torch.rand(1, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
-        weight, bias = (uniform / n_in**0.5).split([n_in, 1], dim=1)
-        weights.append(weight.contiguous().requires_grad_())
-        biases.append(bias.contiguous().requires_grad_())
-    return weights, biases
 
 
 def _perceptron(z: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], slope: float = 0.0) -> Tensor:

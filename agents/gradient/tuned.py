@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
@@ -68,9 +69,9 @@ class TunedProxies(EnsembleSurrogate):
         self._z, self._y = z, (y - self._unit[0]) / self._unit[1]
         self._tuning, self._generator = config, generator
 
+    @abstractmethod
     def tune(self, z: Tensor) -> None:
         """Tune the proxies to designs of features (k, d)."""
-        raise NotImplementedError
 
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Tune the proxies to features (B, d); return their mean prediction (B,) and its gradient (B, d)."""

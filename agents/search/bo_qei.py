@@ -34,13 +34,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import Ascent
+from agents.gradient.ascent import SurrogateSearch
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingDependency
 from mbo_gym.progress import Progress
 from mbo_gym.search import SearchWatch, best_distinct
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import Surrogate, make_surrogate, predict_in_pieces
+from mbo_gym.surrogates import predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
 __all__ = ["BOqEI", "BOqEIConfig", "next_batch"]
@@ -92,7 +92,7 @@ class BOqEIConfig:
             raise ValueError(f"noise must be above 0, got {self.noise!r}; the Gaussian process is singular without")
 
 
-class BOqEI(Ascent):
+class BOqEI(SurrogateSearch):
     """Bayesian optimisation with a surrogate's labels; see the module's docstring.
 
     Args:
@@ -112,10 +112,6 @@ class BOqEI(Ascent):
             proposals="all",
         )
     }
-
-    def new_surrogate(self) -> Surrogate:
-        """Return the named surrogate."""
-        return make_surrogate(self.config.surrogate)
 
     def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
         """Fit the surrogate."""

@@ -28,12 +28,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from agents.gradient.ascent import Ascent
+from agents.gradient.ascent import SurrogateSearch
 from mbo_gym.errors import MissingDependency
 from mbo_gym.progress import Progress
 from mbo_gym.search import SearchWatch, best_first, start_features
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import Surrogate, make_surrogate, predict_in_pieces
+from mbo_gym.surrogates import predict_in_pieces
 from mbo_gym.task import OfflineProblem
 
 __all__ = ["CMAES", "CMAESConfig", "evolve"]
@@ -66,7 +66,7 @@ class CMAESConfig:
             raise ValueError(f"sigma0 must be above 0, got {self.sigma0!r}")
 
 
-class CMAES(Ascent):
+class CMAES(SurrogateSearch):
     """Covariance matrix adaptation from the best visible designs; see the module's docstring.
 
     Args:
@@ -78,10 +78,6 @@ class CMAES(Ascent):
         "paper": CMAESConfig(surrogate="bootstrap_ensemble_paper"),
         "boxed": CMAESConfig(bounds="data"),
     }
-
-    def new_surrogate(self) -> Surrogate:
-        """Return the named surrogate."""
-        return make_surrogate(self.config.surrogate)
 
     def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
         """Fit the surrogate."""

@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import Ascent
+from agents.gradient.ascent import SurrogateSearch
 from mbo_gym.encoding import Encoder
 from mbo_gym.search import SearchWatch, best_distinct, best_rows
 from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import Surrogate, make_surrogate, predict_in_pieces
+from mbo_gym.surrogates import predict_in_pieces
 
 __all__ = ["GaussianDesigns", "IndependentLetters", "Reinforce", "ReinforceConfig", "SearchDistribution"]
 
@@ -166,7 +166,7 @@ class IndependentLetters:
         return drawn.cpu().numpy().astype(np.int32)
 
 
-class Reinforce(Ascent):
+class Reinforce(SurrogateSearch):
     """Policy gradients on a distribution over designs; see the module's docstring.
 
     Args:
@@ -177,10 +177,6 @@ class Reinforce(Ascent):
     PRESETS: ClassVar[Mapping[str, Any]] = {
         "paper": ReinforceConfig(surrogate="bootstrap_ensemble_paper", proposals="drawn"),
     }
-
-    def new_surrogate(self) -> Surrogate:
-        """Return the named surrogate."""
-        return make_surrogate(self.config.surrogate)
 
     def propose(self, k: int) -> np.ndarray:
         """Move the distribution; return `k` designs, the highest prediction first."""

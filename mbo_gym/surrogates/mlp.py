@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ from mbo_gym.progress import NullProgress, Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate, held_out_report, hold_out
 
-__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate", "StackedMLP"]
+__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate", "StackedMLP", "linear_layers"]
 
 
 @dataclass(frozen=True)
@@ -217,12 +217,7 @@ class StackedMLP(Surrogate):
 
     def _initialise(self, n_features: int, generator: torch.Generator) -> list[Tensor]:
         sizes = [n_features, *[self.config.hidden] * self.config.layers, self.n_outputs]
-        self._weights, self._biases = [], []
-        for n_in, n_out in pairwise(sizes):
-            uniform = torch.rand(self._members, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
-            scaled = (uniform / n_in**0.5).split([n_in, 1], dim=1)  # torch.nn.Linear's own initialisation
-            self._weights.append(scaled[0].contiguous().requires_grad_())
-            self._biases.append(scaled[1].contiguous().requires_grad_())
+        self._weights, self._biases = linear_layers(sizes, self._members, generator)
         return [*self._weights, *self._biases]
 
     def _for_members(self, z: Tensor) -> Tensor:
@@ -277,3 +272,17 @@ class EnsembleSurrogate(StackedMLP):
 
     def _aggregate(self, predictions: Tensor) -> Tensor:
         return predictions.mean(dim=0) if self._how == "mean" else predictions.amin(dim=0)
+
+
+def linear_layers(sizes: Sequence[int], members: int, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
+    """Draw weights (M, in, out) and biases (M, 1, out) of linear layers from one size to the next.
+
+    The distribution is torch.nn.Linear's.
+    """
+    weights, biases = [], []
+    for n_in, n_out in pairwise(sizes):
+        uniform = torch.rand(members, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
+        weight, bias = (uniform / n_in**0.5).split([n_in, 1], dim=1)
+        weights.append(weight.contiguous().requires_grad_())
+        biases.append(bias.contiguous().requires_grad_())
+    return weights, biases
