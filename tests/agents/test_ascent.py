@@ -10,6 +10,7 @@ import torch
 
 import mbo_gym
 from agents.gradient.ascent import Grad, GradConfig
+from helpers import Notes
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.progress import NullProgress
@@ -45,19 +46,6 @@ class Slope(Bowl):
 
     def predict(self, z):
         return z @ torch.tensor([2.0, -3.0])
-
-
-class Notes(NullProgress):
-    """Keeps the metrics and the designs along the search."""
-
-    def __init__(self):
-        self.seen, self.shown = [], []
-
-    def metrics(self, stage, step, **values):
-        self.seen.append((stage, step, values))
-
-    def designs(self, stage, step, x, prediction):
-        self.shown.append((stage, step, x, prediction))
 
 
 @pytest.fixture(scope="module", autouse=True)

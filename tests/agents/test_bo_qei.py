@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 import mbo_gym
 from agents.search.bo_qei import BOqEI, BOqEIConfig, next_batch
+from helpers import Notes
 from mbo_gym.encoding import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingDependency
@@ -39,19 +40,6 @@ class Bowl(Surrogate):
 
     def load_state(self, state):
         pass
-
-
-class Notes(NullProgress):
-    """Keeps the acquisitions and the designs along the search."""
-
-    def __init__(self):
-        self.gains, self.shown = [], []
-
-    def metrics(self, stage, step, **values):
-        self.gains.extend(v for name, v in values.items() if name == "acquisition")
-
-    def designs(self, stage, step, x, prediction):
-        self.shown.append((step, x, prediction))
 
 
 class OnBowl(BOqEI):
@@ -192,10 +180,10 @@ def test_noise_on_the_labels_is_a_setting(branin):
 def test_there_are_as_many_rounds_as_the_budget_needs(branin, k, rounds):
     notes = Notes()
     x = fitted(branin, notes, acquisition_steps=3, fit_steps=3).propose(k)
-    assert len(notes.gains) == rounds
+    assert len(notes.of("bo_qei", "acquisition")) == rounds
     assert len(np.unique(x, axis=0)) == k
-    assert [(step, len(shown)) for step, shown, _ in notes.shown] == [*((r, 4) for r in range(rounds)), (rounds, k)]
-    np.testing.assert_allclose(notes.shown[-1][1], x, rtol=1e-4)
+    assert [(step, len(shown)) for _, step, shown, _ in notes.shown] == [*((r, 4) for r in range(rounds)), (rounds, k)]
+    np.testing.assert_allclose(notes.shown[-1][2], x, rtol=1e-4)
 
 
 def test_categorical_designs_and_single_rows_will_do():

@@ -19,6 +19,7 @@ from agents.generative.cbas import (
     effective_size,
     flattened_weights,
 )
+from helpers import Notes
 from mbo_gym.dataset import OfflineDataset
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
@@ -28,22 +29,6 @@ from mbo_gym.task import OfflineProblem
 
 SMALL = {"hidden": 16, "members": 3, "train_steps": 80, "batch_size": 64, "latent": 3, "width": 16}
 SHORT = {**SMALL, "prior_steps": 60, "rounds": 3, "samples": 60, "updates": 10}
-
-
-class Notes(NullProgress):
-    """Keeps the metrics and the designs along the search."""
-
-    def __init__(self):
-        self.seen, self.shown = [], []
-
-    def metrics(self, stage, step, **values):
-        self.seen.append((stage, step, values))
-
-    def designs(self, stage, step, x, prediction):
-        self.shown.append((stage, step, x, prediction))
-
-    def of(self, stage, name):
-        return [values[name] for other, _, values in self.seen if other == stage]
 
 
 @pytest.fixture(scope="module")

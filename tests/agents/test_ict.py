@@ -9,35 +9,21 @@ import torch
 import mbo_gym
 from agents.gradient.ict import ICT, CoTaughtProxies, ICTConfig, _error
 from agents.gradient.tuned import TunedProxies
+from helpers import SMALL_PROXIES as SMALL
+from helpers import network, trained_proxies
+from helpers import proxy_data as data
 from mbo_gym.progress import NullProgress
-from mbo_gym.surrogates import EnsembleConfig, EnsembleSurrogate
-
-SMALL = {"hidden": 16, "train_steps": 60, "batch_size": 64}
-
-
-def data(n: int = 200, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    z = torch.randn(n, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    return z, 4.0 + 3.0 * (z[:, 0] - z[:, 1].abs())
+from mbo_gym.surrogates import EnsembleSurrogate
 
 
 @pytest.fixture(scope="module")
 def trained() -> EnsembleSurrogate:
-    surrogate = EnsembleSurrogate(EnsembleConfig(**SMALL, members=3))
-    z, y = data()
-    surrogate.fit(z.float(), y.float(), seed=0)
-    surrogate.load_state({key: value.double() for key, value in surrogate.state().items()})  # for differences
-    return surrogate
+    return trained_proxies()
 
 
 def proxies(trained, **settings) -> CoTaughtProxies:
     config = ICTConfig(**{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings})
     return CoTaughtProxies(trained, *data(), config, torch.Generator().manual_seed(1))
-
-
-def network(layers, m, x):
-    """Return what the m-th of some proxies predicts at x (n, d), one layer after the other."""
-    (w0, w1, w2, b0, b1, b2) = (layer[m] for layer in layers)
-    return (((x @ w0 + b0).clamp_min(0) @ w1 + b1).clamp_min(0) @ w2 + b2)[:, 0]
 
 
 def students_of(teacher):

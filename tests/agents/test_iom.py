@@ -17,10 +17,10 @@ from agents.gradient.iom import (
     discriminator_loss,
     iom_surrogate,
 )
+from helpers import assert_reads_what_it_saved
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
 from mbo_gym.search import ascend, best_rows
-from mbo_gym.surrogates import SURROGATES, load_surrogate, make_surrogate
 
 SMALL = {
     "hidden": 16,
@@ -125,23 +125,8 @@ def test_the_best_distinct_rows_come_first_and_equal_scores_keep_their_order():
     assert best_rows(z, y, 9).tolist() == [1, 2, 4, 0]
 
 
-def test_saved_and_read_it_predicts_the_same(monkeypatch, tmp_path):
-    monkeypatch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-    SURROGATES._specs.pop("iom", None)
-    SURROGATES.register("iom", iom_surrogate)
-    surrogate = make_surrogate("iom", **SMALL)
-    z, y = data()
-    surrogate.fit(z, y, seed=3)
-    surrogate.save(tmp_path / "model.safetensors")
-    read = load_surrogate(tmp_path / "model.safetensors")
-    assert isinstance(read, IOMSurrogate)
-    assert read.config == surrogate.config
-    assert torch.equal(read.predict(z), surrogate.predict(z))
-    assert torch.equal(read.designs, surrogate.designs)
-    again = make_surrogate("iom", **SMALL)
-    again.fit(z, y, seed=3)
-    again.fit(z, y, seed=3)  # a second fit starts over
-    assert torch.equal(again.predict(z), surrogate.predict(z))
+def test_saved_and_read_it_predicts_the_same(tmp_path):
+    assert_reads_what_it_saved("iom", iom_surrogate, SMALL, *data(), tmp_path / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

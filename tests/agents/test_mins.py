@@ -12,6 +12,7 @@ from torch import nn
 import mbo_gym
 from agents.generative import mins
 from agents.generative.mins import MINs, MINsConfig, gradient_penalty, relaxed
+from helpers import Notes
 from mbo_gym.dataset import OfflineDataset
 from mbo_gym.progress import NullProgress
 from mbo_gym.score_weights import score_weights
@@ -19,19 +20,6 @@ from mbo_gym.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.task import OfflineProblem
 
 SHORT = MINsConfig(latent=3, hidden=16, layers=2, train_steps=4, critic_steps=2, batch_size=16)
-
-
-class Notes(NullProgress):
-    """Keeps the metrics and the designs along the search."""
-
-    def __init__(self):
-        self.seen, self.shown = [], []
-
-    def metrics(self, stage, step, **values):
-        self.seen.append((stage, step, values))
-
-    def designs(self, stage, step, x, prediction):
-        self.shown.append((stage, step, x, prediction))
 
 
 @pytest.fixture(scope="module")

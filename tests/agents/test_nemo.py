@@ -11,10 +11,10 @@ import torch
 
 import mbo_gym
 from agents.gradient.nemo import NEMO, NEMOConfig, NEMOSurrogate, NEMOSurrogateConfig, nemo_surrogate
+from helpers import assert_reads_what_it_saved
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
 from mbo_gym.search import ascend
-from mbo_gym.surrogates import SURROGATES, load_surrogate, make_surrogate
 
 SMALL = {"hidden": 16, "train_steps": 150, "batch_size": 64, "bins": 5, "designs": 12, "steps": 20}
 
@@ -156,23 +156,8 @@ def test_it_predicts_held_out_rows_and_more_training_helps():
     assert long.report.rmse < short.report.rmse
 
 
-def test_saved_and_read_it_predicts_the_same(monkeypatch, tmp_path):
-    monkeypatch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-    SURROGATES._specs.pop("nemo", None)
-    SURROGATES.register("nemo", nemo_surrogate)
-    surrogate = make_surrogate("nemo", **SMALL)
-    z, y = data()
-    surrogate.fit(z, y, seed=3)
-    surrogate.save(tmp_path / "model.safetensors")
-    read = load_surrogate(tmp_path / "model.safetensors")
-    assert isinstance(read, NEMOSurrogate)
-    assert read.config == surrogate.config
-    assert torch.equal(read.predict(z), surrogate.predict(z))
-    assert torch.equal(read.designs, surrogate.designs)
-    again = make_surrogate("nemo", **SMALL)
-    again.fit(z, y, seed=3)
-    again.fit(z, y, seed=3)  # a second fit starts over
-    assert torch.equal(again.predict(z), surrogate.predict(z))
+def test_saved_and_read_it_predicts_the_same(tmp_path):
+    assert_reads_what_it_saved("nemo", nemo_surrogate, SMALL, *data(), tmp_path / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

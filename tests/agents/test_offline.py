@@ -15,9 +15,9 @@ from torch import Tensor
 
 from agents.rl import offline
 from agents.rl.offline import Algorithm, Episodes, OfflineConfig, policy_actions, third_party_seed, train_offline
+from helpers import d3rlpy_or_skip
 from mbo_gym.data import store
 from mbo_gym.errors import MissingDependency
-from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.progress import NullProgress
 from mbo_gym.trajectories import TrajectoryBatch
 
@@ -28,10 +28,7 @@ each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
 @pytest.fixture(scope="module", autouse=True)
 def d3rlpy():
-    try:
-        return import_d3rlpy()
-    except MissingDependency as error:
-        pytest.skip(str(error))
+    return d3rlpy_or_skip()
 
 
 @pytest.fixture(scope="module")

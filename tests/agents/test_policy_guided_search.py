@@ -16,10 +16,10 @@ import mbo_gym
 from agents.rl import episodes, policy_guided_search
 from agents.rl.offline import OfflineConfig, policy_actions, train_offline
 from agents.rl.policy_guided_search import PGSConfig, PolicyGuidedSearch
+from helpers import Notes, d3rlpy_or_skip
 from mbo_gym.encoding import ENCODERS, make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import InvalidData, MissingDependency, UnknownId
-from mbo_gym.export.d3rlpy import import_d3rlpy
 from mbo_gym.progress import NullProgress
 from mbo_gym.sequence_vae import VAEConfig
 from mbo_gym.surrogates import (
@@ -83,19 +83,6 @@ class Parabola(Surrogate):
         self.b = state["b"]
 
 
-class Notes(NullProgress):
-    """Keeps the metrics and the designs along the search."""
-
-    def __init__(self):
-        self.seen, self.shown = [], []
-
-    def metrics(self, stage, step, **values):
-        self.seen.append((stage, step, values))
-
-    def designs(self, stage, step, x, prediction):
-        self.shown.append((stage, step, x, prediction))
-
-
 class Stop(NullProgress):
     """Interrupts the work after so many updates of the policy."""
 
@@ -123,10 +110,7 @@ def small_surrogates() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def d3rlpy():
-    try:
-        return import_d3rlpy()
-    except MissingDependency as error:
-        pytest.skip(str(error))
+    return d3rlpy_or_skip()
 
 
 @pytest.fixture(scope="module")

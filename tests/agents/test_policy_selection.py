@@ -16,8 +16,7 @@ from agents.rl.episodes import make_episodes
 from agents.rl.offline import train_offline
 from agents.rl.policy_guided_search import PGSConfig, PolicyGuidedSearch
 from agents.rl.value_prediction import VPNConfig, train_value_prediction
-from mbo_gym.errors import MissingDependency
-from mbo_gym.export.d3rlpy import import_d3rlpy
+from helpers import d3rlpy_or_skip
 from mbo_gym.progress import NullProgress
 from mbo_gym.surrogates import SURROGATES, MLPConfig, MLPSurrogate
 
@@ -63,10 +62,7 @@ def small_surrogate() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def d3rlpy():
-    try:
-        return import_d3rlpy()
-    except MissingDependency as error:
-        pytest.skip(str(error))
+    return d3rlpy_or_skip()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torch
 
 import mbo_gym
 from agents.search.reinforce import GaussianDesigns, IndependentLetters, Reinforce, ReinforceConfig
+from helpers import Notes
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
 from mbo_gym.search import best_rows
@@ -34,19 +35,6 @@ class Linear(Surrogate):
 
     def load_state(self, state):
         pass
-
-
-class Notes(NullProgress):
-    """Keeps the metrics and the designs along the search."""
-
-    def __init__(self):
-        self.distinct, self.shown = [], []
-
-    def metrics(self, stage, step, **values):
-        self.distinct.extend(int(v) for name, v in values.items() if name == "distinct")
-
-    def designs(self, stage, step, x, prediction):
-        self.shown.append((step, x, prediction))
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +168,10 @@ def test_the_released_draws_repeat_themselves_once_the_distribution_has_collapse
     x = method.propose(64)
     assert len(np.unique(x, axis=0)) < 20
     assert (np.diff(method.criterion) <= 0).all()
-    assert len(notes.distinct) == 150
-    assert notes.distinct[0] > 50
-    assert notes.distinct[-1] < 20
+    distinct = notes.of("reinforce", "distinct")
+    assert len(distinct) == 150
+    assert distinct[0] > 50
+    assert distinct[-1] < 20
     visited = fitted(tfbind8, LETTERS, steps=150, batch_size=64, learning_rate=0.1).propose(64)
     assert len(np.unique(visited, axis=0)) == 64
 
@@ -207,10 +196,10 @@ def test_it_shows_designs_on_the_way_and_its_proposals_at_the_end(tfbind8):
     notes = Notes()
     method = fitted(tfbind8, LETTERS, notes, steps=40, batch_size=32)
     x = method.propose(8)
-    assert [step for step, _, _ in notes.shown] == list(range(0, 41, 2))
-    assert {shown.shape for _, shown, _ in notes.shown} == {(8, 8)}
-    np.testing.assert_array_equal(notes.shown[-1][1], x)
-    np.testing.assert_allclose(notes.shown[-1][2], tfbind8.dataset.score_scale.restore(method.criterion), rtol=1e-6)
+    assert [step for _, step, _, _ in notes.shown] == list(range(0, 41, 2))
+    assert {shown.shape for _, _, shown, _ in notes.shown} == {(8, 8)}
+    np.testing.assert_array_equal(notes.shown[-1][2], x)
+    np.testing.assert_allclose(notes.shown[-1][3], tfbind8.dataset.score_scale.restore(method.criterion), rtol=1e-6)
 
 
 @pytest.mark.parametrize("proposals", ["visited", "drawn"])

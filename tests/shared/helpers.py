@@ -1,0 +1,78 @@
+"""What several files of tests use."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mbo_gym.errors import MissingDependency
+from mbo_gym.export.d3rlpy import import_d3rlpy
+from mbo_gym.progress import NullProgress
+from mbo_gym.surrogates import SURROGATES, EnsembleConfig, EnsembleSurrogate, load_surrogate, make_surrogate
+
+
+class Notes(NullProgress):
+    """Keeps the metrics and the designs along the search."""
+
+    def __init__(self):
+        self.seen, self.shown = [], []
+
+    def metrics(self, stage, step, **values):
+        self.seen.append((stage, step, values))
+
+    def designs(self, stage, step, x, prediction):
+        self.shown.append((stage, step, x, prediction))
+
+    def of(self, stage, name):
+        """List the values of one metric of one stage."""
+        return [values[name] for other, _, values in self.seen if other == stage and name in values]
+
+
+def d3rlpy_or_skip():
+    """Return d3rlpy's module; skip the test where it is not installed."""
+    try:
+        return import_d3rlpy()
+    except MissingDependency as error:
+        pytest.skip(str(error))
+
+
+def assert_reads_what_it_saved(name, factory, settings, z, y, path):
+    """A surrogate that moves designs predicts the same once saved and read, and once fitted again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SURROGATES, "_specs", {key: spec for key, spec in SURROGATES._all().items() if key != name})
+        SURROGATES.register(name, factory)
+        surrogate = make_surrogate(name, **settings)
+        surrogate.fit(z, y, seed=3)
+        surrogate.save(path)
+        read = load_surrogate(path)
+        assert type(read) is type(surrogate)
+        assert read.config == surrogate.config
+        assert torch.equal(read.predict(z), surrogate.predict(z))
+        assert torch.equal(read.designs, surrogate.designs)
+        again = make_surrogate(name, **settings)
+        again.fit(z, y, seed=3)
+        again.fit(z, y, seed=3)  # a second fit starts over
+        assert torch.equal(again.predict(z), surrogate.predict(z))
+
+
+SMALL_PROXIES = {"hidden": 16, "train_steps": 60, "batch_size": 64}
+
+
+def proxy_data(n: int = 200, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make what the proxies of ICT and tri-mentoring learn from, in double precision for differences' sake."""
+    z = torch.randn(n, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return z, 4.0 + 3.0 * (z[:, 0] - z[:, 1].abs())
+
+
+def trained_proxies() -> EnsembleSurrogate:
+    surrogate = EnsembleSurrogate(EnsembleConfig(**SMALL_PROXIES, members=3))
+    z, y = proxy_data()
+    surrogate.fit(z.float(), y.float(), seed=0)
+    surrogate.load_state({key: value.double() for key, value in surrogate.state().items()})
+    return surrogate
+
+
+def network(layers, m, x):
+    """Return what the m-th of some proxies predicts at x (n, d), one layer after the other."""
+    (w0, w1, w2, b0, b1, b2) = (layer[m] for layer in layers)
+    return (((x @ w0 + b0).clamp_min(0) @ w1 + b1).clamp_min(0) @ w2 + b2)[:, 0]
