@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
 results=experiments/results
 
-for grid in diffusion diffusion_parts diffusion_sweeps diffusion_sparse diffusion_tfbind10 diffusion_released; do
+for grid in diffusion diffusion_parts diffusion_released diffusion_released_categorical \
+    diffusion_more_parts diffusion_sweeps diffusion_sparse diffusion_tfbind10; do
     $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/diffusion"
 done
 $python -m mbo_gym report "$results/diffusion" --html "$results/diffusion/report.html" --markdown "$results/diffusion/report.md"

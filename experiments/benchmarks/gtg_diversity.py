@@ -77,7 +77,7 @@ def measure(task_id: str, options: list[str], seeds: list[int]) -> list[tuple[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", default="TFBind8-Exact-v0,Superconductor-RandomForest-v1")
-    parser.add_argument("--seeds", default="0-3")
+    parser.add_argument("--seeds", default="0-1")
     args = parser.parse_args()
     rows = []
     for task_id in args.tasks.split(","):
