@@ -1,4 +1,4 @@
-"""What all tests share: where data and fitted models lie while they run."""
+"""What all tests share: where data and fitted models lie while they run, and where random numbers start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).parents[1]
 _BEFORE = "MBO_GYM_TESTS_USER_DATA"  # what MBO_GYM_DATA was before the tests changed it; workers inherit it
@@ -41,6 +42,12 @@ def development_files() -> Path | None:
         if (folder / "tfbind10_pho4.npz").exists() or (folder / "superconductor_uci464_given.npz").exists():
             return folder
     return None
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Seed torch's global generator: what a test draws from it does not hang on the tests before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

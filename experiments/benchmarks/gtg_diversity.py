@@ -84,9 +84,14 @@ def main() -> None:
         for name, options in FORMULATIONS.items():
             for stage, figures in measure(task_id, options, parse_seeds(args.seeds)):
                 shown = ["-" if np.isnan(f) else f"{f:.3f}" for f in figures]
-                rows.append([f"{task_id}, {name}: {stage}", *shown])
-    columns = ["trajectories", "visible covered", "distinct", "distance", "within a walk", "of a step"]
-    show("Diversity of GTG", columns, rows, f"mean of seeds {args.seeds}; distances as in mbo_gym.distances")
+                rows.append([f"{task_id.split('-')[0]}, {name}: {stage}", *shown])
+    columns = ["trajectories", "covered", "distinct", "distance", "in a walk", "of a step"]
+    note = (
+        "covered: share of the visible designs; distinct: share of the designs of all walks; distance: mean of two of "
+        "them (as in mbo_gym.distances), of two of one walk, and from one step to the next; proposed: 256 designs; "
+        f"mean of seeds {args.seeds} on {args.tasks}"
+    )
+    show("Diversity of GTG", columns, rows, note)
 
 
 if __name__ == "__main__":
