@@ -1,5 +1,7 @@
 """Puts the table of a results folder into the README, between the two markers of its name.
 
+The methods that have scores on all the tasks; the folder's report has the others too.
+
 python experiments/readme_table.py experiments/results/core
 python experiments/readme_table.py experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks)
 """
@@ -9,8 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mbo_gym.benchmark.analysis import Analysis, Entry, Standing, analyse
+from mbo_gym.benchmark.analysis import Analysis, Entry, analyse
 from mbo_gym.benchmark.results import ResultStore
+from mbo_gym.benchmark.statistics import Interval
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,25 +26,25 @@ def cell(entry: Entry | None) -> str:
     return f"{best.mean:.3f} / {median.mean:.3f} ± {median.standard_error:.3f}{star}"
 
 
-def skill(standing: Standing) -> str:
-    found = standing.skill
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if found else "-"
+def interval(found: Interval | None, digits: int) -> str:
+    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found else "-"
 
 
 def table(analysis: Analysis) -> list[str]:
     names = [problem.name for problem in analysis.problems]
     entries = {(entry.label, entry.problem): entry for entry in analysis.entries}
-    lines = [f"| method | {' | '.join(names)} | skill |", "|---" * (len(names) + 2) + "|"]
+    lines = [f"| method | {' | '.join(names)} | rank | skill |", "|---" * (len(names) + 3) + "|"]
     most = max(len(entry.seeds) for entry in analysis.entries)
-    for standing in analysis.standings:
+    for standing in (standing for standing in analysis.standings if standing.complete):
         seeds = min(len(entry.seeds) for entry in analysis.entries if entry.label == standing.label)
         cells = [cell(entries.get((standing.label, name))) for name in names]
         label = f"*{standing.label}*" if standing.control else f"`{standing.label}`"
         label += f" ({seeds} seeds)" if seeds < most else ""
-        lines.append(f"| {' | '.join([label, *cells, skill(standing)])} |")
+        overall = interval(standing.mean_rank.get("p50_distinct"), 1), interval(standing.skill, 2)
+        lines.append(f"| {' | '.join([label, *cells, *overall])} |")
     ceilings = [f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-" for p in analysis.problems]
     visible = [f"{p.d_best:.3f}" for p in analysis.problems]
-    return [*lines, f"| ceiling | {' | '.join(ceilings)} | 1 |", f"| D(best) | {' | '.join(visible)} | |"]
+    return [*lines, f"| ceiling | {' | '.join(ceilings)} | | 1 |", f"| D(best) | {' | '.join(visible)} | | |"]
 
 
 def main(folder: Path, tasks: list[str]) -> None:
