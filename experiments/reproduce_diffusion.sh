@@ -7,11 +7,15 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
 results=experiments/results
 
-for grid in diffusion diffusion_parts diffusion_released diffusion_released_categorical \
-    diffusion_more_parts diffusion_sweeps diffusion_sparse diffusion_tfbind10; do
+for grid in diffusion diffusion_parts diffusion_released diffusion_released_categorical diffusion_more_parts diffusion_sweeps; do
     $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/diffusion"
 done
-$python -m mbo_gym report "$results/diffusion" --html "$results/diffusion/report.html" --markdown "$results/diffusion/report.md"
+for grid in diffusion_sparse diffusion_tfbind10; do
+    $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/diffusion_data"
+done
+for folder in "$results/diffusion" "$results/diffusion_data"; do
+    $python -m mbo_gym report "$folder" --html "$folder/report.html" --markdown "$folder/report.md"
+done
 $python experiments/benchmarks/diffusion.py > "$results/benchmarks/diffusion.txt"
 $python experiments/benchmarks/gtg_diversity.py > "$results/diffusion/diversity.txt"
 $python experiments/readme_table.py "$results/diffusion" TFBind8-Exact-v0 Levy-Exact-v1 Superconductor-RandomForest-v1
