@@ -45,6 +45,7 @@ from mbo_gym.task import OfflineProblem
 __all__ = [
     "Ascent",
     "AscentConfig",
+    "Bounds",
     "Grad",
     "GradConfig",
     "GradMean",

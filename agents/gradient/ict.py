@@ -75,12 +75,9 @@ class CoTaughtProxies(TunedProxies):
             learnt = self.stepped(own, partial(_error, x=x, y=y, weight=self.weight(own, x, y)))
             self.adopt([a.index_copy(0, students, b.detach()) for a, b in zip(self.layers(), learnt, strict=True)])
 
-    def neighbours(self, z: Tensor) -> Tensor:
-        """Draw neighbours of features (k, d); (k, neighbours, d)."""
-        if self._tuning.neighbour_noise == "own":
-            return super().neighbours(z)
-        size = (len(z), self._tuning.neighbours, 1)
-        return z.unsqueeze(1) + self._tuning.noise * torch.randn(size, generator=self._generator, device=z.device)
+    def neighbours(self, z: Tensor, n_numbers: int | None = None) -> Tensor:
+        """Draw neighbours of features (k, d), (k, neighbours, d), as `neighbour_noise` says."""
+        return super().neighbours(z, 1 if self._tuning.neighbour_noise == "shared" else n_numbers)
 
     def lesson(self, z: Tensor, teacher: int, students: Tensor) -> tuple[Tensor, Tensor]:
         """Return what two students learn around features (k, d): features (2, k * kept, d), labels (2, k * kept)."""

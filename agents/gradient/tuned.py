@@ -79,9 +79,9 @@ class TunedProxies(EnsembleSurrogate):
             self.tune(z.detach())
         return super().value_and_gradient(z)
 
-    def neighbours(self, z: Tensor) -> Tensor:
-        """Draw neighbours of features (k, d), a number of its own for every feature; (k, neighbours, d)."""
-        size = (len(z), self._tuning.neighbours, z.shape[1])
+    def neighbours(self, z: Tensor, n_numbers: int | None = None) -> Tensor:
+        """Draw neighbours of features (k, d), (k, neighbours, d), by a number for each feature, or by one for all."""
+        size = (len(z), self._tuning.neighbours, n_numbers or z.shape[1])
         return z.unsqueeze(1) + self._tuning.noise * torch.randn(size, generator=self._generator, device=z.device)
 
     def layers(self) -> list[Tensor]:

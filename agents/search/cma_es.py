@@ -23,12 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from agents.gradient.ascent import SurrogateSearch
+from agents.gradient.ascent import Bounds, SurrogateSearch
 from mbo_gym.errors import MissingDependency
 from mbo_gym.progress import Progress
 from mbo_gym.search import SearchWatch, best_first, start_features
@@ -56,7 +56,7 @@ class CMAESConfig:
     steps: int = 100
     sigma0: float = 0.5
     population: int | None = None
-    bounds: Literal["none", "data"] = "none"
+    bounds: Bounds = "none"
     encoder: str = "z_score"
 
     def __post_init__(self) -> None:
