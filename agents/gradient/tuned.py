@@ -1,4 +1,4 @@
-"""What ICT and tri-mentoring share: an ascent on three proxies that are tuned to the designs at every step."""
+"""What ICT and tri-mentoring share: an ascent on three proxies that are tuned to each design at every step."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ __all__ = ["PROXIES", "TunedAscent", "TunedProxies", "TuningConfig"]
 PROXIES = 3
 """How many networks there are."""
 
+_NUMBERS = 1 << 26  # weights that are tuned at once: 256 MB, and a few times as much while they are
+
 
 @dataclass(frozen=True)
 class TuningConfig(AscentConfig, MLPConfig):
@@ -39,7 +41,7 @@ class TuningConfig(AscentConfig, MLPConfig):
     neighbours: int = 8
     noise: float = 0.1
     tuning_rate: float = 1e-3
-    validation_rows: int | None = 1024
+    validation_rows: int | None = 64
 
     def __post_init__(self) -> None:
         AscentConfig.__post_init__(self)
@@ -49,12 +51,14 @@ class TuningConfig(AscentConfig, MLPConfig):
 
 
 class TunedProxies(EnsembleSurrogate):
-    """The mean of proxies that are tuned to the designs before each gradient; a subclass writes `tune`.
+    """Proxies that are tuned to designs before each gradient, each design having its own; a subclass writes `tune`.
 
-    The networks handed in stay as they are. Layers are weights (M, in, out), then biases (M, 1, out).
+    They start as copies of the proxies handed in, which stay as they are and give the predictions. Layers are weights
+    (3 k, in, out), then biases (3 k, 1, out), the three proxies of a design one after the other.
 
     Args:
         trained: The proxies.
+        n_designs: k.
         z: (N, d) features of the visible designs.
         y: (N,) their scores, in the unit that `trained` was fitted on.
         config: Settings of the tuning.
@@ -62,22 +66,48 @@ class TunedProxies(EnsembleSurrogate):
     """
 
     def __init__(
-        self, trained: EnsembleSurrogate, z: Tensor, y: Tensor, config: TuningConfig, generator: torch.Generator
+        self,
+        trained: EnsembleSurrogate,
+        n_designs: int,
+        z: Tensor,
+        y: Tensor,
+        config: TuningConfig,
+        generator: torch.Generator,
     ) -> None:
         super().__init__(trained.config)
         self.load_state(trained.state())
+        self.adopt([layer.repeat(n_designs, 1, 1) for layer in self.layers()])
+        self._trained = trained
         self._z, self._y = z, (y - self._unit[0]) / self._unit[1]
         self._tuning, self._generator = config, generator
 
     @abstractmethod
     def tune(self, z: Tensor) -> None:
-        """Tune the proxies to designs of features (k, d)."""
+        """Tune each design's proxies to its features; (k, d)."""
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of any features (B, d) by the mean of the proxies as they were trained; (B,)."""
+        return self._trained.predict(z)
 
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Tune the proxies to features (B, d); return their mean prediction (B,) and its gradient (B, d)."""
-        with torch.enable_grad():
-            self.tune(z.detach())
-        return super().value_and_gradient(z)
+        """Tune the proxies to features (k, d); return the predictions (k,), and the gradient (k, d) of tuned means."""
+        layers, gradient = self.layers(), torch.empty_like(z)
+        at_once = max(1, _NUMBERS // sum(layer[:PROXIES].numel() for layer in layers))
+        for rows in torch.split(torch.arange(len(z), device=z.device), at_once):
+            own = slice(PROXIES * int(rows[0]), PROXIES * (int(rows[-1]) + 1))
+            some = copy.copy(self).adopt([layer[own] for layer in layers])
+            with torch.enable_grad():
+                some.tune(z[rows].detach())
+                leaf = z[rows].detach().requires_grad_()
+                mean = self._unit[1] * some.at_own(leaf.unsqueeze(1)).mean(dim=1)
+                gradient[rows] = torch.autograd.grad(mean.sum(), leaf)[0]
+            for layer, tuned in zip(layers, some.layers(), strict=True):
+                layer[own] = tuned
+        return self.predict(z), gradient
+
+    def at_own(self, z: Tensor) -> Tensor:
+        """Return what each design's proxies say of n features of its own (k, n, d); (k, 3, n), standardised."""
+        return self.outputs(z.repeat_interleave(PROXIES, dim=0)).reshape(len(z), PROXIES, -1)
 
     def neighbours(self, z: Tensor, n_numbers: int | None = None) -> Tensor:
         """Draw neighbours of features (k, d), (k, neighbours, d), by a number for each feature, or by one for all."""
@@ -136,6 +166,6 @@ class TunedAscent(Ascent):
         x = torch.from_numpy(self._encoder.encode(data.x)).to(device)
         y = torch.from_numpy(data.score_scale.standardise(data.y)).to(device)
         generator = torch.Generator(device).manual_seed(self._seed)
-        tuned = self.proxies(self._surrogate, x, y, self.config, generator)
+        tuned = self.proxies(self._surrogate, len(z), x, y, self.config, generator)
         box, progress = self.box(), self._progress
         return ascend(tuned, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)

@@ -23,84 +23,92 @@ def trained() -> EnsembleSurrogate:
     return trained_proxies()
 
 
-def proxies(trained, **settings) -> MentoredProxies:
+def proxies(trained, n_designs, **settings) -> MentoredProxies:
     config = TriMentoringConfig(**{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings})
-    return MentoredProxies(trained, *data(), config, torch.Generator().manual_seed(1))
+    return MentoredProxies(trained, n_designs, *data(), config, torch.Generator().manual_seed(1))
 
 
-def pairs(near):
-    """List the pairs of neighbours of the same design, design after design."""
-    return [(design[i], design[j]) for design in near for i, j in combinations(range(len(design)), 2)]
+def pairs(design):
+    """List the pairs of a design's neighbours (n, d)."""
+    return [(design[i], design[j]) for i, j in combinations(range(len(design)), 2)]
 
 
 def test_the_majority_decides_each_pair_and_one_dissents_at_most(trained):
-    tuned = proxies(trained, neighbours=4)
+    tuned = proxies(trained, 10, neighbours=4)
     near = tuned.neighbours(data()[0][:10])
     vote, dissents = tuned.votes(near)
-    assert (vote.shape, dissents.shape) == ((60,), (3, 60))
-    for p, (a, b) in enumerate(pairs(near)):
-        ballots = [bool(network(tuned.layers(), m, a[None]) > network(tuned.layers(), m, b[None])) for m in range(3)]
-        assert bool(vote[p]) == (sum(ballots) >= 2)
-        assert dissents[:, p].tolist() == [ballot != bool(vote[p]) for ballot in ballots]
-    assert 0 < int(dissents.sum(dim=0).max()) <= 1
+    assert (vote.shape, dissents.shape) == ((10, 1, 6), (10, 3, 6))
+    for i, design in enumerate(near):
+        for p, (a, b) in enumerate(pairs(design)):
+            ballots = [
+                bool(network(tuned.layers(), 3 * i + m, a[None]) > network(tuned.layers(), 3 * i + m, b[None]))
+                for m in range(3)
+            ]
+            assert bool(vote[i, 0, p]) == (sum(ballots) >= 2)
+            assert dissents[i, :, p].tolist() == [ballot != bool(vote[i, 0, p]) for ballot in ballots]
+    assert 0 < int(dissents.sum(dim=1).max()) <= 1
 
 
-def test_a_dissenter_steps_down_the_cross_entropy_of_its_pairs(trained):
+def test_a_dissenter_steps_down_the_cross_entropy_of_the_pairs_of_its_design(trained):
     z = data()[0][:8]
-    tuned, before = proxies(trained, neighbours=4, label_step=0.0), proxies(trained, neighbours=4)
-    near = proxies(trained, neighbours=4).neighbours(z)
+    tuned, before = proxies(trained, 8, neighbours=4, label_step=0.0), proxies(trained, 8, neighbours=4)
+    near = proxies(trained, 8, neighbours=4).neighbours(z)
     vote, dissents = before.votes(near)
     tuned.tune(z)
-    for m in range(3):
-        leaves = [layer[m : m + 1].clone().requires_grad_() for layer in before.layers()]
-        losses = []
-        for p, (a, b) in enumerate(pairs(near)):
-            if dissents[m, p]:
-                chance = (network(leaves, 0, a[None]) - network(leaves, 0, b[None])).sigmoid()
-                losses.append(-(chance if vote[p] else 1 - chance).log())
-        assert losses
-        slopes = torch.autograd.grad(torch.cat(losses).mean(), leaves)
-        for got, leaf, slope in zip(tuned.layers(), leaves, slopes, strict=True):
-            torch.testing.assert_close(got[m : m + 1], leaf - 0.05 * slope)
+    for i, design in enumerate(near):
+        for m in range(3):
+            leaves = [layer[3 * i + m : 3 * i + m + 1].clone().requires_grad_() for layer in before.layers()]
+            expected = leaves
+            if dissents[i, m].any():
+                losses = []
+                for p, (a, b) in enumerate(pairs(design)):
+                    if dissents[i, m, p]:
+                        chance = (network(leaves, 0, a[None]) - network(leaves, 0, b[None])).sigmoid()
+                        losses.append(-(chance if vote[i, 0, p] else 1 - chance).log())
+                slopes = torch.autograd.grad(torch.cat(losses).mean(), leaves)
+                expected = [leaf - 0.05 * slope for leaf, slope in zip(leaves, slopes, strict=True)]
+            for got, new in zip(tuned.layers(), expected, strict=True):
+                torch.testing.assert_close(got[3 * i + m : 3 * i + m + 1], new)
+    assert dissents.any()
 
 
 def slopes_by_differences(tuned, near, vote, dissents):
-    """Return how each dissenter's error on visible rows after its step changes with its labels, (3, P)."""
+    """Return how each dissenter's error on visible rows after its step changes with its labels, (k, 3, P)."""
     z, y = data()
     standard = (y - tuned._unit[0]) / tuned._unit[1]
     slopes = torch.zeros(dissents.shape, dtype=torch.float64)
-    for m, p in dissents.nonzero().tolist():
+    for i, m, p in dissents.nonzero().tolist():
         ends = []
         for change in (1e-3, -1e-3):
-            label = vote.double().repeat(3, 1)
-            label[m, p] += change
+            label = vote.double().repeat(1, 3, 1)
+            label[i, m, p] += change
             after = tuned.stepped(tuned.layers(), lambda at, label=label: _loss(at, near, label, dissents))
-            ends.append(float((network(after, m, z) - standard).square().mean().detach()))
-        slopes[m, p] = (ends[0] - ends[1]) / 2e-3
+            ends.append(float((network(after, 3 * i + m, z) - standard).square().mean().detach()))
+        slopes[i, m, p] = (ends[0] - ends[1]) / 2e-3
     return slopes
 
 
 def test_labels_follow_the_error_on_visible_rows_after_the_step(trained):
-    tuned = proxies(trained, neighbours=4)
+    tuned = proxies(trained, 8, neighbours=4)
     near = tuned.neighbours(data()[0][:8])
     vote, dissents = tuned.votes(near)
     slopes = slopes_by_differences(tuned, near, vote, dissents)
     for kind, step in (("raw", 200.0), ("unit", 0.1)):
-        expected = vote.double().repeat(3, 1)
-        for m in range(3):
-            size = 1.0 if kind == "raw" else slopes[m][dissents[m]].square().mean().sqrt()
-            expected[m] = (expected[m] - step * slopes[m] / size).clamp(0, 1)
-        label = proxies(trained, neighbours=4, label_gradient=kind, label_step=step).labels(near, vote, dissents)
+        expected = vote.double().repeat(1, 3, 1)
+        for i, m in dissents.any(dim=2).nonzero().tolist():
+            size = 1.0 if kind == "raw" else slopes[i, m][dissents[i, m]].square().mean().sqrt()
+            expected[i, m] = (expected[i, m] - step * slopes[i, m] / size).clamp(0, 1)
+        label = proxies(trained, 8, neighbours=4, label_gradient=kind, label_step=step).labels(near, vote, dissents)
         torch.testing.assert_close(label, expected.float(), rtol=1e-3, atol=1e-4)
         moved = label != vote.float()
         assert moved.any()
         assert not moved[~dissents].any()
-    plain = proxies(trained, neighbours=4, label_step=0.0).labels(near, vote, dissents)
-    assert torch.equal(plain, vote.float().expand(3, -1))
+    plain = proxies(trained, 8, neighbours=4, label_step=0.0).labels(near, vote, dissents)
+    assert torch.equal(plain, vote.float().expand(-1, 3, -1))
 
 
 def test_the_raw_step_of_the_published_size_leaves_the_labels_where_they_were(trained):
-    tuned = proxies(trained, label_gradient="raw", tuning_rate=1e-3)
+    tuned = proxies(trained, 8, label_gradient="raw", tuning_rate=1e-3)
     near = tuned.neighbours(data()[0][:8])
     vote, dissents = tuned.votes(near)
     assert dissents.any()
@@ -108,15 +116,15 @@ def test_the_raw_step_of_the_published_size_leaves_the_labels_where_they_were(tr
 
 
 def test_an_undecided_proxy_pays_log_two(trained):
-    tuned = proxies(trained, neighbours=2)
+    tuned = proxies(trained, 5, neighbours=2)
     near = data()[0][:5].unsqueeze(1).expand(-1, 2, -1)  # both neighbours are the same
-    label = torch.ones(3, 5, dtype=torch.float64)
-    for dissents, members in ((torch.ones(3, 5, dtype=torch.bool), 3), (torch.zeros(3, 5, dtype=torch.bool), 0)):
+    label = torch.ones(5, 3, 1, dtype=torch.float64)
+    for dissents, members in ((torch.ones(5, 3, 1).bool(), 15), (torch.zeros(5, 3, 1).bool(), 0)):
         assert float(_loss(tuned, near, label, dissents)) == pytest.approx(members * math.log(2))
 
 
 def test_proxies_that_agree_stay_as_they_are(trained):
-    tuned, z = proxies(trained), data()[0][:8]
+    tuned, z = proxies(trained, 8), data()[0][:8]
     tuned.adopt([layer[:1].expand_as(layer) for layer in tuned.layers()])
     before = tuned.layers()
     tuned.tune(z)
@@ -124,7 +132,7 @@ def test_proxies_that_agree_stay_as_they_are(trained):
 
 
 def test_dissent_wanes(trained):
-    tuned, z = proxies(trained), data()[0][:20]
+    tuned, z = proxies(trained, 20), data()[0][:20]
     near = tuned.neighbours(z)
     before = tuned.votes(near)[1].sum()
     for _ in range(40):
