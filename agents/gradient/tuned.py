@@ -21,7 +21,7 @@ __all__ = ["PROXIES", "TunedAscent", "TunedProxies", "TuningConfig"]
 PROXIES = 3
 """How many networks there are."""
 
-_NUMBERS = 1 << 26  # weights that are tuned at once: 256 MB, and a few times as much while they are
+_ON_CPU, _ON_GPU = 1 << 22, 1 << 26  # weights that are tuned at once: what a CPU's caches hold; 256 MB
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class TuningConfig(AscentConfig, MLPConfig):
     train_steps: int = 1500
     neighbours: int = 8
     noise: float = 0.1
-    tuning_rate: float = 1e-3
-    validation_rows: int | None = 64
+    tuning_rate: float = 1e-2
+    validation_rows: int | None = 16
 
     def __post_init__(self) -> None:
         AscentConfig.__post_init__(self)
@@ -92,7 +92,8 @@ class TunedProxies(EnsembleSurrogate):
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Tune the proxies to features (k, d); return the predictions (k,), and the gradient (k, d) of tuned means."""
         layers, gradient = self.layers(), torch.empty_like(z)
-        at_once = max(1, _NUMBERS // sum(layer[:PROXIES].numel() for layer in layers))
+        numbers = _ON_CPU if z.device.type == "cpu" else _ON_GPU
+        at_once = max(1, numbers // sum(layer[:PROXIES].numel() for layer in layers))
         for rows in torch.split(torch.arange(len(z), device=z.device), at_once):
             own = slice(PROXIES * int(rows[0]), PROXIES * (int(rows[-1]) + 1))
             some = copy.copy(self).adopt([layer[own] for layer in layers])
@@ -125,29 +126,36 @@ class TunedProxies(EnsembleSurrogate):
         return self
 
     def stepped(self, layers: Sequence[Tensor], loss: Callable[[TunedProxies], Tensor]) -> list[Tensor]:
-        """Return layers after one step of gradient descent down a loss, differentiable in what the loss depends on."""
+        """Return layers after one step of gradient descent down a loss of proxies; detached."""
         leaves = [layer.detach().requires_grad_() for layer in layers]
-        gradients = torch.autograd.grad(loss(copy.copy(self).adopt(leaves)), leaves, create_graph=True)
-        return [leaf - self._tuning.tuning_rate * slope for leaf, slope in zip(leaves, gradients, strict=True)]
+        gradients = torch.autograd.grad(loss(copy.copy(self).adopt(leaves)), leaves)
+        rate = self._tuning.tuning_rate
+        return [torch.sub(leaf.detach(), slope, alpha=rate) for leaf, slope in zip(leaves, gradients, strict=True)]
 
     def meta_gradient(
         self, layers: Sequence[Tensor], loss: Callable[[TunedProxies, Tensor], Tensor], handle: Tensor
     ) -> Tensor:
         """Return how the error on visible rows after a step down `loss` changes with `handle`; `handle`'s shape.
 
+        By the chain rule that is -rate times the gradient in the handle of the slope of the loss at `layers`, along
+        the gradient of the error after the step: one forward derivative, and no second backward pass.
+
         Args:
             layers: Of the proxies that take the step; their mean squared errors are summed.
             loss: Of proxies and the handle.
             handle: Weights or labels.
         """
-        leaf = handle.detach().requires_grad_()
-        after = copy.copy(self).adopt(self.stepped(layers, lambda proxies: loss(proxies, leaf)))
+        after = [layer.requires_grad_() for layer in self.stepped(layers, lambda proxies: loss(proxies, handle))]
         rows: Tensor | slice = slice(None)
         if self._tuning.validation_rows is not None:
             size = (min(self._tuning.validation_rows, len(self._z)),)
             rows = torch.randint(len(self._z), size, generator=self._generator, device=self._z.device)
-        error = (after.outputs(after._for_members(self._z[rows])) - self._y[rows]).square().mean(dim=1).sum()
-        return torch.autograd.grad(error, leaf)[0]
+        proxies = copy.copy(self).adopt(after)
+        error = (proxies.outputs(proxies._for_members(self._z[rows])) - self._y[rows]).square().mean(dim=1).sum()
+        directions = torch.autograd.grad(error, after)
+        leaf = handle.detach().requires_grad_()
+        slope = torch.func.jvp(lambda *at: loss(copy.copy(self).adopt(at), leaf), tuple(layers), directions)[1]
+        return torch.autograd.grad(-self._tuning.tuning_rate * slope, leaf)[0]
 
 
 class TunedAscent(Ascent):

@@ -155,7 +155,7 @@ def test_the_gradient_is_that_of_the_mean_of_a_designs_own_proxies_and_the_train
     trained, designs_at_once, monkeypatch
 ):
     numbers = sum(layer.numel() for layer in proxies(trained, 1).layers())
-    monkeypatch.setattr("agents.gradient.tuned._NUMBERS", designs_at_once * numbers)
+    monkeypatch.setattr("agents.gradient.tuned._ON_CPU", designs_at_once * numbers)
     tuned, z = proxies(trained, 6), data()[0][:6]
     kept = {key: value.clone() for key, value in trained.state().items()}
     value, gradient = tuned.value_and_gradient(z)
@@ -203,7 +203,7 @@ def test_a_step_is_judged_by_all_visible_rows_or_by_as_many_as_are_asked_for(tra
         tuned = Watched(trained, 1, *data(), config, torch.Generator().manual_seed(1))
         x, y = torch.zeros(3, 7, 3, dtype=torch.float64), torch.zeros(3, 7, dtype=torch.float64)
         tuned.meta_gradient(tuned.layers(), lambda at, w, x=x, y=y: _error(at, x, y, w), torch.ones_like(y))
-        assert seen[-2:] == [7, expected]
+        assert seen[-3:] == [7, expected, 7]
 
 
 def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():

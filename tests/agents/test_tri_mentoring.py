@@ -125,7 +125,7 @@ def test_an_undecided_proxy_pays_log_two(trained):
 
 def test_proxies_that_agree_stay_as_they_are(trained):
     tuned, z = proxies(trained, 8), data()[0][:8]
-    tuned.adopt([layer[:1].expand_as(layer) for layer in tuned.layers()])
+    tuned.adopt([layer[:1].expand_as(layer).clone() for layer in tuned.layers()])
     before = tuned.layers()
     tuned.tune(z)
     assert all(torch.equal(old, new) for old, new in zip(before, tuned.layers(), strict=True))
