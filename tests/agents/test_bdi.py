@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.gradient.bdi import BDI, BDIConfig, Kernel, TwoWayMapping, row_choice
+from agents.gradient.bdi import BDI, BDIConfig, Kernel, TwoWayMapping
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
 
@@ -88,9 +88,9 @@ def test_the_kernel_of_zero_and_of_equal_features_has_a_finite_gradient():
     assert gradient.isfinite().all()
 
 
-def fitted(z: torch.Tensor, y: torch.Tensor, gamma: float = 0.0, **settings) -> TwoWayMapping:
+def fitted(z: torch.Tensor, y: torch.Tensor, gamma: float = 0.0, seed: int = 0, **settings) -> TwoWayMapping:
     mapping = TwoWayMapping(BDIConfig(**settings), gamma)
-    mapping.fit(z, y, seed=0)
+    mapping.fit(z, y, seed=seed)
     return mapping
 
 
@@ -139,26 +139,21 @@ def test_the_regression_goes_through_the_data():
     torch.testing.assert_close(fitted(x, y, ridge=1e-10).predict(x), y, atol=1e-5, rtol=0)
 
 
-def test_it_learns_from_the_best_rows_and_a_draw_of_the_others_that_stands_for_all_of_them():
-    y = torch.arange(100.0)[torch.randperm(100, generator=torch.Generator().manual_seed(3))]
-    rows, stands_for = row_choice(y, 20, torch.Generator().manual_seed(0))
-    assert sorted(y[rows[:10]].tolist()) == list(range(90, 100))
-    assert len(set(rows.tolist())) == 20
-    assert stands_for.tolist() == [1.0] * 10 + [9.0] * 10
-    again, _ = row_choice(y, 20, torch.Generator().manual_seed(0))
-    other, _ = row_choice(y, 20, torch.Generator().manual_seed(1))
-    assert torch.equal(rows, again)
-    assert not torch.equal(rows, other)
+def test_it_learns_from_a_draw_of_as_many_rows_as_are_asked_for():
+    z, y = features(100, 4), torch.arange(100.0)
+    drawn, again, other = (fitted(z, y, max_rows=20, seed=seed).state() for seed in (0, 0, 1))
+    scores = drawn["scores"].long()
+    assert len(scores.unique()) == 20
+    assert torch.equal(drawn["features"], z[scores])
+    assert torch.equal(drawn["scores"], again["scores"])
+    assert not torch.equal(drawn["scores"], other["scores"])
     for most in (100, 500, None):
-        rows, stands_for = row_choice(y, most, torch.Generator().manual_seed(0))
-        assert torch.equal(rows, torch.arange(100))
-        assert torch.equal(stands_for, torch.ones(100, dtype=torch.float64))
+        assert torch.equal(fitted(z, y, max_rows=most).state()["scores"], y.double())
 
 
-def test_rows_that_stand_for_more_weigh_more_in_the_backward_loss():
-    mapping = fitted(features(100, 4), torch.arange(100.0), gamma=0.1, max_rows=20)
-    state = mapping.state()
-    weight = (0.1 * state["scores"]).exp() * torch.tensor([1.0] * 10 + [9.0] * 10)
+def test_good_rows_weigh_more_in_the_backward_loss():
+    state = fitted(features(100, 4), torch.arange(100.0), gamma=0.1, max_rows=20).state()
+    weight = (0.1 * state["scores"]).exp()
     torch.testing.assert_close(state["backward_weights"], weight / weight.sum())
 
 
