@@ -155,8 +155,9 @@ class TwoWayMapping(Surrogate):
         started = time.perf_counter()
         z, y = z.double(), y.double()
         if self.config.max_rows is not None and len(y) > self.config.max_rows:
-            rows = torch.randperm(len(y), generator=torch.Generator(z.device).manual_seed(seed), device=z.device)
-            z, y = z[rows[: self.config.max_rows]], y[rows[: self.config.max_rows]]
+            generator = torch.Generator(z.device).manual_seed(seed)
+            rows = torch.randperm(len(y), generator=generator, device=z.device)[: self.config.max_rows]
+            z, y = z[rows], y[rows]
         matrix = z.new_empty(len(z), len(z))
         for part in (progress or NullProgress()).track(
             torch.split(torch.arange(len(z)), self._block(z)), "kernel of BDI"
