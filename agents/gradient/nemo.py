@@ -16,12 +16,15 @@ From the paper: bins, a model a bin, one step of training a step of ascent inste
 (amortisation), the normalised likelihood, and a discretised logistic distribution: p(bin | x) is the mass that a
 logistic distribution around the network's one output has in the bin, so that the gradient does not fade between bins.
 
-Ours, as there is no public program to compare with, and no preset `paper` for the same reason: 20 bins of equal width
-over the visible scores, the outermost reaching to infinity; all K models are copies of one that was first trained on
-the data alone, so that they differ by what the queries taught them and by nothing else; they see the same minibatches,
-as one batched network; all queries are shared by all models, and weigh `query_weight` beside a minibatch; the spread of
-the logistic distribution is one learned number a model; the models are stepped at the queries they are about to leave,
-so that the gradient lags by one step; the sizes of networks and steps.
+Ours, as there is no public program to compare with: 20 bins of equal width over the visible scores, the outermost
+reaching to infinity; all K models are copies of one that was first trained on the data alone, so that they differ by
+what the queries taught them and by nothing else; they see the same minibatches, as one batched network; all queries are
+shared by all models, and weigh `query_weight` beside a minibatch; the spread of the logistic distribution is one
+learned number a model; the models are stepped at the queries they are about to leave, so that the gradient lags by one
+step; the sizes of networks and steps.
+
+`paper` has the sizes that are told of the paper's experiments, 40 bins and networks of 2 x 256, trained longer. They
+are hearsay: without a program they could not be checked, and steps and weights are ours there too.
 
 Where more designs are asked for than there are queries, the next best visible designs climb the finished models. Where
 fewer are asked for, the best of the queries are returned.
@@ -230,7 +233,10 @@ class NEMO(SearchedWhileFitted):
     """
 
     Config: ClassVar[type[Any]] = NEMOConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {"boxed": NEMOConfig(bounds="data")}
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "paper": NEMOConfig(hidden=256, bins=40, train_steps=11_600, batch_size=128),  # 50 epochs of TFBind8
+        "boxed": NEMOConfig(bounds="data"),
+    }
 
     def new_surrogate(self) -> Surrogate:
         """Return the surrogate, which shows the queries while they climb."""

@@ -13,7 +13,8 @@ arXiv 2110.14188):
         2. Move x by Adam up   f'(x) - (f'(x) - f(x_0))^2 / (2 region),   and forget the copy.
 
 The published settings, preset `paper`: 2 x 64 softplus, 20 steps of perturbation, 100 of adaptation, 500 updates of x.
-Superconductor has its own (SETTINGS): weights go a tenth as far; AntMorphology too: twice the training.
+Superconductor has its own, `paper_superconductor`: weights go a tenth as far; AntMorphology too, `paper_ant`: twice the
+training. By default both follow from the task (SETTINGS).
 
 Differs from the paper by default: 5 steps of perturbation and 20 of adaptation, each as much longer, so that weights go
 as far in all; a shorter training. Always: the learning rate of phase 1 decays along a cosine; the bounds of the spread
@@ -242,7 +243,9 @@ def roma_surrogate(**config: Any) -> Surrogate:
     return RoMASurrogate(RoMASurrogateConfig(**config))
 
 
-_SUPERCONDUCTOR = RoMAConfig(perturbation=5e-4, adaptation=5e-4)
+_SUPERCONDUCTOR: Mapping[str, Any] = {"perturbation": 5e-4, "adaptation": 5e-4}
+_PAPER: Mapping[str, Any] = {"batch_size": 128, "perturbation_steps": 20, "adaptation_steps": 100}
+_PAPER_STEPS = 11_600  # 50 epochs of TFBind8
 
 
 class RoMA(Ascent):
@@ -254,17 +257,14 @@ class RoMA(Ascent):
 
     Config: ClassVar[type[Any]] = RoMAConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": RoMAConfig(
-            train_steps=11_600,  # 50 epochs of TFBind8
-            batch_size=128,
-            perturbation_steps=20,
-            adaptation_steps=100,
-        ),
+        "paper": RoMAConfig(train_steps=_PAPER_STEPS, **_PAPER),
+        "paper_superconductor": RoMAConfig(train_steps=_PAPER_STEPS, **_PAPER, **_SUPERCONDUCTOR),
+        "paper_ant": RoMAConfig(train_steps=2 * _PAPER_STEPS, **_PAPER),
         "boxed": RoMAConfig(bounds="data"),
     }
     SETTINGS: ClassVar[Mapping[str, Any]] = {
-        "Superconductor-RandomForest-v0": _SUPERCONDUCTOR,
-        "Superconductor-RandomForest-v1": _SUPERCONDUCTOR,
+        "Superconductor-RandomForest-v0": RoMAConfig(**_SUPERCONDUCTOR),
+        "Superconductor-RandomForest-v1": RoMAConfig(**_SUPERCONDUCTOR),
         "AntMorphology-Exact-v0": RoMAConfig(train_steps=2 * RoMAConfig.train_steps),
     }
     _surrogate: RoMASurrogate

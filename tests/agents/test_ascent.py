@@ -164,6 +164,7 @@ def test_the_recipes_of_the_papers(branin, tfbind8):
     assert GradConfig(optimiser="adam", steps=7).recipe(tfbind8, 24) == (7, 1e-1)
     presets = {name: (config.optimiser, config.surrogate, config.bounds) for name, config in Grad.PRESETS.items()}
     assert presets["plain"] == ("plain", "mlp", "none")
+    assert presets["paper"] == presets["paper_plain"] == ("plain", "mlp_paper", "none")
     assert presets["paper_adam"] == ("adam", "mlp_paper", "none")
     assert presets["boxed"] == ("plain", "mlp", "data")
 

@@ -185,6 +185,8 @@ def test_it_proposes_the_queries_and_climbs_more_where_more_are_asked_for(branin
 def test_the_searchs_settings_reach_the_surrogate():
     assert NEMOConfig().recipe(None, 25) == (500, pytest.approx(0.05))
     assert NEMOConfig(steps=7, step_size=0.5).recipe(None, 25) == (7, 0.5)
+    paper = NEMO.PRESETS["paper"]
+    assert (paper.hidden, paper.layers, paper.bins) == (256, 2, 40)
     own = {field.name for field in dataclasses.fields(NEMOConfig)}
     assert own == {field.name for field in dataclasses.fields(NEMOSurrogateConfig)} | {"encoder"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -256,6 +257,9 @@ def test_the_recipe_and_the_published_settings(branin):
     assert (paper.perturbation_steps, paper.adaptation_steps, paper.learning_rate) == (20, 100, 1e-3)
     superconductor = RoMA.SETTINGS["Superconductor-RandomForest-v0"]
     assert (superconductor.perturbation, superconductor.adaptation) == (5e-4, 5e-4)
+    published = RoMA.PRESETS["paper_superconductor"]
+    assert published == replace(paper, perturbation=5e-4, adaptation=5e-4)
+    assert RoMA.PRESETS["paper_ant"] == replace(paper, train_steps=2 * paper.train_steps)
 
 
 def test_settings_that_make_no_sense_are_refused():

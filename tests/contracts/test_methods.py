@@ -287,6 +287,13 @@ def test_every_preset_and_every_task_setting_builds(name):
 
 
 @each_method
+def test_every_method_of_a_paper_has_the_papers_settings(name):
+    if getattr(method_class(name), "CONTROL", False) or name.startswith("sb3_"):
+        pytest.skip("no paper proposes it for offline optimization")
+    assert "paper" in method_class(name).PRESETS
+
+
+@each_method
 def test_settings_are_a_frozen_dataclass_with_a_word_on_each(name):
     config = method_class(name).Config
     assert dataclasses.is_dataclass(config)
