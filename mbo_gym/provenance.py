@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from mbo_gym import _version
 
-__all__ = ["environment_facts", "peak_memory_mb", "reset_peak_memory"]
+__all__ = ["environment_facts", "memory_gb", "peak_memory_mb", "reset_peak_memory"]
 
 _LIBRARIES = ("torch", "numpy", "gymnasium", "scikit-learn", "scipy", "d3rlpy")
 
@@ -23,6 +24,18 @@ def environment_facts() -> dict[str, Any]:
 
     machine = {"platform": platform.platform(), "threads": torch.get_num_threads()}
     return {"versions": dict(_versions()), "git": _git_commit(), "machine": machine}
+
+
+def memory_gb(device: str = "cpu") -> float:
+    """Return all the memory (GiB) of this machine, or of a GPU; infinity where it cannot be told (Windows)."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_properties(device).total_memory / 2**30
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def reset_peak_memory() -> None:

@@ -14,9 +14,9 @@ NeurIPS 2022):
 Each design is found on its own; all of them are computed as one batch, in float64. The network has 5 hidden layers.
 
 Differs from the paper: the kernel's matrix has N^2 numbers, so by default the data are at most `max_rows` visible
-designs, drawn at random. `paper` takes every row: 1.8 GB twice for 15,000 rows, 8.7 GB twice for TFBind8. Where there
-are no more rows than that, and no more designs are asked for than there are rows, nothing is random and every seed
-gives the same designs.
+designs, drawn at random. `paper` takes every row: 1.8 GB twice for 15,000 rows, 8.7 GB twice for TFBind8; more than the
+machine has is refused before it is tried. Where there are no more rows than that, and no more designs are asked for
+than there are rows, nothing is random and every seed gives the same designs.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from torch import Tensor
 from agents.gradient.ascent import Ascent, AscentConfig
 from mbo_gym.method import Resources
 from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.provenance import memory_gb
 from mbo_gym.settings import require_at_least
 from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import FitReport, Surrogate
+from mbo_gym.surrogates import CannotFit, FitReport, Surrogate
 from mbo_gym.surrogates.base import held_out_report
 
 __all__ = ["BDI", "BDIConfig", "Kernel", "TwoWayMapping"]
@@ -151,6 +152,9 @@ class TwoWayMapping(Surrogate):
         """Solve the kernel regression on features (N, d) and scores (N,), or on the rows drawn from them.
 
         No row is held out, so the report holds no error.
+
+        Raises:
+            CannotFit: The kernel's matrix and its factor need more memory than the device has.
         """
         started = time.perf_counter()
         z, y = z.double(), y.double()
@@ -158,6 +162,7 @@ class TwoWayMapping(Surrogate):
             generator = torch.Generator(z.device).manual_seed(seed)
             rows = torch.randperm(len(y), generator=generator, device=z.device)[: self.config.max_rows]
             z, y = z[rows], y[rows]
+        self._require_memory(len(z), str(z.device))
         matrix = z.new_empty(len(z), len(z))
         for part in (progress or NullProgress()).track(
             torch.split(torch.arange(len(z)), self._block(z)), "kernel of BDI"
@@ -207,6 +212,14 @@ class TwoWayMapping(Surrogate):
             prediction, forward, backward = self.losses(leaf)
             (gradient,) = torch.autograd.grad((forward + backward).sum(), leaf)
         return prediction.detach(), -gradient
+
+    def _require_memory(self, n: int, device: str) -> None:
+        needed, there = 2 * 8 * n**2 / 2**30, memory_gb(device)
+        if needed > there:
+            raise CannotFit(
+                f"BDI's kernel of {n:,} rows takes {needed:,.1f} GiB with its factor, and {device} has {there:,.1f}; "
+                f"set max_rows to at most {int((there * 2**30 / 16) ** 0.5):,}, or leave it at its default"
+            )
 
     def _block(self, known: Tensor) -> int:
         return max(1, _BLOCK // len(known))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from mbo_gym.benchmark.worker import Job, execute
 from mbo_gym.errors import UnknownId
+from mbo_gym.provenance import memory_gb
 
 __all__ = ["Executor", "Lost", "ProcessExecutor", "SerialExecutor", "available_cpus", "make_executor"]
 
@@ -135,7 +136,7 @@ class ProcessExecutor:
 
     def __init__(self, cpus: int) -> None:
         self._cpus = cpus
-        self._memory_gb = _physical_memory_gb()
+        self._memory_gb = memory_gb()
         self._workers: list[_Worker] = []
 
     def has_room(self, job: Job) -> bool:
@@ -227,10 +228,3 @@ def _free_gpu(running: list[Job], job: Job) -> int | None:
     chosen = [int(job.device[5:])] if job.device.startswith("cuda:") else range(len(used))
     best = min(chosen, key=lambda gpu: used[gpu], default=None)
     return best if best is not None and used[best] + job.resources.gpu_share <= 1 + 1e-9 else None
-
-
-def _physical_memory_gb() -> float:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):  # Windows
-        return float("inf")

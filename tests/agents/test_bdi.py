@@ -13,6 +13,7 @@ import mbo_gym
 from agents.gradient.bdi import BDI, BDIConfig, Kernel, TwoWayMapping
 from mbo_gym.encoding import make_encoder
 from mbo_gym.progress import NullProgress
+from mbo_gym.surrogates import CannotFit
 
 
 def features(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -201,6 +202,14 @@ def test_seeds_differ_only_where_rows_are_drawn(branin):
     whole, drawn = BDIConfig(steps=3, step_size=0.1), BDIConfig(steps=3, step_size=0.1, max_rows=50)
     assert np.array_equal(propose(whole, branin, 5)[1], propose(whole, branin, 5, seed=1)[1])
     assert not np.array_equal(propose(drawn, branin, 5)[1], propose(drawn, branin, 5, seed=1)[1])
+
+
+def test_a_kernel_larger_than_the_memory_is_refused(monkeypatch):
+    z, y = features(30, 4), torch.arange(30.0)
+    monkeypatch.setattr("agents.gradient.bdi.memory_gb", lambda device: 2 * 8 * 20**2 / 2**30)  # of 20 rows
+    with pytest.raises(CannotFit, match=r"kernel of 30 rows takes .* GiB with its factor, .*max_rows to at most 20"):
+        fitted(z, y, max_rows=None)
+    assert len(fitted(z, y, max_rows=20).state()["scores"]) == 20
 
 
 @pytest.mark.parametrize("settings", [{"ridge": 0.0}, {"weight_variance": -1.0}, {"max_rows": 0}, {"layers": 0}])

@@ -156,7 +156,7 @@ def pretending(monkeypatch) -> ProcessExecutor:
             self.jobs.append(arguments)
 
     monkeypatch.setattr("mbo_gym.benchmark.executors.ProcessPoolExecutor", Pool)
-    monkeypatch.setattr("mbo_gym.benchmark.executors._physical_memory_gb", lambda: 16.0)
+    monkeypatch.setattr("mbo_gym.benchmark.executors.memory_gb", lambda: 16.0)
     return ProcessExecutor(4)
 
 
