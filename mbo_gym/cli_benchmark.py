@@ -80,6 +80,7 @@ def report(
 ) -> None:
     """Turn results into a report: tables here, or a page, Markdown or LaTeX in a file."""
     from mbo_gym.benchmark.analysis import analyse
+    from mbo_gym.benchmark.remarks import read_remarks
     from mbo_gym.benchmark.results import ResultStore
     from mbo_gym.data.store import write_atomic
 
@@ -91,7 +92,8 @@ def report(
     if html is markdown is latex is None:
         _show_results(list(records.values()))
         return
-    analysis = analyse(list(records.values()), title=title)
+    remarks = [remark for folder in results for remark in read_remarks(folder)]
+    analysis = analyse(list(records.values()), title=title, remarks=remarks)
     if html is not None:
         from mbo_gym.benchmark.html import to_html
 

@@ -10,6 +10,7 @@ from typing import Any
 from mbo_gym.benchmark import cells
 from mbo_gym.benchmark.notes import notes
 from mbo_gym.benchmark.published import Reproduction, published_for, reproduce
+from mbo_gym.benchmark.remarks import Remark, add_remarks
 from mbo_gym.benchmark.standings import CEILINGS, Standing, skill_scale, standings
 from mbo_gym.benchmark.statistics import Comparison, Description, Interval, describe, skill_interval, welch_tests
 
@@ -137,12 +138,15 @@ class Analysis:
     n_cells: int
 
 
-def analyse(records: Sequence[Mapping[str, Any]], *, title: str = "Benchmark") -> Analysis:
+def analyse(
+    records: Sequence[Mapping[str, Any]], *, title: str = "Benchmark", remarks: Sequence[Remark] = ()
+) -> Analysis:
     """Work out what a report shows from the records of a results file (the latest of each key).
 
     Args:
         records: As `mbo_gym.benchmark.results.ResultStore.records` gives them.
         title: Of the report.
+        remarks: Stand beside the scores that they are about.
 
     Raises:
         ValueError: There are no records.
@@ -168,7 +172,7 @@ def analyse(records: Sequence[Mapping[str, Any]], *, title: str = "Benchmark") -
         entries=tuple(entries),
         standings=ranking,
         comparisons={p.name: _comparisons([e for e in entries if e.problem == p.name]) for p in problems},
-        reproduced=tuple(_reproductions(entries, groups)),
+        reproduced=add_remarks(_reproductions(entries, groups), remarks),
         failures=tuple(_failure(n, r) for n, r in zip(names, records, strict=True) if r["status"] == "failed"),
         environments=tuple(environments.values()),
         notes=notes(problems, entries, ranking, list(zip(names, records, strict=True))),

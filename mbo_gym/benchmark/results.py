@@ -24,7 +24,8 @@ class ResultStore:
     """A results folder.
 
     It holds ``results.jsonl`` (a record a line, appended; the last line of a key counts), ``cells/<name>/`` with
-    everything of a run, and ``configs.json``. A report needs ``results.jsonl`` alone.
+    everything of a run, and ``configs.json``. A report needs ``results.jsonl`` alone, and shows ``remarks.toml`` where
+    there is one (`mbo_gym.benchmark.remarks`).
 
     Args:
         folder: Created by `writing`.
