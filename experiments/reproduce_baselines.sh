@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
 results=experiments/results
 
-for grid in baselines baselines_pgs baselines_paper baselines_paper_levy; do
+for grid in baselines baselines_pgs baselines_paper baselines_paper_levy baselines_paper_superconductor; do
     $python -m mbo_gym benchmark "experiments/$grid.toml" --output "$results/baselines"
 done
 $python -m mbo_gym benchmark experiments/baselines_tfbind10.toml --output "$results/baselines_data"

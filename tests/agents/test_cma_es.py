@@ -101,6 +101,20 @@ def test_equal_starts_part_ways():
     assert not np.array_equal(ends[0], ends[1])
 
 
+def test_the_covariance_is_full_where_there_is_room_for_it_and_diagonal_where_told(monkeypatch):
+    rotated = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0].astype(np.float32)
+    scale = np.array([1, 1, 1, 30, 30, 30], dtype=np.float32)
+
+    def valley(z):  # narrow, and along no axis
+        return -np.square(z @ rotated * scale).sum(axis=1)
+
+    starts = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+    ends = {how: valley(search(valley, starts, covariance=how)).mean() for how in (None, "full", "diagonal")}
+    assert ends[None] == ends["full"] > ends["diagonal"] / 100  # only a full one turns with the valley
+    monkeypatch.setattr("agents.search.cma_es._MOST_FULL", 5)
+    assert valley(search(valley, starts)).mean() == ends["diagonal"]
+
+
 def test_a_search_that_has_stopped_leaves_the_others_going():
     far = STARTS + np.array([[100], [0], [0], [0]], dtype=np.float32)
     asked = Asked(lambda z: np.where(z[:, 0] > 50, np.float32(0), slope(z)))
