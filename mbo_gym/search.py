@@ -75,6 +75,8 @@ def ascend(
 ) -> Tensor:
     """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
 
+    A row that leaves the numbers, to infinity or NaN, comes back as it started; a watched search shows how many.
+
     Args:
         surrogate: f.
         z: Starts.
@@ -86,7 +88,7 @@ def ascend(
         progress: Shows how far it is.
         watch: Called with the step, z and the predictions (B,) before each step and after the last.
     """
-    z = z.clone()
+    starts, z = z, z.clone()
     adam = torch.optim.Adam([z], lr=size, maximize=True) if optimiser == "adam" else None
     for step in progress.track(range(steps), "gradient ascent"):
         value, gradient = surrogate.value_and_gradient(z)
@@ -99,7 +101,11 @@ def ascend(
             adam.step()
         if box is not None:
             z.clamp_(*box)
+    finite = z.isfinite().all(dim=1, keepdim=True)
+    z = torch.where(finite, z, starts)
     if watch is not None:
+        if diverged := int((~finite).sum()):
+            progress.metrics("ascent", steps, diverged=diverged)
         watch(steps, z, predict_in_pieces(surrogate.predict, z))
     return z
 

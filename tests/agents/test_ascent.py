@@ -125,6 +125,30 @@ def test_the_box_holds_after_every_step():
     assert torch.allclose(two, torch.tensor([[1.25 + 0.1 * (0.3 - 1.25), -0.1]]), atol=1e-6)
 
 
+class Cliff(Bowl):
+    """The bowl, but left of -1 its slope is no number, and right of 1 it is infinite."""
+
+    def value_and_gradient(self, z):
+        value, gradient = super().value_and_gradient(z)
+        gradient = torch.where(z[:, :1] < -1, torch.nan, gradient)
+        return value, torch.where(z[:, :1] > 1, torch.inf, gradient)
+
+
+@pytest.mark.parametrize("optimiser", ["plain", "adam"])
+def test_a_row_that_leaves_the_numbers_comes_back_as_it_started(optimiser):
+    starts, shown = torch.tensor([[-2.0, 0.5], [0.5, 0.5], [2.0, 0.5]]), []
+
+    class Shown(NullProgress):
+        def metrics(self, stage, step, **values):
+            shown.append((stage, step, values))
+
+    ends = ascend(Cliff(), starts, optimiser, 5, 0.1, box=None, progress=Shown(), watch=lambda step, z, value: None)
+    assert torch.equal(ends[[0, 2]], starts[[0, 2]])
+    alone = ascend(Bowl(), starts[1:2], optimiser, 5, 0.1, box=None, progress=NullProgress())
+    assert torch.equal(ends[1:2], alone)
+    assert shown == [("ascent", 5, {"diverged": 2})]
+
+
 def test_each_step_is_watched_before_it_is_taken_and_the_end_too():
     seen = []
     z = torch.tensor(STARTS)
