@@ -97,7 +97,7 @@ def fitted(z: torch.Tensor, y: torch.Tensor, gamma: float = 0.0, seed: int = 0, 
 
 def losses_by_hand(mapping, x, y, design, gamma):
     """The paper's two losses for one design, with a plain inverse."""
-    kernel = Kernel(mapping.config.layers)
+    kernel = Kernel(mapping.config.layers, bias_variance=mapping.config.bias_variance)
     matrix = kernel(x, x)
     matrix = matrix + mapping.config.ridge * matrix.trace() / len(x) * torch.eye(len(x), dtype=torch.float64)
     forward = (kernel(design, x) @ torch.linalg.inv(matrix) @ y).item()
@@ -107,10 +107,10 @@ def losses_by_hand(mapping, x, y, design, gamma):
     return forward, (forward - mapping.config.label) ** 2 / 2, 0.5 * float(weight @ (backward - y).square().numpy())
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.7])
-def test_both_losses_are_the_papers(gamma):
+@pytest.mark.parametrize(("gamma", "bias"), [(0.0, 0.0), (0.7, 0.0), (0.7, 1.0)])
+def test_both_losses_are_the_papers(gamma, bias):
     x, y, designs = features(12, 4), features(12, 1)[:, 0], features(3, 4, seed=2)
-    mapping = fitted(x, y, gamma, layers=3, ridge=1e-3, label=4.0)
+    mapping = fitted(x, y, gamma, layers=3, ridge=1e-3, label=4.0, bias_variance=bias)
     got = torch.stack(mapping.losses(designs), dim=1)
     for row, design in zip(got, designs, strict=True):
         np.testing.assert_allclose(row, losses_by_hand(mapping, x, y, design.unsqueeze(0), gamma), rtol=1e-5)
@@ -138,6 +138,15 @@ def test_designs_in_several_blocks_are_as_in_one(monkeypatch):
 def test_the_regression_goes_through_the_data():
     x, y = features(40, 6), features(40, 1)[:, 0]
     torch.testing.assert_close(fitted(x, y, ridge=1e-10).predict(x), y, atol=1e-5, rtol=0)
+
+
+def test_without_biases_the_fit_is_proportional_to_the_length_of_the_features():
+    x, y = features(40, 6), features(40, 1)[:, 0]
+    without, with_biases = (fitted(x, y, bias_variance=b).predict for b in (0.0, 1.0))
+    torch.testing.assert_close(without(2 * x), 2 * without(x))
+    assert (with_biases(2 * x) - 2 * with_biases(x)).abs().max() > 0.1
+    paper = BDI.PRESETS["paper"]
+    assert (paper.bias_variance, paper.max_rows, paper.label, paper.layers) == (0.0, None, 10.0, 5)
 
 
 def test_it_learns_from_a_draw_of_as_many_rows_as_are_asked_for():
