@@ -73,7 +73,9 @@ def read_remarks(folder: Path) -> tuple[Remark, ...]:
 
 def add_remarks(rows: Sequence[Reproduction], remarks: Sequence[Remark]) -> tuple[Reproduction, ...]:
     """Return comparisons with the remarks on them before what was done differently."""
-    return tuple(replace(r, protocol=(*(m.why for m in remarks if m.is_about(r)), *r.protocol)) for r in rows)
+    return tuple(
+        replace(r, protocol=(*(f"why below: {m.why}" for m in remarks if m.is_about(r)), *r.protocol)) for r in rows
+    )
 
 
 def _remark(block: Mapping[str, Any], where: str) -> Remark:

@@ -25,7 +25,7 @@ def test_a_remark_stands_first_beside_every_lower_score_that_it_is_about():
     remark = Remark(("grad", "other"), TFBIND, 100, WHY)
     plain = analyse(grad_records(0.93)).reproduced
     rows = analyse(grad_records(0.93), remarks=[remark]).reproduced
-    about = [row for row in rows if row.protocol[0] == WHY]
+    about = [row for row in rows if row.protocol[0] == f"why below: {WHY}"]
     assert {(row.published.percentile, row.verdict) for row in about} == {(100, "below")}
     assert len(about) == sum(row.published.percentile == 100 and row.verdict == "below" for row in plain)
     assert {row.verdict for row in rows if row not in about and row.published.percentile == 100} == {"yes"}
@@ -76,4 +76,4 @@ def test_a_report_shows_the_remarks_of_its_folder(tmp_path):
     done = CliRunner().invoke(app, ["report", str(tmp_path), *(str(a) for pair in pages.items() for a in pair)])
     assert done.exit_code == 0, done.output
     for page in pages.values():
-        assert WHY in page.read_text()
+        assert f"why below: {WHY}" in page.read_text()
