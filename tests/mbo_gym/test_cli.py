@@ -119,7 +119,7 @@ def test_list_methods_shows_presets_and_settings(mbo):
     assert code == 0
     for name in mbo_gym.list_methods():
         assert re.search(rf"^\W*{name}\s", out, re.M), name
-    assert "plain, adam, paper_plain" in out
+    assert "plain, adam, paper, paper_plain" in out
     assert "optimiser=plain" in out
     assert "docstring" not in out
 
