@@ -66,9 +66,11 @@ def read_remarks(folder: Path) -> tuple[Remark, ...]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML file: {error}") from error
-    if set(content) - {"below"}:
-        raise ValueError(f"{path} holds [[below]] blocks only, got {', '.join(sorted(set(content) - {'below'}))}")
-    return tuple(_remark(block, f"{path}, remark {number}") for number, block in enumerate(content.get("below", []), 1))
+    blocks = content.pop("below", [])
+    if content or not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        got = ", ".join(sorted(content)) or f"below = {blocks!r}"
+        raise ValueError(f"{path} holds [[below]] blocks only, got {got}")
+    return tuple(_remark(block, f"{path}, remark {number}") for number, block in enumerate(blocks, 1))
 
 
 def add_remarks(rows: Sequence[Reproduction], remarks: Sequence[Remark]) -> tuple[Reproduction, ...]:

@@ -55,6 +55,8 @@ def test_remarks_are_read_from_the_folder(tmp_path):
     [
         ("[[below", "is no TOML file"),
         ("[[above]]", "holds .* blocks only, got above"),
+        (BLOCK.replace("[[below]]", "[below]"), "holds .* blocks only, got below = {'methods'"),
+        ("below = [3]", r"holds .* blocks only, got below = \[3\]"),
         (BLOCK.replace("why", "reason"), r"remark 1: a remark has methods \(a list\), .*; see reason, why"),
         (BLOCK.replace('["grad", "other"]', '"grad"'), "remark 1: .*; see methods"),
         (BLOCK + BLOCK.replace("100", "99"), "remark 2: .*; see percentile"),
