@@ -14,14 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from mbo_gym.encoding import make_encoder
-from mbo_gym.method import save_config
-from mbo_gym.progress import Progress
-from mbo_gym.search import best_first, sampling_space
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.ascent import best_first, sampling_space
+from mbo_gym.methods.base import save_config
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = ["MeanDesign", "Random", "RandomFiltered", "TopK", "TopKNoise"]
 

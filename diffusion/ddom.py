@@ -28,13 +28,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from diffusion.design_model import DesignModel, DesignModelConfig
-from diffusion.proposals import EstimateWatch, design_encoder, fitted_filter, order_candidates
-from mbo_gym.method import Resources, save_config
-from mbo_gym.progress import Progress
-from mbo_gym.score_weights import score_weights
+from diffusion.models.designs import DesignModel, DesignModelConfig
+from diffusion.proposals import EstimateWatch, design_encoder
+from mbo_gym.methods.base import Resources, save_config
+from mbo_gym.methods.filters import fitted_filter, order_candidates
+from mbo_gym.methods.score_weights import score_weights
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.task import OfflineProblem
 
 __all__ = ["DDOM", "DDOMConfig"]
 

@@ -36,15 +36,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.design_model import DesignModel, DesignModelConfig
-from diffusion.proposals import EstimateWatch, design_encoder, order_candidates, predictor
-from mbo_gym.method import Resources, save_config
-from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.search import ascend
+from diffusion.models.designs import DesignModel, DesignModelConfig
+from diffusion.proposals import EstimateWatch, design_encoder
+from mbo_gym.methods.ascent import ascend
+from mbo_gym.methods.base import Resources, save_config
+from mbo_gym.methods.filters import order_candidates, predictor
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import Surrogate, fit_surrogate, make_surrogate, predict_in_pieces
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
+from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = ["ASCENT_SIZES", "DEMO", "EDIT_LEVELS", "DEMOConfig"]
 

@@ -2,7 +2,7 @@
 
 Algorithm (Yun et al., Guided Trajectory Generation, arXiv 2407.01624):
     1. From the visible designs make trajectories that go from neighbour to neighbour and do not fall far below their
-       best score so far (`mbo_gym.trajectories.local_improving`).
+       best score so far (`mbo_gym.trajectories.samplers.local_improving`).
     2. Train a diffusion model of trajectories, H steps of features and score, given scores (dropped now and then) and
        given the first steps.
     3. Take the last C steps of visible trajectories as the context of new ones; sample the H - C steps that follow,
@@ -36,14 +36,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.proposals import EstimateWatch, design_encoder, fitted_filter, order_candidates
-from diffusion.trajectory_model import TrajectoryModel, TrajectoryModelConfig
-from mbo_gym.method import Resources, save_config
-from mbo_gym.progress import Progress
+from diffusion.models.trajectories import TrajectoryModel, TrajectoryModelConfig
+from diffusion.proposals import EstimateWatch, design_encoder
+from mbo_gym.methods.base import Resources, save_config
+from mbo_gym.methods.filters import fitted_filter, order_candidates
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.task import OfflineProblem
-from mbo_gym.trajectories import Distance, local_improving
+from mbo_gym.trajectories.samplers import Distance, local_improving
 
 __all__ = ["GTG", "TRAJECTORIES", "GTGConfig", "Trajectories", "trajectory_settings"]
 

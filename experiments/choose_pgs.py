@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 import mbo_gym
-from mbo_gym.dataset import OfflineDataset
-from mbo_gym.encoding import make_encoder
-from mbo_gym.method import make_method
-from mbo_gym.progress import NullProgress
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.registry import make_method
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import parse_options
-from mbo_gym.surrogates import make_surrogate, predict_in_pieces
+from mbo_gym.surrogates.base import predict_in_pieces
+from mbo_gym.surrogates.registry import make_surrogate
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from scipy.stats import spearmanr
 
 import mbo_gym
-from agents.rl.policy_guided_search import PolicyGuidedSearch
-from mbo_gym.encoding import make_encoder
-from mbo_gym.method import make_method
-from mbo_gym.progress import RichProgress
+from agents.rl.pgs import PolicyGuidedSearch
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.registry import make_method
+from mbo_gym.progress.bars import RichProgress
 from mbo_gym.settings import parse_options, parse_seeds
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mbo_gym.benchmark.analysis import Analysis, Entry, analyse
-from mbo_gym.benchmark.results import ResultStore
-from mbo_gym.benchmark.statistics import Interval
+from mbo_gym.benchmark.analysis.build import analyse
+from mbo_gym.benchmark.analysis.model import Analysis, Entry
+from mbo_gym.benchmark.analysis.statistics import Interval
+from mbo_gym.benchmark.execute.results import ResultStore
 
 README = Path(__file__).parents[1] / "README.md"
 

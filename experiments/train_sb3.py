@@ -7,7 +7,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
 import mbo_gym
-from agents.rl.sb3_env import DesignVecEnv
+from agents.online.env import DesignVecEnv
 
 
 def main(task_id: str, steps: int = 300_000, horizon: int = 50, seed: int = 0, verbose: bool = True) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mbo_gym import _moved
 from mbo_gym._version import __version__
 from mbo_gym.errors import (
     BudgetExceeded,
@@ -23,12 +24,12 @@ from mbo_gym.errors import (
     MissingDependency,
     UnknownId,
 )
-from mbo_gym.tasks import list_tasks, make_task, register_task
+from mbo_gym.tasks.registry import list_tasks, make_task, register_task
 
 if TYPE_CHECKING:
-    from mbo_gym.evaluation import Evaluation, evaluate
-    from mbo_gym.method import list_methods, make_method
-    from mbo_gym.task import OfflineProblem, Task, TaskInfo
+    from mbo_gym.evaluation.scoring import Evaluation, evaluate
+    from mbo_gym.methods.registry import list_methods, make_method
+    from mbo_gym.problem.task import OfflineProblem, Task, TaskInfo
 
 __all__ = [
     "BudgetExceeded",
@@ -52,36 +53,36 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Evaluation": "mbo_gym.evaluation",
-    "evaluate": "mbo_gym.evaluation",
-    "list_methods": "mbo_gym.method",
-    "make_method": "mbo_gym.method",
-    "OfflineProblem": "mbo_gym.task",
-    "Task": "mbo_gym.task",
-    "TaskInfo": "mbo_gym.task",
+    "Evaluation": "mbo_gym.evaluation.scoring",
+    "evaluate": "mbo_gym.evaluation.scoring",
+    "list_methods": "mbo_gym.methods.registry",
+    "make_method": "mbo_gym.methods.registry",
+    "OfflineProblem": "mbo_gym.problem.task",
+    "Task": "mbo_gym.problem.task",
+    "TaskInfo": "mbo_gym.problem.task",
 }
-_MODULES = (
-    "dataset",
-    "encoding",
+_ROOMS = (
+    "encoders",
     "envs",
     "evaluation",
     "export",
-    "method",
-    "oracle",
-    "space",
+    "methods",
+    "oracles",
+    "problem",
     "surrogates",
-    "task",
     "trajectories",
 )
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    if name in _MODULES:
+    if name in _ROOMS or f"mbo_gym.{name}" in _moved.MODULES:
         return import_module(f"mbo_gym.{name}")
     raise AttributeError(f"module 'mbo_gym' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    return sorted([*__all__, *_ROOMS])

@@ -39,17 +39,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.data.weights import save_weights
-from mbo_gym.encoding import make_encoder
-from mbo_gym.method import save_config
-from mbo_gym.progress import Progress
-from mbo_gym.search import SearchWatch
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.files.weights import save_weights
+from mbo_gym.methods.ascent import SearchWatch
+from mbo_gym.methods.base import save_config
+from mbo_gym.nn.vae import MLPVAE, Categorical, Gaussian, VAETraining, fit_vae
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import EnsembleConfig, EnsembleSurrogate, MLPConfig, predict_in_pieces
-from mbo_gym.surrogates.base import hold_out
-from mbo_gym.task import OfflineProblem
-from mbo_gym.vae import MLPVAE, Categorical, Gaussian, VAETraining, fit_vae
+from mbo_gym.surrogates.base import hold_out, predict_in_pieces
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig
 
 __all__ = [
     "AutofocusedCbAS",

@@ -30,16 +30,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mbo_gym.data.weights import save_weights
-from mbo_gym.encoding import make_encoder
-from mbo_gym.method import save_config
-from mbo_gym.progress import Progress
-from mbo_gym.score_weights import score_weights
-from mbo_gym.search import SearchWatch
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.files.weights import save_weights
+from mbo_gym.methods.ascent import SearchWatch
+from mbo_gym.methods.base import save_config
+from mbo_gym.methods.score_weights import score_weights
+from mbo_gym.nn.weights import draw_weights
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.task import OfflineProblem
-from mbo_gym.vae import draw_weights
 
 __all__ = ["MINs", "MINsConfig", "gradient_penalty", "relaxed"]
 

@@ -35,13 +35,12 @@ import torch
 from torch import Tensor
 
 from agents.gradient.ascent import Ascent, AscentConfig
-from mbo_gym.method import Resources
-from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.provenance import memory_gb
+from mbo_gym.machine import memory_gb
+from mbo_gym.methods.base import Resources
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import CannotFit, FitReport, Surrogate
-from mbo_gym.surrogates.base import held_out_report
+from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, held_out_report
 
 __all__ = ["BDI", "BDIConfig", "Kernel", "TwoWayMapping"]
 

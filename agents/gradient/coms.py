@@ -26,12 +26,13 @@ import torch
 from torch import Tensor
 
 from agents.gradient.ascent import Ascent, AscentConfig
-from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.search import ascend
+from mbo_gym.methods.ascent import ascend
+from mbo_gym.problem.space import CategoricalSpace, DesignSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.space import CategoricalSpace, DesignSpace
-from mbo_gym.surrogates import FitReport, MLPConfig, StackedMLP, Surrogate
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import FitReport, Surrogate
+from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
 
 __all__ = ["COMs", "COMsConfig", "COMsSurrogate", "COMsSurrogateConfig", "coms_surrogate"]
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from agents.gradient.tuned import PROXIES, TunedAscent, TunedProxies, TuningConfig
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import EnsembleSurrogate
+from mbo_gym.surrogates.mlp import EnsembleSurrogate
 
 __all__ = ["ICT", "CoTaughtProxies", "ICTConfig"]
 

@@ -36,12 +36,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.gradient.ascent import Bounds, SearchedWhileFitted
-from mbo_gym.progress import Progress
-from mbo_gym.search import SearchWatch, best_rows
+from mbo_gym.methods.ascent import SearchWatch, best_rows
+from mbo_gym.nn.weights import linear_layers
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.surrogates import FitReport, MLPConfig, StackedMLP, Surrogate, predict_in_pieces
-from mbo_gym.surrogates.mlp import linear_layers
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces
+from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
 
 __all__ = [
     "IOM",

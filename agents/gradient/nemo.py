@@ -41,11 +41,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.gradient.ascent import Bounds, SearchedWhileFitted
-from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.search import SearchWatch, ascend, best_rows
+from mbo_gym.methods.ascent import SearchWatch, ascend, best_rows
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.surrogates import FitReport, MLPConfig, StackedMLP, Surrogate
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import FitReport, Surrogate
+from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
 
 __all__ = ["NEMO", "NEMOConfig", "NEMOSurrogate", "NEMOSurrogateConfig", "nemo_surrogate"]
 

@@ -33,10 +33,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from agents.gradient.ascent import Ascent, AscentConfig
-from mbo_gym.search import SearchWatch, ascend
+from mbo_gym.methods.ascent import SearchWatch, ascend
+from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.surrogates import MLPConfig, StackedMLP, Surrogate
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
 
 __all__ = ["AdaptedSurrogate", "RoMA", "RoMAConfig", "RoMASurrogate", "RoMASurrogateConfig", "roma_surrogate"]
 

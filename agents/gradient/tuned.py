@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from agents.gradient.ascent import Ascent, AscentConfig
-from mbo_gym.search import SearchWatch, ascend
+from mbo_gym.methods.ascent import SearchWatch, ascend
 from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.surrogates import EnsembleConfig, EnsembleSurrogate, MLPConfig, Surrogate
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig
 
 __all__ = ["PROXIES", "TunedAscent", "TunedProxies", "TuningConfig"]
 

@@ -15,11 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mbo_gym.data import store
-from mbo_gym.data.weights import save_weights
+from mbo_gym.files import store
+from mbo_gym.files.weights import save_weights
 
 if TYPE_CHECKING:
-    from agents.rl.offline import Episodes, OfflineConfig
+    from agents.rl.data import Episodes
+    from agents.rl.learner_config import OfflineConfig
 
 __all__ = ["Checkpoints"]
 

@@ -1,7 +1,7 @@
 """Value-prediction network: an embedding of designs, learned from trajectories (Oh, Singh, Lee, NeurIPS 2017).
 
 PGS (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349) compares designs in it to choose a policy offline;
-see `agents.rl.model_selection`.
+see `agents.rl.selection`.
 
 Algorithm, for windows of k = 8 steps that start anywhere in the trajectories:
     1. Encode the first design: e_0 = enc(z_t).
@@ -29,10 +29,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.problem.space import CategoricalSpace, DesignSpace
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace, DesignSpace
-from mbo_gym.trajectories import TrajectoryBatch
+from mbo_gym.trajectories.batch import TrajectoryBatch
 
 __all__ = ["VPNConfig", "ValuePredictionNetwork", "train_value_prediction"]
 

@@ -27,21 +27,20 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import SurrogateSearch
 from mbo_gym.envs.dynamics import feature_bounds
-from mbo_gym.errors import MissingDependency
-from mbo_gym.progress import Progress
-from mbo_gym.search import SearchWatch, best_distinct
+from mbo_gym.methods.ascent import SearchWatch, best_distinct
+from mbo_gym.methods.surrogate_search import SurrogateSearch
+from mbo_gym.optional import optional_import
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import predict_in_pieces
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import predict_in_pieces
 
 __all__ = ["BOqEI", "BOqEIConfig", "next_batch"]
 
@@ -115,7 +114,7 @@ class BOqEI(SurrogateSearch):
 
     def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
         """Fit the surrogate."""
-        _import("botorch")  # a missing library shows now, not after the fit
+        optional_import("botorch", "bo")  # a missing library shows now, not after the fit
         super().fit(problem, seed=seed, device=device, progress=progress)
 
     def propose(self, k: int) -> np.ndarray:
@@ -164,7 +163,7 @@ def next_batch(
         seed: Of the posterior's samples and the starts.
         previous: The last round's Gaussian process, from whose parameters the fit starts.
     """
-    botorch, gpytorch = _import("botorch"), _import("gpytorch")
+    botorch, gpytorch = optional_import("botorch", "bo"), optional_import("gpytorch", "bo")
     exact = gpytorch.settings.fast_computations(covar_root_decomposition=False, log_prob=False, solves=False)
     with exact, _own_randomness(seed, unit.device), warnings.catch_warnings():
         warnings.simplefilter("ignore", botorch.exceptions.OptimizationWarning)  # to stop at the last step is meant
@@ -188,7 +187,7 @@ def next_batch(
 
 def _fitted_process(unit: Tensor, y: Tensor, config: BOqEIConfig, previous: Any) -> Any:
     """Return a Gaussian process with a known noise, its other parameters fitted by marginal likelihood."""
-    botorch, gpytorch = _import("botorch"), _import("gpytorch")
+    botorch, gpytorch = optional_import("botorch", "bo"), optional_import("gpytorch", "bo")
     process = botorch.models.SingleTaskGP(unit, y[:, None], torch.full_like(y, config.noise**2)[:, None])
     if previous is not None:
         for parameter, value in zip(process.parameters(), previous.parameters(), strict=True):
@@ -207,10 +206,3 @@ def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
         for gpu in gpus:
             torch.cuda.default_generators[gpu].manual_seed(seed)
         yield
-
-
-def _import(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or module, "bo") from error

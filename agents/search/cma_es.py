@@ -26,19 +26,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
-from agents.gradient.ascent import Bounds, SurrogateSearch
-from mbo_gym.errors import MissingDependency
-from mbo_gym.progress import Progress
-from mbo_gym.search import SearchWatch, best_first, start_features
+from agents.gradient.ascent import Bounds
+from mbo_gym.methods.ascent import SearchWatch, best_first, start_features
+from mbo_gym.methods.surrogate_search import SurrogateSearch
+from mbo_gym.optional import optional_import
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates import predict_in_pieces
-from mbo_gym.task import OfflineProblem
+from mbo_gym.surrogates.base import predict_in_pieces
 
 __all__ = ["CMAES", "CMAESConfig", "evolve"]
 
@@ -89,7 +89,7 @@ class CMAES(SurrogateSearch):
 
     def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
         """Fit the surrogate."""
-        _import_cma()  # a missing library shows now, not after the fit
+        optional_import("cma", "search")  # a missing library shows now, not after the fit
         super().fit(problem, seed=seed, device=device, progress=progress)
 
     def propose(self, k: int) -> np.ndarray:
@@ -175,11 +175,4 @@ def _new_search(
         options["popsize"] = config.population
     if box is not None:
         options["bounds"] = [side.astype(np.float64).tolist() for side in box]
-    return _import_cma().CMAEvolutionStrategy(start.astype(np.float64), config.sigma0, options)
-
-
-def _import_cma() -> Any:
-    try:
-        return import_module("cma")
-    except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or "cma", "search") from error
+    return optional_import("cma", "search").CMAEvolutionStrategy(start.astype(np.float64), config.sigma0, options)

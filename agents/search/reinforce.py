@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import SurrogateSearch
-from mbo_gym.encoding import Encoder
-from mbo_gym.search import SearchWatch, best_distinct, best_rows
+from mbo_gym.encoders.base import Encoder
+from mbo_gym.methods.ascent import SearchWatch, best_distinct, best_rows
+from mbo_gym.methods.surrogate_search import SurrogateSearch
+from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.settings import require_at_least
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.surrogates import predict_in_pieces
+from mbo_gym.surrogates.base import predict_in_pieces
 
 __all__ = ["GaussianDesigns", "IndependentLetters", "Reinforce", "ReinforceConfig", "SearchDistribution"]
 

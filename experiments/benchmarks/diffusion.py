@@ -19,11 +19,11 @@ del sys.path[0]  # this folder, in which this file stands in the package's place
 
 import mbo_gym  # noqa: E402
 from diffusion.ddom import DDOMConfig  # noqa: E402
-from diffusion.design_model import DesignModel  # noqa: E402
 from diffusion.gtg import GTGConfig  # noqa: E402
+from diffusion.models.designs import DesignModel  # noqa: E402
+from diffusion.models.trajectories import TrajectoryModel  # noqa: E402
 from diffusion.proposals import design_encoder  # noqa: E402
-from diffusion.trajectory_model import TrajectoryModel  # noqa: E402
-from mbo_gym.progress import NullProgress  # noqa: E402
+from mbo_gym.progress.protocol import NullProgress  # noqa: E402
 
 
 def plain_sampler(denoiser: Any, n: int, d: int, target: float, weight: float, generator: torch.Generator) -> Tensor:

@@ -15,10 +15,10 @@ import numpy as np
 from common import show, where
 
 import mbo_gym
-from mbo_gym.benchmark.grid import Grid, MethodChoice, TaskChoice
-from mbo_gym.benchmark.runner import Show, run_grid
-from mbo_gym.benchmark.worker import limit_threads
-from mbo_gym.progress import NullProgress
+from mbo_gym.benchmark.execute.runner import Show, run_grid
+from mbo_gym.benchmark.execute.worker import limit_threads
+from mbo_gym.benchmark.plan.grid import Grid, MethodChoice, TaskChoice
+from mbo_gym.progress.protocol import NullProgress
 
 TASK = "TFBind8-Exact-v0"
 

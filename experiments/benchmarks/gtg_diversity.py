@@ -16,12 +16,12 @@ del sys.path[0]  # this folder, in which diffusion.py stands in the package's pl
 import mbo_gym  # noqa: E402
 from diffusion.gtg import GTG  # noqa: E402
 from diffusion.proposals import design_encoder  # noqa: E402
-from mbo_gym.dataset import first_of_each_design  # noqa: E402
-from mbo_gym.distances import diversity  # noqa: E402
-from mbo_gym.method import make_method  # noqa: E402
-from mbo_gym.progress import RichProgress  # noqa: E402
+from mbo_gym.evaluation.distances import diversity  # noqa: E402
+from mbo_gym.methods.registry import make_method  # noqa: E402
+from mbo_gym.problem.dataset import first_of_each_design  # noqa: E402
+from mbo_gym.problem.task import OfflineProblem  # noqa: E402
+from mbo_gym.progress.bars import RichProgress  # noqa: E402
 from mbo_gym.settings import parse_options, parse_seeds  # noqa: E402
-from mbo_gym.task import OfflineProblem  # noqa: E402
 
 FORMULATIONS = {
     "default": [],
@@ -88,7 +88,7 @@ def main() -> None:
     columns = ["trajectories", "covered", "distinct", "distance", "in a walk", "of a step"]
     note = (
         "covered: share of the visible designs; distinct: share of the designs of all walks; distance: mean of two of "
-        "them (as in mbo_gym.distances), of two of one walk, and from one step to the next; proposed: 256 designs; "
+        "them (as in mbo_gym.evaluation.distances), of two of one walk, and from one step to the next; proposed: 256 designs; "
         f"mean of seeds {args.seeds} on {args.tasks}"
     )
     show("Diversity of GTG", columns, rows, note)

@@ -21,8 +21,9 @@ import torch
 from common import rate, show, where
 from torch import nn
 
-from mbo_gym.export.d3rlpy import import_d3rlpy, to_d3rlpy
-from mbo_gym.trajectories import TrajectoryBatch
+from mbo_gym.export.d3rlpy import to_d3rlpy
+from mbo_gym.optional import optional_import
+from mbo_gym.trajectories.batch import TrajectoryBatch
 
 ALGORITHMS = {
     "cql": "CQLConfig",
@@ -59,7 +60,7 @@ CALLS = "calls alone ***"
 
 def learner(config: str, d: int, *, width: int = 256, batch_size: int = 256, **settings: Any) -> tuple[Any, Any]:
     """Return one of d3rlpy's algorithms for d features and d actions, and a mini-batch for it."""
-    d3rlpy = import_d3rlpy()
+    d3rlpy = optional_import("d3rlpy", "rl")
     kind, encoder = getattr(d3rlpy.algos, config), d3rlpy.models.VectorEncoderFactory([width, width])
     nets = {name: encoder for name in ENCODERS if name in kind.__dataclass_fields__}
     if config == "CQLConfig":
@@ -216,8 +217,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="CPU time for each measurement")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    import_d3rlpy().seed(0)
-    note = f"CPU seconds, medians of 5 rounds in turns; d3rlpy {import_d3rlpy().__version__}; {where()}"
+    d3rlpy = optional_import("d3rlpy", "rl")
+    d3rlpy.seed(0)
+    note = f"CPU seconds, medians of 5 rounds in turns; d3rlpy {optional_import('d3rlpy', 'rl').__version__}; {where()}"
 
     for d in (24, 60):
         calls = {name: update(config, d) for name, config in ALGORITHMS.items()}

@@ -11,15 +11,15 @@ import torch
 from common import show, where
 
 import mbo_gym
-from agents.rl.episodes import make_episodes
-from agents.rl.offline import train_offline
-from agents.rl.policy_guided_search import PolicyGuidedSearch
-from agents.rl.search_process import SearchProcess, fit_surrogates
-from mbo_gym.encoding import make_encoder
-from mbo_gym.export.d3rlpy import import_d3rlpy
-from mbo_gym.method import make_method
-from mbo_gym.progress import NullProgress
-from mbo_gym.provenance import peak_memory_mb, reset_peak_memory
+from agents.rl.collect import make_episodes
+from agents.rl.learner import train_offline
+from agents.rl.pgs import PolicyGuidedSearch
+from agents.rl.process import SearchProcess, fit_surrogates
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.machine import peak_memory_mb, reset_peak_memory
+from mbo_gym.methods.registry import make_method
+from mbo_gym.optional import optional_import
+from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import parse_options
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    import_d3rlpy()
+    optional_import("d3rlpy", "rl")
     problem, progress = mbo_gym.make_task(args.task).problem(), NullProgress()
     method = make_method("pgs", task_id=args.task, **parse_options(args.settings, "--set"))
     assert isinstance(method, PolicyGuidedSearch)

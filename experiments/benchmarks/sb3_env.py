@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import mbo_gym
-from agents.rl.sb3_env import DesignVecEnv
+from agents.online.env import DesignVecEnv
 
 
 def stepping(env: VecEnv, budget_s: float) -> float:

@@ -12,8 +12,10 @@ import torch
 from common import show, where
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
-from mbo_gym.surrogates import EnsembleConfig, EnsembleSurrogate, FitReport, MLPConfig, MLPSurrogate, make_surrogate
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.surrogates.base import FitReport
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.registry import make_surrogate
 
 
 def main() -> None:

@@ -13,13 +13,15 @@ import torch
 from common import show, where
 
 import mbo_gym
-from mbo_gym.dataset import OfflineDataset
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import default_action_scale
-from mbo_gym.space import CategoricalSpace, ContinuousSpace
-from mbo_gym.surrogates import Surrogate, fitted_surrogate
-from mbo_gym.task import OfflineProblem
-from mbo_gym.trajectories import local_improving, random_top, top_rows_of_percentile, with_actions
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.fitting import fitted_surrogate
+from mbo_gym.trajectories.actions import with_actions
+from mbo_gym.trajectories.samplers import local_improving, random_top, top_rows_of_percentile
 
 LOCAL_HORIZON = 63  # 64 designs, as in GTG
 

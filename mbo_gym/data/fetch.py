@@ -8,8 +8,9 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from mbo_gym.data import flexs, manifest, store
+from mbo_gym.data import flexs, manifest
 from mbo_gym.errors import MissingData
+from mbo_gym.files import store
 
 __all__ = ["fetch"]
 
@@ -39,7 +40,7 @@ def fetch(name: str) -> str:
 
 
 def _fetch_superconductor(facts: manifest.Entry) -> Path:
-    from mbo_gym.tasks.superconductor import read_csv
+    from mbo_gym.data.superconductor import read_csv
 
     by_hand = f"By hand: {facts.by_hand}. Data folder: {store.folders()[0]}"
     try:

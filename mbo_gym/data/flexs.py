@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.data import manifest, store
+from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData
+from mbo_gym.files import store
 
 __all__ = ["factor_scores", "fetch", "pack_table", "parse_factor_text", "parse_octamers"]
 

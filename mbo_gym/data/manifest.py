@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from mbo_gym.data import store
 from mbo_gym.errors import UnknownId
+from mbo_gym.files import store
 
 if sys.version_info >= (3, 11):
     import tomllib

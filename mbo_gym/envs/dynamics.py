@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.encoding import Encoder
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.task import OfflineProblem
+from mbo_gym.encoders.base import Encoder
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
 
 __all__ = [
     "ActionMode",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import (
     ActionMode,
     Gradient,
@@ -21,9 +21,10 @@ from mbo_gym.envs.dynamics import (
     unit_gradient,
 )
 from mbo_gym.errors import InvalidDesign
-from mbo_gym.surrogates import Surrogate, fitted_surrogate
-from mbo_gym.task import OfflineProblem, Task
-from mbo_gym.tasks import make_task
+from mbo_gym.problem.task import OfflineProblem, Task
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.fitting import fitted_surrogate
+from mbo_gym.tasks.registry import make_task
 
 __all__ = ["DesignProcess", "EnvConfig", "Reward", "Start", "State"]
 
@@ -49,7 +50,7 @@ class EnvConfig:
         action_scale: The unit of an action, a number or one for each feature; None for `dynamics.default_action_scale`.
         gradient: In step_vector mode, grad f is the surrogate's gradient as it is (``raw``, the paper's), or divided by
             its root mean square over the features (``unit``), so that steps are in standard deviations.
-        encoder: An encoder's name, see `mbo_gym.encoding.make_encoder`.
+        encoder: An encoder's name, see `mbo_gym.encoders.registry.make_encoder`.
         oracle_info: Put the oracle's score of every design visited into `info` (counted oracle calls).
     """
 

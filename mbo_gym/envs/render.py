@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from mbo_gym.envs.process import DesignProcess, State
-from mbo_gym.space import ContinuousSpace
-from mbo_gym.surrogates import predict_in_pieces
+from mbo_gym.problem.space import ContinuousSpace
+from mbo_gym.surrogates.base import predict_in_pieces
 
 __all__ = ["as_picture", "as_text"]
 

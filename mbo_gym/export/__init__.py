@@ -9,16 +9,20 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import ActionMode, check_action_mode, default_action_scale
 from mbo_gym.errors import UnknownId
-from mbo_gym.export.d3rlpy import import_d3rlpy, save_d3rlpy, to_d3rlpy
+from mbo_gym.export.d3rlpy import save_d3rlpy, to_d3rlpy
 from mbo_gym.export.minari import check_new_dataset, to_minari
 from mbo_gym.export.npz import load_npz, save_npz
-from mbo_gym.progress import Progress
-from mbo_gym.surrogates import SURROGATES, fitted_surrogate
-from mbo_gym.tasks import make_task
-from mbo_gym.trajectories import SAMPLERS, TrajectoryBatch, with_actions
+from mbo_gym.optional import optional_import
+from mbo_gym.progress.protocol import Progress
+from mbo_gym.surrogates.fitting import fitted_surrogate
+from mbo_gym.surrogates.registry import SURROGATES
+from mbo_gym.tasks.registry import make_task
+from mbo_gym.trajectories.actions import with_actions
+from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.samplers import SAMPLERS
 
 __all__ = [
     "FORMATS",
@@ -71,7 +75,7 @@ class _Format:
 FORMATS: Mapping[str, _Format] = {
     "d3rlpy": _Format(
         lambda batch, output, terminal, progress: save_d3rlpy(batch, output, terminal=terminal, progress=progress),
-        check=lambda output: import_d3rlpy(),
+        check=lambda output: optional_import("d3rlpy", "rl"),
         read="d3rlpy.dataset.ReplayBuffer.load({}, d3rlpy.dataset.InfiniteBuffer())",
     ),
     "minari": _Format(
@@ -112,7 +116,7 @@ def export_task(
         task_id: See `mbo_gym.make_task`.
         to: ``d3rlpy`` (the HDF5 file of its replay buffer), ``minari`` or ``npz``.
         output: The file, which is replaced if it exists; for ``minari`` the id of a new data set.
-        sampler: A name in `mbo_gym.trajectories.SAMPLERS`.
+        sampler: A name in `mbo_gym.trajectories.samplers.SAMPLERS`.
         trajectories: B.
         horizon: T.
         p: The best `p` percent of the visible rows take part; in ``local_improving`` trajectories start there.

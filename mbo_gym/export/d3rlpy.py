@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mbo_gym.data import store
-from mbo_gym.errors import MissingDependency
+from mbo_gym._moved import forwarded
 from mbo_gym.export.npz import transition_arrays
-from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.trajectories import TrajectoryBatch
+from mbo_gym.files import store
+from mbo_gym.optional import optional_import
+from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.trajectories.batch import TrajectoryBatch
 
-__all__ = ["import_d3rlpy", "import_rl_library", "save_d3rlpy", "to_d3rlpy"]
+__all__ = ["save_d3rlpy", "to_d3rlpy"]
 
-
-def import_d3rlpy() -> Any:
-    """Return the module d3rlpy, see `import_rl_library`."""
-    return import_rl_library("d3rlpy")
-
-
-def import_rl_library(module: str) -> Any:
-    """Return a module of d3rlpy or stable-baselines3, without the notice that old gym then prints to stderr.
-
-    Raises:
-        MissingDependency: The library, or something it needs, is not installed.
-    """
-    try:
-        with _no_gym_notice():
-            return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or module, "rl") from error
+__getattr__ = forwarded(__name__)  # names that have moved
 
 
 def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:
@@ -55,7 +38,7 @@ def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:
         MissingDependency: d3rlpy is not installed.
         ValueError: The batch has no actions yet, or no transition.
     """
-    d3rlpy = import_d3rlpy()
+    d3rlpy = optional_import("d3rlpy", "rl")
     dataset = d3rlpy.dataset
     episodes = _episodes(d3rlpy, batch, terminal)
     return dataset.ReplayBuffer(
@@ -93,7 +76,7 @@ def save_d3rlpy(
         MissingDependency: d3rlpy is not installed.
         ValueError: The batch has no actions yet, or no transition.
     """
-    d3rlpy = import_d3rlpy()
+    d3rlpy = optional_import("d3rlpy", "rl")
     episodes = _Watched(_episodes(d3rlpy, batch, terminal))
     episodes.progress = progress or NullProgress()
     first = episodes[0]
@@ -124,19 +107,3 @@ def _episodes(d3rlpy: Any, batch: TrajectoryBatch, terminal: bool) -> list[Any]:
         actions, rewards = np.pad(actions, pad), np.pad(rewards, pad)  # (B, T+1, ..)
     episode = d3rlpy.dataset.Episode
     return [episode(*rows, terminated=terminal) for rows in zip(z, actions, rewards, strict=True)]
-
-
-@contextmanager
-def _no_gym_notice() -> Iterator[None]:
-    """Hold back old gym's notice during its import, and nothing else: afterwards the notices are as they were."""
-    try:
-        from gym_notices.notices import notices
-    except ModuleNotFoundError:
-        yield
-        return
-    kept = dict(notices)
-    notices.clear()
-    try:
-        yield
-    finally:
-        notices.update(kept)

@@ -14,17 +14,17 @@ import gymnasium as gym
 import numpy as np
 
 from mbo_gym._version import __version__
-from mbo_gym.data import store
-from mbo_gym.encoding import make_encoder
-from mbo_gym.envs import NAMESPACE
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.envs.process import EnvConfig
-from mbo_gym.errors import InvalidData, MboGymError, MissingDependency
+from mbo_gym.errors import InvalidData, MboGymError
 from mbo_gym.export.npz import meta_as_json, transition_arrays
-from mbo_gym.progress import NullProgress, Progress
-from mbo_gym.surrogates import SURROGATES
-from mbo_gym.tasks import make_task
-from mbo_gym.trajectories import TrajectoryBatch
+from mbo_gym.files import store
+from mbo_gym.optional import optional_import
+from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.surrogates.registry import SURROGATES
+from mbo_gym.tasks.registry import NAMESPACE, make_task
+from mbo_gym.trajectories.batch import TrajectoryBatch
 
 __all__ = ["DatasetExists", "check_new_dataset", "env_spec_of", "to_minari"]
 
@@ -122,8 +122,8 @@ def check_new_dataset(dataset_id: str) -> Path:
         ValueError: The id is malformed.
         DatasetExists: There is one of that id.
     """
-    _import("h5py")
-    _import("minari")
+    optional_import("h5py", "rl")
+    optional_import("minari", "rl")
     try:
         import_module("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
     except (ValueError, TypeError):  # Minari's own answer to an id without version is a TypeError
@@ -168,7 +168,7 @@ def _create(
     dataset_id: str, episodes: Iterator[Any], env: _DescribedEnv, described: dict[str, Any], meta: dict[str, Any]
 ) -> Any:
     """Write the data set; what a failure leaves behind is removed."""
-    minari = _import("minari")
+    minari = optional_import("minari", "rl")
     with store.lock(f"minari-{dataset_id.replace('/', '_')}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`\w+` is set to None", UserWarning)  # metadata that only the user can give
         path = check_new_dataset(dataset_id)
@@ -195,10 +195,3 @@ def _description(batch: TrajectoryBatch, terminal: bool) -> str:
     if terminal:
         parts.append("The last step is marked as terminal, where the environment truncates.")
     return " ".join(parts)
-
-
-def _import(library: str) -> Any:
-    try:
-        return import_module(library)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or library, "rl") from error

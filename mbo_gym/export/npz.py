@@ -12,9 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from mbo_gym.data import store
 from mbo_gym.errors import InvalidData, MissingData
-from mbo_gym.trajectories import TrajectoryBatch
+from mbo_gym.files import store
+from mbo_gym.trajectories.batch import TrajectoryBatch
 
 __all__ = ["load_npz", "meta_as_json", "save_npz", "transition_arrays"]
 

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mbo_gym.progress import Progress
-from mbo_gym.space import DesignSpace
+from mbo_gym.problem.space import DesignSpace
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate
+from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = ["AutoConfig", "AutoSurrogate"]
 
@@ -54,6 +55,7 @@ class AutoSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "auto"
+    Config: ClassVar[type[AutoConfig]] = AutoConfig
 
     def __init__(self, config: AutoConfig | None = None) -> None:
         self.config = config or AutoConfig()
@@ -143,8 +145,6 @@ class AutoSurrogate(Surrogate):
         return self._surrogate
 
     def _candidates(self) -> dict[str, Surrogate]:
-        from mbo_gym.surrogates import make_surrogate  # which imports this module
-
         made = {name: make_surrogate(name) for name in self.config.candidates}
         if self._space is not None:
             for surrogate in made.values():

@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mbo_gym.data.weights import save_weights
 from mbo_gym.errors import MboGymError
-from mbo_gym.progress import Progress
-from mbo_gym.space import DesignSpace
+from mbo_gym.files.weights import save_weights
+from mbo_gym.problem.space import DesignSpace
+from mbo_gym.progress.protocol import Progress
 
 __all__ = ["CannotFit", "FitReport", "Surrogate", "held_out_report", "hold_out", "predict_in_pieces"]
 
@@ -56,12 +56,14 @@ class Surrogate(ABC):
 
     Attributes:
         kind: The name under which `mbo_gym.surrogates` knows it.
-        config: The dataclass it was built from.
+        Config: Its settings, a dataclass.
+        config: The settings it was built from.
         name: The registered name whose settings it has; empty for one with settings of its own.
         report: Of the last fit.
     """
 
     kind: ClassVar[str]
+    Config: ClassVar[type[Any]]
     config: Any
     name: str = ""
     report: FitReport | None = None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from mbo_gym.progress import NullProgress, Progress
+from mbo_gym._moved import forwarded
+from mbo_gym.nn.weights import linear_layers
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate, held_out_report, hold_out
 
-__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate", "StackedMLP", "linear_layers"]
+__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate", "StackedMLP"]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,7 @@ class MLPSurrogate(StackedMLP):
     """
 
     kind: ClassVar[str] = "mlp"
+    Config: ClassVar[type[MLPConfig]] = MLPConfig
 
     def __init__(self, config: MLPConfig | None = None) -> None:
         super().__init__(config or MLPConfig(), members=1)
@@ -256,6 +260,7 @@ class EnsembleSurrogate(StackedMLP):
     """
 
     kind: ClassVar[str] = "ensemble"
+    Config: ClassVar[type[EnsembleConfig]] = EnsembleConfig
 
     def __init__(self, config: EnsembleConfig | None = None) -> None:
         self._how, self._bootstrap = (config or EnsembleConfig()).aggregate, (config or EnsembleConfig()).bootstrap
@@ -272,17 +277,3 @@ class EnsembleSurrogate(StackedMLP):
 
     def _aggregate(self, predictions: Tensor) -> Tensor:
         return predictions.mean(dim=0) if self._how == "mean" else predictions.amin(dim=0)
-
-
-def linear_layers(sizes: Sequence[int], members: int, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
-    """Draw weights (M, in, out) and biases (M, 1, out) of linear layers from one size to the next.
-
-    The distribution is torch.nn.Linear's.
-    """
-    weights, biases = [], []
-    for n_in, n_out in pairwise(sizes):
-        uniform = torch.rand(members, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
-        weight, bias = (uniform / n_in**0.5).split([n_in, 1], dim=1)
-        weights.append(weight.contiguous().requires_grad_())
-        biases.append(bias.contiguous().requires_grad_())
-    return weights, biases

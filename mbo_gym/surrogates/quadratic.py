@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mbo_gym.progress import NullProgress, Progress
+from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, held_out_report, hold_out
 
@@ -63,6 +63,7 @@ class QuadraticSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "quadratic"
+    Config: ClassVar[type[QuadraticConfig]] = QuadraticConfig
 
     def __init__(self, config: QuadraticConfig | None = None) -> None:
         self.config = config or QuadraticConfig()

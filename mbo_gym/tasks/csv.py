@@ -15,22 +15,19 @@ Version history: none; the file is the version.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from mbo_gym.data.table import Table, listed, parse_number, read_sequences, read_table
 from mbo_gym.errors import InvalidData, MissingData, UnknownId
-from mbo_gym.forest import ForestConfig, fit_forest
-from mbo_gym.oracle import FunctionOracle, Oracle
-from mbo_gym.space import CategoricalSpace, ContinuousSpace, DesignSpace
-from mbo_gym.task import Task, TaskInfo, offline_split
+from mbo_gym.files.table import Table, listed, parse_number, read_sequences, read_table
+from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
+from mbo_gym.problem.task import Task, TaskInfo, offline_split
 
-__all__ = ["Bounds", "ScoreFunction", "make_csv_task", "stand_in_oracle"]
+__all__ = ["Bounds", "make_csv_task"]
 
-ScoreFunction: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""A function of native designs (N, *shape) that returns their scores (N,)."""
 
 Bounds: TypeAlias = Mapping[str, Sequence[float | None]]
 """(low, high) of named columns; None for an open side."""
@@ -49,7 +46,7 @@ def make_csv_task(
     percentile: float = 100.0,
     delimiter: str | None = None,
 ) -> Task:
-    """Make a task of a CSV file; `mbo_gym.data.table` says which files are read.
+    """Make a task of a CSV file; `mbo_gym.files.table` says which files are read.
 
     One design column in which no cell is a number is taken for sequences, all other columns for numbers; give
     `alphabet` where sequences are spelled with digits. Numbers are kept as float32. A numeric column that never varies
@@ -61,7 +58,7 @@ def make_csv_task(
         score_column: Column of the score.
         minimise: Whether lower is better in the file; the scores are then negated.
         oracle: What scores proposals: None for nothing; ``"random_forest"`` for a forest fitted on all rows (a
-            stand-in, see `mbo_gym.forest`); or a function of native designs (N, *shape) that returns (N,) scores in
+            stand-in, see `mbo_gym.oracles.forest`); or a function of native designs (N, *shape) that returns (N,) scores in
             the file's own sign.
         bounds: (low, high) of named numeric columns, None for an open side; columns not named keep the smallest and
             largest value of the data. ``"none"`` leaves all columns unbounded.
@@ -111,30 +108,6 @@ def make_csv_task(
     )
     hidden = stand_in_oracle(oracle, space, x, y, sign=sign)
     return Task(info, space, offline_split(x, y, percentile), hidden).with_options()
-
-
-def stand_in_oracle(
-    oracle: str | ScoreFunction | None, space: DesignSpace, x: np.ndarray, y: np.ndarray, *, sign: int = 1
-) -> Oracle | None:
-    """Make the oracle that a user chose for a task which has none of its own.
-
-    Args:
-        oracle: None, ``"random_forest"`` or a function.
-        space: The designs it scores.
-        x: (N, *shape) all designs, for the forest.
-        y: (N,) their scores, higher is better.
-        sign: -1 if the function's scores are to be minimised.
-
-    Raises:
-        UnknownId: `oracle` is another word.
-    """
-    if oracle is None:
-        return None
-    if oracle == "random_forest":
-        return fit_forest(space, x, y, ForestConfig())
-    if not callable(oracle):
-        raise UnknownId("oracle", str(oracle), ["random_forest"])
-    return FunctionOracle(space, lambda designs: sign * np.asarray(oracle(designs), dtype=np.float64))
 
 
 def _describe_oracle(oracle: str | ScoreFunction | None) -> str:

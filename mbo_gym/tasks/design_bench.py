@@ -22,19 +22,18 @@ from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.data import manifest, store
-from mbo_gym.data.shards import REMEDY, read_shards
-from mbo_gym.errors import InvalidData, MissingData, UnknownId
-from mbo_gym.oracle import FunctionOracle, design_codes
-from mbo_gym.space import CategoricalSpace, ContinuousSpace, DesignSpace
-from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.data.design_bench import ENVIRONMENT_VARIABLE, REMEDY, Facts, design_bench_folder
+from mbo_gym.errors import InvalidData, MissingData
+from mbo_gym.oracles.function import FunctionOracle
+from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
+from mbo_gym.oracles.table import design_codes
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
+from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
 from mbo_gym.tasks import superconductor, synthetic, tfbind
-from mbo_gym.tasks.csv import ScoreFunction, stand_in_oracle
-from mbo_gym.tasks.design_bench_facts import TASKS, Facts
+from mbo_gym.tasks.design_bench_facts import TASKS, design_bench_facts, read_arrays
 
 __all__ = ["ENVIRONMENT_VARIABLE", "TASKS", "make_design_bench_task", "read_arrays"]
 
-ENVIRONMENT_VARIABLE = "MBO_GYM_DESIGN_BENCH"
 FOREST_NOTE = "A stand-in: a random forest fitted on all rows. Its scores are not comparable with the papers'."
 
 _DESIGN_BENCH = "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450"
@@ -58,12 +57,12 @@ def make_design_bench_task(
         MissingData: The folder or a file of it is missing or damaged; the message says which.
         InvalidData: `oracle` was given for a task that has its own.
     """
-    facts = _facts(name)
+    facts = design_bench_facts(name)
     if oracle is not None and not facts.lost:
         raise InvalidData(
             f"{name} has an oracle of its own ({facts.oracle}) and takes no oracle={oracle!r}. Leave it out."
         )
-    root = _root(folder)
+    root = design_bench_folder(folder)
     if facts.stem == "tf_bind_10":
         return tfbind.make_tfbind10(folder=str(root)).with_options()
     if facts.stem == "superconductor":
@@ -80,55 +79,6 @@ def make_design_bench_task(
     low, high = facts.percentiles
     hidden = stand_in_oracle(oracle, space, x, y)
     return Task(info, space, offline_split(x, y, high, low), hidden).with_options()
-
-
-def read_arrays(task_id: str, folder: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read all rows of a data set, visible and hidden, in file order.
-
-    Args:
-        task_id: A task id of `TASKS`.
-        folder: As in `make_design_bench_task`.
-
-    Returns:
-        x: (N, L) int32 letters, or (N, d) float32.
-        y: (N,) float32 raw scores as the files have them.
-
-    Raises:
-        UnknownId: `TASKS` has no such id.
-        MissingData: The folder or a file of it is missing, damaged or not of this task.
-    """
-    facts, root = _facts(task_id), _root(folder)
-    x, y = read_shards(root, facts.stem, facts.folders)
-    problem = ""
-    if x.ndim != 2 or x.shape[1] != facts.width:
-        problem = f"designs must have shape (N, {facts.width}), these have {x.shape}"
-    elif not (np.isfinite(x).all() and np.isfinite(y).all()):
-        problem = "some numbers are not finite"
-    elif facts.discrete and (x.min() < 0 or (x != np.floor(x)).any() or x.max() >= (facts.n_categories or np.inf)):
-        letters = f" below {facts.n_categories}" if facts.n_categories else ""
-        problem = f"letters must be whole numbers from 0{letters}"
-    if problem:
-        raise MissingData(f"the files of {facts.stem} in {root} are not those of {task_id}: {problem}. {REMEDY}")
-    return x.astype(np.int32 if facts.discrete else np.float32, copy=False), y.astype(np.float32, copy=False)
-
-
-def _facts(task_id: str) -> Facts:
-    if task_id not in TASKS:
-        raise UnknownId("Design-Bench task", task_id, TASKS)
-    return TASKS[task_id]
-
-
-def _root(folder: str | os.PathLike[str] | None) -> Path:
-    entry = manifest.entry("design_bench")
-    named = folder or os.environ.get(ENVIRONMENT_VARIABLE)
-    root = Path(named).expanduser() if named else store.find(entry.file)
-    if root is None or not root.is_dir():
-        got = f"{root} is no folder" if root else "Design-Bench's data folder is not on this machine"
-        raise MissingData(
-            f"{got}. If you kept it, pass folder=, or {entry.by_hand} (one of {[str(f) for f in store.folders()]}). "
-            "It can no longer be downloaded."
-        )
-    return root
 
 
 def _info(name: str, facts: Facts, oracle: str | ScoreFunction | None, n_full: int) -> TaskInfo:

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from mbo_gym.data import manifest
-from mbo_gym.tasks import superconductor, synthetic, tfbind
+import numpy as np
 
-__all__ = ["TASKS", "Facts"]
+from mbo_gym.data import manifest, superconductor, tfbind
+from mbo_gym.data.design_bench import Facts, read_folder
+from mbo_gym.errors import UnknownId
+from mbo_gym.tasks import synthetic
 
-_NOT_ESTABLISHED = "licence of the data not established; they do not ship"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a Design-Bench data set.
-
-    Args:
-        stem: Start of the file names and of the sub-folder's name.
-        width: L sites or d features.
-        y_min: Lowest score of the full data.
-        y_max: Highest score of the full data.
-        description: What is designed and what the score means.
-        score_name: What is measured, with its unit.
-        oracle: What the oracle is, or why there is none.
-        lost: Whether the papers' oracle cannot be had.
-        references: Besides Design-Bench's.
-        discrete: Whether designs are letters; else reals.
-        n_categories: A; 0 where only the data tell.
-        letters: The A letters, where known.
-        percentiles: The visible rows have y between these percentiles of the full data.
-        folders: Names of the sub-folder, besides the stem.
-        licence: Of the data.
-    """
-
-    stem: str
-    width: int
-    y_min: float
-    y_max: float
-    description: str
-    score_name: str
-    oracle: str
-    lost: bool = False
-    references: tuple[str, ...] = ()
-    discrete: bool = False
-    n_categories: int = 0
-    letters: tuple[str, ...] = ()
-    percentiles: tuple[float, float] = (0.0, 50.0)
-    folders: tuple[str, ...] = ()
-    licence: str = _NOT_ESTABLISHED
+__all__ = ["TASKS", "design_bench_facts", "read_arrays"]
 
 
 def _function(name: str) -> Facts:
@@ -182,3 +145,32 @@ TASKS: Mapping[str, Facts] = {
     ),
 }
 """Every data set of Design-Bench's folder (and DEMO's functions) by task id; published constants at full precision."""
+
+
+def design_bench_facts(task_id: str) -> Facts:
+    """Return the facts of a data set.
+
+    Raises:
+        UnknownId: `TASKS` has no such id.
+    """
+    if task_id not in TASKS:
+        raise UnknownId("Design-Bench task", task_id, TASKS)
+    return TASKS[task_id]
+
+
+def read_arrays(task_id: str, folder: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read all rows of a data set, visible and hidden, in file order.
+
+    Args:
+        task_id: A task id of `TASKS`.
+        folder: Design-Bench's data folder; None looks for it, see `design_bench_folder`.
+
+    Returns:
+        x: (N, L) int32 letters, or (N, d) float32.
+        y: (N,) float32 raw scores as the files have them.
+
+    Raises:
+        UnknownId: `TASKS` has no such id.
+        MissingData: The folder or a file of it is missing, damaged or not of this task.
+    """
+    return read_folder(task_id, design_bench_facts(task_id), folder)

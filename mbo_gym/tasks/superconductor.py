@@ -14,28 +14,22 @@ Version history: v0 tries all features at a split, which is what scikit-learn's 
 
 from __future__ import annotations
 
-import csv
-import io
-from pathlib import Path
-
 import numpy as np
 
-from mbo_gym.data import manifest, store
+from mbo_gym._moved import forwarded
+from mbo_gym.data import manifest
+from mbo_gym.data.superconductor import ELEMENTS, KELVIN_RANGE, read_csv
 from mbo_gym.errors import MissingData
-from mbo_gym.forest import ForestConfig, fit_forest
-from mbo_gym.space import ContinuousSpace
-from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.files import store
+from mbo_gym.oracles.forest import ForestConfig, fit_forest
+from mbo_gym.problem.space import ContinuousSpace
+from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.tasks.design_bench_facts import read_arrays
 
-__all__ = ["ELEMENTS", "make_superconductor", "read_csv"]
+__all__ = ["make_superconductor"]
 
-_SYMBOLS = """
-    H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo
-    Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl
-    Pb Bi Po At Rn
-"""
-ELEMENTS = tuple(_SYMBOLS.split())
-N_FULL = 21_263
-KELVIN_RANGE = (0.0002099999983329326, 185.0)
+__getattr__ = forwarded(__name__)  # names that have moved
+
 MAX_FEATURES: dict[int, float | str] = {0: 1.0, 1: "sqrt"}
 
 
@@ -77,8 +71,6 @@ def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
 
 
 def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
-    from mbo_gym.tasks import design_bench
-
     given, whole = manifest.entry("superconductor_given"), manifest.entry("superconductor")
     if folder is None and (path := store.find(whole.file)):
         return (*read_csv(path), "all 21,263 rows of UCI 464")
@@ -86,7 +78,7 @@ def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
         arrays = store.load_npz(store.read_checked(path, given.sha256, remedy=f"To mend it, {whole.by_hand}."))
         return arrays["x"], arrays["y"], "19,137 of the 21,263 rows of UCI 464"
     try:
-        x, y = design_bench.read_arrays("Superconductor-RandomForest-v0", folder)
+        x, y = read_arrays("Superconductor-RandomForest-v0", folder)
     except MissingData as error:
         if folder is not None:  # the user meant this folder: what is wrong with it is the answer
             raise
@@ -96,25 +88,3 @@ def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
             f"{where}."
         ) from error
     return x, y, f"{len(y):,} rows of Design-Bench's folder"
-
-
-def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read unique_m.csv; its sha256 is not known to us, so what we know of its content is checked instead."""
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    problem = ""
-    if not rows or tuple(rows[0][:86]) != ELEMENTS or rows[0][86:87] != ["critical_temp"]:
-        problem = "its header is not H, He, .., Rn, critical_temp, material"
-    elif len(rows) - 1 != N_FULL:
-        problem = f"it has {len(rows) - 1} rows, expected {N_FULL}"
-    else:
-        try:
-            values = np.array([row[:87] for row in rows[1:]], dtype=np.float64)
-        except ValueError as error:
-            problem = f"a cell is not a number ({error})"
-    if not problem and not np.allclose([values[:, 86].min(), values[:, 86].max()], KELVIN_RANGE, rtol=1e-5):
-        problem = "its critical temperatures do not run from 0.00021 to 185 K"
-    if problem:
-        raise MissingData(
-            f"{path} is not UCI 464's unique_m.csv: {problem}. To mend it, {manifest.entry('superconductor').by_hand}."
-        )
-    return values[:, :86].astype(np.float32), values[:, 86].astype(np.float32)

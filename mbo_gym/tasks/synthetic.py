@@ -24,9 +24,9 @@ from numbers import Integral
 
 import numpy as np
 
-from mbo_gym.oracle import FunctionOracle
-from mbo_gym.space import ContinuousSpace
-from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.oracles.function import FunctionOracle
+from mbo_gym.problem.space import ContinuousSpace
+from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
 
 __all__ = ["FUNCTIONS", "branin", "levy", "make_branin", "make_synthetic", "rastrigin", "rosenbrock"]
 

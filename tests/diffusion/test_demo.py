@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import mbo_gym
+from diffusion.core.schedule import VPLinear
 from diffusion.demo import DEMO, EDIT_LEVELS, DEMOConfig
-from diffusion.schedule import VPLinear
-from mbo_gym.progress import NullProgress, RichProgress
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.protocol import NullProgress
 
 QUICK = DEMOConfig(
     train_steps=50, hidden=32, batch_size=128, warm_up=5, surrogate="quadratic", ascent_steps=10, n_candidates=None

@@ -10,7 +10,8 @@ import torch
 
 import mbo_gym
 from diffusion.gtg import GTG, GTGConfig
-from mbo_gym.progress import NullProgress, RichProgress
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.protocol import NullProgress
 
 QUICK = GTGConfig(
     train_steps=30,
@@ -123,7 +124,7 @@ def test_the_context_is_clean_for_the_network_in_training(problem, monkeypatch):
         seen.append((x, known, extra))
         return denoiser(x, level, x.new_zeros(len(x), x.shape[1], 1), None, extra).square().mean()
 
-    monkeypatch.setattr("diffusion.trajectory_model.denoising_loss", remember)
+    monkeypatch.setattr("diffusion.models.trajectories.denoising_loss", remember)
     fitted(problem, replace(QUICK, train_steps=3))
     x, known, extra = seen[0]
     assert known.sum(dim=1).max() <= 3

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym.export.d3rlpy import import_d3rlpy
+from mbo_gym.optional import optional_import
 
 pytest.importorskip("d3rlpy", reason="needs d3rlpy: pip install 'mbo-gym[rl]'")
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -58,7 +58,7 @@ def test_a_script_trains_saves_and_scores_a_policy(
     designs = np.load(tmp_path / "out" / "designs.npz")["x"]
     assert f"After:  {mbo_gym.evaluate(mbo_gym.make_task(TASK), designs)}" in capsys.readouterr().out
 
-    d3rlpy = import_d3rlpy()
+    d3rlpy = optional_import("d3rlpy", "rl")
     learnable = d3rlpy.load_learnable(str(tmp_path / "out" / "policy.d3"))
     script = torch.jit.load(str(tmp_path / "out" / "policy.pt"))
     np.testing.assert_array_equal(rolled_out(lambda z: torch.from_numpy(learnable.predict(z.numpy()))), designs)

@@ -13,7 +13,7 @@ import mbo_gym
 from mbo_gym import registry
 from mbo_gym.errors import MissingDependency, UnknownId, nearest
 from mbo_gym.registry import Registry
-from mbo_gym.tasks import TASKS
+from mbo_gym.tasks.registry import TASKS
 
 
 def test_an_entry_point_is_imported_only_when_it_is_made(tmp_path, monkeypatch):

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mbo_gym.errors import MissingDependency
-from mbo_gym.export.d3rlpy import import_d3rlpy
-from mbo_gym.progress import NullProgress
-from mbo_gym.surrogates import SURROGATES, EnsembleConfig, EnsembleSurrogate, load_surrogate, make_surrogate
+from mbo_gym.optional import optional_import
+from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
+from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
 
 
 class Notes(NullProgress):
@@ -31,7 +32,7 @@ class Notes(NullProgress):
 def d3rlpy_or_skip():
     """Return d3rlpy's module; skip the test where it is not installed."""
     try:
-        return import_d3rlpy()
+        return optional_import("d3rlpy", "rl")
     except MissingDependency as error:
         pytest.skip(str(error))
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from mbo_gym.benchmark.grid import Cell, Grid, MethodChoice, TaskChoice
-from mbo_gym.method import METHODS
+from mbo_gym.benchmark.plan.grid import Cell, Grid, MethodChoice, TaskChoice
+from mbo_gym.methods.registry import METHODS
 
 TASK = "Branin-Exact-v0"
 SECONDS_TO_WAIT = 120

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import (
     action_between,
     check_action_mode,
@@ -16,7 +16,7 @@ from mbo_gym.envs.dynamics import (
     transition,
     unit_gradient,
 )
-from mbo_gym.task import OfflineProblem
+from mbo_gym.problem.task import OfflineProblem
 
 BOUNDS = (torch.tensor([-1.0, -1.0, -1.0]), torch.tensor([1.0, 2.0, 1.0]))
 Z = torch.tensor([[0.0, 0.5, -0.5]])

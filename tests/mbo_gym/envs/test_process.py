@@ -8,11 +8,13 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs import process
 from mbo_gym.envs.process import DesignProcess, EnvConfig
-from mbo_gym.surrogates import MLPConfig, MLPSurrogate, Surrogate, fit_surrogate
-from mbo_gym.task import Task
+from mbo_gym.problem.task import Task
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 
 ENV = "mbo_gym/Branin-Exact-v0"
 

@@ -10,16 +10,19 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import ActionMode, default_action_scale
 from mbo_gym.errors import MissingDependency
 from mbo_gym.export import export_task, save_d3rlpy, to_d3rlpy
-from mbo_gym.export.d3rlpy import import_d3rlpy
-from mbo_gym.surrogates import fit_surrogate, make_surrogate
-from mbo_gym.trajectories import TrajectoryBatch, random_top, with_actions
+from mbo_gym.optional import optional_import
+from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.registry import make_surrogate
+from mbo_gym.trajectories.actions import with_actions
+from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.samplers import random_top
 
 pytest.importorskip("d3rlpy", reason="needs d3rlpy: pip install 'mbo-gym[rl]'")
-d3rlpy = import_d3rlpy()
+d3rlpy = optional_import("d3rlpy", "rl")
 CONTINUOUS = d3rlpy.ActionSpace.CONTINUOUS
 B, T = 6, 7
 
@@ -185,10 +188,10 @@ def test_missing_library(branin: TrajectoryBatch, monkeypatch: pytest.MonkeyPatc
 
 def test_import_is_silent_and_keeps_the_notices() -> None:
     program = (
-        "from mbo_gym.export.d3rlpy import import_d3rlpy\n"
+        "from mbo_gym.optional import optional_import\n"
         "from gym_notices import notices\n"
         "before = dict(notices.notices)\n"
-        "print(import_d3rlpy().__name__, bool(before), notices.notices == before)"
+        "print(optional_import('d3rlpy', 'rl').__name__, bool(before), notices.notices == before)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("d3rlpy True True", "")

@@ -12,10 +12,10 @@ import torch
 
 from mbo_gym.envs.design_env import DesignEnv
 from mbo_gym.envs.vector_env import DesignVectorEnv
-from mbo_gym.export.d3rlpy import import_d3rlpy
+from mbo_gym.optional import optional_import
 
 pytest.importorskip("d3rlpy", reason="needs d3rlpy: pip install 'mbo-gym[rl]'")
-d3rlpy = import_d3rlpy()
+d3rlpy = optional_import("d3rlpy", "rl")
 T, EPISODES = 7, 6
 LIMIT = 3 * (T - 1)  # d3rlpy keeps T - 1 transitions of an episode that a timeout ends
 

@@ -14,15 +14,18 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import ActionMode, default_action_scale
 from mbo_gym.errors import InvalidData, MissingDependency, UnknownId
 from mbo_gym.export import TrajectoryReward, export_task, to_minari
 from mbo_gym.export.minari import DatasetExists, env_spec_of
-from mbo_gym.progress import NullProgress
+from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.registry import Spec
-from mbo_gym.surrogates import SURROGATES, fitted_surrogate, make_surrogate
-from mbo_gym.trajectories import TrajectoryBatch, random_top, with_actions
+from mbo_gym.surrogates.fitting import fitted_surrogate
+from mbo_gym.surrogates.registry import SURROGATES, make_surrogate
+from mbo_gym.trajectories.actions import with_actions
+from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.samplers import random_top
 
 minari = pytest.importorskip("minari", reason="needs minari: pip install 'mbo-gym[rl]'")
 pytest.importorskip("h5py", reason="needs h5py: pip install 'mbo-gym[rl]'")

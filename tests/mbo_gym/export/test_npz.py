@@ -10,13 +10,15 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import default_action_scale
 from mbo_gym.errors import InvalidData, MissingData, UnknownId
 from mbo_gym.export import export_task, load_npz, save_npz
 from mbo_gym.export.npz import transition_arrays
-from mbo_gym.surrogates import SURROGATES
-from mbo_gym.trajectories import TrajectoryBatch, random_top, with_actions
+from mbo_gym.surrogates.registry import SURROGATES
+from mbo_gym.trajectories.actions import with_actions
+from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.samplers import random_top
 
 FIELDS = ("z", "y", "actions", "rewards", "rows")
 

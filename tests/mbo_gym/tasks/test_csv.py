@@ -16,10 +16,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import mbo_gym
-from mbo_gym.encoding import make_encoder
+from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.errors import InvalidData, MboGymError, MissingData, UnknownId
-from mbo_gym.space import CategoricalSpace, ContinuousSpace
-from mbo_gym.task import Task
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.problem.task import Task
 
 NUMBERS = "a,b,score\n0.5,-1,3\n1.5,-2,1\n2.5,-4,2\n"
 SEQUENCES = "sequence,score\nGATC,1\nCATG,2\nGGGG,0.5\n"

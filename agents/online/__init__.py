@@ -1,0 +1,1 @@
+"""Online reinforcement learning on the surrogate's environment, through stable-baselines3."""

@@ -1,0 +1,175 @@
+"""Offline reinforcement learning through d3rlpy, on episodes that are tensors already.
+
+The updates are d3rlpy's own; only its mini-batches are cut straight from the tensors, which spares a Python object for
+each transition.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.rl.checkpoints import Checkpoints
+from agents.rl.data import Episodes
+from agents.rl.learner_config import OfflineConfig
+from mbo_gym.optional import optional_import
+from mbo_gym.progress.protocol import Progress
+
+__all__ = ["policy_actions", "third_party_seed", "train_offline"]
+
+
+def train_offline(
+    episodes: Episodes,
+    config: OfflineConfig,
+    *,
+    seed: int,
+    device: str,
+    progress: Progress,
+    snapshots: dict[int, Any] | None = None,
+) -> Any:
+    """Train a d3rlpy algorithm on episodes.
+
+    Args:
+        episodes: What it learns from.
+        config: The learner's settings.
+        seed: Of network initialisation and mini-batches; the global random states are put back afterwards.
+        device: ``cpu``, ``cuda``, ..
+        progress: Gets the losses.
+        snapshots: Its keys are steps; their values are set to the policy's weights after that many updates.
+
+    Returns:
+        The trained d3rlpy algorithm.
+
+    Raises:
+        MissingDependency: d3rlpy is not installed.
+        ValueError: The checkpoints' folder holds those of another training, or lacks a snapshot that is asked for.
+    """
+    d3rlpy = optional_import("d3rlpy", "rl")
+    with third_party_seed(seed):
+        algo = _create(d3rlpy, config, device)
+        algo.create_impl((episodes.observations.shape[2],), episodes.actions.shape[2])
+        rng = np.random.default_rng(seed)
+        saved = Checkpoints(config, seed, episodes) if config.checkpoints else None
+        done = saved.resume(algo, rng) if saved else 0
+        if saved and snapshots:
+            saved.read_snapshots(snapshots, done)
+        adapter = _adapter(d3rlpy, algo, config)
+        every = max(1, config.train_steps // 100)
+        for step in progress.track(range(done + 1, config.train_steps + 1), f"training {config.algorithm}"):
+            losses = algo.update(_mini_batch(d3rlpy, episodes, config, rng))
+            if step % every == 0:
+                values = {key: float(value) for key, value in losses.items()}
+                progress.metrics("offline_rl", step, **values)
+                if adapter:
+                    for key, value in values.items():
+                        adapter.write_metric(step, step, key, value)
+            if snapshots is not None and step in snapshots:
+                snapshots[step] = {key: value.clone() for key, value in algo.impl.policy.state_dict().items()}
+                if saved:
+                    saved.keep_snapshot(step, snapshots[step])
+            if saved and (step % max(1, config.train_steps // 10) == 0 or step == config.train_steps):
+                saved.save(algo, rng, step)
+        if adapter:
+            adapter.close()
+    return algo
+
+
+def policy_actions(algo: Any, observations: Tensor) -> Tensor:
+    """Return the policy's deterministic actions (B, m) for observations (B, o), on their device."""
+    with torch.no_grad():
+        actions: Tensor = algo.impl.predict_best_action(observations)
+    return actions
+
+
+@contextmanager
+def third_party_seed(seed: int) -> Iterator[None]:
+    """Seed the global random states for libraries that use them, and put them back as they were afterwards."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (theirs, not ours)
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
+    encoder = d3rlpy.models.VectorEncoderFactory([config.hidden, config.hidden])
+    algos, rate = d3rlpy.algos, config.learning_rate
+    if config.algorithm == "bc":
+        cloning = algos.BCConfig(batch_size=config.batch_size, learning_rate=rate, encoder_factory=encoder)
+        return cloning.create(device=device)
+    shared = {
+        "actor_learning_rate": rate,
+        "critic_learning_rate": rate,
+        "batch_size": config.batch_size,
+        "gamma": config.discount,
+        "actor_encoder_factory": encoder,
+        "critic_encoder_factory": encoder,
+    }
+    if config.algorithm == "iql":
+        settings = algos.IQLConfig(**shared, value_encoder_factory=encoder)
+    elif config.algorithm == "td3bc":
+        settings = algos.TD3PlusBCConfig(**shared, alpha=config.greed)
+    elif config.algorithm == "rebrac":
+        settings = algos.ReBRACConfig(**shared)
+    elif config.algorithm == "sac":
+        settings = algos.SACConfig(**shared, temp_learning_rate=rate)
+    else:
+        settings = algos.CQLConfig(
+            **shared,
+            temp_learning_rate=rate,
+            conservative_weight=config.conservative_weight,
+            n_action_samples=config.n_action_samples,
+            alpha_learning_rate=0.0,  # no Lagrange multiplier, as in PGS
+            initial_alpha=1.0,
+            alpha_threshold=0.0,
+        )
+    return settings.create(device=device)
+
+
+def _mini_batch(d3rlpy: Any, episodes: Episodes, config: OfflineConfig, rng: np.random.Generator) -> Any:
+    """Cut a random mini-batch; the last transitions of an episode have fewer than `n_step` rewards to add up."""
+    b, horizon, _ = episodes.actions.shape
+    row = torch.from_numpy(rng.integers(b, size=config.batch_size))
+    t = torch.from_numpy(rng.integers(horizon, size=config.batch_size))
+    end = (t + config.n_step).clamp_max(horizon)
+    rewards = torch.zeros(config.batch_size)
+    for i in range(config.n_step):
+        at = (t + i).clamp_max(horizon - 1)
+        rewards += torch.where(t + i < horizon, config.discount**i * episodes.rewards[row, at], 0.0)
+    terminals = ((end == horizon) & episodes.terminal).float()
+    if config.average_rewards:
+        rewards, terminals = rewards.mean().expand_as(rewards), terminals.mean().expand_as(terminals)
+    return d3rlpy.dataset.TransitionMiniBatch(
+        observations=episodes.observations[row, t].numpy(),
+        actions=episodes.actions[row, t].numpy(),
+        rewards=rewards.unsqueeze(1).numpy(),
+        next_observations=episodes.observations[row, end].numpy(),
+        next_actions=episodes.actions[row, end.clamp_max(horizon - 1)].numpy(),  # after the last one it is not used
+        terminals=terminals.unsqueeze(1).numpy(),
+        intervals=(end - t).float().unsqueeze(1).numpy(),
+        transitions=[],
+    )
+
+
+def _adapter(d3rlpy: Any, algo: Any, config: OfflineConfig) -> Any:
+    """Return d3rlpy's TensorBoard adapter, or None where none is asked for."""
+    if config.tensorboard is None:
+        return None
+    from datetime import datetime
+
+    name = f"{config.algorithm}_{datetime.now().astimezone():%Y%m%d%H%M%S}"
+    return d3rlpy.logging.TensorboardAdapterFactory(config.tensorboard).create(algo, name, n_steps_per_epoch=1)

@@ -1,0 +1,1 @@
+"""The diffusion core: schedules, denoisers, networks, losses, samplers and guidance."""

@@ -1,0 +1,1 @@
+"""Diffusion models of designs and of trajectories, with their settings."""

@@ -1,0 +1,1 @@
+"""Executing a benchmark: executors, workers, records and the live display."""

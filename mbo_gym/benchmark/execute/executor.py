@@ -1,0 +1,83 @@
+"""The executor protocol, and executors by name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mbo_gym.benchmark.execute.worker import Job
+from mbo_gym.registry import Registry
+
+__all__ = ["Executor", "Lost", "available_cpus", "make_executor"]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A cell came to no end: the process or machine it ran on is gone."""
+
+    reason: str
+
+
+Outcome = Mapping[str, Any] | Lost
+
+
+class Executor(Protocol):
+    """Runs jobs, several at once."""
+
+    def has_room(self, job: Job) -> bool:
+        """Return whether the job's resources are free."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Start a job."""
+        ...
+
+    def wait(self) -> Iterator[tuple[Job, Outcome]]:
+        """Wait until at least one job has ended and give those that have."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is running."""
+        ...
+
+    def close(self, *, now: bool) -> None:
+        """Let go of the workers; with `now`, stop running jobs, which clean up behind themselves."""
+        ...
+
+
+EXECUTORS = Registry("executor")
+"""Every executor by name; each is built from `workers` and `address`."""
+
+for _name, _entry_point in {
+    "serial": "mbo_gym.benchmark.execute.local:SerialExecutor",
+    "process": "mbo_gym.benchmark.execute.local:ProcessExecutor",
+    "ray": "mbo_gym.benchmark.execute.ray:RayExecutor",
+}.items():
+    EXECUTORS.register(_name, _entry_point)
+
+
+def make_executor(name: str, *, workers: int | None, address: str | None = None) -> Executor:
+    """Build an executor.
+
+    Args:
+        name: ``serial``, ``process`` or ``ray``.
+        workers: CPU cores it uses; None for all of this machine (or of the cluster).
+        address: Of a running Ray cluster, ``auto`` for the one this machine belongs to; None for a local one.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if address is not None and name != "ray":
+        raise ValueError(f"an address is for the ray executor, got {address!r} with {name!r}")
+    executor: Executor = EXECUTORS.spec(name).make(workers=workers, address=address)
+    return executor
+
+
+def available_cpus() -> int:
+    """Return the CPU cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Planning a benchmark: grids of tasks, methods and seeds."""

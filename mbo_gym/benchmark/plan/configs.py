@@ -1,0 +1,93 @@
+"""The full settings of a method on a task, remembered between commands.
+
+To resolve a config, or check the names of a task's options, methods and tasks have to be imported, and torch with them,
+which takes longer than to see that a finished grid has nothing left to do. So a results folder remembers the answers,
+with a hash of the source they came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mbo_gym.files import store
+from mbo_gym.methods.registry import METHODS, make_method
+from mbo_gym.registry import Registry
+from mbo_gym.tasks.registry import TASKS, check_task
+
+__all__ = ["ConfigIndex"]
+
+
+class ConfigIndex:
+    """Resolved configs by method, preset, task and settings, and which options a task is known to have.
+
+    Args:
+        path: JSON file that keeps them; None for this process alone. A file that cannot be read counts as empty.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path, self._known = path, _read(path)
+        self._changed = False
+
+    def resolve(self, method: str, preset: str | None, task_id: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every field of the config as plain JSON values.
+
+        Raises:
+            UnknownId: No method, preset or setting has that name.
+            ValueError: A setting is of the wrong type.
+        """
+        source = _source_hash(METHODS, method)
+        question = json.dumps([method, preset, task_id, settings, source], sort_keys=True, default=str)
+        if source is None or question not in self._known:
+            config = asdict(make_method(method, preset=preset, task_id=task_id, **settings).config)
+            self._known[question] = json.loads(json.dumps(config, default=str))
+            self._changed = True
+        return self._known[question]
+
+    def check_task(self, task_id: str, options: Mapping[str, Any]) -> None:
+        """Raise UnknownId where there is no such task, or it has no such option."""
+        source = _source_hash(TASKS, task_id)
+        question = json.dumps([task_id, sorted(options), source])
+        if source is None or question not in self._known:
+            check_task(task_id, **options)
+            self._known[question] = {}
+            self._changed = True
+
+    def save(self) -> None:
+        """Write what is new."""
+        if self._path is not None and self._changed:
+            store.write_atomic(self._path, json.dumps(self._known, indent=0).encode())
+            self._changed = False
+
+
+def _read(path: Path | None) -> dict[str, dict[str, Any]]:
+    if path is None:
+        return {}
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _source_hash(registry: Registry, name: str) -> str | None:
+    """Return a hash of the package that a name comes from; None where it was registered by hand, or is no source."""
+    entry_point = registry.spec(name).entry_point
+    return _package_hash(entry_point.partition(":")[0].partition(".")[0]) if isinstance(entry_point, str) else None
+
+
+@cache
+def _package_hash(package: str) -> str | None:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    origin, digest = Path(spec.origin), hashlib.sha256()
+    for file in sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

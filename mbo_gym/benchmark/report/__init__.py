@@ -1,0 +1,1 @@
+"""Reporting an analysis: HTML, Markdown, spreadsheets and charts."""

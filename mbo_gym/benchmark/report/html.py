@@ -1,0 +1,223 @@
+"""A benchmark's report as one HTML page that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from mbo_gym.benchmark.analysis.model import Analysis, Entry, Failure, Problem, Standing
+from mbo_gym.benchmark.analysis.statistics import Interval
+from mbo_gym.benchmark.report.charts import (
+    LOWEST_SHOWN,
+    Distribution,
+    Dot,
+    Point,
+    distribution_chart,
+    dot_chart,
+    scatter_chart,
+    search_chart,
+)
+from mbo_gym.benchmark.report.html_cells import CELLS
+from mbo_gym.benchmark.report.svg import Style, marker, svg
+
+__all__ = ["to_html"]
+
+_COSTS = (("seconds", "seconds a cell", True), ("peak_memory_mb", "peak memory, MB", False))
+
+
+def to_html(analysis: Analysis) -> str:
+    """Return the report as one page: tables to sort and filter, charts, commands; styles and script are inside.
+
+    It opens without a network, is readable without its script, and nothing from the records can act as markup.
+
+    Args:
+        analysis: What to show.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.globals.update({name: _marked(cell) for name, cell in CELLS.items()})
+    script = _file("report.js")
+    styles = _styles(analysis)
+    page = environment.from_string(_file("report.html.jinja"))
+    tasks = [_task(analysis, i, styles) for i in range(len(analysis.problems))]
+    return page.render(
+        analysis=analysis,
+        css=_file("report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        swatches={label: _swatch(style) for label, style in styles.items()},
+        n_methods=len(styles),
+        ranked=[s for s in analysis.standings if s.complete],
+        overall=_overall_charts(analysis, styles),
+        beaten=_beaten(analysis),
+        tasks=tasks,
+        searches=any(task.searches for task in tasks),
+        controls={e.label for e in analysis.entries if e.control},
+    )
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """A chart with the heading and the sentence beside it; `method` where it shows but one."""
+
+    title: str
+    drawing: str
+    text: str = ""
+    method: str = ""
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the page shows of a problem; entries with the best median first."""
+
+    anchor: str
+    problem: Problem
+    entries: list[Entry]
+    failures: list[Failure]
+    scored: bool
+    charts: list[_Chart]
+    searches: list[_Chart]
+
+
+def _file(name: str) -> str:
+    return resources.files("mbo_gym.benchmark.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _marked(function: Any) -> Any:
+    """Let the template put what a function returns, markup that it escaped itself, into the page as it is."""
+    from markupsafe import Markup
+
+    return lambda *args, **kwargs: Markup(function(*args, **kwargs))
+
+
+def _styles(analysis: Analysis) -> dict[str, Style]:
+    """Give each method, in the order of the entries and failures, its marks for the whole page."""
+    control = {f.label: False for f in analysis.failures} | {e.label: e.control for e in analysis.entries}
+    order = list(dict.fromkeys([e.label for e in analysis.entries] + [f.label for f in analysis.failures]))
+    counts = {True: 0, False: 0}
+    styles = {}
+    for label in order:
+        styles[label] = Style.of(counts[control[label]], control=control[label])
+        counts[control[label]] += 1
+    return styles
+
+
+def _swatch(style: Style) -> str:
+    return svg(14, 14, marker(style, 7, 7), label="", class_="swatch")
+
+
+def _beaten(analysis: Analysis) -> dict[str, tuple[int, int]]:
+    """Return for each method on how many problems it is better than the controls, and on how many that is known."""
+    counts: dict[str, tuple[int, int]] = {}
+    for entry in analysis.entries:
+        if entry.better_than_control is not None:
+            better, known = counts.get(entry.label, (0, 0))
+            counts[entry.label] = (better + entry.better_than_control, known + 1)
+    return counts
+
+
+def _overall_charts(analysis: Analysis, styles: Mapping[str, Style]) -> list[_Chart]:
+    complete = [s for s in analysis.standings if s.complete]
+    panels: tuple[tuple[str, list[tuple[Standing, Interval | None]], dict[str, float], bool], ...] = (
+        ("Mean rank by median score", [(s, s.mean_rank.get("p50_distinct")) for s in complete], {}, False),
+        ("Mean rank by best score", [(s, s.mean_rank.get("p100")) for s in complete], {}, False),
+        ("Mean rank by skill", [(s, s.mean_rank.get("skill")) for s in complete], {}, False),
+        ("Interquartile mean of median scores", [(s, s.iqm.get("p50_distinct")) for s in complete], {}, True),
+        ("Interquartile mean of best scores", [(s, s.iqm.get("p100")) for s in complete], {}, True),
+        ("Skill", [(s, s.skill) for s in complete], {"best control": 0.0, "ceiling": 1.0}, True),
+    )
+    charts = []
+    for title, values, references, higher in panels:
+        dots = [Dot(s.label, styles[s.label], i.value, i.low, i.high) for s, i in values if i is not None]
+        dots.sort(key=lambda dot: -dot.value if higher else dot.value)
+        direction = "higher is better" if higher else "1 is best"
+        if dots:
+            ends = None if higher else (1.0, float(len(complete)))
+            drawing = dot_chart(dots, label=f"{title}, a row a method", references=references, ends=ends)
+            charts.append(_Chart(title, drawing, f"With 95 % intervals; {direction}."))
+    return charts
+
+
+def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
+    problem = analysis.problems[index]
+    entries = [e for e in analysis.entries if e.problem == problem.name]
+    entries.sort(key=lambda e: (-e.scores["p50_distinct"].mean if "p50_distinct" in e.scores else math.inf, e.label))
+    scored = [e for e in entries if "p50_distinct" in e.scores and "p100" in e.scores]
+    return _Task(
+        anchor=f"task-{index + 1}",
+        problem=problem,
+        entries=entries,
+        failures=[f for f in analysis.failures if f.problem == problem.name],
+        scored=bool(scored),
+        charts=_task_charts(problem, scored, styles) if scored else [],
+        searches=_searches(problem, [e for e in entries if e.search], styles),
+    )
+
+
+def _references(problem: Problem, ceiling: str) -> dict[str, float]:
+    lines = {"D(best)": problem.d_best, "ceiling": problem.ceiling.get(ceiling)}
+    return {name: value for name, value in lines.items() if value is not None and math.isfinite(value)}
+
+
+def _task_charts(problem: Problem, scored: list[Entry], styles: Mapping[str, Style]) -> list[_Chart]:
+    ribbons = [
+        Distribution(e.label, styles[e.label], e.quantiles, e.scores["p50_distinct"].mean, e.scores["p100"].mean)
+        for e in scored
+    ]
+    drawing = distribution_chart(
+        ribbons, label=f"Scores of the proposals on {problem.name}", references=_references(problem, "p100")
+    )
+    text = "Thickest at the median, dark over the middle half, mark at the best; an exact control is a line."
+    charts = [_Chart("Scores of the proposals", drawing, text)]
+    for fact, unit, log in _COSTS:
+        points = [
+            Point(e.label, styles[e.label], x, e.scores["p50_distinct"].mean, e.scores["p50_distinct"].standard_error)
+            for e in scored
+            if (x := e.facts.get(fact)) is not None and (x > 0 or not log)
+        ]
+        if points:
+            title = f"Score against {'time' if log else 'memory'}"
+            drawing = scatter_chart(
+                points,
+                label=f"{title} on {problem.name}",
+                x_title=unit,
+                log=log,
+                references=_references(problem, "p50"),
+            )
+            charts.append(_Chart(title, drawing, "Median of the distinct proposals ± standard error."))
+    return charts
+
+
+def _searches(problem: Problem, entries: list[Entry], styles: Mapping[str, Style]) -> list[_Chart]:
+    """Draw the searches on a problem on one scale: up to 1 above the best that is possible or was scored."""
+    references = _references(problem, "p100")
+    scores = [s for e in entries for _, _, s in e.search if s is not None]
+    values = [p for e in entries for _, p, _ in e.search] + scores + list(references.values())
+    if not values:
+        return []
+    reach = max([1.0, *references.values(), *scores]) + 1
+    low, high = max(min(values), LOWEST_SHOWN), min(max(values), reach)
+    room = 0.05 * (high - low) or 0.05
+    charts = []
+    for entry in entries:
+        _, prediction, score = entry.search[-1]
+        text = f"At the end predicted {prediction:.3f}, " + ("no oracle" if score is None else f"oracle {score:.3f}")
+        label = f"{entry.label} on {problem.name}. {text}"
+        drawing = search_chart(
+            entry.search,
+            styles[entry.label],
+            label=label,
+            score_range=(low - room, high + room),
+            references=references,
+        )
+        charts.append(_Chart(entry.label, drawing, f"{text}.", entry.label, entry.control))
+    return charts

@@ -1,0 +1,133 @@
+"""Cells of the HTML report's tables: a number to read, and `data-value` to sort by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from html import escape
+
+from mbo_gym.benchmark.analysis.model import Entry
+from mbo_gym.benchmark.analysis.published import Published, Reproduction
+from mbo_gym.benchmark.analysis.statistics import Description, Interval
+
+__all__ = [
+    "CELLS",
+    "amount",
+    "count",
+    "interval",
+    "number",
+    "ours",
+    "p_value",
+    "score",
+    "seeds",
+    "skill",
+    "t_value",
+    "theirs",
+]
+
+
+def number(value: float | None, digits: int = 3, *, detail: str = "", sign: bool = False) -> str:
+    """Return a cell with a number in fixed decimals, a dash where there is none.
+
+    Args:
+        value: The number; None or NaN for a dash, which is sorted last.
+        digits: Decimals.
+        detail: A small line below.
+        sign: Whether to write a plus sign.
+    """
+    if value is None or math.isnan(value):
+        return '<td class="none">—</td>'
+    small = f"<small>{escape(detail)}</small>" if detail else ""
+    return f'<td data-value="{value:.6g}">{value:{"+" if sign else ""}.{digits}f}{small}</td>'
+
+
+def count(value: float | None) -> str:
+    """Return a cell with a count (a mean over seeds), decimals only where it has some."""
+    return number(value, 0 if value is None or value == round(value) else 1)
+
+
+def amount(value: float | None) -> str:
+    """Return a cell with seconds or megabytes in about three digits."""
+    return number(value, 2 if value is None or abs(value) < 10 else 1 if abs(value) < 100 else 0)
+
+
+def score(entry: Entry, measure: str) -> str:
+    """Return a cell with the mean over seeds, below it standard deviation and error, or why there are none."""
+    described: Description | None = entry.scores.get(measure)
+    if described is None:
+        return number(None)
+    if entry.exact:
+        detail = "exact"
+    elif described.n == 1:
+        detail = "1 seed"
+    else:
+        detail = f"{described.std:.3f} · {described.standard_error:.3f}"
+    return number(described.mean, detail=detail)
+
+
+def interval(value: Interval | None, digits: int = 3) -> str:
+    """Return a cell with a value and below it its interval."""
+    if value is None:
+        return number(None)
+    return number(value.value, digits, detail=f"[{value.low:.{digits}f}, {value.high:.{digits}f}]")
+
+
+def skill(entry: Entry, measure: str) -> str:
+    """Return a cell with the skill and its interval, which a single run or an exact number has not."""
+    value = entry.skill.get(measure)
+    if value is not None and (entry.exact or len(entry.seeds) == 1):
+        return number(value.value, 2, detail="exact" if entry.exact else "1 seed")
+    return interval(value, 2)
+
+
+def p_value(value: float) -> str:
+    """Return a cell with a p-value; tiny ones in powers of ten."""
+    if math.isnan(value):
+        return number(None)
+    return f'<td data-value="{value:.3g}">{f"{value:.4f}" if value >= 0.0001 else f"{value:.0e}"}</td>'
+
+
+def t_value(t: float, degrees: float) -> str:
+    """Return a cell with Welch's t and its degrees of freedom."""
+    return number(None) if math.isnan(t) else f'<td data-value="{t:.4g}">{t:.2f} ({degrees:.1f})</td>'
+
+
+def seeds(entry: Entry) -> str:
+    """Return a cell with the number of seeds that are done, and below it how many failed."""
+    if entry.exact:
+        return '<td class="none">exact</td>'
+    return number(len(entry.seeds), 0, detail=f"{entry.n_failed} failed" if entry.n_failed else "")
+
+
+def ours(row: Reproduction) -> str:
+    """Return a cell with our mean, and below it the seeds and their standard deviation."""
+    return number(row.ours.mean, detail=_over_seeds(row.ours.n, row.ours.std, "std"))
+
+
+def theirs(published: Published) -> str:
+    """Return a cell with the published mean, and below it the budget, the seeds and what follows the ± there."""
+    words = {"standard deviation": "std", "standard error": "s.e."}
+    spread = _over_seeds(published.seeds, published.std, words.get(published.spread, "±"))
+    return number(published.mean, detail=f"K\u00a0{published.k}, {spread}")
+
+
+def _over_seeds(n: int, spread: float | None, word: str) -> str:
+    known = spread is not None and not math.isnan(spread)
+    # Hard spaces: lines break between the parts only.
+    return f"{n}\u00a0{'seed' if n == 1 else 'seeds'}" + (f", {word}\u00a0{spread:.3f}" if known else "")
+
+
+CELLS: dict[str, Callable[..., str]] = {
+    "amount": amount,
+    "count": count,
+    "interval": interval,
+    "number": number,
+    "ours": ours,
+    "p_value": p_value,
+    "score": score,
+    "seeds": seeds,
+    "skill": skill,
+    "t_value": t_value,
+    "theirs": theirs,
+}
+"""What the template calls, by name."""

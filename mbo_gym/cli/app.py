@@ -1,0 +1,221 @@
+"""The command line: mbo-gym list | show | run | benchmark | report | evaluate | export | data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from mbo_gym.cli import benchmark as cli_benchmark
+from mbo_gym.errors import MboGymError
+from mbo_gym.settings import parse_options, parse_seeds
+
+if TYPE_CHECKING:
+    from mbo_gym.envs.dynamics import ActionMode
+    from mbo_gym.export import TrajectoryReward
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Offline model-based optimization: tasks, methods, honest scores.",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more.")
+app.add_typer(data_app, name="data")
+app.command()(cli_benchmark.benchmark)
+app.command()(cli_benchmark.report)
+app.command()(cli_benchmark.evaluate)
+
+OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")]
+
+
+def main() -> None:
+    """Run the command line; errors made for users are shown without a traceback, with exit code 2 (Ctrl-C: 130)."""
+    # Set before torch loads: threads that wait by spinning make small networks ten times slower on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except (MboGymError, ValueError, OSError) as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("stopped; nothing half-written was left", 130)
+    except SystemExit as end:  # typer takes Ctrl-C for itself and only leaves the exit code
+        if end.code == 130:
+            _stop("stopped; nothing half-written was left", 130)
+        raise
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[str, typer.Argument(help="tasks, methods or surrogates")] = "tasks",
+    everything: Annotated[
+        bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")
+    ] = False,
+) -> None:
+    """List tasks (and whether their data are here), methods or surrogates."""
+    from mbo_gym.cli import tables
+    from mbo_gym.cli.terminal import show as show_table
+
+    makers = {"tasks": lambda: tables.tasks(everything), "methods": tables.methods, "surrogates": tables.surrogates}
+    if what not in makers:
+        raise ValueError(f"list takes {', '.join(makers)}, got {what!r}")
+    show_table(makers[what]())
+
+
+@app.command()
+def show(task: Annotated[str, typer.Argument(help="task id")], option: OptionPairs = None) -> None:
+    """Show a task's facts: space, data, constants, ceiling, controls, licence, references."""
+    from mbo_gym import make_task
+    from mbo_gym.cli import tables
+    from mbo_gym.cli.terminal import show as show_table
+
+    show_table(tables.task_facts(make_task(task, **parse_options(option or [], "--option"))))
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Argument(help="method name, or several with commas")],
+    task: Annotated[str, typer.Argument(help="task id")],
+    seeds: Annotated[str, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = "0",
+    k: Annotated[int, typer.Option(help="designs to propose")] = 256,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="key=value, a field of the method's config")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
+    option: OptionPairs = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
+    output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
+    log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
+    overwrite: Annotated[bool, typer.Option(help="replace finished runs of the same name")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="draw each run into picture.png: data, search, proposals (needs matplotlib)")
+    ] = False,
+) -> None:
+    """Run methods on a task, score their proposals, print a table beside the published numbers."""
+    from mbo_gym import make_task
+    from mbo_gym.cli import tables
+    from mbo_gym.cli.terminal import show as show_table
+    from mbo_gym.methods.registry import make_method
+    from mbo_gym.progress.loggers import check_loggers
+    from mbo_gym.runs.one_run import RunRequest, check_folder
+    from mbo_gym.runs.one_run import run as run_one
+    from mbo_gym.runs.picture import PICTURE
+
+    if k < 1:
+        raise ValueError(f"--k must be at least 1, got {k}")
+    chosen, options = parse_options(settings or [], "--set"), parse_options(option or [], "--option")
+    names, seed_list = [name.strip() for name in method.split(",")], parse_seeds(seeds)
+    loggers = tuple(name.strip() for name in log.split(",") if name.strip())
+    check_loggers(loggers)
+    for name in names:  # a mistyped setting shows before any work is done
+        make_method(name, preset=preset, task_id=task, **chosen)
+    requests = [
+        RunRequest(name, task, seed, k, preset, chosen, options, device, loggers)
+        for name in names
+        for seed in seed_list
+    ]
+    for request in requests:  # and so does a finished run in the way of the last one
+        check_folder(output / _folder_name(request), overwrite=overwrite)
+    made = make_task(task, **options)
+    results = [run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot) for r in requests]
+    show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
+    for result in results if plot else []:
+        typer.echo(f"picture: {result.folder / PICTURE}")
+
+
+@app.command()
+def export(
+    task: Annotated[str, typer.Argument(help="task id")],
+    to: Annotated[str, typer.Option(help="d3rlpy, minari or npz")],
+    output: Annotated[str, typer.Option(help="file to write, or Minari's data set id")],
+    sampler: Annotated[str, typer.Option(help="random_top, sorted_top or local_improving")] = "random_top",
+    trajectories: Annotated[int, typer.Option(help="number of trajectories")] = 1000,
+    horizon: Annotated[int, typer.Option(help="steps of each")] = 50,
+    p: Annotated[float, typer.Option(help="designs (local_improving: starts) come from the best p percent")] = 20.0,
+    action_mode: Annotated[str, typer.Option(help="displacement or step_vector")] = "displacement",
+    reward: Annotated[str, typer.Option(help="difference (of the data) or surrogate_difference")] = "difference",
+    action_scale: Annotated[float | None, typer.Option(help="unit of an action; default: the environment's")] = None,
+    terminal: Annotated[bool, typer.Option(help="count the horizon as terminal, not as a time limit")] = False,
+    seed: Annotated[int, typer.Option(help="of the sampler")] = 0,
+    surrogate: Annotated[str, typer.Option(help="gives gradients and surrogate rewards")] = "mlp",
+    option: OptionPairs = None,
+) -> None:
+    """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy."""
+    from mbo_gym.export import export_task
+    from mbo_gym.progress.bars import RichProgress
+
+    with RichProgress() as progress:
+        done = export_task(
+            task,
+            to=to,
+            output=output,
+            sampler=sampler,
+            trajectories=trajectories,
+            horizon=horizon,
+            p=p,
+            action_mode=cast("ActionMode", action_mode),  # export_task checks both
+            reward=cast("TrajectoryReward", reward),
+            action_scale=action_scale,
+            terminal=terminal,
+            seed=seed,
+            surrogate=surrogate,
+            options=parse_options(option or [], "--option"),
+            progress=progress,
+        )
+    typer.echo(str(done))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Show every data source, whether it is here, and its licence."""
+    from mbo_gym.cli import tables
+    from mbo_gym.cli.terminal import show as show_table
+
+    show_table(tables.data_sources())
+
+
+@data_app.command("path")
+def data_path() -> None:
+    """Print the folders that data are looked for in, first one first."""
+    from mbo_gym.files import store
+
+    for folder in store.folders():
+        typer.echo(folder)
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` shows it")]) -> None:
+    """Fetch a data source, check it and keep what is needed; or say how to place it by hand."""
+    from rich.console import Console
+
+    from mbo_gym.data.fetch import fetch
+
+    with Console(stderr=True).status(f"getting {name}"):
+        where = fetch(name)
+    typer.echo(f"{name}: {where}")
+
+
+def _folder_name(request: Any) -> str:
+    """Return ``method-task-seed<n>``, with a short hash of everything that is not at its default in between."""
+    import hashlib
+    import json
+
+    chosen = [request.preset, request.settings, request.options, request.k]
+    tag = ""
+    if chosen != [None, {}, {}, 256]:
+        tag = "-" + hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{request.method}-{request.task_id}{tag}-seed{request.seed}"
+
+
+def _stop(message: str, code: int) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(
+        message, style="bold red" if code == 2 else "yellow", markup=False, soft_wrap=True
+    )
+    sys.exit(code)

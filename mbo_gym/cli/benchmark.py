@@ -1,0 +1,219 @@
+"""The command line's part on benchmarks: mbo-gym benchmark | report | evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mbo_gym.benchmark.execute.runner import Plan
+    from mbo_gym.benchmark.plan.grid import Cell, Grid
+
+__all__ = ["benchmark", "evaluate", "report"]
+
+OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")]
+
+
+def benchmark(
+    file: Annotated[Path | None, typer.Argument(help="TOML file with methods, tasks, seeds, k")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="names with commas; `controls` stands for those that learn nothing")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="task ids with commas")] = None,
+    seeds: Annotated[str | None, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = None,
+    k: Annotated[str | None, typer.Option(help="designs to propose; several with commas")] = None,
+    option: OptionPairs = None,
+    output: Annotated[Path, typer.Option(help="results folder; what it holds already is not run again")] = Path(
+        "benchmark"
+    ),
+    executor: Annotated[str, typer.Option(help="process, ray or serial")] = "process",
+    workers: Annotated[int | None, typer.Option(help="CPU cores to use; default: all")] = None,
+    address: Annotated[str | None, typer.Option(help="of a running Ray cluster, or auto")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
+    retry: Annotated[bool, typer.Option("--retry", "--retry-failed", help="run failed cells again")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells and the time they will take")] = False,
+    log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
+) -> None:
+    """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
+
+    The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the file's.
+    """
+    from mbo_gym.benchmark.execute.live import Live
+    from mbo_gym.benchmark.execute.results import ResultStore
+    from mbo_gym.benchmark.execute.runner import make_plan, run_grid
+    from mbo_gym.progress.loggers import check_loggers
+
+    grid = _grid(file, methods, tasks, seeds, k, option)
+    loggers = tuple(name.strip() for name in log.split(",") if name.strip())
+    check_loggers(loggers)
+    if dry_run:
+        store = ResultStore(output)
+        records = store.records() if store.lines.exists() else []
+        plan = make_plan(grid.cells(store.configs), {r["key"]: r for r in records}, retry=retry)
+        _show_plan(plan, records, workers)
+        return
+    with Live() as live:
+        records = run_grid(
+            grid,
+            output,
+            executor=executor,
+            workers=workers,
+            address=address,
+            device=device,
+            retry=retry,
+            loggers=loggers,
+            show=live,
+        )
+    _show_results(records)
+    typer.echo(f"Results in {output}. A page of them: mbo-gym report {output} --html report.html")
+
+
+def report(
+    results: Annotated[list[Path], typer.Argument(help="results folders; the cells of all are put together")],
+    html: Annotated[Path | None, typer.Option(help="write one self-contained page")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write tables in Markdown")] = None,
+    latex: Annotated[Path | None, typer.Option(help="write tables in LaTeX")] = None,
+    title: Annotated[str, typer.Option(help="of the report")] = "Benchmark",
+) -> None:
+    """Turn results into a report: tables here, or a page, Markdown or LaTeX in a file."""
+    from mbo_gym.benchmark.analysis.build import analyse
+    from mbo_gym.benchmark.analysis.remarks import read_remarks
+    from mbo_gym.benchmark.execute.results import ResultStore
+    from mbo_gym.files.store import write_atomic
+
+    records: dict[str, dict[str, Any]] = {}
+    for folder in results:
+        records |= {record["key"]: record for record in ResultStore(folder).records()}
+    if not records:
+        raise ValueError(f"{', '.join(map(str, results))}: no cell has ended yet")
+    if html is markdown is latex is None:
+        _show_results(list(records.values()))
+        return
+    remarks = [remark for folder in results for remark in read_remarks(folder)]
+    analysis = analyse(list(records.values()), title=title, remarks=remarks)
+    if html is not None:
+        from mbo_gym.benchmark.report.html import to_html
+
+        typer.echo(write_atomic(html, to_html(analysis).encode()))
+    if markdown is not None or latex is not None:
+        from mbo_gym.benchmark.report import text
+
+        for path, render in ((markdown, text.to_markdown), (latex, text.to_latex)):
+            if path is not None:
+                typer.echo(write_atomic(path, render(analysis).encode()))
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(help="task id")],
+    files: Annotated[list[Path], typer.Argument(help="designs, best first: csv, tsv, npz or npy; one file a seed")],
+    name: Annotated[str, typer.Option(help="of what made them; its row in the tables")] = "mine",
+    seed: Annotated[int, typer.Option(help="of the first file; the others count on")] = 0,
+    option: OptionPairs = None,
+    output: Annotated[Path | None, typer.Option(help="results folder to add them to")] = None,
+) -> None:
+    """Score designs that another program made, and add them to a benchmark's results."""
+    from mbo_gym.benchmark.execute.external import check_name, score_file
+    from mbo_gym.benchmark.execute.results import ResultStore
+    from mbo_gym.settings import parse_options
+    from mbo_gym.tasks.registry import make_task
+
+    check_name(name)
+    made = make_task(task, **parse_options(option or [], "--option"))
+    scored = [score_file(path, made, name, seed + i) for i, path in enumerate(files)]
+    for path, (evaluation, _) in zip(files, scored, strict=True):
+        typer.echo(f"{path}: {evaluation}")
+    if output is not None:
+        store = ResultStore(output)
+        with store.writing():
+            for _, record in scored:
+                store.add(record)
+        typer.echo(f"Added to {output} as {name!r}. A page of it: mbo-gym report {output} --html report.html")
+
+
+def _grid(
+    file: Path | None,
+    methods: str | None,
+    tasks: str | None,
+    seeds: str | None,
+    k: str | None,
+    option: list[str] | None,
+) -> Grid:
+    from dataclasses import replace
+
+    from mbo_gym.benchmark.plan.grid import Grid, TaskChoice, method_choices, read_grid
+    from mbo_gym.settings import parse_options, parse_seeds
+
+    options = parse_options(option or [], "--option")
+    if file is not None:
+        if methods or tasks or options:
+            raise ValueError("a grid comes from a file or from --methods and --tasks, not from both")
+        grid = read_grid(file)
+    elif methods and tasks:
+        grid = Grid(method_choices(_words(methods)), [TaskChoice(task, options) for task in _words(tasks)])
+    else:
+        raise ValueError("a benchmark needs a TOML file, or --methods and --tasks")
+    if seeds is not None:
+        grid = replace(grid, seeds=parse_seeds(seeds))
+    if k is not None:
+        if not all(word.isdecimal() for word in _words(k)):
+            raise ValueError(f"--k takes whole numbers, got {k!r}")
+        grid = replace(grid, ks=[int(word) for word in _words(k)])
+    return grid
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _show_plan(plan: Plan, records: Sequence[Mapping[str, Any]], workers: int | None) -> None:
+    """Print every cell with its state and estimated time, and how long all will take."""
+    from rich.table import Table
+
+    from mbo_gym.benchmark.execute.executor import available_cpus
+    from mbo_gym.benchmark.execute.live import duration
+    from mbo_gym.benchmark.execute.runner import estimate_seconds
+    from mbo_gym.cli.terminal import show
+
+    table = Table("key", "method", "task", "k", "seed", "state", "takes about", title="Cells")
+    seconds = dict(zip((c.key for c in plan.to_run), estimate_seconds(plan.to_run, records), strict=True))
+
+    def row(cell: Cell, state: str) -> None:
+        guess = seconds.get(cell.key)
+        takes = "" if state != "to run" else duration(guess) if guess is not None else "not known"
+        options = f" ({', '.join(f'{n}={v}' for n, v in cell.task.options.items())})" if cell.task.options else ""
+        table.add_row(cell.key, str(cell.method), cell.task.id + options, str(cell.k), str(cell.seed), state, takes)
+
+    for cells, state in ((plan.done, "done"), (plan.failed, "failed"), (plan.to_run, "to run")):
+        for cell in cells:
+            row(cell, state)
+    show(table)
+    known = [guess for guess in seconds.values() if guess is not None]
+    cores = workers or available_cpus()
+    typer.echo(f"{len(plan.done)} done, {len(plan.failed)} failed, {len(plan.to_run)} to run")
+    if known:
+        unknown = (
+            f", and {len(seconds) - len(known)} cells whose time is not known" if len(known) < len(seconds) else ""
+        )
+        typer.echo(f"about {duration(sum(known) / cores)} on {cores} cores{unknown}")
+    elif plan.to_run:
+        typer.echo("how long they take is not known: none of these methods has run in this folder")
+
+
+def _show_results(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print the tables of a report, what a reader must know, and the failed cells."""
+    from mbo_gym.benchmark.analysis.build import analyse
+    from mbo_gym.benchmark.report.text import LEFT_OUT_FIRST, leaderboard_tables
+    from mbo_gym.cli.terminal import show
+
+    analysis = analyse(records)
+    for table in leaderboard_tables(analysis):
+        show(table, left_out_first=LEFT_OUT_FIRST, where="--markdown")
+    for note in analysis.notes:
+        typer.echo(f"- {note}")
+    for failed in analysis.failures:
+        typer.secho(f"failed: {failed.label} on {failed.problem}, seed {failed.seed}: {failed.error}", fg="red")
+    if analysis.failures:
+        typer.echo("The tracebacks are in the report and in record.json; --retry runs failed cells again.")

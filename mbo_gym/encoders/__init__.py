@@ -1,0 +1,1 @@
+"""Encoders: maps between designs and features in R^d, fitted once, then fixed."""

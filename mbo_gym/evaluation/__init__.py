@@ -1,0 +1,7 @@
+"""Evaluation: scores of proposals, and of the controls beside them; the only place that asks an oracle."""
+
+from mbo_gym.evaluation.controls import known_controls
+from mbo_gym.evaluation.scoring import QUANTILES, Evaluation, Summary, evaluate
+from mbo_gym.evaluation.search import score_search
+
+__all__ = ["QUANTILES", "Evaluation", "Summary", "evaluate", "known_controls", "score_search"]

@@ -1,0 +1,1 @@
+"""Files: atomic writes, the cache, weights, tables of designs and files of proposals."""

@@ -1,0 +1,48 @@
+"""Facts about this machine: memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["memory_gb", "peak_memory_mb", "reset_peak_memory"]
+
+
+def memory_gb(device: str = "cpu") -> float:
+    """Return all the memory (GiB) of this machine, or of a GPU; infinity where it cannot be told (Windows)."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_properties(device).total_memory / 2**30
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+def reset_peak_memory() -> None:
+    """Begin to measure this process's peak memory anew, where the system can (Linux); else it goes on."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # no such file outside Linux; not allowed in some containers
+        return
+
+
+def peak_memory_mb() -> float | None:
+    """Return the most memory (MiB) this process has held since `reset_peak_memory`; None on Windows.
+
+    Where the measure cannot be reset (macOS, some containers) it is the most since the process began.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere

@@ -1,0 +1,1 @@
+"""Methods: the base class, the registry, and the searches and filters that several methods share."""

@@ -1,0 +1,158 @@
+"""What methods that search share: where they start, how they climb, what they show on the way, how they order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbo_gym.encoders.base import Encoder
+from mbo_gym.envs.dynamics import unit_gradient
+from mbo_gym.problem.dataset import first_of_each_design
+from mbo_gym.problem.space import ContinuousSpace, DesignSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
+from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
+
+__all__ = ["SearchWatch", "ascend", "best_distinct", "best_first", "best_rows", "sampling_space", "start_features"]
+
+EXTRA_START_NOISE = 0.1
+
+
+class SearchWatch:
+    """Shows a search to the progress: designs and predictions at about 20 of its steps and at the end.
+
+    Args:
+        problem: What is searched.
+        encoder: Turns features into designs.
+        stage: Name of the search.
+        steps: How many it has.
+        progress: Gets the designs, and the mean prediction of each step that is watched.
+    """
+
+    def __init__(self, problem: OfflineProblem, encoder: Encoder, stage: str, steps: int, progress: Progress) -> None:
+        self._scale, self._encoder = problem.dataset.score_scale, encoder
+        self._stage, self._steps, self._progress = stage, steps, progress
+        self._every = max(1, steps // 20)
+
+    def __call__(self, step: int, z: Tensor, prediction: Tensor) -> None:
+        """See the features (k, d) held before a step (after the last one: `step` is `steps`) and their predictions."""
+        if step % self._every and step != self._steps:
+            return
+        values = prediction.detach().cpu().numpy()
+        x = self._encoder.decode(z.detach().cpu().numpy())
+        self._progress.designs(self._stage, step, x, self._scale.restore(values))
+        self._progress.metrics(self._stage, step, prediction=float(values.mean()))
+
+
+def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator: torch.Generator) -> Tensor:
+    """Return the features (k, d) of the `k` best distinct visible designs, best first.
+
+    Where the data hold fewer than `k`, they are repeated with Gaussian noise of 0.1 standard deviations, so that
+    searches from them part ways.
+    """
+    rows = problem.dataset.top_rows(k)
+    z = torch.from_numpy(encoder.encode(problem.dataset.x[rows]))
+    if len(z) < k:
+        more = z[torch.arange(len(z), k) % len(z)]
+        z = torch.cat([z, more + EXTRA_START_NOISE * torch.randn(more.shape, generator=generator)])
+    return z
+
+
+def ascend(
+    surrogate: Surrogate,
+    z: Tensor,
+    optimiser: Literal["plain", "unit", "adam"],
+    steps: int,
+    size: float,
+    *,
+    box: tuple[Tensor, Tensor] | None,
+    progress: Progress,
+    watch: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
+
+    A row that leaves the numbers, to infinity or NaN, comes back as it started; a watched search shows how many.
+
+    Args:
+        surrogate: f.
+        z: Starts.
+        optimiser: ``plain``: z + size * grad f(z); ``unit``: the same with the gradient's root mean square at 1;
+            ``adam``: Adam's step with learning rate `size`, each row on its own.
+        steps: Number of steps.
+        size: See `optimiser`.
+        box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
+        progress: Shows how far it is.
+        watch: Called with the step, z and the predictions (B,) before each step and after the last.
+    """
+    starts, z = z, z.clone()
+    adam = torch.optim.Adam([z], lr=size, maximize=True) if optimiser == "adam" else None
+    for step in progress.track(range(steps), "gradient ascent"):
+        value, gradient = surrogate.value_and_gradient(z)
+        if watch is not None:
+            watch(step, z, value)
+        if adam is None:
+            z.add_(unit_gradient(gradient) if optimiser == "unit" else gradient, alpha=size)
+        else:
+            z.grad = gradient
+            adam.step()
+        if box is not None:
+            z.clamp_(*box)
+    finite = z.isfinite().all(dim=1, keepdim=True)
+    z = torch.where(finite, z, starts)
+    if watch is not None:
+        if diverged := int((~finite).sum()):
+            progress.metrics("ascent", steps, diverged=diverged)
+        watch(steps, z, predict_in_pieces(surrogate.predict, z))
+    return z
+
+
+def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndarray]:
+    """Return the `k` rows of features (N, d) with the highest predictions, best first, and these (k,)."""
+    prediction = predict_in_pieces(surrogate.predict, z)
+    order = prediction.argsort(descending=True, stable=True)[:k]
+    return z[order], prediction[order].cpu().numpy()
+
+
+def best_rows(z: Tensor, y: Tensor, n: int) -> Tensor:
+    """Return the rows of the `n` best scores among distinct features, best first, ties in order; int64.
+
+    Args:
+        z: (N, d) features; equal ones count once, with their best score.
+        y: (N,) scores.
+        n: How many; fewer come back where there are fewer distinct ones.
+    """
+    order = y.argsort(descending=True, stable=True)
+    first = first_of_each_design(z[order].cpu().numpy())[:n]
+    return order[torch.from_numpy(first).to(order.device)]
+
+
+def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `k` distinct designs with the highest values, best first (k, *shape), and their values (k,).
+
+    Where there are fewer than `k` distinct ones, each comes several times.
+
+    Args:
+        x: (N, *shape) designs.
+        value: (N,) what they are ordered by.
+        k: How many.
+    """
+    order = np.argsort(-value, kind="stable")
+    order = order[first_of_each_design(x[order])]
+    order = order[np.sort(np.arange(k) % len(order))]
+    return x[order], value[order]
+
+
+def sampling_space(problem: OfflineProblem) -> DesignSpace:
+    """Return the space to draw uniform designs from: infinite sides are cut at the visible data's range."""
+    space = problem.space
+    if isinstance(space, ContinuousSpace) and not space.bounded:
+        x = problem.dataset.x
+        return space.within(
+            np.where(np.isfinite(space.low), space.low, x.min(axis=0)),
+            np.where(np.isfinite(space.high), space.high, x.max(axis=0)),
+        )
+    return space

@@ -1,0 +1,1 @@
+"""Networks: seeded initial weights, the trainer, moving averages, batched MLPs and VAEs."""

@@ -1,0 +1,1 @@
+"""Oracles: the true score of designs, from a table, a function or a fitted forest."""

@@ -1,0 +1,147 @@
+"""A random-forest oracle: fitted once by scikit-learn, kept as plain arrays, scored without it, on any device.
+
+The trees are stored as numbers (never pickled), under a name that hashes the data and the settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbo_gym.files import store
+from mbo_gym.problem.oracle import Oracle
+from mbo_gym.problem.space import CategoricalSpace, DesignSpace
+
+__all__ = ["ForestConfig", "ForestOracle", "fit_forest"]
+
+
+@dataclass(frozen=True)
+class ForestConfig:
+    """Settings of scikit-learn's RandomForestRegressor.
+
+    Args:
+        n_estimators: Trees; Design-Bench uses 100.
+        max_depth: Of each tree; Design-Bench uses 100.
+        max_features: Share of the features tried at a split: 1.0 (what "auto" meant) or "sqrt".
+        random_state: Seed.
+    """
+
+    n_estimators: int = 100
+    max_depth: int = 100
+    max_features: float | str = 1.0
+    random_state: int = 0
+
+
+class ForestOracle(Oracle):
+    """The mean of regression trees, evaluated level by level for a whole batch.
+
+    Args:
+        space: The designs it can score; categorical designs enter as one-hot indicators.
+        trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value`` (M,) float64 of all
+            nodes, and ``roots`` (trees,) int64. A node's children are ``left`` and ``left + 1``; a leaf is its own
+            child with feature -1.
+        on_data: (N,) its scores of the rows it was fitted on, where they are kept.
+    """
+
+    def __init__(self, space: DesignSpace, trees: Mapping[str, np.ndarray], on_data: np.ndarray | None = None) -> None:
+        super().__init__(space, batch_size=1 << 13)
+        self._trees = {key: torch.from_numpy(np.asarray(value)) for key, value in trees.items()}
+        self.on_data = on_data
+        self._on_device: dict[torch.device, dict[str, Tensor]] = {}
+
+    def _score(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._predict(torch.tensor(x)).numpy())  # a copy: torch warns of read-only arrays
+
+    def score_tensor(self, x: Tensor) -> Tensor:
+        """Score designs (N, *shape) on their own device; (N,) float32."""
+        self._count(len(x))
+        return self._predict(x).float()
+
+    def _predict(self, x: Tensor) -> Tensor:
+        if isinstance(self.space, CategoricalSpace):
+            x = torch.nn.functional.one_hot(x.long(), self.space.n_categories).flatten(1)
+        x = x.float()  # scikit-learn compares float32 features with float64 thresholds; so does this
+        if x.device not in self._on_device:
+            self._on_device[x.device] = {key: value.to(x.device) for key, value in self._trees.items()}
+        trees = self._on_device[x.device]
+        node = trees["roots"].repeat(len(x))  # (N trees,)
+        row = torch.arange(len(x), device=x.device).repeat_interleave(len(trees["roots"]))
+        active = torch.arange(len(node), device=x.device)
+        while len(active):
+            at = node[active]
+            feature = trees["feature"][at].long()
+            inner = feature >= 0
+            active, at, feature = active[inner], at[inner], feature[inner]
+            goes_right = x[row[active], feature].double() > trees["threshold"][at]
+            node[active] = trees["left"][at].long() + goes_right.long()
+        return trees["value"][node].view(len(x), -1).mean(dim=1)
+
+
+def fit_forest(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig) -> ForestOracle:
+    """Fit the forest on full data, or take it from the cache where the same data and settings were fitted before.
+
+    Args:
+        space: The designs it will score.
+        x: (N, *shape) all designs.
+        y: (N,) all raw scores.
+        config: The forest's settings.
+    """
+    import sklearn
+
+    digest = hashlib.sha256(json.dumps([asdict(config), sklearn.__version__, 2], sort_keys=True).encode())
+    if isinstance(space, CategoricalSpace):  # the same numbers make other features where the alphabet is larger
+        digest.update(str(space.n_categories).encode())
+    digest.update(np.ascontiguousarray(x).data)
+    digest.update(np.ascontiguousarray(y).data)
+
+    def build() -> dict[str, np.ndarray]:
+        trees = _fit(space, x, y, config)
+        return {**trees, "on_data": ForestOracle(space, trees)._score(x)}
+
+    arrays = store.cached_arrays(f"forest-{digest.hexdigest()[:32]}", build)
+    on_data = arrays.pop("on_data")
+    return ForestOracle(space, arrays, on_data)
+
+
+def _fit(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig) -> dict[str, np.ndarray]:
+    from sklearn.ensemble import RandomForestRegressor
+
+    if isinstance(space, CategoricalSpace):
+        x = np.eye(space.n_categories, dtype=np.float32)[x].reshape(len(x), -1)
+    forest = RandomForestRegressor(**asdict(config), n_jobs=-1).fit(x, y)
+    parts: dict[str, list[np.ndarray]] = {"feature": [], "threshold": [], "left": [], "value": []}
+    roots, offset = [], 0
+    for estimator in forest.estimators_:
+        tree = estimator.tree_
+        order, left = _siblings_side_by_side(tree.children_left, tree.children_right)
+        parts["feature"].append(np.where(tree.children_left < 0, -1, tree.feature)[order].astype(np.int16))
+        parts["threshold"].append(tree.threshold[order])
+        parts["left"].append((left + offset).astype(np.int32))
+        parts["value"].append(tree.value[order, 0, 0])
+        roots.append(offset)
+        offset += len(order)
+    return {key: np.concatenate(value) for key, value in parts.items()} | {"roots": np.array(roots, dtype=np.int64)}
+
+
+def _siblings_side_by_side(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Renumber a tree's nodes level by level so that a right child follows its left one.
+
+    Returns:
+        order: (M,) old number of each new node.
+        first_child: (M,) new number of each new node's left child; a leaf's own number.
+    """
+    levels, level = [np.array([0])], np.array([0])
+    while len(level := level[left[level] >= 0]):
+        level = np.stack([left[level], right[level]], axis=1).ravel()
+        levels.append(level)
+    order = np.concatenate(levels)
+    new = np.empty(len(order), dtype=np.int64)
+    new[order] = np.arange(len(order))
+    first_child = np.where(left[order] >= 0, new[left[order]], np.arange(len(order)))
+    return order, first_child

@@ -1,0 +1,6 @@
+"""Progress: what a method reports while it runs, on a terminal and in loggers."""
+
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.protocol import NullProgress, Progress, SearchPoint
+
+__all__ = ["NullProgress", "Progress", "RichProgress", "SearchPoint"]

@@ -1,0 +1,76 @@
+"""The progress protocol: what a method reports while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+__all__ = ["NullProgress", "Progress", "SearchPoint"]
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class SearchPoint:
+    """Designs that a search held at one of its steps.
+
+    Args:
+        stage: Of the work.
+        step: Of the stage.
+        x: (k, *shape) native designs.
+        prediction: (k,) what the surrogate expected of them, in raw score units.
+    """
+
+    stage: str
+    step: int
+    x: np.ndarray
+    prediction: np.ndarray
+
+
+class Progress(Protocol):
+    """What a method reports to while it works."""
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        """Yield `items`, showing how far it is; `total` where the items have no length."""
+        ...
+
+    def bar(self, description: str, total: int) -> Callable[[int], None]:
+        """Show a bar for work that is not a loop of ours; call the result with the steps done so far."""
+        ...
+
+    def metrics(self, stage: str, step: int, **values: float) -> None:
+        """Record named numbers of a stage of the work at a step."""
+        ...
+
+    def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
+        """Record designs along the search; they are scored after the search is over, for the exploitation curve.
+
+        Args:
+            stage: Of the work.
+            step: Of the stage.
+            x: (k, *shape) native designs.
+            prediction: (k,) the surrogate's predictions in raw score units.
+        """
+        ...
+
+
+class NullProgress:
+    """Reports nothing."""
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        """Yield `items`."""
+        yield from items
+
+    def bar(self, description: str, total: int) -> Callable[[int], None]:
+        """Return a function that does nothing."""
+        return lambda done: None
+
+    def metrics(self, stage: str, step: int, **values: float) -> None:
+        """Record nothing."""
+
+    def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
+        """Record nothing."""

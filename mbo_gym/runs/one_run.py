@@ -1,0 +1,234 @@
+"""One run: a method on a task with a seed, scored, and written to a folder that is there whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mbo_gym.files import store
+from mbo_gym.evaluation.scoring import Evaluation, evaluate
+from mbo_gym.evaluation.search import score_search
+from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.methods.base import Method
+from mbo_gym.methods.registry import make_method
+from mbo_gym.problem.oracle import count_oracle_calls
+from mbo_gym.optional import optional_import
+from mbo_gym.runs.picture import PICTURE, save_picture
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.runs.provenance import environment_facts
+from mbo_gym.machine import peak_memory_mb, reset_peak_memory
+from mbo_gym.problem.task import Task
+from mbo_gym.tasks.registry import make_task
+
+__all__ = ["RunRequest", "RunResult", "check_folder", "run"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run.
+
+    Args:
+        method: Name of the method.
+        task_id: The task.
+        seed: Of the method.
+        k: Designs proposed.
+        preset: Named settings of the method, or None.
+        settings: Fields of the method's config.
+        options: Options of the task.
+        device: ``cpu``, ``cuda``, ..
+        loggers: Where the metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``.
+    """
+
+    method: str
+    task_id: str
+    seed: int = 0
+    k: int = 256
+    preset: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    loggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came out.
+
+    Args:
+        request: What was run.
+        evaluation: The proposals' scores.
+        search_oracle_calls: Oracle calls while the method learned and proposed; 0 for an offline method.
+        fit_seconds: Wall-clock time of `fit`.
+        propose_seconds: Wall-clock time of `propose`.
+        peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.machine.peak_memory_mb`.
+        search: {"step", "prediction", "score"} along the search, see `mbo_gym.evaluation.search.score_search`; empty where the
+            method records none.
+        trace_oracle_calls: Oracle calls for these scores, made when the search was over.
+        folder: Where it is written.
+    """
+
+    request: RunRequest
+    evaluation: Evaluation
+    search_oracle_calls: int
+    fit_seconds: float
+    propose_seconds: float
+    peak_memory_mb: float | None
+    search: list[dict[str, Any]]
+    trace_oracle_calls: int
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values, but for the single scores and the folder."""
+        return {
+            "method": self.request.method,
+            "seed": self.request.seed,
+            **self.evaluation.to_dict(),
+            "search_oracle_calls": self.search_oracle_calls,
+            "trace_oracle_calls": self.trace_oracle_calls,
+            "fit_seconds": self.fit_seconds,
+            "propose_seconds": self.propose_seconds,
+            "peak_memory_mb": self.peak_memory_mb,
+            "search": self.search,
+        }
+
+
+def run(
+    request: RunRequest,
+    folder: Path,
+    *,
+    task: Task | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    plot: bool = False,
+) -> RunResult:
+    """Run a method on a task and write its folder.
+
+    It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json``, ``model/`` and,
+    where it is asked for, ``picture.png``. Everything is written to a temporary folder beside `folder`, which takes its
+    name at the end; Ctrl-C or an error removes it.
+
+    Args:
+        request: What to run.
+        folder: The run's folder.
+        task: The task, where it is made already; else it is made from the request.
+        overwrite: Replace a finished run in `folder`.
+        quiet: No progress bars, even on a terminal.
+        plot: Draw what the method did, see `mbo_gym.runs.picture`.
+
+    Raises:
+        FileExistsError: `folder` exists and `overwrite` is off.
+        MissingDependency: A library that a logger or the picture needs is not installed.
+    """
+    check_folder(folder, overwrite=overwrite)
+    if plot:
+        optional_import("matplotlib", "report")  # a missing library shows before any work is done
+    _check_device(request.device)
+    task = task or make_task(request.task_id, **request.options)
+    method = make_method(request.method, preset=request.preset, task_id=request.task_id, **request.settings)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
+        _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
+        result, designs = _run_into(partial, request, task, method, folder=folder, quiet=quiet, plot=plot)
+        if hasattr(method, "save"):
+            method.save(partial / "model")
+        criterion = np.asarray(getattr(method, "criterion", np.zeros(len(designs))))
+        _write_designs(partial, task, designs, criterion, result.evaluation)
+        _write_json(partial / "result.json", result.to_dict())
+        partial.chmod(0o755)
+        _put_in_place(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return result
+
+
+def _run_into(
+    partial: Path, request: RunRequest, task: Task, method: Method, *, folder: Path, quiet: bool, plot: bool
+) -> tuple[RunResult, np.ndarray]:
+    """Let the method learn and propose, score the proposals, draw them; return the result and the designs."""
+    name = f"{request.method} on {request.task_id}, seed {request.seed}"
+    more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
+    reset_peak_memory()
+    with (
+        RichProgress([JsonLinesLogger(partial / "metrics.jsonl"), *more], f"{name}: ", quiet=quiet) as progress,
+        count_oracle_calls() as calls,
+    ):
+        started = time.perf_counter()
+        method.fit(task.problem(), seed=request.seed, device=request.device, progress=progress)
+        fitted = time.perf_counter()
+        designs = method.propose(request.k)
+        proposed = time.perf_counter()
+        search_calls, peak = calls.count, peak_memory_mb()
+    evaluation = evaluate(task, designs)
+    search, trace_calls = score_search(task, progress.trace)
+    if plot:  # last, so that no oracle call of the picture is among those counted above
+        save_picture(partial / PICTURE, task, designs, evaluation, progress.trace, name=name)
+    seconds = fitted - started, proposed - fitted
+    return RunResult(request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder), designs
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise FileExistsError where a run's folder exists and may not be replaced."""
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists already; choose another --output, or pass --overwrite to replace it")
+
+
+def _put_in_place(finished: Path, folder: Path) -> None:
+    """Give a finished folder its name; an older run of that name goes only once the new one is there."""
+    if not folder.exists():
+        finished.rename(folder)
+        return
+    retired = finished.with_name(f"{finished.name}.old")
+    folder.rename(retired)
+    finished.rename(folder)
+    shutil.rmtree(retired)
+
+
+def _check_device(device: str) -> None:
+    """Raise ValueError where torch has no such device, before any work."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"torch cannot use the device {device!r} on this machine: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+
+
+def _write_designs(
+    folder: Path, task: Task, designs: np.ndarray, criterion: np.ndarray, evaluation: Evaluation
+) -> None:
+    """Write the proposals as arrays for programs and as a table for people, best first."""
+    arrays = {"x": designs, "criterion": np.asarray(criterion)}
+    header, columns = [*task.space.names, "criterion"], [f"{v:.7g}" for v in np.asarray(criterion)]
+    rows = [[*cells, value] for cells, value in zip(task.space.format(designs), columns, strict=True)]
+    if evaluation.scores is not None:
+        arrays["y"] = evaluation.scores
+        header.append("oracle_score")
+        rows = [[*row, f"{y:.7g}"] for row, y in zip(rows, evaluation.scores, strict=True)]
+    store.write_atomic(folder / "designs.npz", _npz(arrays))
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    store.write_atomic(folder / "designs.csv", text.getvalue().encode())
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -1,0 +1,97 @@
+"""Actions and rewards of trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mbo_gym.envs.dynamics import ActionMode, action_between, check_action_mode
+from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
+from mbo_gym.trajectories.batch import TrajectoryBatch
+
+__all__ = ["with_actions"]
+
+
+_PIECE = 1 << 13
+
+
+def with_actions(
+    batch: TrajectoryBatch,
+    surrogate: Surrogate | None,
+    action_mode: ActionMode = "step_vector",
+    scale: float | Tensor = 1.0,
+    *,
+    reward: Literal["difference", "surrogate_difference"] = "difference",
+    outside: Literal["clip", "zero"] = "clip",
+) -> TrajectoryBatch:
+    """Fill in the actions that lead along the trajectories, and their rewards, in the environment's unit.
+
+    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' - z) / scale.
+        Components outside
+    [-1, 1] cannot be taken by the environment. Where a component of the gradient is zero, so is the action's.
+
+    Differs from the paper: PGS's released program sets components outside [-1, 1] to zero (`outside="zero"`) and uses
+        another
+    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the recorded next design
+    stays the one from the data, so a clipped action does not quite lead there (as in the paper).
+
+    Args:
+        batch: Trajectories.
+        surrogate: Gives the gradient f', once for each distinct design. None will do where neither actions nor rewards
+            need one: displacements with the data's scores.
+        action_mode: ``step_vector`` or ``displacement``.
+        scale: The environment's action scale, a number or one for each feature (d,); see
+            `dynamics.default_action_scale`.
+        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the environment's own
+            default.
+        outside: What becomes of components outside [-1, 1].
+
+    Raises:
+        ValueError: An argument is not one of those above, or there is no surrogate where one is needed.
+    """
+    check_action_mode(action_mode)
+    if reward not in ("difference", "surrogate_difference"):
+        raise ValueError(f"reward must be 'difference' or 'surrogate_difference', got {reward!r}")
+    if outside not in ("clip", "zero"):
+        raise ValueError(f"outside must be 'clip' or 'zero', got {outside!r}")
+    if surrogate is None and (action_mode, reward) != ("displacement", "difference"):
+        raise ValueError(f"{action_mode=} with {reward=} needs a fitted surrogate, got None")
+    start, end = batch.z[:, :-1], batch.z[:, 1:]  # (B, T, d)
+    first, inverse = _distinct(batch)
+    flat = batch.z.flatten(0, 1)
+    gradient = None
+    if action_mode == "step_vector":
+        assert surrogate is not None
+        table = torch.cat([surrogate.gradient(flat[part]) for part in torch.split(first, _PIECE)])
+        gradient = table[inverse[:, :-1]]
+    actions = action_between(start, end, gradient, scale, outside)
+    if reward == "difference":
+        value = batch.y
+    else:
+        assert surrogate is not None
+        value = predict_in_pieces(surrogate.predict, flat[first])[inverse]
+    meta = {
+        **batch.meta,
+        "action_mode": action_mode,
+        "action_scale": scale.tolist() if isinstance(scale, Tensor) else float(scale),
+        "reward": reward,
+        "outside": outside,
+        "surrogate": (surrogate.name or surrogate.kind) if surrogate else None,
+    }
+    return replace(batch, actions=actions, rewards=value[:, 1:] - value[:, :-1], meta=meta)
+
+
+def _distinct(batch: TrajectoryBatch) -> tuple[Tensor, Tensor]:
+    """Return where each distinct design stands in the flattened batch (M,), and each one's number (B, T+1)."""
+    count = batch.y.numel()
+    if batch.rows is None:
+        return torch.arange(count), torch.arange(count).view(batch.y.shape)
+    position = torch.full((int(batch.rows.max()) + 1,), -1)
+    position[batch.rows.flatten()] = torch.arange(count)  # any one position of each row will do
+    rows = torch.nonzero(position >= 0).squeeze(1)
+    number = torch.empty_like(position)
+    number[rows] = torch.arange(len(rows))
+    return position[rows], number[batch.rows]

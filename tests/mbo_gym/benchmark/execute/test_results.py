@@ -1,0 +1,158 @@
+"""The results folder: appended, mended after a kill, locked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+
+from mbo_gym.benchmark.execute.results import ResultStore, write_record
+from tests.mbo_gym.benchmark.records import failed, record
+
+
+def dated(seed=0, finished="2026-11-21T13:00:00+00:00", **changes):
+    return record("grad", "Toy-v0", seed, finished=finished, **changes)
+
+
+@pytest.fixture
+def store(tmp_path) -> ResultStore:
+    """Return a store with the records of seeds 0 and 1."""
+    store = ResultStore(tmp_path / "results")
+    with store.writing():
+        store.add(dated(0))
+        store.add(dated(1))
+    return store
+
+
+def test_what_was_added_is_read_back_in_order(store):
+    assert store.records() == [dated(0), dated(1)]
+    assert [json.loads(line) for line in store.lines.read_text().splitlines()] == [dated(0), dated(1)]
+    with store.writing() as known:
+        assert known == {r["key"]: r for r in (dated(0), dated(1))}
+
+
+def test_the_last_line_of_a_key_counts(store):
+    bad = {**failed("grad", "Toy-v0", 0), "finished": "2026-11-21T14:00:00+00:00"}
+    with store.writing():
+        store.add(bad)
+    assert store.records() == [bad, dated(1)]
+
+
+def test_reading_creates_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none holds no results\.jsonl; run `mbo-gym benchmark"):
+        ResultStore(tmp_path / "none").records()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_number_that_json_does_not_know_is_refused(store):
+    before = store.lines.read_bytes()
+    with store.writing(), pytest.raises(ValueError, match="JSON compliant"):
+        store.add(dated(2, seconds=float("nan")))
+    assert store.lines.read_bytes() == before
+
+
+@pytest.mark.parametrize("length", [1, 40, -2, -1])
+def test_a_torn_last_line_is_passed_over_and_cut_off(store, length):
+    whole = store.lines.read_bytes()
+    torn = json.dumps(dated(2)).encode() + b"\n"
+    store.lines.write_bytes(whole + torn[:length])
+    complete = length == -1  # everything but the line end
+    assert store.records() == [dated(0), dated(1), *([dated(2)] if complete else [])]
+    with store.writing():
+        store.add(dated(3))
+    assert [r["seed"] for r in store.records()][:2] == [0, 1]
+    assert store.records()[-1] == dated(3)
+    for line in store.lines.read_text().splitlines():
+        assert json.loads(line)["key"]
+
+
+def test_a_torn_line_may_end_within_a_letter(store):
+    whole = store.lines.read_bytes()
+    store.lines.write_bytes(whole + '{"key": "é'.encode()[:-1])
+    assert store.records() == [dated(0), dated(1)]
+    with store.writing():
+        pass
+    assert store.lines.read_bytes() == whole
+
+
+@pytest.mark.parametrize("garbage", ["no JSON", '{"key": "0f', "[1, 2]", "17", '"text"', '{"status": "done"}'])
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_any_other_line_that_is_no_record_is_named(store, garbage, line):
+    lines = store.lines.read_text().splitlines()
+    lines.insert(line - 1, garbage)
+    store.lines.write_text("".join(f"{text}\n" for text in lines))
+    message = rf"results\.jsonl, line {line}, is no record: .*{re.escape(garbage[:10])}"
+    with pytest.raises(ValueError, match=message):
+        store.records()
+    with pytest.raises(ValueError, match=message), store.writing():
+        pass
+    assert len(store.lines.read_text().splitlines()) == 3  # nothing was thrown away
+
+
+def test_empty_lines_do_no_harm(store):
+    store.lines.write_text("\n\n" + store.lines.read_text() + "\n")
+    assert store.records() == [dated(0), dated(1)]
+
+
+def test_a_finished_folder_without_its_line_is_recovered(store):
+    write_record(store.cells / "grad-Toy-v0-2", dated(2))
+    with store.writing() as known:
+        assert known[dated(2)["key"]] == dated(2)
+    assert store.records() == [dated(0), dated(1), dated(2)]
+    before = store.lines.read_bytes()
+    with store.writing():
+        pass
+    assert store.lines.read_bytes() == before  # once is enough
+
+
+def test_a_folder_that_is_newer_than_its_line_counts_and_an_older_one_does_not(store):
+    newer, older = dated(0, "2026-11-21T14:00:00+00:00"), dated(1, "2026-11-21T12:00:00+00:00")
+    write_record(store.cells / "0", newer)
+    write_record(store.cells / "1", older)
+    with store.writing() as known:
+        assert known == {r["key"]: r for r in (newer, dated(1))}
+    assert store.records() == [newer, dated(1)]
+
+
+def test_half_written_folders_go_and_others_stay(store):
+    for name in (".grad-Toy-v0-3.x7f", "grad-Toy-v0-4"):
+        (store.cells / name / "model").mkdir(parents=True)
+        (store.cells / name / "model" / "weights").write_text("half")
+    with store.writing() as known:
+        assert len(known) == 2  # a folder without a record has not ended
+    assert os.listdir(store.cells) == ["grad-Toy-v0-4"]
+
+
+def test_a_second_writer_is_told_so_and_the_first_goes_on(store):
+    with store.writing():
+        with (
+            pytest.raises(ValueError, match=rf"{re.escape(str(store.folder))}.*choose another --output"),
+            ResultStore(store.folder).writing(),
+        ):
+            pass
+        store.add(dated(2))
+    assert len(ResultStore(store.folder).records()) == 3
+    with ResultStore(store.folder).writing():
+        pass  # free again
+
+
+def test_a_report_may_read_while_a_benchmark_writes(store):
+    with store.writing():
+        store.add(dated(2))
+        assert len(ResultStore(store.folder).records()) == 3
+
+
+def test_an_error_while_writing_lets_go_of_the_folder(store):
+    with pytest.raises(ValueError, match="JSON compliant"), store.writing():
+        store.add(dated(2, seconds=float("inf")))
+    with store.writing() as known:
+        assert len(known) == 2
+
+
+def test_a_record_lies_in_its_folder_whole(tmp_path):
+    write_record(tmp_path / "cell", dated(0))
+    write_record(tmp_path / "cell", dated(1))
+    assert os.listdir(tmp_path / "cell") == ["record.json"]
+    assert json.loads((tmp_path / "cell" / "record.json").read_text()) == dated(1)

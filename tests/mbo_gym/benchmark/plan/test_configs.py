@@ -1,0 +1,149 @@
+"""Resolved configs are remembered as long as the source they came from stays the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from mbo_gym.benchmark.plan import configs
+from mbo_gym.benchmark.plan.configs import ConfigIndex
+from mbo_gym.errors import UnknownId
+from mbo_gym.methods.registry import METHODS
+
+TASK = "Branin-Exact-v0"
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[str]:
+    """Return the names of the methods that were built to look at their config."""
+    names: list[str] = []
+    original = configs.make_method
+
+    def note(name, **settings):
+        names.append(name)
+        return original(name, **settings)
+
+    monkeypatch.setattr(configs, "make_method", note)
+    return names
+
+
+def test_every_field_is_given_as_plain_json():
+    config = ConfigIndex().resolve("grad", "adam", TASK, {"steps": 5})
+    assert (config["optimiser"], config["steps"], config["surrogate"]) == ("adam", 5, "mlp")
+    assert json.loads(json.dumps(config)) == config
+
+
+def test_what_was_asked_once_is_remembered_and_another_question_is_asked(made):
+    index = ConfigIndex()
+    first = index.resolve("grad", None, TASK, {"steps": 5})
+    assert index.resolve("grad", None, TASK, {"steps": 5}) == first
+    assert made == ["grad"]
+    for question in (
+        ("grad", "adam", TASK, {"steps": 5}),
+        ("grad", None, "csv", {"steps": 5}),
+        ("pgs", None, TASK, {}),
+    ):
+        index.resolve(*question)
+    assert made == ["grad", "grad", "grad", "pgs"]
+
+
+def test_a_file_keeps_them_between_commands(tmp_path, made):
+    path = tmp_path / "configs.json"
+    index = ConfigIndex(path)
+    config = index.resolve("grad", None, TASK, {})
+    assert not path.exists()
+    index.save()
+    assert ConfigIndex(path).resolve("grad", None, TASK, {}) == config
+    assert made == ["grad"]
+    assert os.listdir(tmp_path) == ["configs.json"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{half", "[1]", "\x00"])
+def test_a_file_that_cannot_be_read_counts_as_empty(tmp_path, made, content):
+    path = tmp_path / "configs.json"
+    if content is not None:
+        path.write_text(content)
+    index = ConfigIndex(path)
+    config = index.resolve("random", None, TASK, {})
+    index.save()
+    assert ConfigIndex(path).resolve("random", None, TASK, {}) == config
+    assert made == ["random"]
+
+
+def test_another_source_asks_again(tmp_path, made, monkeypatch):
+    path = tmp_path / "configs.json"
+    index = ConfigIndex(path)
+    index.resolve("grad", None, TASK, {})
+    index.save()
+    monkeypatch.setattr(configs, "_package_hash", lambda package: "another")
+    ConfigIndex(path).resolve("grad", None, TASK, {})
+    assert made == ["grad", "grad"]
+
+
+def test_the_hash_is_that_of_all_files_of_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "package_of_the_config_tests"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "sub" / "method.py").write_text("a = 1")
+    (tmp_path / "module_of_the_config_tests.py").write_text("a = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hashed = configs._package_hash.__wrapped__
+    before = {name: hashed(name) for name in (package.name, "module_of_the_config_tests")}
+    assert before == {name: hashed(name) for name in before}
+    (package / "sub" / "method.py").write_text("a = 2")
+    assert hashed(package.name) != before[package.name]
+    assert hashed("module_of_the_config_tests") == before["module_of_the_config_tests"]
+    (tmp_path / "module_of_the_config_tests.py").write_text("a = 2")
+    assert hashed("module_of_the_config_tests") != before["module_of_the_config_tests"]
+    assert hashed("no_such_package_anywhere") is None
+
+
+def test_a_method_registered_by_hand_is_always_asked(monkeypatch, made):
+    @dataclass(frozen=True)
+    class Config:
+        size: int = 1
+
+    class Own:
+        def __init__(self, config):
+            self.config = config
+
+    Own.Config = Config
+    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._all()))
+    METHODS.register("own", Own)
+    index = ConfigIndex()
+    assert index.resolve("own", None, TASK, {}) == {"size": 1}
+    Own.PRESETS, Own.SETTINGS = {}, {TASK: Config(size=2)}
+    assert index.resolve("own", None, TASK, {}) == {"size": 2}
+    assert made == ["own", "own"]
+
+
+@pytest.mark.parametrize(
+    ("method", "preset", "settings"), [("gradd", None, {}), ("grad", "adm", {}), ("grad", None, {"step": 1})]
+)
+def test_a_mistake_is_said_each_time_and_not_remembered(tmp_path, method, preset, settings):
+    index = ConfigIndex(tmp_path / "configs.json")
+    for _ in range(2):
+        with pytest.raises(UnknownId, match="Did you mean"):
+            index.resolve(method, preset, TASK, settings)
+    index.save()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_remembered_config_is_given_without_torch(tmp_path):
+    index = ConfigIndex(tmp_path / "configs.json")
+    index.resolve("grad", None, TASK, {})
+    index.save()
+    program = f"""
+import sys
+from pathlib import Path
+from mbo_gym.benchmark.configs import ConfigIndex
+config = ConfigIndex(Path(r"{tmp_path / "configs.json"}")).resolve("grad", None, "{TASK}", {{}})
+print(config["surrogate"], "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["mlp", "False"]
