@@ -1,6 +1,6 @@
 """Controls: methods that learn nothing, or use a surrogate only as a filter.
 
-They already reach many published maxima, so every table carries them: what a method is worth is what it adds to the
+They reach many published maxima, so every table has them: a method is worth what it adds to the
 best of them.
 """
 
@@ -12,20 +12,27 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.methods.ascent import best_first, sampling_space
-from mbo_gym.methods.base import save_config
+from mbo_gym.methods.ascent import sampling_space
+from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
+from mbo_gym.methods.fitted import Fitted
+from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
-from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.registry import make_surrogate
 
-__all__ = ["MeanDesign", "Random", "RandomFiltered", "TopK", "TopKNoise"]
+__all__ = [
+    "MeanDesign",
+    "NoConfig",
+    "NoiseConfig",
+    "Random",
+    "RandomFiltered",
+    "RandomFilteredConfig",
+    "TopK",
+    "TopKNoise",
+]
 
 
 @dataclass(frozen=True)
@@ -33,49 +40,74 @@ class NoConfig:
     """No settings."""
 
 
-class _Control:
-    """What the controls share: the problem and a generator are all they keep."""
+def _best_rows(dataset: OfflineDataset, k: int) -> np.ndarray:
+    """Return `k` rows of the best distinct designs, best first, repeated where there are fewer;
+    (k,) int64."""
+    rows = dataset.top_rows(k)
+    return np.asarray(rows[np.sort(np.arange(k) % len(rows))])
 
+
+class Random(Method):
+    """Random: uniform designs of the space, in no order.
+
+    Infinite sides of the space are cut at the visible range.
+
+    Args:
+        config: No settings.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("random")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(title="Random: uniform random designs", kind="control")
     Config: ClassVar[type[Any]] = NoConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {}
-    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    PRESETS: ClassVar[Mapping[str, Any]] = {"light": NoConfig()}
     CONTROL: ClassVar[bool] = True
-    criterion: np.ndarray
 
-    def __init__(self, config: Any = None) -> None:
-        self.config = config or self.Config()
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Keep the problem and the seed."""
+        self.start(problem, context)
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Remember the problem and the seed."""
-        self._problem, self._seed, self._device = problem, seed, device
-
-    @property
-    def _rng(self) -> np.random.Generator:
-        return np.random.default_rng(self._seed)
-
-    def save(self, folder: Path) -> None:
-        """Write the settings; there is nothing else."""
-        save_config(folder, self.config)
-
-
-class Random(_Control):
-    """Uniform random designs of the space (its infinite sides cut at the visible range), in no order."""
-
-    def propose(self, k: int) -> np.ndarray:
+    def propose(self, k: int) -> Proposals:
         """Return `k` uniform designs."""
-        self.criterion = np.zeros(k)
-        return sampling_space(self._problem).sample(k, self._rng)
+        rng = np.random.default_rng(self.context.seed)
+        return Proposals(sampling_space(self.problem).sample(k, rng), np.zeros(k))
 
 
-class TopK(_Control):
-    """The best distinct visible designs, unchanged; where there are fewer than k, the best ones are repeated."""
+class TopK(Method):
+    """TopK: the best distinct visible designs, unchanged.
 
-    def propose(self, k: int) -> np.ndarray:
-        """Return the `k` best visible designs, their visible score as the criterion."""
-        rows = self._problem.dataset.top_rows(k)
-        rows = rows[np.sort(np.arange(k) % len(rows))]
-        self.criterion = self._problem.dataset.y[rows]
-        return np.asarray(self._problem.dataset.x[rows])
+    Where there are fewer than k distinct designs, the best ones are repeated.
+
+    Args:
+        config: No settings.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("top_k")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(title="TopK: the best visible designs", kind="control")
+    Config: ClassVar[type[Any]] = NoConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {"light": NoConfig()}
+    CONTROL: ClassVar[bool] = True
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Keep the problem."""
+        self.start(problem, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Return the `k` best visible designs; the criterion is their visible score."""
+        dataset = self.problem.dataset
+        rows = _best_rows(dataset, k)
+        return Proposals(np.asarray(dataset.x[rows]), dataset.y[rows])
 
 
 @dataclass(frozen=True)
@@ -83,8 +115,8 @@ class NoiseConfig:
     """Settings of `TopKNoise`.
 
     Args:
-        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features. Categorical spaces:
-            probability that a site is given a random letter.
+        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features.
+            Categorical spaces: probability that a site is given a random letter.
     """
 
     noise: float = 0.1
@@ -93,38 +125,85 @@ class NoiseConfig:
         require_at_least(self, 0, "noise")
 
 
-class TopKNoise(_Control):
-    """The best visible designs with random changes, in the order of the designs they come from."""
+class TopKNoise(Method):
+    """TopKNoise: the best visible designs with random changes.
 
-    Config = NoiseConfig
+    The order is that of the unchanged designs.
 
-    def propose(self, k: int) -> np.ndarray:
-        """Return `k` changed designs, the visible score of the unchanged one as the criterion."""
-        problem, rng, noise = self._problem, self._rng, self.config.noise
-        rows = problem.dataset.top_rows(k)
-        rows = rows[np.sort(np.arange(k) % len(rows))]
+    Args:
+        config: Settings.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("top_k_noise", noise=0.2)
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="TopKNoise: the best visible designs with random changes", kind="control"
+    )
+    Config: ClassVar[type[Any]] = NoiseConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {"light": NoiseConfig()}
+    CONTROL: ClassVar[bool] = True
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Keep the problem and the seed."""
+        self.start(problem, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Return `k` changed designs; the criterion is the visible score of the unchanged one."""
+        problem = self.problem
+        rng = np.random.default_rng(self.context.seed)
+        noise = self.config.noise
+        rows = _best_rows(problem.dataset, k)
         x = problem.dataset.x[rows]
-        self.criterion = problem.dataset.y[rows]
+        criterion = problem.dataset.y[rows]
         if isinstance(problem.space, CategoricalSpace):
-            return np.where(rng.random(x.shape) < noise, problem.space.sample(k, rng), x).astype(np.int32)
+            letters = np.where(rng.random(x.shape) < noise, problem.space.sample(k, rng), x)
+            return Proposals(letters.astype(np.int32), criterion)
         encoder = make_encoder(problem)
         z = encoder.encode(x)
-        return encoder.decode(z + noise * rng.standard_normal(z.shape))
+        return Proposals(encoder.decode(z + noise * rng.standard_normal(z.shape)), criterion)
 
 
-class MeanDesign(_Control):
-    """One design, k times: the mean of the visible designs (categorical spaces: the commonest letter of each site)."""
+class MeanDesign(Method):
+    """MeanDesign: one design, k times: the mean of the visible designs.
 
-    def propose(self, k: int) -> np.ndarray:
+    On categorical spaces it is the commonest letter of each site.
+
+    Args:
+        config: No settings.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("mean_design")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="MeanDesign: the mean of the visible designs", kind="control"
+    )
+    Config: ClassVar[type[Any]] = NoConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {"light": NoConfig()}
+    CONTROL: ClassVar[bool] = True
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Keep the problem."""
+        self.start(problem, context)
+
+    def propose(self, k: int) -> Proposals:
         """Return `k` copies of the mean design."""
-        problem = self._problem
-        self.criterion = np.zeros(k)
-        if isinstance(problem.space, CategoricalSpace):
-            letters = np.arange(problem.space.n_categories)
-            counts = np.stack([(problem.dataset.x == a).sum(axis=0) for a in letters])  # (A, L)
-            return np.tile(counts.argmax(axis=0).astype(np.int32), (k, 1))
-        mean = problem.dataset.x.mean(axis=0, dtype=np.float64)
-        return problem.space.clip(np.tile(mean, (k, 1)))
+        x = self.problem.dataset.x
+        space = self.problem.space
+        if isinstance(space, CategoricalSpace):
+            counts = np.stack([(x == a).sum(axis=0) for a in range(space.n_categories)])  # (A, L)
+            return Proposals(np.tile(counts.argmax(axis=0).astype(np.int32), (k, 1)), np.zeros(k))
+        mean = x.mean(axis=0, dtype=np.float64)
+        return Proposals(space.clip(np.tile(mean, (k, 1))), np.zeros(k))
 
 
 @dataclass(frozen=True)
@@ -133,37 +212,58 @@ class RandomFilteredConfig:
 
     Args:
         n_candidates: Random designs drawn; at least k are.
-        surrogate: Name of the surrogate that filters them.
+        surrogate: Surrogate that filters them.
     """
 
     n_candidates: int = 4096
-    surrogate: str = "mlp"
+    surrogate: Choice = Choice("mlp")
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "n_candidates")
 
 
-class RandomFiltered(_Control):
-    """The best of many uniform random designs by a plain surrogate: no search at all, and hard to beat on TFBind8."""
+class RandomFiltered(Method):
+    """RandomFiltered: the best of many uniform random designs by a plain surrogate.
 
-    Config = RandomFilteredConfig
-    _surrogate: Surrogate
+    There is no search at all; on TFBind8 it outranks most methods.
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
+    Args:
+        config: Settings.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("random_filtered", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="RandomFiltered: the best of many random designs by a surrogate", kind="control"
+    )
+    Config: ClassVar[type[Any]] = RandomFilteredConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "light": RandomFilteredConfig(
+            100, Choice("mlp", {"hidden": 16, "train_steps": 40, "batch_size": 64})
+        )
+    }
+    CONTROL: ClassVar[bool] = True
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Fit the surrogate."""
-        super().fit(problem, seed=seed, device=device, progress=progress)
-        self._encoder = make_encoder(problem)
-        surrogate = make_surrogate(self.config.surrogate)
-        self._surrogate = fit_surrogate(problem, self._encoder, surrogate, seed=seed, device=device, progress=progress)
+        self.start(problem, context)
+        self.fitted = Fitted.fit(problem, make_surrogate(self.config.surrogate), "z_score", context)
 
-    def propose(self, k: int) -> np.ndarray:
+    def propose(self, k: int) -> Proposals:
         """Return the `k` random designs with the highest predictions."""
-        x = sampling_space(self._problem).sample(max(k, self.config.n_candidates), self._rng)
-        z = torch.from_numpy(self._encoder.encode(x)).to(self._device)
-        best, self.criterion = best_first(self._surrogate, z, k)
-        return self._encoder.decode(best.cpu().numpy())
+        rng = np.random.default_rng(self.context.seed)
+        x = sampling_space(self.problem).sample(max(k, self.config.n_candidates), rng)
+        return self.fitted.best(self.fitted.encoder.features(x, self.context.device), k)
 
-    def save(self, folder: Path) -> None:
-        """Write the settings and the surrogate."""
-        super().save(folder)
-        self._surrogate.save(folder / "surrogate.safetensors")
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate."""
+        self.fitted = Fitted.load(folder, self.problem, "z_score", self.context)

@@ -1,21 +1,27 @@
 """DDOM: a diffusion model of designs given their score, sampled under a score higher than any seen.
 
 Algorithm (Krishnamoorthy, Mashkaria and Grover, ICML 2023, arXiv 2306.07180, algorithm 1):
-    1. Weigh the visible designs: those with high scores more, those in crowded score bins less (section 3.2).
-    2. Train a denoiser D(z; s | y) on them, with the score y dropped now and then                 (equations 7 and 8)
-    3. Draw noise, and denoise it under the target score, with classifier-free guidance             (equation 9)
-    4. Return K of the designs. There is no surrogate in the paper; `filter` adds one that keeps the best of more.
+    1. Weigh the visible designs: those with high scores more, those in crowded score bins less
+       (section 3.2).
+    2. Train a denoiser D(z; s | y) on them, with the score y dropped now and then
+       (equations 7 and 8)
+    3. Draw noise, and denoise it under the target score, with classifier-free guidance
+       (equation 9)
+    4. Return K of the designs. There is no surrogate in the paper; `filter` adds one that keeps the
+       best of more.
 
-`paper` is the published recipe: variance-preserving process with beta .01 to 2, a plain network of 3 x 1024, weights in
-the loss, guidance 2, target = the best visible score, 1000 stochastic steps.
+`paper` is the published recipe: variance-preserving process with beta .01 to 2, a plain network of
+3 x 1024, weights in the loss, guidance 2, target = the best visible score, 1000 stochastic steps.
 
-Differs from the paper by default: no weights (with them the network learns to ignore the score); EDM's
-preconditioning and levels; EMA, warm-up and decay; 18 steps of Heun's method in place of 1000; categorical designs as
-z-scored indicators; a target above the best visible score; estimates clipped to the data's box.
-Mended in both: batches are shuffled (in the released program neither data nor batches are); the learning rate rises per
-update (there once an epoch, so that half the training is warm-up); all features of a sequence are diffused alike (there
-only the last axis is counted); a second, unused evaluation of the network in each step is left out; no score known is
-told apart from the mean score (by default; `paper` leaves zero for both, as published).
+Differs from the paper by default: no weights (with them the network learns to ignore the score);
+EDM's preconditioning and levels; EMA, warm-up and decay; 18 steps of Heun's method in place of
+1000; categorical designs as z-scored indicators; a target above the best visible score; estimates
+clipped to the data's box.
+Mended in both: batches are shuffled (in the released program neither data nor batches are); the
+learning rate rises per update (there once an epoch, so that half the training is warm-up); all
+features of a sequence are diffused alike (there only the last axis is counted); a second, unused
+evaluation of the network in each step is left out; no score known is told apart from the mean score
+(by default; `paper` leaves zero for both, as published).
 """
 
 from __future__ import annotations
@@ -46,9 +52,10 @@ class DDOMConfig(DesignModelConfig):
 
     Args:
         reweight: Weigh designs by `score_weights`.
-        boost: How far the target score lies above the best visible score, in standard deviations of the visible scores.
-        filter: Name of a surrogate by which `n_candidates` designs are ordered and the best kept; None: K designs as
-            they come.
+        boost: How far the target score lies above the best visible score, in standard deviations of
+            the visible scores.
+        filter: Name of a surrogate by which `n_candidates` designs are ordered and the best kept;
+            None: K designs as they come.
         n_candidates: Designs drawn where there is a filter; at least K are.
     """
 
@@ -112,7 +119,9 @@ class DDOM:
         self._target = float(y.max()) + self.config.boost
         self._model = DesignModel(self.config, z.shape[1], seed=seed, device=device)
         weight = score_weights(y) if self.config.reweight else None
-        self._model.fit(z, y, data=problem.dataset.content_hash(), progress=progress, row_weight=weight)
+        self._model.fit(
+            z, y, data=problem.dataset.content_hash(), progress=progress, row_weight=weight
+        )
         name = self.config.filter
         self._filter = fitted_filter(problem, name, seed=seed, device=device, progress=progress)
 
@@ -120,7 +129,9 @@ class DDOM:
         """Draw designs under the target score; return `k`."""
         n = k if self._filter is None else max(k, self.config.n_candidates)
         generator = torch.Generator(self._device).manual_seed(self._seed)
-        watch = EstimateWatch(self._problem, self._encoder, "sampling", self._target, self._progress)
+        watch = EstimateWatch(
+            self._problem, self._encoder, "sampling", self._target, self._progress
+        )
         z = self._model.generate(n, self._target, generator, watch=watch)
         watch.end(z)
         x, self.criterion = order_candidates(self._encoder.decode(z.cpu().numpy()), self._filter, k)

@@ -1,28 +1,36 @@
-"""DEMO: the best visible designs, noised and denoised by a diffusion model of designs better than they are.
+"""DEMO: the best visible designs, noised and denoised by a diffusion model of designs better than
+they are.
 
 Algorithm (Design Editing for Offline Model-based Optimization, arXiv 2405.13964, algorithm 1):
-    1. Fit a surrogate f; climb it from every visible design; the ends with their predictions f are the
-       pseudo-target data                                                                           (equation 6)
-    2. Train a diffusion model of designs under their scores on the pseudo-target data              (equation 8)
-    3. Put noise of level m on each of the K best visible designs                                   (equation 9)
-    4. Denoise them under the target score, with classifier-free guidance                           (equation 4)
+    1. Fit a surrogate f; climb it from every visible design; the ends with their predictions f are
+       the pseudo-target data
+       (equation 6)
+    2. Train a diffusion model of designs under their scores on the pseudo-target data
+       (equation 8)
+    3. Put noise of level m on each of the K best visible designs
+       (equation 9)
+    4. Denoise them under the target score, with classifier-free guidance
+       (equation 4)
 
-Two versions are in print, and both are settings: `prior` is what the model of step 2 is trained on, ``pseudo`` (this
-version) or the ``offline`` data (the later version in TMLR); `edit_from` is what step 3 starts from, the ``top``
-visible designs (this version) or their ``pseudo`` ends (the later one, and what the released program does). The paper's
-two ablations: ``prior=offline`` leaves out the pseudo-target; ``edit=false`` draws from noise instead.
+Two versions are in print, and both are settings: `prior` is what the model of step 2 is trained on,
+``pseudo`` (this version) or the ``offline`` data (the later version in TMLR); `edit_from` is what
+step 3 starts from, the ``top`` visible designs (this version) or their ``pseudo`` ends (the later
+one, and what the released program does). The paper's
+two ablations: ``prior=offline`` leaves out the pseudo-target; ``edit=false`` draws from noise
+instead.
 
-The paper's target score is 1, the highest score of the *full* data, which is more than the visible data tell: with
-``target=1`` this method reads `OfflineProblem.score_range`. By default it asks for the highest of the
-labels it was shown.
+The paper's target score is 1, the highest score of the *full* data, which is more than the visible
+data tell: with ``target=1`` this method reads `OfflineProblem.score_range`. By default it asks for
+the highest of the labels it was shown.
 
-Differs from the paper by default: the network, its training and its sampler are those of `diffusion.ddom`; the ascent
-takes larger steps (the paper's move continuous designs hardly at all), clipped to the box that the visible designs
-span; its ends are decoded and encoded again before they are labelled; less noise is put on; more designs are edited
-than proposed, and the surrogate chooses among them.
+Differs from the paper by default: the network, its training and its sampler are those of
+`diffusion.ddom`; the ascent takes larger steps (the paper's move continuous designs hardly at all),
+clipped to the box that the visible designs span; its ends are decoded and encoded again before they
+are labelled; less noise is put on; more designs are edited than proposed, and the surrogate chooses
+among them.
 
-Equation 9 has lost a factor in print: the noised design is sqrt(abar) x + sqrt(1 - abar) eps, as its own closed form
-says; here that is x + level * eps, level = sqrt(1 / abar - 1).
+Equation 9 has lost a factor in print: the noised design is sqrt(abar) x + sqrt(1 - abar) eps, as
+its own closed form says; here that is x + level * eps, level = sqrt(1 / abar - 1).
 """
 
 from __future__ import annotations
@@ -52,15 +60,17 @@ from mbo_gym.surrogates.registry import make_surrogate
 __all__ = ["ASCENT_SIZES", "DEMO", "EDIT_LEVELS", "DEMOConfig"]
 
 EDIT_LEVELS: Mapping[str, float] = {"paper": 2.03, "released": 0.42}
-"""Editing levels by name. ``paper``: step 400 of 1000 of beta from 1e-4 to .02 (sqrt(abar) .442); the paper gives m and
-not its betas, these are the usual ones. ``released``: time .4 of beta from .01 to 2 (mean weight .922)."""
+"""Editing levels by name. ``paper``: step 400 of 1000 of beta from 1e-4 to .02 (sqrt(abar) .442);
+the paper gives m and not its betas, these are the usual ones. ``released``: time .4 of beta from
+.01 to 2 (mean weight .922)."""
 
 ASCENT_SIZES: Mapping[str, Mapping[str, float]] = {
     "unit": {"continuous": 0.04, "categorical": 0.05},
     "plain": {"continuous": 1e-3, "categorical": 1e-1},
     "adam": {"continuous": 1e-3, "categorical": 1e-1},
 }
-"""Size of a step of the ascent, by optimiser and kind of design; those of ``plain`` and ``adam`` are the paper's."""
+"""Size of a step of the ascent, by optimiser and kind of design; those of ``plain`` and ``adam``
+are the paper's."""
 
 _PIECE = 1 << 10  # what lies in a core's cache
 
@@ -71,26 +81,29 @@ class DEMOConfig(DesignModelConfig):
 
     Args:
         prior: What the diffusion model is trained on: ``pseudo`` targets or the ``offline`` data.
-        edit_from: What is edited: the ``top`` visible designs, or the ``pseudo`` designs that the ascent from them ends
-            at.
+        edit_from: What is edited: the ``top`` visible designs, or the ``pseudo`` designs that the
+            ascent from them ends at.
         edit: Whether designs are edited; else they are drawn from noise.
         edit_level: Noise level of the edit, or the name of one in `EDIT_LEVELS`.
         surrogate: Name of the surrogate that is climbed.
-        optimiser: Of the ascent: ``unit`` (steps along the gradient, at unit root mean square), ``plain`` or ``adam``,
-            see `ascend`.
+        optimiser: Of the ascent: ``unit`` (steps along the gradient, at unit root mean square),
+            ``plain`` or ``adam``, see `ascend`.
         ascent_steps: Of the ascent.
         ascent_size: Of a step; None for `ASCENT_SIZES`.
-        ascent_bounds: ``data``: the ascent is clipped to the box that the visible designs span, or ``none``.
-        project: Whether the ends of the ascent are decoded and encoded again before they are labelled, so that of
-            categorical designs the model sees the letters that they stand for; without it, as in the paper, features
-            between the letters.
-        target: Score that is asked for: ``labels`` for a quantile of the labels that the model is trained on, or a
-            normalised score; the paper's is 1, the best of the full data.
+        ascent_bounds: ``data``: the ascent is clipped to the box that the visible designs span, or
+            ``none``.
+        project: Whether the ends of the ascent are decoded and encoded again before they are
+            labelled, so that of categorical designs the model sees the letters that they stand for;
+            without it, as in the paper, features between the letters.
+        target: Score that is asked for: ``labels`` for a quantile of the labels that the model is
+            trained on, or a normalised score; the paper's is 1, the best of the full data.
         label_quantile: Which quantile, in [0, 1].
         boost: Added to the target, in standard deviations of the visible scores.
-        order: Whether the surrogate orders the proposals; else they stand in the order of what was edited.
-        n_candidates: Edits (or draws) made, of which the K best distinct ones by the surrogate are proposed; None for K
-            (the paper's). Edits start from as many top designs, again from the first one where these run out.
+        order: Whether the surrogate orders the proposals; else they stand in the order of what was
+            edited.
+        n_candidates: Edits (or draws) made, of which the K best distinct ones by the surrogate are
+            proposed; None for K (the paper's). Edits start from as many top designs, again from the
+            first one where these run out.
     """
 
     prior: Literal["pseudo", "offline"] = "pseudo"
@@ -116,7 +129,9 @@ class DEMOConfig(DesignModelConfig):
         if not 0 <= self.label_quantile <= 1:
             raise ValueError(f"label_quantile lies in [0, 1], got {self.label_quantile!r}")
         if self.edit_level not in EDIT_LEVELS and not isinstance(self.edit_level, (int, float)):
-            raise ValueError(f"edit_level must be a number or one of {tuple(EDIT_LEVELS)}, got {self.edit_level!r}")
+            raise ValueError(
+                f"edit_level must be a number or one of {tuple(EDIT_LEVELS)}, got {self.edit_level!r}"
+            )
         if not isinstance(self.edit_level, str):
             require_at_least(self, 0, "edit_level")
 
@@ -179,12 +194,16 @@ class DEMO:
         y = torch.from_numpy(scale.standardise(problem.dataset.y)).to(device)
         self._box = (z.amin(dim=0), z.amax(dim=0)) if config.ascent_bounds == "data" else None
         surrogate = make_surrogate(config.surrogate)
-        self._surrogate = fit_surrogate(problem, self._encoder, surrogate, seed=seed, device=device, progress=progress)
+        self._surrogate = fit_surrogate(
+            problem, self._encoder, surrogate, seed=seed, device=device, progress=progress
+        )
         self._predict = predictor(self._surrogate, self._encoder, device)
         if config.prior == "pseudo":
             z = self._climb(z)
             if config.project:
-                z = torch.from_numpy(self._encoder.encode(self._encoder.decode(z.cpu().numpy()))).to(device)
+                z = torch.from_numpy(
+                    self._encoder.encode(self._encoder.decode(z.cpu().numpy()))
+                ).to(device)
             y = predict_in_pieces(self._surrogate.predict, z)
         self._target = self._asked(y) + config.boost
         self._model = DesignModel(config, z.shape[1], seed=seed, device=device)
@@ -199,7 +218,9 @@ class DEMO:
         if config.edit:
             z = self._sources(n)
             watch(0, z)
-            z = self._model.edit(z, config.level, self._target, generator, watch=lambda step, x: watch(step + 1, x))
+            z = self._model.edit(
+                z, config.level, self._target, generator, watch=lambda step, x: watch(step + 1, x)
+            )
         else:
             z = self._model.generate(n, self._target, generator, watch=watch)
         watch.end(z)
@@ -219,11 +240,23 @@ class DEMO:
         """Climb the surrogate from features (N, d), in pieces; the ends (N, d)."""
         config = self.config
         kind = "categorical" if isinstance(self._problem.space, CategoricalSpace) else "continuous"
-        size = ASCENT_SIZES[config.optimiser][kind] if config.ascent_size is None else config.ascent_size
+        size = (
+            ASCENT_SIZES[config.optimiser][kind]
+            if config.ascent_size is None
+            else config.ascent_size
+        )
         steps, quiet = config.ascent_steps, NullProgress()
         return torch.cat(
             [
-                ascend(self._surrogate, piece, config.optimiser, steps, size, box=self._box, progress=quiet)
+                ascend(
+                    self._surrogate,
+                    piece,
+                    config.optimiser,
+                    steps,
+                    size,
+                    box=self._box,
+                    progress=quiet,
+                )
                 for piece in self._progress.track(torch.split(z, _PIECE), "pseudo-targets")
             ]
         )

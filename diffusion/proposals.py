@@ -1,4 +1,5 @@
-"""What the generative methods share around their models: features, what they show, how candidates become proposals."""
+"""What the generative methods share around their models: features, what they show, how candidates
+become proposals."""
 
 from __future__ import annotations
 
@@ -21,14 +22,16 @@ _SHOWN = 256
 
 
 def design_encoder(problem: OfflineProblem, name: str | None) -> Encoder:
-    """Return the named encoder; None stands for z-scored features, of categorical designs for z-scored indicators."""
+    """Return the named encoder; None stands for z-scored features, of categorical designs for
+    z-scored indicators."""
     if name is None:
         name = "z_score_one_hot" if isinstance(problem.space, CategoricalSpace) else "z_score"
     return make_encoder(problem, name)
 
 
 class EstimateWatch:
-    """Shows designs on their way out of the noise to the progress, with the score they are asked to have.
+    """Shows designs on their way out of the noise to the progress, with the score they are asked to
+    have.
 
     Args:
         problem: What is searched.
@@ -39,10 +42,17 @@ class EstimateWatch:
     """
 
     def __init__(
-        self, problem: OfflineProblem, encoder: Encoder, stage: str, target: float, progress: Progress
+        self,
+        problem: OfflineProblem,
+        encoder: Encoder,
+        stage: str,
+        target: float,
+        progress: Progress,
     ) -> None:
         self._encoder, self._stage, self._progress, self._last = encoder, stage, progress, -1
-        self._asked = float(problem.dataset.score_scale.restore(np.array([target], dtype=np.float32))[0])
+        self._asked = float(
+            problem.dataset.score_scale.restore(np.array([target], dtype=np.float32))[0]
+        )
 
     def __call__(self, step: int, z: Tensor) -> None:
         """See the estimates (n, d) at a step."""

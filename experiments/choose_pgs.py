@@ -1,9 +1,12 @@
-"""Choose PGS's settings without the oracle: a referee, fitted on a third of the visible data, judges the proposals.
+"""Choose PGS's settings without the oracle: a referee, fitted on a third of the visible data,
+judges the proposals.
 
-The method sees the other two thirds. What it learned from them it cannot have from the referee's rows, so a design that
-only deceives the method's own surrogates does not deceive the referee. Seeds from 100 on: none is used in the results.
+The method sees the other two thirds. What it learned from them it cannot have from the referee's
+rows, so a design that only deceives the method's own surrogates does not deceive the referee. Seeds
+from 100 on: none is used in the results.
 
-    python experiments/choose_pgs.py TFBind8-Exact-v0 "algorithm=td3bc" "algorithm=cql,action_scale=0.2"
+    python experiments/choose_pgs.py TFBind8-Exact-v0 "algorithm=td3bc"
+    "algorithm=cql,action_scale=0.2"
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from mbo_gym.surrogates.registry import make_surrogate
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
-    parser.add_argument("settings", nargs="+", help="comma-separated settings of pgs, one text a candidate")
+    parser.add_argument(
+        "settings", nargs="+", help="comma-separated settings of pgs, one text a candidate"
+    )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path, help="JSON lines are appended to this file")
     arguments = parser.parse_args()
@@ -40,15 +45,21 @@ def main() -> None:
         held, seen = np.sort(order[: len(data) // 3]), np.sort(order[len(data) // 3 :])
         referee = make_surrogate("ensemble", hidden=128, members=10, train_steps=1500)
         y = data.score_scale.standardise(data.y)
-        referee.fit(torch.from_numpy(encoder.encode(data.x[held])), torch.from_numpy(y[held]), seed=seed)
+        referee.fit(
+            torch.from_numpy(encoder.encode(data.x[held])), torch.from_numpy(y[held]), seed=seed
+        )
         part = dataclasses.replace(problem, dataset=OfflineDataset(data.x[seen], data.y[seen]))
         for text in arguments.settings:
-            method = make_method("pgs", task_id=arguments.task, **parse_options(text.split(","), "settings"))
+            method = make_method(
+                "pgs", task_id=arguments.task, **parse_options(text.split(","), "settings")
+            )
             method.fit(part, seed=seed, device="cpu", progress=NullProgress())
             z = torch.from_numpy(encoder.encode(np.unique(method.propose(256), axis=0)))
             value = predict_in_pieces(referee.predict, z).numpy()
             facts = {"task": arguments.task, "seed": seed, "settings": text, "distinct": len(z)}
-            line = json.dumps({**facts, "mean": float(value.mean()), "median": float(np.median(value))})
+            line = json.dumps(
+                {**facts, "mean": float(value.mean()), "median": float(np.median(value))}
+            )
             print(line, flush=True)
             if arguments.output:
                 with arguments.output.open("a") as file:

@@ -1,6 +1,8 @@
-"""OSEL against hindsight: how well its score ranks the (p, checkpoint) pairs of PGS, judged by the oracle afterwards.
+"""OSEL against hindsight: how well its score ranks the (p, checkpoint) pairs of PGS, judged by the
+oracle afterwards.
 
-python experiments/osel_study.py --tasks TFBind8-Exact-v0,Levy-Exact-v1 --seeds 0-7 --output osel.jsonl
+python experiments/osel_study.py --tasks TFBind8-Exact-v0,Levy-Exact-v1 --seeds 0-7 --output
+osel.jsonl
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", default="TFBind8-Exact-v0")
     parser.add_argument("--seeds", default="0-7")
-    parser.add_argument("--set", action="append", default=[], dest="settings", help="a setting of pgs, key=value")
-    parser.add_argument("--output", type=Path, required=True, help="JSON lines are appended; finished ones are left")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", help="a setting of pgs, key=value"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="JSON lines are appended; finished ones are left"
+    )
     args = parser.parse_args()
     lines = args.output.read_text().splitlines() if args.output.exists() else []
     done = {(d["task"], d["seed"], d["settings"]) for d in map(json.loads, lines)}
@@ -35,19 +41,34 @@ def main() -> None:
         for seed in parse_seeds(args.seeds):
             if (task_id, seed, text) in done:
                 continue
-            method = make_method("pgs", task_id=task_id, select="osel", **parse_options(args.settings, "--set"))
+            method = make_method(
+                "pgs", task_id=task_id, select="osel", **parse_options(args.settings, "--set")
+            )
             assert isinstance(method, PolicyGuidedSearch)
             with RichProgress([], f"{task_id}, seed {seed}: ") as progress:
                 method.fit(problem, seed=seed, device="cpu", progress=progress)
             encoder = make_encoder(problem, method.config.encoder)
             rows = []
             for candidate, score in method.ranking:  # the choice is made: now the oracle may speak
-                median = mbo_gym.evaluate(task, encoder.decode(candidate.z.cpu().numpy())).distinct.p50
-                rows.append({"p": candidate.p, "step": candidate.step, "score": score, "median": float(median)})
+                median = mbo_gym.evaluate(
+                    task, encoder.decode(candidate.z.cpu().numpy())
+                ).distinct.p50
+                rows.append(
+                    {
+                        "p": candidate.p,
+                        "step": candidate.step,
+                        "score": score,
+                        "median": float(median),
+                    }
+                )
             scores, medians = [r["score"] for r in rows], [r["median"] for r in rows]
             rank = float(spearmanr(scores, medians).statistic)
             facts = {"task": task_id, "seed": seed, "settings": text, "rank_correlation": rank}
-            facts |= {"chosen": medians[0], "best": max(medians), "mean": sum(medians) / len(medians)}
+            facts |= {
+                "chosen": medians[0],
+                "best": max(medians),
+                "mean": sum(medians) / len(medians),
+            }
             print(json.dumps(facts), flush=True)
             args.output.parent.mkdir(parents=True, exist_ok=True)
             with args.output.open("a") as file:
@@ -55,8 +76,14 @@ def main() -> None:
     lines = [json.loads(line) for line in args.output.read_text().splitlines()]
     for task_id in args.tasks.split(","):
         rows = [line for line in lines if line["task"] == task_id and line["settings"] == text]
-        means = {key: sum(r[key] for r in rows) / len(rows) for key in ("rank_correlation", "chosen", "mean", "best")}
-        print(f"{task_id}, {len(rows)} seeds:", ", ".join(f"{key} {value:.3f}" for key, value in means.items()))
+        means = {
+            key: sum(r[key] for r in rows) / len(rows)
+            for key in ("rank_correlation", "chosen", "mean", "best")
+        }
+        print(
+            f"{task_id}, {len(rows)} seeds:",
+            ", ".join(f"{key} {value:.3f}" for key, value in means.items()),
+        )
 
 
 if __name__ == "__main__":

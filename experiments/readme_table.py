@@ -2,8 +2,8 @@
 
 The methods that have scores on all the tasks; the folder's report has the others too.
 
-python experiments/readme_table.py experiments/results/core
-python experiments/readme_table.py experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks)
+python experiments/readme_table.py experiments/results/core python experiments/readme_table.py
+experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks)
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def cell(entry: Entry | None) -> str:
 
 
 def interval(found: Interval | None, digits: int) -> str:
-    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found else "-"
+    return (
+        f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+        if found
+        else "-"
+    )
 
 
 def table(analysis: Analysis) -> list[str]:
@@ -43,9 +47,16 @@ def table(analysis: Analysis) -> list[str]:
         label += f" ({seeds} seeds)" if seeds < most else ""
         overall = interval(standing.mean_rank.get("p50_distinct"), 1), interval(standing.skill, 2)
         lines.append(f"| {' | '.join([label, *cells, *overall])} |")
-    ceilings = [f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-" for p in analysis.problems]
+    ceilings = [
+        f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-"
+        for p in analysis.problems
+    ]
     visible = [f"{p.d_best:.3f}" for p in analysis.problems]
-    return [*lines, f"| ceiling | {' | '.join(ceilings)} | | 1 |", f"| D(best) | {' | '.join(visible)} | | |"]
+    return [
+        *lines,
+        f"| ceiling | {' | '.join(ceilings)} | | 1 |",
+        f"| D(best) | {' | '.join(visible)} | | |",
+    ]
 
 
 def main(folder: Path, tasks: list[str]) -> None:
@@ -57,8 +68,12 @@ def main(folder: Path, tasks: list[str]) -> None:
         raise SystemExit(f"{README} must hold the lines {begin} and {end}")
     records = ResultStore(folder).records()
     if tasks:
-        records = [record for record in records if record["task"] in tasks and not record["options"]]
-    README.write_text("\n".join([head + begin, *table(analyse(records)), end]) + tail, encoding="utf-8")
+        records = [
+            record for record in records if record["task"] in tasks and not record["options"]
+        ]
+    README.write_text(
+        "\n".join([head + begin, *table(analyse(records)), end]) + tail, encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""d3rlpy's CQL on a task's visible designs: python experiments/train_d3rlpy_cql.py TFBind8-Exact-v0 --steps 5000."""
+"""d3rlpy's CQL on a task's visible designs: python experiments/train_d3rlpy_cql.py TFBind8-Exact-v0
+--steps 5000."""
 
 from pathlib import Path
 
@@ -20,20 +21,31 @@ def main(
     seed: int = 0,
     logs: bool = False,
 ) -> None:
-    """Learn step sizes on a surrogate's gradient with CQL, improve the best visible designs by them, score the result.
+    """Learn step sizes on a surrogate's gradient with CQL, improve the best visible designs by
+    them, score the result.
 
     STEPS are updates, rounded up to 5 epochs; --logs keeps d3rlpy's logs and checkpoints too.
     """
     output.mkdir(parents=True, exist_ok=True)
     d3rlpy.seed(seed)
     env_id, data = f"mbo_gym/{task_id}", str(output / "data.h5")
-    settings = {"action_mode": "step_vector", "trajectories": trajectories, "horizon": 50, "seed": seed}
+    settings = {
+        "action_mode": "step_vector",
+        "trajectories": trajectories,
+        "horizon": 50,
+        "seed": seed,
+    }
     print(mbo_gym.export.export_task(task_id, to="d3rlpy", output=data, **settings))
     buffer = d3rlpy.dataset.ReplayBuffer.load(data, d3rlpy.dataset.InfiniteBuffer())
-    env = gym.make(env_id, action_mode="step_vector", horizon=50)  # the surrogate's rewards: no oracle call
+    env = gym.make(
+        env_id, action_mode="step_vector", horizon=50
+    )  # the surrogate's rewards: no oracle call
     env.reset(seed=seed)
-    # As in PGS no Lagrange multiplier; 4 sampled actions of each kind instead of 10 make an update twice as fast.
-    cql = d3rlpy.algos.CQLConfig(actor_learning_rate=3e-4, alpha_learning_rate=0.0, n_action_samples=4).create()
+    # As in PGS no Lagrange multiplier; 4 sampled actions of each kind instead of 10 make an update
+    # twice as fast.
+    cql = d3rlpy.algos.CQLConfig(
+        actor_learning_rate=3e-4, alpha_learning_rate=0.0, n_action_samples=4
+    ).create()
     cql.fit(
         buffer,
         n_steps=-(-steps // 5) * 5,
@@ -45,13 +57,19 @@ def main(
     cql.save_policy(str(output / "policy.pt"))
     task = mbo_gym.make_task(task_id)
     starts = task.dataset.top(256).x
-    envs = gym.make_vec(env_id, num_envs=len(starts), action_mode="step_vector", horizon=51)  # 50 would start anew
+    envs = gym.make_vec(
+        env_id, num_envs=len(starts), action_mode="step_vector", horizon=51
+    )  # 50 would start anew
     observations, info = envs.reset(options={"design": starts})
     for _ in range(50):
         observations, _, _, _, info = envs.step(torch.from_numpy(cql.predict(observations.numpy())))
-    designs = envs.designs()[info["prediction"].argsort(descending=True).numpy()]  # the surrogate's best first
+    designs = envs.designs()[
+        info["prediction"].argsort(descending=True).numpy()
+    ]  # the surrogate's best first
     np.savez(output / "designs.npz", x=designs)
-    print(f"Policy: d3rlpy.load_learnable('{output}/policy.d3'), or torch.jit.load('{output}/policy.pt')")
+    print(
+        f"Policy: d3rlpy.load_learnable('{output}/policy.d3'), or torch.jit.load('{output}/policy.pt')"
+    )
     print(f"Before: {mbo_gym.evaluate(task, starts)}\nAfter:  {mbo_gym.evaluate(task, designs)}")
 
 

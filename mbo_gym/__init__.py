@@ -1,11 +1,13 @@
-"""mbo_gym: offline model-based optimization as Gymnasium environments, data sets and an honest benchmark.
+"""mbo_gym: offline model-based optimization as Gymnasium environments, data sets and an honest
+benchmark.
 
     import gymnasium as gym, mbo_gym
     task = mbo_gym.make_task("TFBind8-Exact-v0")
     env = gym.make("mbo_gym/TFBind8-Exact-v0")
     print(mbo_gym.evaluate(task, task.dataset.top(256).x))
 
-Importing registers the environments and imports neither torch nor any optional library; those load on first use.
+Importing registers the environments and imports neither torch nor any optional library; those load
+on first use.
 """
 
 from __future__ import annotations
@@ -28,18 +30,23 @@ from mbo_gym.tasks.registry import list_tasks, make_task, register_task
 
 if TYPE_CHECKING:
     from mbo_gym.evaluation.scoring import Evaluation, evaluate
-    from mbo_gym.methods.registry import list_methods, make_method
+    from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
+    from mbo_gym.methods.registry import list_methods, load_method, make_method, register_method
     from mbo_gym.problem.task import OfflineProblem, Task, TaskInfo
 
 __all__ = [
     "BudgetExceeded",
+    "Context",
     "Evaluation",
     "InvalidData",
     "InvalidDesign",
     "MboGymError",
+    "Method",
+    "MethodInfo",
     "MissingData",
     "MissingDependency",
     "OfflineProblem",
+    "Proposals",
     "Task",
     "TaskInfo",
     "UnknownId",
@@ -47,8 +54,10 @@ __all__ = [
     "evaluate",
     "list_methods",
     "list_tasks",
+    "load_method",
     "make_method",
     "make_task",
+    "register_method",
     "register_task",
 ]
 
@@ -57,6 +66,12 @@ _LAZY = {
     "evaluate": "mbo_gym.evaluation.scoring",
     "list_methods": "mbo_gym.methods.registry",
     "make_method": "mbo_gym.methods.registry",
+    "load_method": "mbo_gym.methods.registry",
+    "register_method": "mbo_gym.methods.registry",
+    "Context": "mbo_gym.methods.base",
+    "Method": "mbo_gym.methods.base",
+    "MethodInfo": "mbo_gym.methods.base",
+    "Proposals": "mbo_gym.methods.base",
     "OfflineProblem": "mbo_gym.problem.task",
     "Task": "mbo_gym.problem.task",
     "TaskInfo": "mbo_gym.problem.task",

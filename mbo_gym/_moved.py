@@ -203,7 +203,9 @@ class _Finder(MetaPathFinder, Loader):
         module.__doc__ = f"Moved to {new}."
         module.__getattr__ = forwarded(module.__name__)  # type: ignore[method-assign]
         module.__all__ = list(getattr(import_module(new), "__all__", ()))  # type: ignore[attr-defined]
-        module.__all__ += [key.rpartition(".")[2] for key in NAMES if key.rpartition(".")[0] == module.__name__]  # type: ignore[attr-defined]
+        module.__all__ += [
+            key.rpartition(".")[2] for key in NAMES if key.rpartition(".")[0] == module.__name__
+        ]  # type: ignore[attr-defined]
 
 
 def install() -> None:

@@ -22,21 +22,30 @@ class MboGymError(Exception):
 
 
 class UnknownId(MboGymError, KeyError):
-    """A task, method, surrogate or option name that nobody registered; the message names the nearest ones.
+    """A task, method, surrogate or option name that nobody registered; the message names the
+    nearest ones.
 
     Args:
         kind: What was looked up, e.g. ``"task"``.
         name: The name that was got.
         known: The names that exist.
+        moved_to: New names of one that existed once.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name, self.known = kind, name, sorted(known)
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], moved_to: Iterable[str] = ()
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.known = sorted(known)
+        self.moved_to = list(moved_to)
         super().__init__(name)
 
     def __str__(self) -> str:
         close = nearest(self.name, self.known)
-        if close:
+        if self.moved_to:
+            hint = f"It is now {' or '.join(self.moved_to)}."
+        elif close:
             hint = f"Did you mean {' or '.join(close)}?"
         elif not self.known:
             hint = "None exist."
@@ -46,8 +55,8 @@ class UnknownId(MboGymError, KeyError):
             hint = f"{len(self.known)} are known; `mbo-gym list` shows them."
         return f"There is no {self.kind} {self.name!r}. {hint}"
 
-    def __reduce__(self) -> tuple[type[UnknownId], tuple[str, str, list[str]]]:
-        return (type(self), (self.kind, self.name, self.known))
+    def __reduce__(self) -> tuple[type[UnknownId], tuple[str, str, list[str], list[str]]]:
+        return (type(self), (self.kind, self.name, self.known, self.moved_to))
 
 
 class MissingDependency(MboGymError, ImportError):
@@ -69,11 +78,13 @@ class MissingDependency(MboGymError, ImportError):
 
 
 class MissingData(MboGymError, FileNotFoundError):
-    """A data file is not there, or the file that is there is not the right one; the message says how to get it."""
+    """A data file is not there, or the file that is there is not the right one; the message says
+    how to get it."""
 
 
 class InvalidData(MboGymError, ValueError):
-    """A file or array of designs and scores cannot be used as it is; the message names the place and the way out."""
+    """A file or array of designs and scores cannot be used as it is; the message names the place
+    and the way out."""
 
 
 class InvalidDesign(MboGymError, ValueError):
@@ -85,6 +96,9 @@ class BudgetExceeded(MboGymError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Return up to `n` known names that look like `name`, the closest first, without regard to case."""
+    """Return up to `n` known names that look like `name`, the closest first, without regard to
+    case."""
     folded = {k.casefold(): k for k in known}
-    return [folded[c] for c in difflib.get_close_matches(name.casefold(), list(folded), n=n, cutoff=0.5)]
+    return [
+        folded[c] for c in difflib.get_close_matches(name.casefold(), list(folded), n=n, cutoff=0.5)
+    ]

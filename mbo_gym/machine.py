@@ -10,7 +10,8 @@ __all__ = ["memory_gb", "peak_memory_mb", "reset_peak_memory"]
 
 
 def memory_gb(device: str = "cpu") -> float:
-    """Return all the memory (GiB) of this machine, or of a GPU; infinity where it cannot be told (Windows)."""
+    """Return all the memory (GiB) of this machine, or of a GPU; infinity where it cannot be told
+    (Windows)."""
     if device.startswith("cuda"):
         import torch
 
@@ -22,7 +23,8 @@ def memory_gb(device: str = "cpu") -> float:
 
 
 def reset_peak_memory() -> None:
-    """Begin to measure this process's peak memory anew, where the system can (Linux); else it goes on."""
+    """Begin to measure this process's peak memory anew, where the system can (Linux); else it goes
+    on."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # no such file outside Linux; not allowed in some containers
@@ -30,9 +32,11 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float | None:
-    """Return the most memory (MiB) this process has held since `reset_peak_memory`; None on Windows.
+    """Return the most memory (MiB) this process has held since `reset_peak_memory`; None on
+    Windows.
 
-    Where the measure cannot be reset (macOS, some containers) it is the most since the process began.
+    Where the measure cannot be reset (macOS, some containers) it is the most since the process
+    began.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():

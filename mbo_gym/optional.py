@@ -15,8 +15,8 @@ __all__ = ["optional_import"]
 def optional_import(module: str, extra: str) -> Any:
     """Import and return a module of an optional library.
 
-    Old gym, which d3rlpy and stable-baselines3 import, prints a notice to stderr; the extra ``rl`` is imported without
-    it.
+    Old gym, which d3rlpy and stable-baselines3 import, prints a notice to stderr; the extra ``rl``
+    is imported without it.
 
     Args:
         module: Name of the module, e.g. ``"stable_baselines3.common.vec_env"``.
@@ -36,7 +36,8 @@ def optional_import(module: str, extra: str) -> Any:
 
 @contextmanager
 def _no_gym_notice() -> Iterator[None]:
-    """Hold back old gym's notice during its import, and nothing else: afterwards the notices are as they were."""
+    """Hold back old gym's notice during its import, and nothing else: afterwards the notices are as
+    they were."""
     try:
         from gym_notices.notices import notices
     except ModuleNotFoundError:

@@ -1,16 +1,23 @@
-"""One registry for tasks, methods and surrogates: string entry points loaded on use, did-you-mean answers."""
+"""One registry for tasks, methods and surrogates: string entry points loaded on use, did-you-mean
+answers."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
 from mbo_gym.errors import UnknownId
 
-__all__ = ["Registry", "Spec"]
+__all__ = ["PLUGIN_GROUP", "Registry", "Spec", "announced", "plugins"]
+
+PLUGIN_GROUP = "mbo_gym.plugins"
+"""Entry-point group in which other packages announce methods, tasks, surrogates and encoders."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,18 @@ class Registry:
 
     Args:
         kind: What the names stand for, e.g. ``"task"``; used in error messages.
-        group: Entry-point group in which other packages announce more names, read once, when first needed.
+        table: Name of the plugins' table of such names, e.g. ``"METHODS"``; None where plugins add
+            none.
+        group: Entry-point group in which other packages announced such names before there were
+            plugins, or None.
     """
 
-    def __init__(self, kind: str, group: str | None = None) -> None:
-        self.kind, self.group = kind, group
+    def __init__(self, kind: str, table: str | None = None, group: str | None = None) -> None:
+        self.kind = kind
+        self.table = table
+        self.group = group
         self._specs: dict[str, Spec] = {}
-        self._discovered = group is None
+        self._discovered = table is None and group is None
 
     def register(self, id: str, entry_point: str | Callable[..., Any], **kwargs: Any) -> Spec:
         """Add a name.
@@ -75,6 +87,18 @@ class Registry:
             raise UnknownId(self.kind, id, specs)
         return specs[id]
 
+    @contextmanager
+    def temporarily(
+        self, id: str, entry_point: str | Callable[..., Any], **kwargs: Any
+    ) -> Iterator[Spec]:
+        """Register a name inside a block, in place of one that is there; for tests."""
+        before = dict(self._all())
+        try:
+            self._specs[id] = Spec(id, entry_point, kwargs)
+            yield self._specs[id]
+        finally:
+            self._specs = before
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._all()))
 
@@ -84,6 +108,39 @@ class Registry:
     def _all(self) -> dict[str, Spec]:
         if not self._discovered:
             self._discovered = True
+            for id, entry_point in announced(self.table).items():
+                self._specs.setdefault(id, Spec(id, entry_point))
             for point in entry_points(group=self.group or ""):
                 self._specs.setdefault(point.name, Spec(point.name, point.value))
         return self._specs
+
+
+@cache
+def plugins() -> tuple[Any, ...]:
+    """Return the plugins: what the entry points of the group ``mbo_gym.plugins`` name, imported.
+
+    A plugin is a module with tables ``METHODS``, ``TASKS``, ``SURROGATES`` and ``ENCODERS``, of
+    which each may be left
+    out: name -> ``"module:attribute"``. It imports nothing heavy. One that cannot be imported is
+    left out with a warning, so that it does not take everything else with it.
+    """
+    found = []
+    for point in entry_points(group=PLUGIN_GROUP):
+        try:
+            found.append(point.load())
+        except Exception as error:
+            warnings.warn(
+                f"the plugin {point.name} ({point.value}) of {PLUGIN_GROUP} cannot be imported and is left out: {error}",
+                stacklevel=2,
+            )
+    return tuple(found)
+
+
+def announced(table: str | None) -> dict[str, str]:
+    """Return the names of one kind that plugins announce, the first plugin's where two have the
+    same."""
+    found: dict[str, str] = {}
+    for plugin in plugins() if table else ():
+        for id, entry_point in getattr(plugin, table or "", {}).items():
+            found.setdefault(id, entry_point)
+    return found

@@ -1,4 +1,5 @@
-"""Turns ``key=value`` texts into typed fields of a config dataclass, and checks values given in Python."""
+"""Turns ``key=value`` texts into typed fields of a config dataclass, and checks values given in
+Python."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from mbo_gym.errors import UnknownId
 
 __all__ = [
+    "Choice",
     "format_value",
+    "from_plain",
+    "leaf_settings",
     "parse_options",
     "parse_pairs",
     "parse_seeds",
@@ -19,9 +23,112 @@ __all__ = [
     "part_of",
     "require_at_least",
     "typed_fields",
+    "with_settings",
 ]
 
 Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A registered thing by its name, with settings of its own.
+
+    As a field of a config it is set by its name, and its settings by dotted names:
+    ``--set surrogate=mlp --set surrogate.hidden=128``.
+
+    Args:
+        name: Registered name.
+        settings: Settings that differ from those of the name.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        return f"{self.name}({settings})" if settings else self.name
+
+
+def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return a config dataclass with other values, checked against the fields' types.
+
+    Args:
+        config: A frozen dataclass whose fields may be frozen dataclasses and `Choice`s.
+        values: Values by field; a nested field by its dotted name, or by a mapping of its own.
+
+    Raises:
+        UnknownId: There is no such field; the message names the nearest, or the new place of an old
+            flat name.
+        ValueError: A value is not of the field's type.
+    """
+    hints = get_type_hints(type(config))
+    known = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    inner: dict[str, dict[str, Any]] = {}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        first, dot, rest = key.partition(".")
+        current = getattr(config, first, None)
+        if first not in known or (dot and not _is_nested(current, hints[first])):
+            raise _unknown(config, key)
+        if dot:
+            inner.setdefault(first, {})[rest] = value
+        elif isinstance(value, Mapping) and _is_nested(current, hints[first]):
+            inner.setdefault(first, {}).update(value)
+        else:
+            flat[first] = _as_type(value, hints[first], first)
+    for name, nested in inner.items():
+        current = flat.get(name, getattr(config, name))
+        if current is None:
+            raise ValueError(
+                f"{name} is None and has no settings, got {', '.join(nested)}. Set {name} first."
+            )
+        if isinstance(current, Choice):
+            chosen = dict(nested)
+            base = (
+                Choice(_as_type(chosen.pop("name"), str, f"{name}.name"))
+                if "name" in chosen
+                else current
+            )
+            flat[name] = Choice(
+                base.name, {**base.settings, **chosen.pop("settings", {}), **chosen}
+            )
+        else:
+            flat[name] = with_settings(current, nested)
+    return dataclasses.replace(config, **flat)  # type: ignore[type-var]
+
+
+def leaf_settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every setting of a config dataclass by its dotted name, in order; a `Choice` counts as
+    one."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, Choice):
+            found |= leaf_settings(value, f"{prefix}{item.name}.")
+        else:
+            found[f"{prefix}{item.name}"] = value
+    return found
+
+
+def from_plain(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return the config dataclass whose `dataclasses.asdict` was written as JSON."""
+    return with_settings(kind(), values)
+
+
+def _is_nested(value: Any, hint: Any) -> bool:
+    """Whether a field holds a config of its own, or may."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return dataclasses.is_dataclass(value) or any(
+        dataclasses.is_dataclass(option) for option in options
+    )
+
+
+def _unknown(config: Any, key: str) -> UnknownId:
+    """Return the error for a setting that does not exist."""
+    known = list(leaf_settings(config))
+    known += [f.name for f in dataclasses.fields(config) if f.name not in known]
+    moved = [name for name in known if name.rpartition(".")[2] == key]
+    return UnknownId(f"setting of {type(config).__name__}", key, known, moved_to=moved)
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
@@ -42,7 +149,8 @@ def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
 
 
 def parse_value(text: str) -> Any:
-    """Read a text as JSON where it is JSON (numbers, true, null, lists), else as it stands; ``none`` reads as null."""
+    """Read a text as JSON where it is JSON (numbers, true, null, lists), else as it stands;
+    ``none`` reads as null."""
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]
     try:
@@ -73,14 +181,17 @@ def parse_seeds(text: str) -> list[int]:
             first, _, last = part.partition("-")
             seeds.extend(range(int(first), int(last or first) + 1))
     except ValueError:
-        raise ValueError(f"seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got {text!r}") from None
+        raise ValueError(
+            f"seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got {text!r}"
+        ) from None
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must name at least one seed and none twice, got {text!r}")
     return seeds
 
 
 def typed_fields(config_type: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values against the fields of a config dataclass, whole numbers turned into floats where a float is due.
+    """Check values against the fields of a config dataclass, whole numbers turned into floats where
+    a float is due.
 
     Raises:
         UnknownId: The dataclass has no such field; the message names the nearest.
@@ -102,7 +213,8 @@ def part_of(config: Any, kind: type[Config]) -> Config:
 
 
 def require_at_least(config: Any, least: float, *names: str) -> None:
-    """Raise ValueError unless the named fields of a config are None or at least `least` (NaN is neither)."""
+    """Raise ValueError unless the named fields of a config are None or at least `least` (NaN is
+    neither)."""
     for name in names:
         value = getattr(config, name)
         if value is not None and not value >= least:
@@ -123,7 +235,9 @@ def _as_type(value: Any, hint: Any, key: str) -> Any:
 
 def _match(value: Any, option: Any) -> tuple[bool, Any]:
     if get_origin(option) is Literal:
-        if value is None and "none" in get_args(option):  # what a command line's ``none`` was read as
+        if value is None and "none" in get_args(
+            option
+        ):  # what a command line's ``none`` was read as
             return True, "none"
         return value in get_args(option), value
     if get_origin(option) is tuple and isinstance(value, (list, tuple)):
@@ -131,6 +245,8 @@ def _match(value: Any, option: Any) -> tuple[bool, Any]:
         return all(_match(v, inner)[0] for v in value), tuple(_match(v, inner)[1] for v in value)
     if option is type(None):
         return value is None, None
+    if option is Choice and isinstance(value, str):
+        return True, Choice(value)
     if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return True, float(value)
     if option is int and (isinstance(value, bool) or not isinstance(value, int)):

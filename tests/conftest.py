@@ -1,4 +1,5 @@
-"""What all tests share: where data and fitted models lie while they run, and where random numbers start."""
+"""What all tests share: where data and fitted models lie while they run, and where random numbers
+start."""
 
 from __future__ import annotations
 
@@ -11,22 +12,25 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).parents[1]
-_BEFORE = "MBO_GYM_TESTS_USER_DATA"  # what MBO_GYM_DATA was before the tests changed it; workers inherit it
+# what MBO_GYM_DATA was before the tests changed it; workers inherit it
+_BEFORE = "MBO_GYM_TESTS_USER_DATA"
 _FOLDER = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Point MBO_GYM_DATA to one new folder for this run, before anything is imported or started.
 
-    Surrogates and forests are then fitted once for all xdist workers and for every program that a test starts, and
-    nothing is written to the user's own folders.
+    Surrogates and forests are then fitted once for all xdist workers and for every program that a
+    test starts, and nothing is written to the user's own folders.
     """
     if hasattr(config, "workerinput"):
         return  # a worker inherits the environment of the process that started it
     os.environ[_BEFORE] = os.environ.get("MBO_GYM_DATA", "")
     os.environ["MBO_GYM_DATA"] = config.stash[_FOLDER] = tempfile.mkdtemp(prefix="mbo_gym-tests-")
     os.environ.pop("MBO_GYM_DESIGN_BENCH", None)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks on a shared machine: ten times as fast as with two
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # small networks on a shared machine: ten times as fast as with two
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -36,17 +40,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def development_files() -> Path | None:
-    """Return the folder with the development files: the user's MBO_GYM_DATA, else ../shared/data, or None."""
+    """Return the folder with the development files: the user's MBO_GYM_DATA, else ../shared/data,
+    or None."""
     named = os.environ.get(_BEFORE)
-    for folder in ([Path(named).expanduser()] if named else []) + [REPOSITORY.parent / "shared" / "data"]:
-        if (folder / "tfbind10_pho4.npz").exists() or (folder / "superconductor_uci464_given.npz").exists():
+    for folder in ([Path(named).expanduser()] if named else []) + [
+        REPOSITORY.parent / "shared" / "data"
+    ]:
+        if (folder / "tfbind10_pho4.npz").exists() or (
+            folder / "superconductor_uci464_given.npz"
+        ).exists():
             return folder
     return None
 
 
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
-    """Seed torch's global generator: what a test draws from it does not hang on the tests before."""
+    """Seed torch's global generator: what a test draws from it does not hang on the tests
+    before."""
     torch.manual_seed(0)
 
 
@@ -58,7 +68,8 @@ def cache_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def development_folder(cache_folder: Path) -> Path | None:
-    """Return a writable folder, one for all workers, with links to the development files; None where there are none."""
+    """Return a writable folder, one for all workers, with links to the development files; None
+    where there are none."""
     source, folder = development_files(), cache_folder / "with-development-files"
     if source is None:
         return None

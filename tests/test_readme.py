@@ -13,7 +13,11 @@ import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 SECTIONS = [part.partition("\n") for part in README.read_text(encoding="utf-8").split("\n## ")[1:]]
-SNIPPETS = [(title, code) for title, _, text in SECTIONS for code in re.findall(r"```python\n(.+?)```", text, re.S)]
+SNIPPETS = [
+    (title, code)
+    for title, _, text in SECTIONS
+    for code in re.findall(r"```python\n(.+?)```", text, re.S)
+]
 
 
 OWN_METHOD = "Benchmark, report, and your own method beside the others"
@@ -28,7 +32,9 @@ def test_snippet_runs(title: str, code: str, tmp_path: Path) -> None:
     x = rng.normal(size=(200, 3))
     rows = np.column_stack([x, -(x**2).sum(axis=1)])
     np.savetxt(tmp_path / "my.csv", rows, delimiter=",", header="heat,time,salt,yield", comments="")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     expected = {"An environment in six lines": "1 designs", "Bring your own CSV": "'heat':"}
     assert expected.get(title, "256 designs") in done.stdout
@@ -47,7 +53,10 @@ def test_your_own_method_appears_in_the_report(tmp_path: Path) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(f"[mbo_gym.methods]\n{entry_point}\n")
     grid = "--methods top_k,nudge --tasks Branin-Exact-v0 --seeds 0-1 --k 8"
-    for command in (f"benchmark {grid} --executor serial --output results", "report results --markdown report.md"):
+    for command in (
+        f"benchmark {grid} --executor serial --output results",
+        "report results --markdown report.md",
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "mbo_gym", *command.split()],
             cwd=tmp_path,
@@ -57,6 +66,10 @@ def test_your_own_method_appears_in_the_report(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    rows = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| nudge")]
+    rows = [
+        line
+        for line in (tmp_path / "report.md").read_text().splitlines()
+        if line.startswith("| nudge")
+    ]
     assert len(rows) == 1
     assert "| 2 |" in rows[0]  # seeds

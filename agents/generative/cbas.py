@@ -1,30 +1,37 @@
-"""CbAS and autofocused CbAS: a generative model, moved towards designs that a surrogate believes to be good.
+"""CbAS and autofocused CbAS: a generative model, moved towards designs that a surrogate believes to
+be good.
 
-Algorithm (conditioning by adaptive sampling; Brookes, Park and Listgarten, ICML 2019, arXiv 1901.10060):
+Algorithm (conditioning by adaptive sampling; Brookes, Park and Listgarten, ICML 2019, arXiv
+1901.10060):
     1. Fit an ensemble of networks on the visible designs: p(Y | x), Gaussian.
-    2. Train a VAE p on the visible designs, whatever their scores. The search model q starts as its copy.
+    2. Train a VAE p on the visible designs, whatever their scores. The search model q starts as its
+       copy.
     3. Repeat `rounds` times:
        a. Draw latents z from N(0, 1) and designs x from q(x | z).
        b. gamma <- the 80th percentile of their predictions, unless it was higher before.
        c. Train q on them, weighed by p(x | z) / q(x | z) * P(Y >= gamma | x).
     4. Return K designs drawn from q, the highest prediction first.
-Autofocused (Fannjiang and Listgarten, NeurIPS 2020, arXiv 2006.08052): after c, train the ensemble on with the visible
-designs weighed by q(x | z) / p(x | z), each with a latent z from N(0, 1) of its own.
+Autofocused (Fannjiang and Listgarten, NeurIPS 2020, arXiv 2006.08052): after c, train the ensemble
+on with the visible designs weighed by q(x | z) / p(x | z), each with a latent z from N(0, 1) of its
+own.
 
-P(Y >= gamma | x): Y has the mean of the members' predictions and the variance of the members plus that of the
-ensemble's errors on rows held out (where too few rows are visible to hold any out, that of all scores). The errors
-include what the members disagree about, so this is a little wide.
+P(Y >= gamma | x): Y has the mean of the members' predictions and the variance of the members plus
+that of the ensemble's errors on rows held out (where too few rows are visible to hold any out, that
+of all scores). The errors include what the members disagree about, so this is a little wide.
 
-`paper` has the settings of design-baselines (arXiv 2202.08450). There, each member predicts its own variance and is
-trained on a bootstrap; here members differ in their first weights and batches.
+`paper` has the settings of design-baselines (arXiv 2202.08450). There, each member predicts its own
+variance and is trained on a bootstrap; here members differ in their first weights and batches.
 
-Differs from the papers by default: over dozens of sites or features the ratio p / q leaves a handful of designs all of
-the weight, so it is flattened: raised to the highest power of at most 1 that keeps half of the effective sample size
-(`effective_share`; 0, as in `paper`, leaves it as it is). Fewer and larger updates.
-Differs in both: weights are computed from their logarithms and have mean 1 in each round; Adam starts anew in each
-round, with a rate that falls to 0; continuous designs are Gaussian with one spread per feature, not one for each latent
-and feature; the surrogate sees continuous designs clipped to the space, as they are proposed; the ensemble's weights
-say how often a row is drawn instead of how much it counts.
+Differs from the papers by default: over dozens of sites or features the ratio p / q leaves a
+handful of designs all of
+the weight, so it is flattened: raised to the highest power of at most 1 that keeps half of the
+effective sample size (`effective_share`; 0, as in `paper`, leaves it as it is). Fewer and larger
+updates.
+Differs in both: weights are computed from their logarithms and have mean 1 in each round; Adam
+starts anew in each round, with a rate that falls to 0; continuous designs are Gaussian with one
+spread per feature, not one for each latent and feature; the surrogate sees continuous designs
+clipped to the space, as they are proposed; the ensemble's weights say how often a row is drawn
+instead of how much it counts.
 """
 
 from __future__ import annotations
@@ -81,8 +88,8 @@ class CbASConfig(MLPConfig):
         samples: Designs drawn in a round.
         updates: Gradient updates of q in a round.
         percentile: Of the predictions of a round's designs, which gamma is; in [0, 100].
-        effective_share: Share of the effective sample size that the ratio of densities may not take away, in [0, 1]; it
-            is flattened until it does not. 0: never flattened.
+        effective_share: Share of the effective sample size that the ratio of densities may not take
+            away, in [0, 1]; it is flattened until it does not. 0: never flattened.
         encoder: Name of the encoder of the ensemble, and of the VAEs for continuous designs.
     """
 
@@ -141,14 +148,23 @@ class CbAS:
         self._encoder = make_encoder(problem, config.encoder)
         x = torch.tensor(problem.dataset.x).to(device)
         self._z = self._encoder.encode_tensor(x)  # (N, d)
-        self._y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(device)
+        self._y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(
+            device
+        )
         self._categorical = isinstance(problem.space, CategoricalSpace)
         self._x = x if self._categorical else self._z  # (N, *) as the VAEs see them
         self._fit_ensemble()
         generator = torch.Generator(device).manual_seed(seed)
         self._prior = self._new_vae()
         self._prior.initialise(generator)
-        fit_vae(self._prior, self._x, self._training(config.prior_steps), generator, progress=progress, stage="prior")
+        fit_vae(
+            self._prior,
+            self._x,
+            self._training(config.prior_steps),
+            generator,
+            progress=progress,
+            stage="prior",
+        )
         self._model = copy.deepcopy(self._prior)
         self._search(generator)
 
@@ -163,7 +179,8 @@ class CbAS:
         self._error = self._held_out_error(torch.ones_like(self._y))
 
     def _held_out_error(self, row_weight: Tensor) -> Tensor:
-        """Return the ensemble's root mean squared error () on rows held out, weighed by (N,); 1 with no such rows."""
+        """Return the ensemble's root mean squared error () on rows held out, weighed by (N,); 1
+        with no such rows."""
         if not len(self._held):
             return self._y.new_ones(())
         mean = predict_in_pieces(self._ensemble.predict, self._z[self._held])
@@ -172,8 +189,14 @@ class CbAS:
 
     def _new_vae(self) -> MLPVAE:
         space, n = self._problem.space, self._x.shape[1]
-        likelihood = Categorical(n, space.n_categories) if isinstance(space, CategoricalSpace) else Gaussian(n)
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global state
+        likelihood = (
+            Categorical(n, space.n_categories)
+            if isinstance(space, CategoricalSpace)
+            else Gaussian(n)
+        )
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch's layers draw their first weights from the global state
             vae = MLPVAE(likelihood, latent=self.config.latent, width=self.config.width)
         return vae.to(self._device)
 
@@ -195,9 +218,16 @@ class CbAS:
             weight, power = flattened_weights(log_above, log_ratio, config.effective_share)
             fit_vae(self._model, x, self._training(config.updates), generator, row_weight=weight)
             self._after_round(generator)
-            shown = {"gamma": gamma, "mean": mean.mean(), "above": log_above.exp().mean(), "error": self._error}
+            shown = {
+                "gamma": gamma,
+                "mean": mean.mean(),
+                "above": log_above.exp().mean(),
+                "error": self._error,
+            }
             numbers = {name: float(value) for name, value in shown.items()}
-            progress.metrics("cbas", step, **numbers, effective_size=effective_size(weight), power=power)
+            progress.metrics(
+                "cbas", step, **numbers, effective_size=effective_size(weight), power=power
+            )
 
     def _after_round(self, generator: torch.Generator) -> None:
         """Do what comes after q was trained in a round; here nothing."""
@@ -210,18 +240,28 @@ class CbAS:
 
     def _belief(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (n,) of the scores that designs (n, *) may have."""
-        members = predict_in_pieces(lambda z: self._ensemble.predict_members(z).T, self._features(x))  # (n, M)
+        members = predict_in_pieces(
+            lambda z: self._ensemble.predict_members(z).T, self._features(x)
+        )  # (n, M)
         return members.mean(dim=1), (members.var(dim=1, correction=0) + self._error.square()).sqrt()
 
     def _log_ratio(self, x: Tensor, latents: Tensor) -> Tensor:
-        """Return log q(x | z) - log p(x | z) for designs (n, *) at latents (n, latent); (n,) float64."""
+        """Return log q(x | z) - log p(x | z) for designs (n, *) at latents (n, latent); (n,)
+        float64."""
         pairs = zip(torch.split(x, _PIECE), torch.split(latents, _PIECE), strict=True)
         with torch.no_grad():
-            return torch.cat([_log_density(self._model, *pair) - _log_density(self._prior, *pair) for pair in pairs])
+            return torch.cat(
+                [
+                    _log_density(self._model, *pair) - _log_density(self._prior, *pair)
+                    for pair in pairs
+                ]
+            )
 
     def _features(self, x: Tensor) -> Tensor:
         """Return the features (n, d) of designs (n, *) as they would be proposed."""
-        return self._encoder.encode_tensor(x if self._categorical else self._encoder.decode_tensor(x))
+        return self._encoder.encode_tensor(
+            x if self._categorical else self._encoder.decode_tensor(x)
+        )
 
     def propose(self, k: int) -> np.ndarray:
         """Draw `k` designs from the search model; return them, the highest prediction first."""
@@ -229,7 +269,9 @@ class CbAS:
         prediction, _ = self._belief(x)
         order = prediction.argsort(descending=True, stable=True)
         x, prediction = x[order], prediction[order]
-        watch = SearchWatch(self._problem, self._encoder, "search", self.config.rounds, self._progress)
+        watch = SearchWatch(
+            self._problem, self._encoder, "search", self.config.rounds, self._progress
+        )
         watch(self.config.rounds, self._features(x[:_SHOWN]), prediction[:_SHOWN])
         self.criterion = prediction.cpu().numpy()
         native = x if self._categorical else self._encoder.decode_tensor(x)
@@ -266,22 +308,32 @@ class AutofocusedCbAS(CbAS):
     """
 
     Config: ClassVar[type[Any]] = AutofocusedCbASConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {"paper": AutofocusedCbASConfig(refine_steps=2960, **_PAPER)}
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "paper": AutofocusedCbASConfig(refine_steps=2960, **_PAPER)
+    }
 
     def _after_round(self, generator: torch.Generator) -> None:
-        """Train the ensemble on, with more of the visible designs that q favours, and judge it there."""
-        latents = torch.randn(len(self._x), self.config.latent, generator=generator, device=self._device)
+        """Train the ensemble on, with more of the visible designs that q favours, and judge it
+        there."""
+        latents = torch.randn(
+            len(self._x), self.config.latent, generator=generator, device=self._device
+        )
         log_ratio = self._log_ratio(self._x, latents)
-        weight, _ = flattened_weights(torch.zeros_like(log_ratio), log_ratio, self.config.effective_share)
+        weight, _ = flattened_weights(
+            torch.zeros_like(log_ratio), log_ratio, self.config.effective_share
+        )
         rows = self._trained
-        self._ensemble.refine(self._z[rows], self._y[rows], weight[rows], self.config.refine_steps, generator)
+        self._ensemble.refine(
+            self._z[rows], self._y[rows], weight[rows], self.config.refine_steps, generator
+        )
         self._error = self._held_out_error(weight)
 
 
 def flattened_weights(log_weight: Tensor, log_ratio: Tensor, least: float) -> tuple[Tensor, float]:
     """Return weights proportional to exp(log_weight + t log_ratio), of mean 1, and the power t.
 
-    t is the highest power in [0, 1], by bisection, that leaves at least a share of the effective sample size at t = 0.
+    t is the highest power in [0, 1], by bisection, that leaves at least a share of the effective
+    sample size at t = 0.
 
     Args:
         log_weight: (n,) logarithms.

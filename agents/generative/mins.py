@@ -1,21 +1,24 @@
-"""MINs: a generative adversarial network that turns a score into designs, asked for the best score seen.
+"""MINs: a generative adversarial network that turns a score into designs, asked for the best score
+seen.
 
 Algorithm (model inversion networks; Kumar and Levine, NeurIPS 2020, arXiv 1912.13464):
     1. Weigh the visible designs: those with high scores more, those in crowded score bins less.
-    2. Train a generator G(noise, y) of designs against a critic C(x, y) on them, as a Wasserstein GAN with gradient
-       penalty (arXiv 1704.00028): C rises on visible designs and falls on generated ones of the same scores, with a
-       slope of 1 between them, and G makes designs on which C is high.
+    2. Train a generator G(noise, y) of designs against a critic C(x, y) on them, as a Wasserstein
+       GAN with gradient penalty (arXiv 1704.00028): C rises on visible designs and falls on
+       generated ones of the same scores, with a slope of 1 between them, and G makes designs on
+       which C is high.
     3. Return K designs G(noise, y*), y* the best visible score.
 
-Categorical designs are relaxed for the critic (Gumbel-softmax, arXiv 1611.01144), the visible ones just like the
-generated ones, at a temperature that falls from 5 to 1; a proposal takes the largest number of each site, which is a
-draw from the generator's letters.
+Categorical designs are relaxed for the critic (Gumbel-softmax, arXiv 1611.01144), the visible ones
+just like the generated ones, at a temperature that falls from 5 to 1; a proposal takes the largest
+number of each site, which is a draw from the generator's letters.
 
-`paper` has the settings of design-baselines (arXiv 2202.08450), whose runs leave out the paper's rounds of Thompson
-sampling, as an offline method must.
+`paper` has the settings of design-baselines (arXiv 2202.08450), whose runs leave out the paper's
+rounds of Thompson sampling, as an offline method must.
 
-Differs from the papers: rows are drawn in proportion to the weights, where the paper multiplies losses by them (the
-same in expectation, but most weights are close to 0). By default narrower and shallower networks and fewer updates.
+Differs from the papers: rows are drawn in proportion to the weights, where the paper multiplies
+losses by them (the same in expectation, but most weights are close to 0). By default narrower and
+shallower networks and fewer updates.
 Nothing orders the proposals: they come as drawn.
 """
 
@@ -59,8 +62,10 @@ class MINsConfig:
         batch_size: Rows an update.
         learning_rate: Adam's, with decays of 0 and .9.
         penalty: Weight of the gradient penalty.
-        score_temperature: Of the weights by score, in standard deviations of the visible scores; None for DDOM's rule.
-        keep: Share of its own letter in a visible site before it is relaxed, in (0, 1); the rest is spread evenly.
+        score_temperature: Of the weights by score, in standard deviations of the visible scores;
+            None for DDOM's rule.
+        keep: Share of its own letter in a visible site before it is relaxed, in (0, 1); the rest is
+            spread evenly.
         start_temperature: Of the relaxation, in the first update.
         end_temperature: In the last.
     """
@@ -79,7 +84,9 @@ class MINsConfig:
     end_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "latent", "hidden", "layers", "train_steps", "critic_steps", "batch_size")
+        require_at_least(
+            self, 1, "latent", "hidden", "layers", "train_steps", "critic_steps", "batch_size"
+        )
         require_at_least(self, 0, "learning_rate", "penalty")
         for name in ("score_temperature", "start_temperature", "end_temperature"):
             value = getattr(self, name)
@@ -90,7 +97,8 @@ class MINsConfig:
 
 
 class _Conditional(nn.Module):
-    """A perceptron of a vector and a score: LayerNorm and LeakyReLU after each hidden layer, the score embedded."""
+    """A perceptron of a vector and a score: LayerNorm and LeakyReLU after each hidden layer, the
+    score embedded."""
 
     def __init__(self, n_in: int, n_out: int, config: MINsConfig) -> None:
         super().__init__()
@@ -98,7 +106,11 @@ class _Conditional(nn.Module):
         sizes = [n_in + config.latent, *[config.hidden] * config.layers]
         layers: list[nn.Module] = []
         for i in range(config.layers):
-            layers += [nn.Linear(sizes[i], sizes[i + 1]), nn.LayerNorm(sizes[i + 1]), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Linear(sizes[i], sizes[i + 1]),
+                nn.LayerNorm(sizes[i + 1]),
+                nn.LeakyReLU(0.2),
+            ]
         self.body = nn.Sequential(*layers, nn.Linear(sizes[-1], n_out))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # (B, n_in), (B,)
@@ -115,7 +127,9 @@ class MINs:
 
     Config: ClassVar[type[Any]] = MINsConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": MINsConfig(hidden=1024, layers=3, train_steps=5140)  # 200 epochs of TFBind8's 32,898 visible rows
+        "paper": MINsConfig(
+            hidden=1024, layers=3, train_steps=5140
+        )  # 200 epochs of TFBind8's 32,898 visible rows
     }
     SETTINGS: ClassVar[Mapping[str, Any]] = {}
     criterion: np.ndarray
@@ -127,13 +141,17 @@ class MINs:
         """Train the generator against its critic."""
         self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
         space = problem.space
-        self._sites = (space.length, space.n_categories) if isinstance(space, CategoricalSpace) else None
+        self._sites = (
+            (space.length, space.n_categories) if isinstance(space, CategoricalSpace) else None
+        )
         self._encoder = make_encoder(problem, "one_hot" if self._sites else "z_score")
         z = torch.from_numpy(self._encoder.encode(problem.dataset.x)).to(device)
         y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(device)
         self._best = y.max()
         generator = torch.Generator(device).manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global state
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch's layers draw their first weights from the global state
             self._generator = _Conditional(self.config.latent, z.shape[1], self.config).to(device)
             self._critic = _Conditional(z.shape[1], 1, self.config).to(device)
         draw_weights(self._generator, generator)
@@ -151,7 +169,9 @@ class MINs:
             temperature = self._temperature(step)
             self._show(watch, step)
             shape = config.critic_steps + 1, config.batch_size
-            batches = weight.multinomial(shape[0] * shape[1], replacement=True, generator=generator).view(shape)
+            batches = weight.multinomial(
+                shape[0] * shape[1], replacement=True, generator=generator
+            ).view(shape)
             for rows in batches[1:]:
                 with torch.no_grad():
                     real = self._real(z[rows], temperature, generator)
@@ -161,18 +181,24 @@ class MINs:
             fake = self._fake(y[batches[0]], temperature, generator)
             _update(makes, -self._critic(fake, y[batches[0]]).mean())
             if step % every == 0 or step == config.train_steps - 1:
-                progress.metrics("mins", step, distance=float(gap.detach()), penalty=float(penalty.detach()))
+                progress.metrics(
+                    "mins", step, distance=float(gap.detach()), penalty=float(penalty.detach())
+                )
         self._generator.requires_grad_(False)
         self._critic.requires_grad_(False)
 
-    def _critic_terms(self, real: Tensor, fake: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return how much higher the critic is on real than on fake designs (B, d) of scores (B,), and its penalty."""
+    def _critic_terms(
+        self, real: Tensor, fake: Tensor, y: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return how much higher the critic is on real than on fake designs (B, d) of scores (B,),
+        and its penalty."""
         mixed = torch.lerp(fake, real, torch.rand(len(y), 1, generator=generator, device=y.device))
         of_real, of_fake = self._critic(torch.cat([real, fake]), y.repeat(2)).chunk(2)
         return (of_real - of_fake).mean(), gradient_penalty(self._critic, mixed, y)
 
     def _temperature(self, step: int) -> float:
-        """Return the relaxation's temperature in an update, on the line from the first to the last."""
+        """Return the relaxation's temperature in an update, on the line from the first to the
+        last."""
         config = self.config
         done = step / max(1, config.train_steps - 1)
         return config.start_temperature + done * (config.end_temperature - config.start_temperature)
@@ -195,17 +221,27 @@ class MINs:
         return relaxed(z.view(len(z), *self._sites), temperature, generator).flatten(1)
 
     def _show(self, watch: SearchWatch, step: int) -> None:
-        """Show what the generator would propose; the score asked for stands in the place of a prediction."""
+        """Show what the generator would propose; the score asked for stands in the place of a
+        prediction."""
         asked = self._best.expand(_SHOWN)
         with torch.no_grad():
-            watch(step, self._fake(asked, 1.0, torch.Generator(self._device).manual_seed(self._seed)), asked)
+            watch(
+                step,
+                self._fake(asked, 1.0, torch.Generator(self._device).manual_seed(self._seed)),
+                asked,
+            )
 
     def propose(self, k: int) -> np.ndarray:
         """Generate `k` designs under the best visible score."""
-        asked, generator = self._best.expand(k), torch.Generator(self._device).manual_seed(self._seed)
+        asked, generator = (
+            self._best.expand(k),
+            torch.Generator(self._device).manual_seed(self._seed),
+        )
         with torch.no_grad():
             z = self._fake(asked, self.config.end_temperature, generator)
-        watch = SearchWatch(self._problem, self._encoder, "generator", self.config.train_steps, self._progress)
+        watch = SearchWatch(
+            self._problem, self._encoder, "generator", self.config.train_steps, self._progress
+        )
         watch(self.config.train_steps, z[:_SHOWN], asked[:_SHOWN])
         self.criterion = np.zeros(k)
         return self._encoder.decode(z.cpu().numpy())
@@ -218,9 +254,11 @@ class MINs:
 
 
 def relaxed(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Draw from the Gumbel-softmax distribution of logits (..., A): points of the simplex, corners as it cools.
+    """Draw from the Gumbel-softmax distribution of logits (..., A): points of the simplex, corners
+    as it cools.
 
-    The largest number of a point is at letter a with a's probability under the logits, whatever the temperature.
+    The largest number of a point is at letter a with a's probability under the logits, whatever the
+    temperature.
     """
     gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
     points: Tensor = ((logits + gumbel) / temperature).softmax(dim=-1)
@@ -236,7 +274,9 @@ def gradient_penalty(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _adam(network: nn.Module, config: MINsConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.0, 0.9), fused=True)
+    return torch.optim.Adam(
+        network.parameters(), lr=config.learning_rate, betas=(0.0, 0.9), fused=True
+    )
 
 
 def _update(adam: torch.optim.Adam, loss: Tensor) -> None:

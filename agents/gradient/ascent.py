@@ -1,60 +1,58 @@
-"""Grad, GradMean and GradMin: gradient ascent on a surrogate, from the best visible designs.
-
-Algorithm (design-baselines "Gradient ascent"; Trabucco et al., Design-Bench, 2022):
-    1. Fit a surrogate f on the visible designs' features.
-    2. z <- the K best visible designs.
-    3. Repeat `steps` times: z <- z + step_size * grad f(z)   (plain), or Adam's step on the same gradient (adam).
-    4. Return z, the highest f(z) first.
-
-Two recipes are in use, and they differ more than many methods do, so both are named:
-    plain   200 plain steps of 0.01 sqrt(d)                                     (design-baselines)
-    adam    200 steps of Adam 1e-3 (continuous), 100 of Adam 1e-1 (categorical)  (the line of BDI, ICT and DEMO)
-`paper_plain`, by the name of `paper` that every method has too, and `paper_adam` are the same with the papers' 2 x 2048
-network, trained for 50 epochs of TFBind8, where design-baselines has 100.
-
-Differs from the papers: the default network is 2 x 256 and ReLU throughout; Grad in design-baselines uses LeakyReLU and
-a Gaussian likelihood with a learned spread, the other line trains at 1e-1 with cosine decay; we use one plain recipe
-for the network.
-
-GradMean climbs the mean of five networks, GradMin the lowest of them. In design-baselines both climb the lowest (its
-branch for the mean reduces by the minimum too), and members are trained on bootstraps; here they differ in their first
-weights and the order of batches. They are 2 x 128 by default, trained half as long as 2 x 256: less error on held-out
-rows of TFBind8 and Levy, and a little more on Superconductor's.
-"""
+"""Gradient ascent on a surrogate from the best visible designs: Grad, GradMean and GradMin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from mbo_gym._moved import forwarded
-from mbo_gym.methods.ascent import SearchWatch, ascend, best_first, start_features
-from mbo_gym.methods.surrogate_search import SurrogateSearch
+from mbo_gym.methods.ascent import ascend
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.fitted import Bounds, Fitted
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.settings import require_at_least
+from mbo_gym.settings import Choice, require_at_least
+from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = [
-    "Ascent",
+    "LIGHT_SURROGATE",
     "AscentConfig",
-    "Bounds",
     "Grad",
     "GradConfig",
     "GradMean",
     "GradMin",
     "MeanConfig",
     "MinConfig",
-    "SearchedWhileFitted",
+    "ascend_from_best",
 ]
 
 __getattr__ = forwarded(__name__)  # names that have moved
 
-Bounds = Literal["none", "data"]
+LIGHT_SURROGATE = Choice("mlp", {"hidden": 16, "train_steps": 40, "batch_size": 64})
+"""A surrogate that is fitted within a second, for the presets ``light``."""
+
+_PAPER = "Trabucco et al. 2022, Design-Bench: Benchmarks for Data-Driven Offline Model-Based Optimization, arXiv 2202.08450"
+_METRICS = {
+    "ascent/prediction": "mean prediction of the designs at a step, in standard deviations of the visible scores",
+    "ascent/diverged": "designs that became inf or NaN and were reset to their start",
+}
+_NETWORK = Difference(
+    "2 x 2048 units, LeakyReLU, Gaussian likelihood with a learned spread",
+    "2 x 256 units, ReLU, squared error",
+    "seconds in place of minutes on a CPU; preset `paper` has 2 x 2048",
+)
+_RECIPE = Difference(
+    "the recipe of the ascent differs between papers",
+    "both recipes are named: plain (design-baselines) and adam (BDI, ICT, DEMO)",
+    "they differ more than many methods do",
+)
+_MEMBERS = Difference(
+    "members are trained on bootstraps; `mean` climbs the lowest member too",
+    "members differ in initial weights and order of batches; `mean` climbs the mean",
+    "the released branch for the mean reduces by the minimum",
+)
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,18 @@ class AscentConfig:
     """Settings of gradient ascent on any surrogate.
 
     Args:
-        optimiser: ``plain`` or ``adam``.
+        optimiser: ``plain``, or ``adam``.
         steps: Ascent steps; None for the recipe's: 200, and 100 for adam on categorical spaces.
-        step_size: Of a step; None for the recipe's: 0.01 sqrt(d) for plain, 1e-3 (categorical 1e-1) for adam.
-        bounds: ``none``, or ``data``: after each step, features are clipped to the box that the visible designs span.
-        encoder: Name of the encoder.
+        step_size: Size of a step; None for the recipe's: 0.01 sqrt(d) for plain, 1e-3 (categorical
+            1e-1) for adam.
+        bounds: ``none``, or ``data``: after each step, features are clipped to the box that the
+            visible designs span.
     """
 
     optimiser: Literal["plain", "adam"] = "plain"
     steps: int | None = None
     step_size: float | None = None
     bounds: Bounds = "none"
-    encoder: str = "z_score"
 
     def __post_init__(self) -> None:
         require_at_least(self, 0, "steps", "step_size")
@@ -91,106 +89,244 @@ class AscentConfig:
         )
 
 
-class Ascent(SurrogateSearch):
-    """Fits a surrogate and climbs it from the best visible designs.
-
-    Args:
-        config: Its settings, an `AscentConfig`.
-    """
-
-    def propose(self, k: int) -> np.ndarray:
-        """Ascend from the `k` best visible designs; return the ends, the highest prediction first."""
-        z = start_features(self._problem, self._encoder, k, torch.Generator().manual_seed(self._seed)).to(self._device)
-        steps, size = self.config.recipe(self._problem, self._encoder.n_features)
-        watch = SearchWatch(self._problem, self._encoder, "ascent", steps, self._progress)
-        best, self.criterion = best_first(self._surrogate, self.climb(z, steps, size, watch), k)
-        return self._encoder.decode(best.cpu().numpy())
-
-    def climb(self, z: Tensor, steps: int, size: float, watch: SearchWatch) -> Tensor:
-        """Climb the surrogate from features z (k, d) in steps of a size; returns (k, d)."""
-        box, progress = self.box(), self._progress
-        return ascend(self._surrogate, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
-
-
-class SearchedWhileFitted(Ascent):
-    """An `Ascent` whose surrogate moves designs while it is fitted, and holds them as ``designs`` (n, d) afterwards."""
-
-    def climb(self, z: Tensor, steps: int, size: float, watch: SearchWatch) -> Tensor:
-        """Return the designs moved (n, d), and behind them the starts z (k, d) from the n-th on, climbed afterwards."""
-        moved: Tensor = self._surrogate.designs  # type: ignore[attr-defined]
-        if len(z) <= len(moved):
-            return moved
-        more, box, progress = z[len(moved) :], self.box(), self._progress
-        ends = ascend(self._surrogate, more, "plain", steps, size, box=box, progress=progress, watch=watch)
-        return torch.cat([moved, ends])
+def ascend_from_best(fitted: Fitted, config: AscentConfig, k: int) -> Proposals:
+    """Climb a surrogate from the `k` best visible designs; propose the ends, highest prediction
+    first."""
+    steps, size = config.recipe(fitted.problem, fitted.encoder.n_features)
+    ends = ascend(
+        fitted.surrogate,
+        fitted.starts(k),
+        config.optimiser,
+        steps,
+        size,
+        box=fitted.box(config.bounds),
+        progress=fitted.context.progress,
+        watch=fitted.watch("ascent", steps),
+    )
+    return fitted.best(ends, k)
 
 
 @dataclass(frozen=True)
-class GradConfig(AscentConfig):
-    """Settings of `Grad`; the ascent's are in `AscentConfig`.
+class GradConfig:
+    """Settings of `Grad`.
 
     Args:
-        surrogate: Name of the surrogate.
+        surrogate: Surrogate that is climbed.
+        ascent: Settings of the ascent.
+        encoder: Name of the encoder.
     """
 
-    surrogate: str = "mlp"
+    surrogate: Choice = Choice("mlp")
+    ascent: AscentConfig = AscentConfig()
+    encoder: str = "z_score"
 
 
-class Grad(Ascent):
-    """Gradient ascent on one network; see the module's docstring.
+@dataclass(frozen=True)
+class MeanConfig:
+    """Settings of `GradMean`.
 
     Args:
-        config: Its settings.
+        surrogate: Surrogate that is climbed.
+        ascent: Settings of the ascent.
+        encoder: Name of the encoder.
     """
 
+    surrogate: Choice = Choice("light_ensemble")
+    ascent: AscentConfig = AscentConfig()
+    encoder: str = "z_score"
+
+
+@dataclass(frozen=True)
+class MinConfig:
+    """Settings of `GradMin`.
+
+    Args:
+        surrogate: Surrogate that is climbed.
+        ascent: Settings of the ascent.
+        encoder: Name of the encoder.
+    """
+
+    surrogate: Choice = Choice("light_min_ensemble")
+    ascent: AscentConfig = AscentConfig()
+    encoder: str = "z_score"
+
+
+_ADAM = AscentConfig(optimiser="adam")
+_BOXED = AscentConfig(bounds="data")
+_LIGHT_ENSEMBLE = {"members": 3, "hidden": 16, "train_steps": 40, "batch_size": 64}
+
+
+class Grad(Method):
+    """Grad: gradient ascent on one network (Trabucco et al., Design-Bench, 2022).
+
+    Algorithm:
+        1. fit a surrogate f on the features of the visible designs
+        2. z <- the features of the K best visible designs
+        3. repeat: z <- z + step_size * grad f(z)   (plain), or Adam's step on this gradient (adam)
+        4. propose z, the highest f(z) first
+
+    Args:
+        config: Settings; preset `paper` (also `paper_plain`) has design-baselines' network and
+            plain recipe, `paper_adam` the other recipe.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("grad", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Trabucco et al. 2022, Design-Bench, arXiv 2202.08450.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Grad: gradient ascent on one network",
+        paper=_PAPER,
+        differences=(_NETWORK, _RECIPE),
+        metrics=_METRICS,
+        equations=(r"z_{t+1} = z_t + \eta \nabla f(z_t)",),
+    )
     Config: ClassVar[type[Any]] = GradConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
         "plain": GradConfig(),
-        "adam": GradConfig(optimiser="adam"),
-        "paper": GradConfig(surrogate="mlp_paper"),
-        "paper_plain": GradConfig(surrogate="mlp_paper"),
-        "paper_adam": GradConfig(optimiser="adam", surrogate="mlp_paper"),
-        "boxed": GradConfig(bounds="data"),
+        "adam": GradConfig(ascent=_ADAM),
+        "boxed": GradConfig(ascent=_BOXED),
+        "paper": GradConfig(surrogate=Choice("mlp_paper")),
+        "paper_plain": GradConfig(surrogate=Choice("mlp_paper")),
+        "paper_adam": GradConfig(surrogate=Choice("mlp_paper"), ascent=_ADAM),
+        "light": GradConfig(surrogate=LIGHT_SURROGATE, ascent=AscentConfig(steps=20)),
     }
 
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the surrogate."""
+        self.start(problem, context)
+        surrogate = make_surrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
 
-@dataclass(frozen=True)
-class MeanConfig(GradConfig):
-    """Settings of `GradMean`: `GradConfig`'s."""
+    def propose(self, k: int) -> Proposals:
+        """Ascend from the `k` best visible designs."""
+        return ascend_from_best(self.fitted, self.config.ascent, k)
 
-    surrogate: str = "light_ensemble"
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)
 
 
-class GradMean(Grad):
-    """Gradient ascent on the mean of five networks; see the module's docstring.
+class GradMean(Method):
+    """GradMean: gradient ascent on the mean of five networks (Trabucco et al., Design-Bench, 2022).
+
+    The algorithm is `Grad`'s; the surrogate is the mean of an ensemble. Members are 2 x 128,
+    trained half as long as the network of `Grad`: less error on held-out rows of TFBind8 and Levy,
+    slightly more on Superconductor.
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has members of 2 x 2048.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("grad_mean", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Trabucco et al. 2022, Design-Bench, arXiv 2202.08450.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="GradMean: gradient ascent on the mean of an ensemble",
+        paper=_PAPER,
+        differences=(_MEMBERS, _NETWORK),
+        metrics=_METRICS,
+        equations=(r"z_{t+1} = z_t + \eta \nabla \tfrac{1}{M} \sum_m f_m(z_t)",),
+    )
     Config: ClassVar[type[Any]] = MeanConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": MeanConfig(surrogate="mean_ensemble_paper"),
-        "boxed": MeanConfig(bounds="data"),
+        "paper": MeanConfig(surrogate=Choice("mean_ensemble_paper")),
+        "boxed": MeanConfig(ascent=_BOXED),
+        "light": MeanConfig(
+            surrogate=Choice("mean_ensemble", _LIGHT_ENSEMBLE), ascent=AscentConfig(steps=20)
+        ),
     }
 
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the ensemble."""
+        self.start(problem, context)
+        surrogate = make_surrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
 
-@dataclass(frozen=True)
-class MinConfig(GradConfig):
-    """Settings of `GradMin`: `GradConfig`'s."""
+    def propose(self, k: int) -> Proposals:
+        """Ascend from the `k` best visible designs."""
+        return ascend_from_best(self.fitted, self.config.ascent, k)
 
-    surrogate: str = "light_min_ensemble"
+    def write_state(self, folder: Path) -> None:
+        """Write the ensemble."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the ensemble."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)
 
 
-class GradMin(Grad):
-    """Gradient ascent on the lowest of five networks' predictions; see the module's docstring.
+class GradMin(Method):
+    """GradMin: gradient ascent on the lowest of five networks (Trabucco et al., Design-Bench,
+    2022).
+
+    The algorithm is `Grad`'s; the surrogate is the minimum over an ensemble like that of
+    `GradMean`.
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has members of 2 x 2048.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("grad_min", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Trabucco et al. 2022, Design-Bench, arXiv 2202.08450.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="GradMin: gradient ascent on the minimum of an ensemble",
+        paper=_PAPER,
+        differences=(
+            replace(_MEMBERS, here="members differ in initial weights and order of batches"),
+            _NETWORK,
+        ),
+        metrics=_METRICS,
+        equations=(r"z_{t+1} = z_t + \eta \nabla \min_m f_m(z_t)",),
+    )
     Config: ClassVar[type[Any]] = MinConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": MinConfig(surrogate="min_ensemble_paper"),
-        "boxed": MinConfig(bounds="data"),
+        "paper": MinConfig(surrogate=Choice("min_ensemble_paper")),
+        "boxed": MinConfig(ascent=_BOXED),
+        "light": MinConfig(
+            surrogate=Choice("min_ensemble", _LIGHT_ENSEMBLE), ascent=AscentConfig(steps=20)
+        ),
     }
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the ensemble."""
+        self.start(problem, context)
+        surrogate = make_surrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Ascend from the `k` best visible designs."""
+        return ascend_from_best(self.fitted, self.config.ascent, k)
+
+    def write_state(self, folder: Path) -> None:
+        """Write the ensemble."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the ensemble."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)

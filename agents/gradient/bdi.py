@@ -1,26 +1,32 @@
-"""BDI: designs that predict a high score from the data, and the data from a high score, both through one kernel.
+"""BDI: designs that predict a high score from the data, and the data from a high score, both
+through one kernel.
 
-Algorithm (Chen, Zhang, Fu, Liu and Coates, Bidirectional Learning for Offline Infinite-width Model-based Optimization,
-NeurIPS 2022):
-    K is the neural tangent kernel of an infinitely wide ReLU network, X, y are the visible features and scores, and
-    x_h is a design to be found, whose score is said to be y_h = 10 standard deviations.
+Algorithm (Chen, Zhang, Fu, Liu and Coates, Bidirectional Learning for Offline Infinite-width
+Model-based Optimization, NeurIPS 2022):
+    K is the neural tangent kernel of an infinitely wide ReLU network, X, y are the visible features
+    and scores, and x_h is a design to be found, whose score is said to be y_h = 10 standard
+    deviations.
     1. x_h <- one of the best visible designs.
-    2. Repeat `steps` times: one step of Adam down the gradient in x_h of the sum of
-           forward    1/2 (K(x_h, X) (K(X, X) + ridge I)^-1 y - y_h)^2             the data predict the label
-           backward   1/2 sum_i w_i (K(X_i, x_h) K(x_h, x_h)^-1 y_h - y_i)^2       the design predicts the data
+    2. Repeat `steps` times: one step of Adam down the gradient in x_h of the sum of forward    1/2
+           (K(x_h, X) (K(X, X) + ridge I)^-1 y - y_h)^2             the data predict the label
+           backward   1/2 sum_i w_i (K(X_i, x_h) K(x_h, x_h)^-1 y_h - y_i)^2       the design
+           predicts the data
        with w = softmax(gamma y).
     3. Return all x_h, the highest forward prediction first.
 
-Each design is found on its own; all of them are computed as one batch, in float64. The network has 5 hidden layers.
+Each design is found on its own; all of them are computed as one batch, in float64. The network has
+5 hidden layers.
 
-Differs from the paper: the network has biases, as random as its weights. Without, as in `paper`, the fit is
-proportional to the length of the features: whatever scores above the mean improves by moving outward, and the backward
-loss pulls the same way. On Levy that ends far below the starts.
+Differs from the paper: the network has biases, as random as its weights. Without, as in `paper`,
+the fit is
+proportional to the length of the features: whatever scores above the mean improves by moving
+outward, and the backward loss pulls the same way. On Levy that ends far below the starts.
 
-The kernel's matrix has N^2 numbers, so by default the data are at most `max_rows` visible designs, drawn at random.
-`paper` takes every row: 1.8 GB twice for 15,000 rows, 8.7 GB twice for TFBind8; more than the machine has is refused
-before it is tried. Where there are no more rows than that, and no more designs are asked for than there are rows,
-nothing is random and every seed gives the same designs.
+The kernel's matrix has N^2 numbers, so by default the data are at most `max_rows` visible designs,
+drawn at random. `paper` takes every row: 1.8 GB twice for 15,000 rows, 8.7 GB twice for TFBind8;
+more than the machine has is refused before it is tried. Where there are no more rows than that, and
+no more designs are asked for than there are rows, nothing is random and every seed gives the same
+designs.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import Ascent, AscentConfig
+from agents.gradient._old_ascent import Ascent, AscentConfig
 from mbo_gym.machine import memory_gb
 from mbo_gym.methods.base import Resources
 from mbo_gym.problem.space import CategoricalSpace
@@ -44,7 +50,11 @@ from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, held_out_re
 
 __all__ = ["BDI", "BDIConfig", "Kernel", "TwoWayMapping"]
 
-_BLOCK = 1 << 18  # numbers in a block of the kernel's matrix: 2 MB, and some 60 such blocks while it is differentiated
+_BLOCK = (
+    1 << 18
+    # numbers in a block of the kernel's matrix: 2 MB, and some 60 such blocks while it is
+    # differentiated
+)
 _EDGE = 1 - 1e-14  # nearer to 1 than this, an angle's cosine is rounding error
 
 
@@ -52,17 +62,18 @@ _EDGE = 1 - 1e-14  # nearer to 1 than this, an angle's cosine is rounding error
 class Kernel:
     """The neural tangent kernel of an infinitely wide ReLU network with a linear output.
 
-    Closed form (Jacot et al., 2018; arc-cosine kernels of Cho and Saul, 2009). With C the covariance of a layer's
-    outputs at two inputs and T the tangent kernel so far, both w x.x' / d + b after the first linear map, each hidden
-    layer and the linear map behind it give
+    Closed form (Jacot et al., 2018; arc-cosine kernels of Cho and Saul, 2009). With C the
+    covariance of a layer's outputs at two inputs and T the tangent kernel so far, both w x.x' / d +
+    b after the first linear map, each hidden layer and the linear map behind it give
         C' = b + w / (2 pi) sqrt(C(x, x) C(x', x')) (sin a + (pi - a) cos a)
         T' = C' + w / (2 pi) (pi - a) T
     where a is the angle between the two: cos a = C / sqrt(C(x, x) C(x', x')).
 
     Args:
         layers: Hidden layers.
-        weight_variance: w, of a weight times the number of inputs of its layer; 2 keeps C(x, x) the same through the
-            layers. The scale it gives to the kernel changes nothing in kernel regression.
+        weight_variance: w, of a weight times the number of inputs of its layer; 2 keeps C(x, x) the
+            same through the layers. The scale it gives to the kernel changes nothing in kernel
+            regression.
         bias_variance: b.
     """
 
@@ -71,7 +82,8 @@ class Kernel:
     bias_variance: float = 0.0
 
     def __call__(self, one: Tensor, two: Tensor) -> Tensor:
-        """Return the kernel between features (n, d) and (m, d), both float64; (n, m), differentiable.
+        """Return the kernel between features (n, d) and (m, d), both float64; (n, m),
+        differentiable.
 
         Where the angle is 0 or pi the kernel has a cusp; its slope there counts as 0.
         """
@@ -82,13 +94,16 @@ class Kernel:
             size = rows.sqrt().unsqueeze(1) * columns.sqrt()
             cosine = (covariance / size).clamp(-_EDGE, _EDGE)
             active = (w / 2) * (1 - cosine.arccos() / math.pi)
-            covariance = b + size * (active * cosine + (w / 2 / math.pi) * (1 - cosine.square()).sqrt())
+            covariance = b + size * (
+                active * cosine + (w / 2 / math.pi) * (1 - cosine.square()).sqrt()
+            )
             tangent = covariance + active * tangent
             rows, columns = b + (w / 2) * rows, b + (w / 2) * columns
         return tangent
 
     def diagonal(self, z: Tensor) -> Tensor:
-        """Return the kernel of each row of features (n, d) float64 with itself; (n,), differentiable."""
+        """Return the kernel of each row of features (n, d) float64 with itself; (n,),
+        differentiable."""
         variance = tangent = self._first_variance(z)
         for _ in range(self.layers):
             variance = self.bias_variance + (self.weight_variance / 2) * variance
@@ -97,7 +112,9 @@ class Kernel:
 
     def _first_variance(self, z: Tensor) -> Tensor:
         norm = z.square().mean(dim=1)
-        return self.bias_variance + self.weight_variance * norm.clamp_min(1e-12)  # features may all be 0
+        return self.bias_variance + self.weight_variance * norm.clamp_min(
+            1e-12
+        )  # features may all be 0
 
 
 @dataclass(frozen=True)
@@ -105,13 +122,16 @@ class BDIConfig(AscentConfig):
     """Settings of BDI; those that all ascent shares are in `AscentConfig`.
 
     Args:
-        label: y_h, the score that the designs are said to have, in standard deviations above the visible mean.
-        gamma: How much more the backward loss weighs good rows; None for .001, and 0 on categorical spaces.
+        label: y_h, the score that the designs are said to have, in standard deviations above the
+            visible mean.
+        gamma: How much more the backward loss weighs good rows; None for .001, and 0 on categorical
+            spaces.
         layers: Hidden layers of the network.
         weight_variance: See `Kernel`.
         bias_variance: See `Kernel`.
         ridge: Added to the kernel's diagonal, as a share of the diagonal's mean.
-        max_rows: Most visible designs that are used; None for all. Memory grows with its square, time with its cube.
+        max_rows: Most visible designs that are used; None for all. Memory grows with its square,
+            time with its cube.
     """
 
     optimiser: Literal["plain", "adam"] = "adam"
@@ -134,10 +154,11 @@ class BDIConfig(AscentConfig):
 
 
 class TwoWayMapping(Surrogate):
-    """What BDI climbs. Its predictions are the forward mapping's; its gradient is that of minus both losses.
+    """What BDI climbs. Its predictions are the forward mapping's; its gradient is that of minus
+    both losses.
 
-    So `ascend` goes down the losses, while what is shown and ordered by are predicted scores. It is no model to search
-    with by other methods, and is registered under no name.
+    So `ascend` goes down the losses, while what is shown and ordered by are predicted scores. It is
+    no model to search with by other methods, and is registered under no name.
 
     Args:
         config: Its settings.
@@ -151,8 +172,11 @@ class TwoWayMapping(Surrogate):
         self._kernel = Kernel(config.layers, config.weight_variance, config.bias_variance)
         self._state: dict[str, Tensor] = {}
 
-    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
-        """Solve the kernel regression on features (N, d) and scores (N,), or on the rows drawn from them.
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
+        """Solve the kernel regression on features (N, d) and scores (N,), or on the rows drawn from
+        them.
 
         No row is held out, so the report holds no error.
 
@@ -163,7 +187,9 @@ class TwoWayMapping(Surrogate):
         z, y = z.double(), y.double()
         if self.config.max_rows is not None and len(y) > self.config.max_rows:
             generator = torch.Generator(z.device).manual_seed(seed)
-            rows = torch.randperm(len(y), generator=generator, device=z.device)[: self.config.max_rows]
+            rows = torch.randperm(len(y), generator=generator, device=z.device)[
+                : self.config.max_rows
+            ]
             z, y = z[rows], y[rows]
         self._require_memory(len(z), str(z.device))
         matrix = z.new_empty(len(z), len(z))
@@ -185,24 +211,38 @@ class TwoWayMapping(Surrogate):
         """Predict the scores of features (B, d) by the forward mapping; (B,)."""
         known = self._state["features"]
         blocks = torch.split(z.double(), self._block(known))
-        return torch.cat([self._kernel(part, known) @ self._state["weights"] for part in blocks]).to(z.dtype)
+        return torch.cat(
+            [self._kernel(part, known) @ self._state["weights"] for part in blocks]
+        ).to(z.dtype)
 
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the forward mapping's predictions (B,) at features (B, d), and minus the losses' gradients (B, d)."""
-        parts = [self._downhill(part) for part in torch.split(z.double(), self._block(self._state["features"]))]
-        prediction, direction = (torch.cat(column).to(z.dtype) for column in zip(*parts, strict=True))
+        """Return the forward mapping's predictions (B,) at features (B, d), and minus the losses'
+        gradients (B, d)."""
+        parts = [
+            self._downhill(part)
+            for part in torch.split(z.double(), self._block(self._state["features"]))
+        ]
+        prediction, direction = (
+            torch.cat(column).to(z.dtype) for column in zip(*parts, strict=True)
+        )
         return prediction, direction
 
     def losses(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return forward prediction, forward loss and backward loss of features (B, d) float64; (B,) each."""
+        """Return forward prediction, forward loss and backward loss of features (B, d) float64;
+        (B,) each."""
         known, y, label = self._state["features"], self._state["scores"], self.config.label
         between = self._kernel(z, known)  # (B, n)
         prediction = between @ self._state["weights"]
         backward = (label / self._kernel.diagonal(z)).unsqueeze(1) * between - y
-        return prediction, (prediction - label).square() / 2, backward.square() @ self._state["backward_weights"] / 2
+        return (
+            prediction,
+            (prediction - label).square() / 2,
+            backward.square() @ self._state["backward_weights"] / 2,
+        )
 
     def state(self) -> dict[str, Tensor]:
-        """Return the rows' features (n, d) and scores (n,), their weights forward (n,) and backward (n,)."""
+        """Return the rows' features (n, d) and scores (n,), their weights forward (n,) and backward
+        (n,)."""
         return dict(self._state)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

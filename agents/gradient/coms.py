@@ -1,18 +1,18 @@
 """COMs: gradient ascent on a network that was taught to be low where gradient ascent leads.
 
 Algorithm (Trabucco, Kumar, Geng and Levine, ICML 2021, arXiv 2107.06882):
-    1. For each batch (x, y): climb the network as it stands, from x, by T plain steps; that gives x_neg. No gradient
-       flows through the climb.
-    2. Update the network along   mean (f(x) - y)^2 + alpha (mean f(x_neg) - mean f(x)),   down,
-       and log alpha, by Adam, along   alpha (mean f(x_neg) - mean f(x) - tau),   up: the weight grows while the
-       network is higher on x_neg than on the data by more than tau.
+    1. For each batch (x, y): climb the network as it stands, from x, by T plain steps; that gives
+       x_neg. No gradient flows through the climb.
+    2. Update the network along   mean (f(x) - y)^2 + alpha (mean f(x_neg) - mean f(x)),   down, and
+       log alpha, by Adam, along   alpha (mean f(x_neg) - mean f(x) - tau),   up: the weight grows
+       while the network is higher on x_neg than on the data by more than tau.
     3. From the K best visible designs, take T steps of the same size.
 
-T = 50. Step and tau depend on the kind of space: 0.05 sqrt(d) and 0.5 for continuous, 2 sqrt(d) and 2 for categorical
-ones, with features and scores at unit variance.
+T = 50. Step and tau depend on the kind of space: 0.05 sqrt(d) and 0.5 for continuous, 2 sqrt(d) and
+2 for categorical ones, with features and scores at unit variance.
 
-Differs from the paper: by default a network of 2 x 128 and a shorter training (`paper` has the published 2 x 2048 on
-batches of 128, for a GPU); ReLU; the learning rate decays along a cosine.
+Differs from the paper: by default a network of 2 x 128 and a shorter training (`paper` has the
+published 2 x 2048 on batches of 128, for a GPU); ReLU; the learning rate decays along a cosine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import Ascent, AscentConfig
+from agents.gradient._old_ascent import Ascent, AscentConfig
 from mbo_gym.methods.ascent import ascend
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
@@ -45,12 +45,14 @@ class COMsSurrogateConfig(MLPConfig):
     """Settings of a conservative network; those of the network are in `MLPConfig`.
 
     Args:
-        categorical: Whether the features stand for letters, which decides what None means for the next two; None for
-            what the problem's space is, see `Surrogate.for_space`.
-        negative_step_size: Of a plain step towards x_neg; None for 0.05 sqrt(d) (categorical 2 sqrt(d)).
-        tau: How far the mean prediction on x_neg may lie above that on the data, in standard deviations of the score;
-            None for 0.5 (categorical 2).
-        negative_steps: T, plain steps towards x_neg; 0 for a network that nothing but the data teaches.
+        categorical: Whether the features stand for letters, which decides what None means for the
+            next two; None for what the problem's space is, see `Surrogate.for_space`.
+        negative_step_size: Of a plain step towards x_neg; None for 0.05 sqrt(d) (categorical 2
+            sqrt(d)).
+        tau: How far the mean prediction on x_neg may lie above that on the data, in standard
+            deviations of the score; None for 0.5 (categorical 2).
+        negative_steps: T, plain steps towards x_neg; 0 for a network that nothing but the data
+            teaches.
         alpha: Weight of the conservative term at the start, above 0.
         alpha_rate: Adam's learning rate for log alpha; 0 keeps it.
     """
@@ -69,7 +71,9 @@ class COMsSurrogateConfig(MLPConfig):
         super().__post_init__()
         require_at_least(self, 0, "negative_step_size", "negative_steps", "alpha_rate")
         if not self.alpha > 0:
-            raise ValueError(f"alpha must be above 0, since its logarithm is learnt; got {self.alpha}")
+            raise ValueError(
+                f"alpha must be above 0, since its logarithm is learnt; got {self.alpha}"
+            )
 
     def negative_recipe(self, n_features: int) -> tuple[float, float]:
         """Return the size of a step towards x_neg and tau, for d features."""
@@ -101,7 +105,9 @@ class COMsSurrogate(StackedMLP):
         """Take over whether the space is categorical, unless the config says it."""
         self.config = _of_space(self.config, space)
 
-    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
         """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
         self._log_alpha = torch.tensor(math.log(self.config.alpha), device=z.device)
         self._dual = torch.optim.Adam([self._log_alpha], lr=self.config.alpha_rate, maximize=True)
@@ -110,9 +116,12 @@ class COMsSurrogate(StackedMLP):
         return report
 
     def batch_loss(self, z: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the squared error and the weighted overestimation on x_neg (), and update the weight."""
+        """Return the squared error and the weighted overestimation on x_neg (), and update the
+        weight."""
         size, tau = self.config.negative_recipe(z.shape[2])
-        x_neg = ascend(self, z[0], "plain", self.config.negative_steps, size, box=None, progress=NullProgress())
+        x_neg = ascend(
+            self, z[0], "plain", self.config.negative_steps, size, box=None, progress=NullProgress()
+        )
         on_data = self.outputs(z)
         overestimation = self.outputs(x_neg.unsqueeze(0)).mean() - on_data.mean()
         alpha = self._log_alpha.exp()
@@ -140,7 +149,8 @@ def coms_surrogate(**config: Any) -> Surrogate:
 class COMsConfig(AscentConfig, COMsSurrogateConfig):
     """Settings of COMs: the ascent's (`AscentConfig`) and the network's (`COMsSurrogateConfig`).
 
-    For the plain optimiser, `steps` None is 50, and `step_size` None that of the steps towards x_neg.
+    For the plain optimiser, `steps` None is 50, and `step_size` None that of the steps towards
+    x_neg.
     """
 
     def __post_init__(self) -> None:
@@ -152,7 +162,10 @@ class COMsConfig(AscentConfig, COMsSurrogateConfig):
         if self.optimiser != "plain":
             return super().recipe(problem, n_features)
         size, _ = _of_space(self, problem.space).negative_recipe(n_features)
-        return (50 if self.steps is None else self.steps, size if self.step_size is None else self.step_size)
+        return (
+            50 if self.steps is None else self.steps,
+            size if self.step_size is None else self.step_size,
+        )
 
 
 class COMs(Ascent):
@@ -164,7 +177,9 @@ class COMs(Ascent):
 
     Config: ClassVar[type[Any]] = COMsConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": COMsConfig(hidden=2048, train_steps=11_600, learning_rate=3e-4),  # 50 epochs of TFBind8
+        "paper": COMsConfig(
+            hidden=2048, train_steps=11_600, learning_rate=3e-4
+        ),  # 50 epochs of TFBind8
         "boxed": COMsConfig(bounds="data"),
     }
 

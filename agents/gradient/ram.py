@@ -1,20 +1,25 @@
-"""RaM: gradient ascent on a network that was trained to put designs in order, not to predict their scores.
+"""RaM: gradient ascent on a network that was trained to put designs in order, not to predict their
+scores.
 
-Algorithm (Tan et al., Offline Model-Based Optimization by Learning to Rank, ICLR 2025, arXiv 2410.11502):
-    1. Draw lists of m visible designs and train the network by how it orders each of them:
-           listnet      - sum_i softmax(y)_i log softmax(f)_i      (cross-entropy of the two softmaxes over the list)
-           rankcosine   1 - cos(y, f)
+Algorithm (Tan et al., Offline Model-Based Optimization by Learning to Rank, ICLR 2025, arXiv
+2410.11502):
+    1. Draw lists of m visible designs and train the network by how it orders each of them: listnet
+           - sum_i softmax(y)_i log softmax(f)_i      (cross-entropy of the two softmaxes over the
+           list) rankcosine   1 - cos(y, f)
        with y the standardised scores.
-    2. Standardise f by the mean and the deviation of its outputs on the rows that it was trained on.
-    3. Climb f from the K best visible designs by Adam: 200 steps of 1e-3, on categorical spaces 100 of 1e-1.
+    2. Standardise f by the mean and the deviation of its outputs on the rows that it was trained
+       on.
+    3. Climb f from the K best visible designs by Adam: 200 steps of 1e-3, on categorical spaces 100
+       of 1e-1.
 
-Each update draws a list of its own, so that no lists are ever held in memory; the released program makes all its lists
-at the start, 10,000 of 1,000.
+Each update draws a list of its own, so that no lists are ever held in memory; the released program
+makes all its lists at the start, 10,000 of 1,000.
 
-Differs from the paper: the default network is 2 x 256, its lists are of 256 and its training is shorter. `paper` has
-2 x 2048 and lists of 1,000, and sees 10,000 of them once, where the paper goes through its 10,000 for 200 epochs. The
-last network is kept, after a learning rate that decays along a cosine, not the best one on validation lists. As a
-surrogate it predicts in the unit of the scores that it was given, so that it can stand wherever one is asked for.
+Differs from the paper: the default network is 2 x 256, its lists are of 256 and its training is
+shorter. `paper` has 2 x 2048 and lists of 1,000, and sees 10,000 of them once, where the paper goes
+through its 10,000 for 200 epochs. The last network is kept, after a learning rate that decays along
+a cosine, not the best one on validation lists. As a surrogate it predicts in the unit of the scores
+that it was given, so that it can stand wherever one is asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import Ascent, AscentConfig
+from agents.gradient._old_ascent import Ascent, AscentConfig
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
@@ -46,7 +51,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RankingConfig(MLPConfig):
-    """Settings of a ranking network; those of the network are in `MLPConfig`, whose `batch_size` is the list's length.
+    """Settings of a ranking network; those of the network are in `MLPConfig`, whose `batch_size` is
+    the list's length.
 
     Args:
         loss: ``listnet`` or ``rankcosine``.
@@ -85,10 +91,14 @@ class RankingSurrogate(StackedMLP):
         return loss + self.config.weight_decay / 2 * squares
 
     def finish(self, z: Tensor, y: Tensor) -> None:
-        """Standardise the outputs by those on the rows trained on (n, d), through the last layer's weights."""
+        """Standardise the outputs by those on the rows trained on (n, d), through the last layer's
+        weights."""
         f = predict_in_pieces(lambda part: self.outputs(self._for_members(part))[0], z)
         mean, std = f.mean(), f.std(correction=0).clamp_min(1e-12)
-        self._weights[-1], self._biases[-1] = self._weights[-1] / std, (self._biases[-1] - mean) / std
+        self._weights[-1], self._biases[-1] = (
+            self._weights[-1] / std,
+            (self._biases[-1] - mean) / std,
+        )
 
 
 def ram_surrogate(**config: Any) -> Surrogate:
@@ -117,7 +127,12 @@ class RaMListNetConfig(AscentConfig, RankingConfig):
         RankingConfig.__post_init__(self)
 
 
-_PAPER: Mapping[str, Any] = {"hidden": 2048, "batch_size": 1000, "train_steps": 10_000, "learning_rate": 3e-4}
+_PAPER: Mapping[str, Any] = {
+    "hidden": 2048,
+    "batch_size": 1000,
+    "train_steps": 10_000,
+    "learning_rate": 3e-4,
+}
 
 
 class RaMListNet(Ascent):

@@ -1,24 +1,27 @@
-"""RoMA: a smoothed Gaussian network, adapted anew at every step of the ascent so that it is flat where the designs are.
+"""RoMA: a smoothed Gaussian network, adapted anew at every step of the ascent so that it is flat
+where the designs are.
 
-Algorithm (Yu, Ahn, Song and Shin, Robust Model Adaptation for Offline Model-based Optimization, NeurIPS 2021,
-arXiv 2110.14188):
+Algorithm (Yu, Ahn, Song and Shin, Robust Model Adaptation for Offline Model-based Optimization,
+NeurIPS 2021, arXiv 2110.14188):
     Phase 1, training. The network gives a Gaussian N(f(x), s(x)^2) of the score; for each batch:
         1. Add noise to the features.
-        2. Move a copy of the weights, in a few steps, to where the negative log-likelihood (NLL) of the batch is worse;
-           each weight matrix goes a set share of its own norm.
+        2. Move a copy of the weights, in a few steps, to where the negative log-likelihood (NLL) of
+           the batch is worse; each weight matrix goes a set share of its own norm.
         3. Take the NLL's gradient there, clip it, and update the weights themselves with it.
     Phase 2, search, from the K best visible designs x_0. At each step:
-        1. Adapt a copy f' of the network f to all current designs x at once, in steps scaled as in phase 1, down
-               mean ||grad_x f'(x)|| + consistency * (the copy's NLL of f(x) at x).
+        1. Adapt a copy f' of the network f to all current designs x at once, in steps scaled as in
+               phase 1, down mean ||grad_x f'(x)|| + consistency * (the copy's NLL of f(x) at x).
         2. Move x by Adam up   f'(x) - (f'(x) - f(x_0))^2 / (2 region),   and forget the copy.
 
-The published settings, preset `paper`: 2 x 64 softplus, 20 steps of perturbation, 100 of adaptation, 500 updates of x.
-Superconductor has its own, `paper_superconductor`: weights go a tenth as far; AntMorphology too, `paper_ant`: twice the
-training. By default both follow from the task (SETTINGS).
+The published settings, preset `paper`: 2 x 64 softplus, 20 steps of perturbation, 100 of
+adaptation, 500 updates of x. Superconductor has its own, `paper_superconductor`: weights go a tenth
+as far; AntMorphology too, `paper_ant`: twice the training. By default both follow from the task
+(SETTINGS).
 
-Differs from the paper by default: 5 steps of perturbation and 20 of adaptation, each as much longer, so that weights go
-as far in all; a shorter training. Always: the learning rate of phase 1 decays along a cosine; the bounds of the spread
-are learnt in phase 1 but neither perturbed nor adapted; proposals are ordered by the phase-1 network.
+Differs from the paper by default: 5 steps of perturbation and 20 of adaptation, each as much
+longer, so that weights go as far in all; a shorter training. Always: the learning rate of phase 1
+decays along a cosine; the bounds of the spread are learnt in phase 1 but neither perturbed nor
+adapted; proposals are ordered by the phase-1 network.
 """
 
 from __future__ import annotations
@@ -32,14 +35,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from agents.gradient.ascent import Ascent, AscentConfig
+from agents.gradient._old_ascent import Ascent, AscentConfig
 from mbo_gym.methods.ascent import SearchWatch, ascend
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import Surrogate
 from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
 
-__all__ = ["AdaptedSurrogate", "RoMA", "RoMAConfig", "RoMASurrogate", "RoMASurrogateConfig", "roma_surrogate"]
+__all__ = [
+    "AdaptedSurrogate",
+    "RoMA",
+    "RoMAConfig",
+    "RoMASurrogate",
+    "RoMASurrogateConfig",
+    "roma_surrogate",
+]
 
 _SPREAD_BOUNDS = (0.1, 0.2)  # where they start
 _CLIP_NORM = 1.0
@@ -47,11 +57,13 @@ _CLIP_NORM = 1.0
 
 @dataclass(frozen=True)
 class RoMASurrogateConfig(MLPConfig):
-    """Settings of a smoothed Gaussian network; those of the network are in `MLPConfig`, softplus in place of ReLU.
+    """Settings of a smoothed Gaussian network; those of the network are in `MLPConfig`, softplus in
+    place of ReLU.
 
     Args:
         input_noise: Standard deviation of the noise on the features in training.
-        perturbation: How far each weight matrix is moved before a gradient is taken, as a share of its norm.
+        perturbation: How far each weight matrix is moved before a gradient is taken, as a share of
+            its norm.
         perturbation_steps: Steps in which it is moved; 0 for plain training.
     """
 
@@ -66,7 +78,8 @@ class RoMASurrogateConfig(MLPConfig):
 
 
 class RoMASurrogate(StackedMLP):
-    """A perceptron that predicts a Gaussian, smoothed in its inputs and weights; phase 1 of the module's docstring.
+    """A perceptron that predicts a Gaussian, smoothed in its inputs and weights; phase 1 of the
+    module's docstring.
 
     Args:
         config: Its settings.
@@ -89,9 +102,13 @@ class RoMASurrogate(StackedMLP):
             return _nll(*self.gaussian(z, layers), y)
 
         layers = self.layers()
-        worse = _scaled_steps(layers, lambda at: -loss(at), config.perturbation, config.perturbation_steps)
+        worse = _scaled_steps(
+            layers, lambda at: -loss(at), config.perturbation, config.perturbation_steps
+        )
         # values of the moved weights, gradients to the weights themselves
-        return loss([own + (moved - own).detach() for own, moved in zip(layers, worse, strict=True)])
+        return loss(
+            [own + (moved - own).detach() for own, moved in zip(layers, worse, strict=True)]
+        )
 
     def before_update(self, parameters: list[Tensor]) -> None:
         """Clip the gradient's norm to 1."""
@@ -102,7 +119,8 @@ class RoMASurrogate(StackedMLP):
         return [*self._weights, *self._biases]
 
     def gaussian(self, z: Tensor, layers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return mean and log spread of the standardised score, (1, B) each, at features (1, B, d) for given layers."""
+        """Return mean and log spread of the standardised score, (1, B) each, at features (1, B, d)
+        for given layers."""
         weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         z = _hidden_layers(z, weights[:-1], biases[:-1])
         mean, spread = torch.baddbmm(biases[-1], z, weights[-1]).unbind(dim=2)
@@ -143,14 +161,18 @@ def _hidden_layers(z: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor
 
 
 def _nll(mean: Tensor, log_spread: Tensor, y: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood () of scores (1, B) under Gaussians (1, B), (1, B)."""
-    return (((y - mean) / log_spread.exp()).square() / 2 + log_spread).mean() + math.log(2 * math.pi) / 2
+    """Return the mean negative log-likelihood () of scores (1, B) under Gaussians (1, B), (1,
+    B)."""
+    return (((y - mean) / log_spread.exp()).square() / 2 + log_spread).mean() + math.log(
+        2 * math.pi
+    ) / 2
 
 
 def _scaled_steps(
     layers: Sequence[Tensor], loss: Callable[[Sequence[Tensor]], Tensor], share: float, steps: int
 ) -> list[Tensor]:
-    """Move a copy of layers down a loss; each of the steps takes each tensor `share` / `steps` of its own norm."""
+    """Move a copy of layers down a loss; each of the steps takes each tensor `share` / `steps` of
+    its own norm."""
     moved = [layer.detach() for layer in layers]
     for _ in range(steps):
         leaves = [layer.detach().requires_grad_() for layer in moved]
@@ -169,11 +191,14 @@ class RoMAConfig(AscentConfig, RoMASurrogateConfig):
     For adam, `steps` None is 500 and `step_size` None 3e-3.
 
     Args:
-        adaptation: How far each weight matrix of the copy is moved at a step of the ascent, as a share of its norm.
+        adaptation: How far each weight matrix of the copy is moved at a step of the ascent, as a
+            share of its norm.
         adaptation_steps: Steps in which it is moved; 0 to climb the network as it was trained.
-        consistency: Weight of the NLL that keeps the copy near the predictions of the network that was trained.
-        region: How far the ascent goes, as the variance of a Gaussian penalty on the gain in the prediction: it halts
-            where f' is `region` standard deviations of the score above f at the start.
+        consistency: Weight of the NLL that keeps the copy near the predictions of the network that
+            was trained.
+        region: How far the ascent goes, as the variance of a Gaussian penalty on the gain in the
+            prediction: it halts where f' is `region` standard deviations of the score above f at
+            the start.
     """
 
     optimiser: Literal["plain", "adam"] = "adam"
@@ -193,11 +218,15 @@ class RoMAConfig(AscentConfig, RoMASurrogateConfig):
         """Return the number of steps and their size for a problem."""
         if self.optimiser != "adam":
             return super().recipe(problem, n_features)
-        return (500 if self.steps is None else self.steps, 3e-3 if self.step_size is None else self.step_size)
+        return (
+            500 if self.steps is None else self.steps,
+            3e-3 if self.step_size is None else self.step_size,
+        )
 
 
 class AdaptedSurrogate(RoMASurrogate):
-    """A trained `RoMASurrogate` whose gradient is that of phase 2, of a copy adapted to the features it is asked at.
+    """A trained `RoMASurrogate` whose gradient is that of phase 2, of a copy adapted to the
+    features it is asked at.
 
     Predictions stay those of the network as it was trained.
 
@@ -215,7 +244,8 @@ class AdaptedSurrogate(RoMASurrogate):
             self._from = self.outputs(self._for_members(start))
 
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prediction (B,), and the gradient (B, d) that the ascent follows, at features (B, d)."""
+        """Return the prediction (B,), and the gradient (B, d) that the ascent follows, at features
+        (B, d)."""
         with torch.enable_grad():
             adapted = self.adapted(z)
             leaf = z.detach().requires_grad_()
@@ -278,4 +308,6 @@ class RoMA(Ascent):
         """Climb from features z (k, d), the network adapted at every step; returns (k, d)."""
         adapted = AdaptedSurrogate(self._surrogate, z, self.config)
         box, progress = self.box(), self._progress
-        return ascend(adapted, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
+        return ascend(
+            adapted, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch
+        )

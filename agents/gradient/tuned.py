@@ -1,4 +1,5 @@
-"""What ICT and tri-mentoring share: an ascent on three proxies that are tuned to each design at every step."""
+"""What ICT and tri-mentoring share: an ascent on three proxies that are tuned to each design at
+every step."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import Ascent, AscentConfig
+from agents.gradient._old_ascent import Ascent, AscentConfig
 from mbo_gym.methods.ascent import SearchWatch, ascend
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import Surrogate
@@ -22,12 +23,16 @@ __all__ = ["PROXIES", "TunedAscent", "TunedProxies", "TuningConfig"]
 PROXIES = 3
 """How many networks there are."""
 
-_ON_CPU, _ON_GPU = 1 << 22, 1 << 26  # weights that are tuned at once: what a CPU's caches hold; 256 MB
+_ON_CPU, _ON_GPU = (
+    1 << 22,
+    1 << 26,
+)  # weights that are tuned at once: what a CPU's caches hold; 256 MB
 
 
 @dataclass(frozen=True)
 class TuningConfig(AscentConfig, MLPConfig):
-    """Settings of an ascent on tuned proxies: the ascent's (`AscentConfig`) and the networks' (`MLPConfig`).
+    """Settings of an ascent on tuned proxies: the ascent's (`AscentConfig`) and the networks'
+    (`MLPConfig`).
 
     Args:
         neighbours: Drawn around each design at each step (ICT: for each teacher).
@@ -52,10 +57,12 @@ class TuningConfig(AscentConfig, MLPConfig):
 
 
 class TunedProxies(EnsembleSurrogate):
-    """Proxies that are tuned to designs before each gradient, each design having its own; a subclass writes `tune`.
+    """Proxies that are tuned to designs before each gradient, each design having its own; a
+    subclass writes `tune`.
 
-    They start as copies of the proxies handed in, which stay as they are and give the predictions. Layers are weights
-    (3 k, in, out), then biases (3 k, 1, out), the three proxies of a design one after the other.
+    They start as copies of the proxies handed in, which stay as they are and give the predictions.
+    Layers are weights (3 k, in, out), then biases (3 k, 1, out), the three proxies of a design one
+    after the other.
 
     Args:
         trained: The proxies.
@@ -87,11 +94,13 @@ class TunedProxies(EnsembleSurrogate):
         """Tune each design's proxies to its features; (k, d)."""
 
     def predict(self, z: Tensor) -> Tensor:
-        """Predict the scores of any features (B, d) by the mean of the proxies as they were trained; (B,)."""
+        """Predict the scores of any features (B, d) by the mean of the proxies as they were
+        trained; (B,)."""
         return self._trained.predict(z)
 
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Tune the proxies to features (k, d); return the predictions (k,), and the gradient (k, d) of tuned means."""
+        """Tune the proxies to features (k, d); return the predictions (k,), and the gradient (k, d)
+        of tuned means."""
         layers, gradient = self.layers(), torch.empty_like(z)
         numbers = _ON_CPU if z.device.type == "cpu" else _ON_GPU
         at_once = max(1, numbers // sum(layer[:PROXIES].numel() for layer in layers))
@@ -108,13 +117,17 @@ class TunedProxies(EnsembleSurrogate):
         return self.predict(z), gradient
 
     def at_own(self, z: Tensor) -> Tensor:
-        """Return what each design's proxies say of n features of its own (k, n, d); (k, 3, n), standardised."""
+        """Return what each design's proxies say of n features of its own (k, n, d); (k, 3, n),
+        standardised."""
         return self.outputs(z.repeat_interleave(PROXIES, dim=0)).reshape(len(z), PROXIES, -1)
 
     def neighbours(self, z: Tensor, n_numbers: int | None = None) -> Tensor:
-        """Draw neighbours of features (k, d), (k, neighbours, d), by a number for each feature, or by one for all."""
+        """Draw neighbours of features (k, d), (k, neighbours, d), by a number for each feature, or
+        by one for all."""
         size = (len(z), self._tuning.neighbours, n_numbers or z.shape[1])
-        return z.unsqueeze(1) + self._tuning.noise * torch.randn(size, generator=self._generator, device=z.device)
+        return z.unsqueeze(1) + self._tuning.noise * torch.randn(
+            size, generator=self._generator, device=z.device
+        )
 
     def layers(self) -> list[Tensor]:
         """Return the layers of all proxies."""
@@ -123,39 +136,66 @@ class TunedProxies(EnsembleSurrogate):
     def adopt(self, layers: Sequence[Tensor]) -> TunedProxies:
         """Take over layers, which may be of fewer proxies; returns itself."""
         half = len(layers) // 2
-        self._weights, self._biases, self._members = list(layers[:half]), list(layers[half:]), len(layers[0])
+        self._weights, self._biases, self._members = (
+            list(layers[:half]),
+            list(layers[half:]),
+            len(layers[0]),
+        )
         return self
 
-    def stepped(self, layers: Sequence[Tensor], loss: Callable[[TunedProxies], Tensor]) -> list[Tensor]:
+    def stepped(
+        self, layers: Sequence[Tensor], loss: Callable[[TunedProxies], Tensor]
+    ) -> list[Tensor]:
         """Return layers after one step of gradient descent down a loss of proxies; detached."""
         leaves = [layer.detach().requires_grad_() for layer in layers]
         gradients = torch.autograd.grad(loss(copy.copy(self).adopt(leaves)), leaves)
         rate = self._tuning.tuning_rate
-        return [torch.sub(leaf.detach(), slope, alpha=rate) for leaf, slope in zip(leaves, gradients, strict=True)]
+        return [
+            torch.sub(leaf.detach(), slope, alpha=rate)
+            for leaf, slope in zip(leaves, gradients, strict=True)
+        ]
 
     def meta_gradient(
-        self, layers: Sequence[Tensor], loss: Callable[[TunedProxies, Tensor], Tensor], handle: Tensor
+        self,
+        layers: Sequence[Tensor],
+        loss: Callable[[TunedProxies, Tensor], Tensor],
+        handle: Tensor,
     ) -> Tensor:
-        """Return how the error on visible rows after a step down `loss` changes with `handle`; `handle`'s shape.
+        """Return how the error on visible rows after a step down `loss` changes with `handle`;
+        `handle`'s shape.
 
-        By the chain rule that is -rate times the gradient in the handle of the slope of the loss at `layers`, along
-        the gradient of the error after the step: one forward derivative, and no second backward pass.
+        By the chain rule that is -rate times the gradient in the handle of the slope of the loss at
+        `layers`, along
+        the gradient of the error after the step: one forward derivative, and no second backward
+            pass.
 
         Args:
             layers: Of the proxies that take the step; their mean squared errors are summed.
             loss: Of proxies and the handle.
             handle: Weights or labels.
         """
-        after = [layer.requires_grad_() for layer in self.stepped(layers, lambda proxies: loss(proxies, handle))]
+        after = [
+            layer.requires_grad_()
+            for layer in self.stepped(layers, lambda proxies: loss(proxies, handle))
+        ]
         rows: Tensor | slice = slice(None)
         if self._tuning.validation_rows is not None:
             size = (min(self._tuning.validation_rows, len(self._z)),)
-            rows = torch.randint(len(self._z), size, generator=self._generator, device=self._z.device)
+            rows = torch.randint(
+                len(self._z), size, generator=self._generator, device=self._z.device
+            )
         proxies = copy.copy(self).adopt(after)
-        error = (proxies.outputs(proxies._for_members(self._z[rows])) - self._y[rows]).square().mean(dim=1).sum()
+        error = (
+            (proxies.outputs(proxies._for_members(self._z[rows])) - self._y[rows])
+            .square()
+            .mean(dim=1)
+            .sum()
+        )
         directions = torch.autograd.grad(error, after)
         leaf = handle.detach().requires_grad_()
-        slope = torch.func.jvp(lambda *at: loss(copy.copy(self).adopt(at), leaf), tuple(layers), directions)[1]
+        slope = torch.func.jvp(
+            lambda *at: loss(copy.copy(self).adopt(at), leaf), tuple(layers), directions
+        )[1]
         return torch.autograd.grad(-self._tuning.tuning_rate * slope, leaf)[0]
 
 
@@ -167,7 +207,9 @@ class TunedAscent(Ascent):
 
     def new_surrogate(self) -> Surrogate:
         """Return the three proxies, as they are before they are tuned."""
-        return EnsembleSurrogate(EnsembleConfig(**asdict(part_of(self.config, MLPConfig)), members=PROXIES))
+        return EnsembleSurrogate(
+            EnsembleConfig(**asdict(part_of(self.config, MLPConfig)), members=PROXIES)
+        )
 
     def climb(self, z: Tensor, steps: int, size: float, watch: SearchWatch) -> Tensor:
         """Climb from features z (k, d), the proxies tuned at every step; returns (k, d)."""
@@ -177,4 +219,6 @@ class TunedAscent(Ascent):
         generator = torch.Generator(device).manual_seed(self._seed)
         tuned = self.proxies(self._surrogate, len(z), x, y, self.config, generator)
         box, progress = self.box(), self._progress
-        return ascend(tuned, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch)
+        return ascend(
+            tuned, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch
+        )

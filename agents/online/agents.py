@@ -1,23 +1,28 @@
-"""Online reinforcement learning through stable-baselines3: PPO, SAC and TD3 trained on the environment.
+"""Online reinforcement learning through stable-baselines3: PPO, SAC and TD3 trained on the
+environment.
 
-The environment is the surrogate's: its reward is the improvement of the prediction, so no design is measured and the
-methods are offline methods in the sense of this package, model-based ones in the language of reinforcement learning.
+The environment is the surrogate's: its reward is the improvement of the prediction, so no design is
+measured and the methods are offline methods in the sense of this package, model-based ones in the
+language of reinforcement learning.
 
 Algorithm:
     1. Fit a surrogate f on the visible designs' features.
-    2. Train a policy in episodes of T steps from the best visible designs, all environments stepped as one tensor:
-       reward f(z') - f(z), transition as in `mbo_gym.envs.dynamics`.
+    2. Train a policy in episodes of T steps from the best visible designs, all environments stepped
+       as one tensor: reward f(z') - f(z), transition as in `mbo_gym.envs.dynamics`.
     3. From the K best visible designs take T steps of the deterministic policy.
     4. Return the ends, the highest prediction f(z) first.
 
-``reward="oracle"`` trains on the *true* score instead, and every design visited is an oracle call: an upper bound for
-what the same agent learns offline, not an offline method. The calls stand in the run's record and in the report. The
-search and the order of the proposals are the surrogate's there too.
+``reward="oracle"`` trains on the *true* score instead, and every design visited is an oracle call:
+an upper bound for what the same agent learns offline, not an offline method. The calls stand in the
+run's record and in the report. The search and the order of the proposals are the surrogate's there
+too.
 
-The agents are those of the papers as stable-baselines3 has them: PPO (Schulman et al. 2017, arXiv 1707.06347), SAC
-(Haarnoja et al. 2018, arXiv 1801.01290), TD3 (Fujimoto et al. 2018, arXiv 1802.09477). Differs from its defaults: many
-environments at once, a replay buffer that forgets nothing, the network width of `hidden`, and a fixed weight of SAC's
-entropy: the learned one starts at 1, where a step earns about 0.1, and falls too slowly for a training this short.
+The agents are those of the papers as stable-baselines3 has them: PPO (Schulman et al. 2017, arXiv
+1707.06347), SAC (Haarnoja et al. 2018, arXiv 1801.01290), TD3 (Fujimoto et al. 2018, arXiv
+1802.09477). Differs from its defaults: many environments at once, a replay buffer that forgets
+nothing, the network width of `hidden`, and a fixed weight of SAC's
+entropy: the learned one starts at 1, where a step earns about 0.1, and falls too slowly for a
+training this short.
 """
 
 from __future__ import annotations
@@ -73,16 +78,24 @@ class OnlineAgent:
 
         Raises:
             MissingDependency: stable-baselines3 is not installed.
-            MissingData: ``reward="oracle"``, and the task of that id and these options has no oracle.
+            MissingData: ``reward="oracle"``, and the task of that id and these options has no
+                oracle.
         """
-        optional_import("stable_baselines3", "rl")  # a missing library shows now, not after the surrogate's fit
+        optional_import(
+            "stable_baselines3", "rl"
+        )  # a missing library shows now, not after the surrogate's fit
         config = self.config
         self._problem, self._seed, self._progress = problem, seed, progress
-        # A problem holds no way to an oracle: the task is made anew, in plain sight, where the upper bound is wanted.
-        task = make_task(problem.task_id, **problem.options) if config.reward == "oracle" else problem
+        # A problem holds no way to an oracle: the task is made anew, in plain sight, where the
+        # upper bound is wanted.
+        task = (
+            make_task(problem.task_id, **problem.options) if config.reward == "oracle" else problem
+        )
         encoder = make_encoder(problem, config.encoder, device=device, progress=progress)
         surrogate = make_surrogate(config.surrogate)
-        self._surrogate = fit_surrogate(problem, encoder, surrogate, seed=seed, device=device, progress=progress)
+        self._surrogate = fit_surrogate(
+            problem, encoder, surrogate, seed=seed, device=device, progress=progress
+        )
         env = DesignVectorEnv(
             config.n_envs,
             device,
@@ -99,7 +112,8 @@ class OnlineAgent:
         self._policy = self._train(env, seed, progress)
 
     def propose(self, k: int) -> np.ndarray:
-        """Search from the `k` best visible designs; return the ends, the highest prediction first."""
+        """Search from the `k` best visible designs; return the ends, the highest prediction
+        first."""
         config, process = self.config, self._process
         generator = torch.Generator().manual_seed(self._seed)
         z = start_features(self._problem, process.encoder, k, generator).to(process.device)
@@ -118,19 +132,22 @@ class OnlineAgent:
     def save(self, folder: Path) -> None:
         """Write the settings, the surrogate and the policy's weights.
 
-        The weights are what ``policy.load_state_dict(safetensors.torch.load_file(path))`` takes for the policy of a
-        stable-baselines3 model of this kind with ``policy_kwargs={"net_arch": [hidden, hidden]}``.
+        The weights are what ``policy.load_state_dict(safetensors.torch.load_file(path))`` takes for
+        the policy of a stable-baselines3 model of this kind with ``policy_kwargs={"net_arch":
+        [hidden, hidden]}``.
         """
         save_config(folder, self.config)
         self._surrogate.save(folder / "surrogate.safetensors")
         save_weights(folder / "policy.safetensors", self._policy.state_dict())
 
     def _settings(self) -> dict[str, Any]:
-        """Return the arguments that only this agent's class in stable-baselines3 has; a subclass writes this."""
+        """Return the arguments that only this agent's class in stable-baselines3 has; a subclass
+        writes this."""
         raise NotImplementedError
 
     def _train(self, env: DesignVectorEnv, seed: int, progress: Progress) -> Any:
-        """Return the policy of stable-baselines3 that was trained on `env`; global random states are as they were."""
+        """Return the policy of stable-baselines3 that was trained on `env`; global random states
+        are as they were."""
         from agents.online.env import DesignVecEnv, ProgressCallback, ProgressWriter
 
         config, sb3 = self.config, optional_import("stable_baselines3", "rl")
@@ -147,9 +164,12 @@ class OnlineAgent:
                 **self._settings(),
             )
             # A logger of our own: the library's would make a folder.
-            agent.set_logger(sb3.common.logger.Logger(folder=None, output_formats=[ProgressWriter(progress)]))
+            agent.set_logger(
+                sb3.common.logger.Logger(folder=None, output_formats=[ProgressWriter(progress)])
+            )
             callback = ProgressCallback(progress, f"training {self.algorithm}", config.train_steps)
-            # Counted in rounds by PPO, in episodes by the others: theirs end together, one in each environment.
+            # Counted in rounds by PPO, in episodes by the others: theirs end together, one in each
+            # environment.
             log_interval = config.n_envs if isinstance(config, OffPolicyConfig) else 1
             agent.learn(config.train_steps, callback=callback, log_interval=log_interval)
         return agent.policy
@@ -195,7 +215,8 @@ class SAC(OnlineAgent):
 
 
 class TD3(OnlineAgent):
-    """Twin delayed deep deterministic policy gradient on the surrogate's environment; see the module's docstring.
+    """Twin delayed deep deterministic policy gradient on the surrogate's environment; see the
+    module's docstring.
 
     Args:
         config: Its settings.
@@ -208,7 +229,10 @@ class TD3(OnlineAgent):
         d = self._process.encoder.n_features
         noise = optional_import("stable_baselines3.common.noise", "rl")
         spread = np.full(d, self.config.exploration_noise)
-        return {**_off_policy_settings(self.config), "action_noise": noise.NormalActionNoise(np.zeros(d), spread)}
+        return {
+            **_off_policy_settings(self.config),
+            "action_noise": noise.NormalActionNoise(np.zeros(d), spread),
+        }
 
 
 def _off_policy_settings(config: OffPolicyConfig) -> dict[str, Any]:

@@ -17,7 +17,8 @@ class OnlineConfig:
     """Settings that all online agents have.
 
     Args:
-        train_steps: Environment steps, over all environments together; rounded up to whole rounds of the agent.
+        train_steps: Environment steps, over all environments together; rounded up to whole rounds
+            of the agent.
         n_envs: Environments stepped at once.
         batch_size: Transitions an update.
         learning_rate: Of policy and critics.
@@ -25,11 +26,14 @@ class OnlineConfig:
         hidden: Width of the two hidden layers of policy and critics.
         horizon: T, steps of an episode.
         n_starts: Episodes start at one of this many best visible designs.
-        action_mode: ``step_vector``: step sizes on the surrogate's gradient; ``displacement``: steps.
+        action_mode: ``step_vector``: step sizes on the surrogate's gradient; ``displacement``:
+            steps.
         action_scale: Unit of an action in training and search; None for the environment's default.
-        reward: ``surrogate``, or ``oracle``: an upper bound that asks the oracle, no offline method.
+        reward: ``surrogate``, or ``oracle``: an upper bound that asks the oracle, no offline
+            method.
         search_steps: Steps of the search; None for `horizon`.
-        bounds: ``data``: the search stays in the box of the visible features, as training always does; ``none``.
+        bounds: ``data``: the search stays in the box of the visible features, as training always
+            does; ``none``.
         surrogate: Name of the surrogate.
         encoder: Name of the encoder.
     """
@@ -53,12 +57,15 @@ class OnlineConfig:
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)
         require_at_least(self, 1, "n_envs", "batch_size", "hidden", "horizon", "n_starts")
-        require_at_least(self, 0, "train_steps", "learning_rate", "discount", "search_steps", "action_scale")
+        require_at_least(
+            self, 0, "train_steps", "learning_rate", "discount", "search_steps", "action_scale"
+        )
 
 
 @dataclass(frozen=True)
 class PPOConfig(OnlineConfig):
-    """Settings of PPO. A round is one episode of every environment, cut into mini-batches of `batch_size`.
+    """Settings of PPO. A round is one episode of every environment, cut into mini-batches of
+    `batch_size`.
 
     Args:
         epochs: Passes over a round.
@@ -76,7 +83,9 @@ class PPOConfig(OnlineConfig):
         require_at_least(self, 2, "batch_size")
         require_at_least(self, 0, "clip_range", "entropy_weight")
         if self.n_envs * self.horizon < 2:
-            raise ValueError(f"PPO needs rounds of 2 steps or more, got {self.n_envs=} and {self.horizon=}")
+            raise ValueError(
+                f"PPO needs rounds of 2 steps or more, got {self.n_envs=} and {self.horizon=}"
+            )
 
 
 @dataclass(frozen=True)

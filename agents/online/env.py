@@ -25,14 +25,15 @@ _INSTEAD = "use the batched environment itself (`.env`), or a DummyVecEnv of gym
 
 
 class DesignVecEnv(_vec_env.VecEnv):  # type: ignore[misc]  # a class of a library without types
-    """Steps `num_envs` designs as one tensor, behind the interface that stable-baselines3 trains on.
+    """Steps `num_envs` designs as one tensor, behind the interface that stable-baselines3 trains
+    on.
 
-    All episodes end in the same step, by time limit. The observations returned are then those of the next episodes; the
-    ends stand in each info's ``terminal_observation``, beside ``TimeLimit.truncated``. In all other steps the infos are
-    empty.
+    All episodes end in the same step, by time limit. The observations returned are then those of
+    the next episodes; the ends stand in each info's ``terminal_observation``, beside
+    ``TimeLimit.truncated``. In all other steps the infos are empty.
 
-    Differs from `DummyVecEnv`: the whole batch has one seed; the single environments cannot be written to or called,
-    for there are none.
+    Differs from `DummyVecEnv`: the whole batch has one seed; the single environments cannot be
+    written to or called, for there are none.
 
     Args:
         env: As `gym.make_vec` returns it.
@@ -58,7 +59,8 @@ class DesignVecEnv(_vec_env.VecEnv):  # type: ignore[misc]  # a class of a libra
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Take the step; observations (num_envs, d), rewards (num_envs,), dones (num_envs,), infos."""
+        """Take the step; observations (num_envs, d), rewards (num_envs,), dones (num_envs,),
+        infos."""
         assert self._actions is not None
         observation, rewards, _, truncated, info = self.env.step(self._actions)
         infos = self._nothing
@@ -72,20 +74,33 @@ class DesignVecEnv(_vec_env.VecEnv):  # type: ignore[misc]  # a class of a libra
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: int | Sequence[int] | None = None) -> list[Any]:
-        """Return an attribute of the batched environment once for each of the environments asked for."""
+        """Return an attribute of the batched environment once for each of the environments asked
+        for."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
+    def set_attr(
+        self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None
+    ) -> None:
         """Refuse: the environments are rows of one tensor."""
-        raise NotImplementedError(f"{attr_name} cannot be set for single designs of a batch; {_INSTEAD}")
+        raise NotImplementedError(
+            f"{attr_name} cannot be set for single designs of a batch; {_INSTEAD}"
+        )
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: int | Sequence[int] | None = None,
+        **method_kwargs: Any,
     ) -> list[Any]:
         """Refuse: the environments are rows of one tensor."""
-        raise NotImplementedError(f"{method_name}() cannot be called for single designs of a batch; {_INSTEAD}")
+        raise NotImplementedError(
+            f"{method_name}() cannot be called for single designs of a batch; {_INSTEAD}"
+        )
 
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: int | Sequence[int] | None = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[Any], indices: int | Sequence[int] | None = None
+    ) -> list[bool]:
         """Say that no environment is wrapped."""
         return [False] * len(list(self._get_indices(indices)))
 
@@ -122,9 +137,13 @@ class ProgressWriter(_logger.KVWriter):  # type: ignore[misc]
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0
+    ) -> None:
         """Forward the metrics that stand at a step."""
-        values = {key: float(value) for key, value in key_values.items() if not key.startswith("time/")}
+        values = {
+            key: float(value) for key, value in key_values.items() if not key.startswith("time/")
+        }
         self._progress.metrics("online_rl", step, **values)
 
     def close(self) -> None:
@@ -132,5 +151,6 @@ class ProgressWriter(_logger.KVWriter):  # type: ignore[misc]
 
 
 def _own_array(tensor: Any) -> np.ndarray:
-    """Copy a tensor of any device to an array, which the learner may change (PPO adds to its rewards)."""
+    """Copy a tensor of any device to an array, which the learner may change (PPO adds to its
+    rewards)."""
     return np.array(tensor.cpu().numpy())

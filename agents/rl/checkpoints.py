@@ -1,5 +1,6 @@
-"""Checkpoints of offline-RL training: what has been learned so far, and the state of every generator, so that a
-training taken up again ends in the same weights as one that was never stopped."""
+"""Checkpoints of offline-RL training: what has been learned so far, and the state of every
+generator, so that a training taken up again ends in the same weights as one that was never
+stopped."""
 
 from __future__ import annotations
 
@@ -28,10 +29,11 @@ _NOT_PART_OF_IT = ("train_steps", "checkpoints", "tensorboard")
 
 
 class Checkpoints:
-    """The folder of one training: ``step_<n>.d3`` (`d3rlpy.load_learnable` reads it), ``step_<n>.json``.
+    """The folder of one training: ``step_<n>.d3`` (`d3rlpy.load_learnable` reads it),
+    ``step_<n>.json``.
 
-    Each file is there whole or not at all; only the last checkpoint is kept, the one before it goes when it is there.
-    The policy's snapshots, ``policy_<n>.safetensors``, all stay.
+    Each file is there whole or not at all; only the last checkpoint is kept, the one before it goes
+    when it is there. The policy's snapshots, ``policy_<n>.safetensors``, all stay.
 
     Args:
         config: The learner's settings; `config.checkpoints` is the folder.
@@ -42,7 +44,9 @@ class Checkpoints:
     def __init__(self, config: OfflineConfig, seed: int, episodes: Episodes) -> None:
         assert config.checkpoints is not None
         self.folder = Path(config.checkpoints)
-        settings = {key: value for key, value in asdict(config).items() if key not in _NOT_PART_OF_IT}
+        settings = {
+            key: value for key, value in asdict(config).items() if key not in _NOT_PART_OF_IT
+        }
         tensors = (episodes.observations, episodes.actions, episodes.rewards)
         facts = [settings, seed, episodes.terminal, [list(tensor.shape) for tensor in tensors]]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
@@ -51,10 +55,12 @@ class Checkpoints:
         self._training, self._train_steps = digest.hexdigest(), config.train_steps
 
     def resume(self, algo: Any, rng: np.random.Generator) -> int:
-        """Load the last checkpoint into `algo` and the generators; return its step, 0 where there is none.
+        """Load the last checkpoint into `algo` and the generators; return its step, 0 where there
+        is none.
 
         Raises:
-            ValueError: The folder holds a checkpoint of another training, or of more updates than are asked for.
+            ValueError: The folder holds a checkpoint of another training, or of more updates than
+                are asked for.
         """
         found = sorted(self.folder.glob("step_*.json"), key=lambda path: int(path.stem[5:]))
         if not found:
@@ -106,7 +112,9 @@ class Checkpoints:
             "numpy": rng.bit_generator.state,
             "torch": torch.get_rng_state().tolist(),
         }
-        store.write_atomic(path.with_suffix(".json"), json.dumps(facts).encode())  # the last one: now it counts
+        store.write_atomic(
+            path.with_suffix(".json"), json.dumps(facts).encode()
+        )  # the last one: now it counts
         for old in self.folder.glob("step_*"):
             if old.stem != path.name:
                 old.unlink()

@@ -1,9 +1,9 @@
 """Episodes for the offline-RL learner of policy-guided search, from the data or from random steps.
 
-From the data: trajectories of visible designs (`mbo_gym.trajectories`) with the steps that would lead along them. Their
-scores are true, but most such steps are larger than an action can be, so that the recorded next state is not where the
-action leads. From random steps (``rollout``): the action did lead to the next state, and the judge says what that was
-worth.
+From the data: trajectories of visible designs (`mbo_gym.trajectories`) with the steps that would
+lead along them. Their scores are true, but most such steps are larger than an action can be, so
+that the recorded next state is not where the action leads. From random steps (``rollout``): the
+action did lead to the next state, and the judge says what that was worth.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ class EpisodeConfig:
     """Settings of the episodes.
 
     Args:
-        trajectories: ``random`` (the paper's): designs of the best `p` percent in random order; ``sorted``: the same,
-            worst first; ``local``: near neighbours that improve; ``rollout``: random steps from such designs. None for
-            rollout, and for random where the reward needs the scores of visible designs.
+        trajectories: ``random`` (the paper's): designs of the best `p` percent in random order;
+            ``sorted``: the same, worst first; ``local``: near neighbours that improve; ``rollout``:
+            random steps from such designs. None for rollout, and for random where the reward needs
+            the scores of visible designs.
         p: Percent of the visible designs, the best ones, that episodes come from or start at.
         horizon: T, steps of an episode.
         n_trajectories: Number of episodes.
-        reward: ``difference`` of the visible scores (the paper's; not with rollouts, whose designs have none),
-            ``surrogate_difference`` of the judge's values, ``distance_to_best``: how much nearer the best visible
-            design is, in root mean square standard deviations, ``n_step``: the difference, added up over `n_step`
-            steps.
+        reward: ``difference`` of the visible scores (the paper's; not with rollouts, whose designs
+            have none), ``surrogate_difference`` of the judge's values, ``distance_to_best``: how
+            much nearer the best visible design is, in root mean square standard deviations,
+            ``n_step``: the difference, added up over `n_step` steps.
         standardise_rewards: Divide rewards by their standard deviation.
         outside: Steps that are too large: ``clip``, or ``zero`` as in the released program.
-        train_scale: Largest step in the trajectories where it is not that of the search, as in the released program.
+        train_scale: Largest step in the trajectories where it is not that of the search, as in the
+            released program.
         terminal: Whether an episode's last transition ends the world.
     """
 
@@ -53,7 +55,9 @@ class EpisodeConfig:
     p: float = 20.0
     horizon: int = 50
     n_trajectories: int = 1000
-    reward: Literal["difference", "surrogate_difference", "distance_to_best", "n_step"] = "surrogate_difference"
+    reward: Literal["difference", "surrogate_difference", "distance_to_best", "n_step"] = (
+        "surrogate_difference"
+    )
     standardise_rewards: bool = True
     outside: Literal["clip", "zero"] = "clip"
     train_scale: float | None = None
@@ -97,12 +101,16 @@ def make_episodes(
         InvalidData: The best `p` percent hold too few designs.
     """
     trajectories = config.trajectories or ("random" if config.needs_scores else "rollout")
-    best = torch.from_numpy(encoder.encode(problem.dataset.x[problem.dataset.top_rows(1)])).to(process.device)
+    best = torch.from_numpy(encoder.encode(problem.dataset.x[problem.dataset.top_rows(1)])).to(
+        process.device
+    )
     if trajectories == "rollout":
         observations, actions, worth = _roll_out(problem, encoder, process, config, generator, best)
     else:
         sampler = SAMPLERS[_SAMPLER[trajectories]]
-        batch = sampler(problem, encoder, config.p, config.n_trajectories, config.horizon, generator)
+        batch = sampler(
+            problem, encoder, config.p, config.n_trajectories, config.horizon, generator
+        )
         observations, actions, worth = _along(batch, process, config, best)
     rewards = worth.diff(dim=1)
     if config.standardise_rewards:
@@ -118,7 +126,8 @@ def _roll_out(
     generator: torch.Generator,
     best: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take random steps: each episode has a mean step in [0, 1] of its own and a share of noise of its own."""
+    """Take random steps: each episode has a mean step in [0, 1] of its own and a share of noise of
+    its own."""
     top = top_rows_of_percentile(problem, config.p)
     rows = top[torch.randint(len(top), (config.n_trajectories,), generator=generator).numpy()]
     z = torch.from_numpy(encoder.encode(problem.dataset.x[rows])).to(process.device)
@@ -140,7 +149,8 @@ def _roll_out(
 def _along(
     batch: TrajectoryBatch, process: SearchProcess, config: EpisodeConfig, best: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the policy would see along trajectories of visible designs, and the steps that lead along them."""
+    """Return what the policy would see along trajectories of visible designs, and the steps that
+    lead along them."""
     assert batch.rows is not None
     rows, number = torch.unique(batch.rows, return_inverse=True)  # each design is looked at once
     table = batch.z.new_empty(len(rows), batch.z.shape[2])
@@ -167,7 +177,8 @@ def _along(
 
 
 def _worth(z: Tensor, process: SearchProcess, config: EpisodeConfig, best: Tensor) -> Tensor:
-    """Return (B,) whose differences are the rewards: the judge's value, or minus the distance to the best design."""
+    """Return (B,) whose differences are the rewards: the judge's value, or minus the distance to
+    the best design."""
     if config.reward == "distance_to_best":
         return -(z - best).square().mean(dim=1).sqrt().cpu()
     return process.value(z).cpu()

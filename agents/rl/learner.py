@@ -1,7 +1,7 @@
 """Offline reinforcement learning through d3rlpy, on episodes that are tensors already.
 
-The updates are d3rlpy's own; only its mini-batches are cut straight from the tensors, which spares a Python object for
-each transition.
+The updates are d3rlpy's own; only its mini-batches are cut straight from the tensors, which spares
+a Python object for each transition.
 """
 
 from __future__ import annotations
@@ -38,17 +38,20 @@ def train_offline(
     Args:
         episodes: What it learns from.
         config: The learner's settings.
-        seed: Of network initialisation and mini-batches; the global random states are put back afterwards.
+        seed: Of network initialisation and mini-batches; the global random states are put back
+            afterwards.
         device: ``cpu``, ``cuda``, ..
         progress: Gets the losses.
-        snapshots: Its keys are steps; their values are set to the policy's weights after that many updates.
+        snapshots: Its keys are steps; their values are set to the policy's weights after that many
+            updates.
 
     Returns:
         The trained d3rlpy algorithm.
 
     Raises:
         MissingDependency: d3rlpy is not installed.
-        ValueError: The checkpoints' folder holds those of another training, or lacks a snapshot that is asked for.
+        ValueError: The checkpoints' folder holds those of another training, or lacks a snapshot
+            that is asked for.
     """
     d3rlpy = optional_import("d3rlpy", "rl")
     with third_party_seed(seed):
@@ -61,7 +64,9 @@ def train_offline(
             saved.read_snapshots(snapshots, done)
         adapter = _adapter(d3rlpy, algo, config)
         every = max(1, config.train_steps // 100)
-        for step in progress.track(range(done + 1, config.train_steps + 1), f"training {config.algorithm}"):
+        for step in progress.track(
+            range(done + 1, config.train_steps + 1), f"training {config.algorithm}"
+        ):
             losses = algo.update(_mini_batch(d3rlpy, episodes, config, rng))
             if step % every == 0:
                 values = {key: float(value) for key, value in losses.items()}
@@ -70,10 +75,14 @@ def train_offline(
                     for key, value in values.items():
                         adapter.write_metric(step, step, key, value)
             if snapshots is not None and step in snapshots:
-                snapshots[step] = {key: value.clone() for key, value in algo.impl.policy.state_dict().items()}
+                snapshots[step] = {
+                    key: value.clone() for key, value in algo.impl.policy.state_dict().items()
+                }
                 if saved:
                     saved.keep_snapshot(step, snapshots[step])
-            if saved and (step % max(1, config.train_steps // 10) == 0 or step == config.train_steps):
+            if saved and (
+                step % max(1, config.train_steps // 10) == 0 or step == config.train_steps
+            ):
                 saved.save(algo, rng, step)
         if adapter:
             adapter.close()
@@ -89,7 +98,8 @@ def policy_actions(algo: Any, observations: Tensor) -> Tensor:
 
 @contextmanager
 def third_party_seed(seed: int) -> Iterator[None]:
-    """Seed the global random states for libraries that use them, and put them back as they were afterwards."""
+    """Seed the global random states for libraries that use them, and put them back as they were
+    afterwards."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (theirs, not ours)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     random.seed(seed)
@@ -109,7 +119,9 @@ def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
     encoder = d3rlpy.models.VectorEncoderFactory([config.hidden, config.hidden])
     algos, rate = d3rlpy.algos, config.learning_rate
     if config.algorithm == "bc":
-        cloning = algos.BCConfig(batch_size=config.batch_size, learning_rate=rate, encoder_factory=encoder)
+        cloning = algos.BCConfig(
+            batch_size=config.batch_size, learning_rate=rate, encoder_factory=encoder
+        )
         return cloning.create(device=device)
     shared = {
         "actor_learning_rate": rate,
@@ -140,8 +152,11 @@ def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
     return settings.create(device=device)
 
 
-def _mini_batch(d3rlpy: Any, episodes: Episodes, config: OfflineConfig, rng: np.random.Generator) -> Any:
-    """Cut a random mini-batch; the last transitions of an episode have fewer than `n_step` rewards to add up."""
+def _mini_batch(
+    d3rlpy: Any, episodes: Episodes, config: OfflineConfig, rng: np.random.Generator
+) -> Any:
+    """Cut a random mini-batch; the last transitions of an episode have fewer than `n_step` rewards
+    to add up."""
     b, horizon, _ = episodes.actions.shape
     row = torch.from_numpy(rng.integers(b, size=config.batch_size))
     t = torch.from_numpy(rng.integers(horizon, size=config.batch_size))
@@ -152,13 +167,18 @@ def _mini_batch(d3rlpy: Any, episodes: Episodes, config: OfflineConfig, rng: np.
         rewards += torch.where(t + i < horizon, config.discount**i * episodes.rewards[row, at], 0.0)
     terminals = ((end == horizon) & episodes.terminal).float()
     if config.average_rewards:
-        rewards, terminals = rewards.mean().expand_as(rewards), terminals.mean().expand_as(terminals)
+        rewards, terminals = (
+            rewards.mean().expand_as(rewards),
+            terminals.mean().expand_as(terminals),
+        )
     return d3rlpy.dataset.TransitionMiniBatch(
         observations=episodes.observations[row, t].numpy(),
         actions=episodes.actions[row, t].numpy(),
         rewards=rewards.unsqueeze(1).numpy(),
         next_observations=episodes.observations[row, end].numpy(),
-        next_actions=episodes.actions[row, end.clamp_max(horizon - 1)].numpy(),  # after the last one it is not used
+        next_actions=episodes.actions[
+            row, end.clamp_max(horizon - 1)
+        ].numpy(),  # after the last one it is not used
         terminals=terminals.unsqueeze(1).numpy(),
         intervals=(end - t).float().unsqueeze(1).numpy(),
         transitions=[],
@@ -172,4 +192,6 @@ def _adapter(d3rlpy: Any, algo: Any, config: OfflineConfig) -> Any:
     from datetime import datetime
 
     name = f"{config.algorithm}_{datetime.now().astimezone():%Y%m%d%H%M%S}"
-    return d3rlpy.logging.TensorboardAdapterFactory(config.tensorboard).create(algo, name, n_steps_per_epoch=1)
+    return d3rlpy.logging.TensorboardAdapterFactory(config.tensorboard).create(
+        algo, name, n_steps_per_epoch=1
+    )

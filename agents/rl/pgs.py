@@ -1,38 +1,49 @@
-"""PGS: policy-guided gradient search (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349).
+"""PGS: policy-guided gradient search (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv
+2405.05349).
 
-Offline optimisation as offline reinforcement learning: a state is a design, an action a vector of step sizes on the
-surrogate's gradient, the reward what the step was worth.
+Offline optimisation as offline reinforcement learning: a state is a design, an action a vector of
+step sizes on the surrogate's gradient, the reward what the step was worth.
 
 Algorithm:
     1. Fit a surrogate f on the visible designs' features (search_process.fit_surrogates).
-    2. Make episodes of T steps at the best p percent of the visible designs (episodes.make_episodes).
-    3. Learn a policy from them by offline reinforcement learning (offline.train_offline, through d3rlpy).
-    4. From the n >= K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z) (search_process).
-    5. Return K designs, the highest value by the judge first: the ends, or the best distinct ones visited on the way.
+    2. Make episodes of T steps at the best p percent of the visible designs
+       (episodes.make_episodes).
+    3. Learn a policy from them by offline reinforcement learning (offline.train_offline, through
+       d3rlpy).
+    4. From the n >= K best visible designs, repeat T times: z <- z + scale * policy(z) * grad f(z)
+       (search_process).
+    5. Return K designs, the highest value by the judge first: the ends, or the best distinct ones
+       visited on the way.
 
-`paper` is the paper's formulation: episodes are trajectories of visible designs in random order, the action is the step
-that would lead from one to the next, the reward the difference of their scores, and the ends are proposed. `released`
-is what its program does: an action's unit is 10 gradients in training and 0.05 sqrt(d) (categorical 2 sqrt(d)) in the
-search, components outside [-1, 1] become zero, rewards are averaged over the mini-batch by a broadcast, the last
-transition ends the world. Both at the length of a laptop's training are `paper_short` and `released_short`.
+`paper` is the paper's formulation: episodes are trajectories of visible designs in random order,
+the action is the step that would lead from one to the next, the reward the difference of their
+scores, and the ends are proposed. `released`
+is what its program does: an action's unit is 10 gradients in training and 0.05 sqrt(d) (categorical
+2 sqrt(d)) in the search, components outside [-1, 1] become zero, rewards are averaged over the
+mini-batch by a broadcast, the last transition ends the world. Both at the length of a laptop's
+training are `paper_short` and `released_short`.
 
-The default differs from the paper, each for a measured reason (see the README's results):
-    Two surrogates. The guide gives the gradient; the judge, fitted on the other half of the visible data, gives the
-        reward. A step is worth what a model says that had no part in choosing it. The judge of the designs that were
-        visited also orders them, and it sees the design that is decoded, not the point between designs.
-    Episodes are random steps from the best designs, so that every recorded action leads to the recorded state. Between
-        two visible designs most actions lie outside [-1, 1], and the difference of scores adds up along a random order
-        to nearly the same return whatever the actions were.
-    Steps are not negative and are measured on the gradient divided by its size, shorter where the surrogate ranks
-        designs badly that it was not fitted on; the search stays in the data's box.
+The default differs from the paper, each for a measured reason (see the README's results): Two
+    surrogates. The guide gives the gradient; the judge, fitted on the other half of the visible
+    data, gives the
+        reward. A step is worth what a model says that had no part in choosing it. The judge of the
+        designs that were visited also orders them, and it sees the design that is decoded, not the
+        point between designs.
+    Episodes are random steps from the best designs, so that every recorded action leads to the
+        recorded state. Between two visible designs most actions lie outside [-1, 1], and the
+        difference of scores adds up along a random order to nearly the same return whatever the
+        actions were.
+    Steps are not negative and are measured on the gradient divided by its size, shorter where the
+        surrogate ranks designs badly that it was not fitted on; the search stays in the data's box.
     A value is the judge's mean less two deviations of its members.
-    The policy sees more than the design: for each feature whether the two surrogates' gradients agree (their product),
-        the prediction, the ensemble's spread and the steps left.
-    The search starts from more designs than are proposed.
-    TD3 with behaviour cloning and a short horizon (discount 0.5), stopped early: longer training finds what deceives
+    The policy sees more than the design: for each feature whether the two surrogates' gradients
+        agree (their product), the prediction, the ensemble's spread and the steps left.
+    The search starts from more designs than are proposed. TD3 with behaviour cloning and a short
+    horizon (discount 0.5), stopped early: longer training finds what deceives
         the judge.
 
-Where the task has few designs: with judge="cross" each half must hold enough of them to fit a surrogate.
+Where the task has few designs: with judge="cross" each half must hold enough of them to fit a
+surrogate.
 """
 
 from __future__ import annotations
@@ -76,14 +87,19 @@ OSEL_PROPOSALS = 128
 
 @dataclass(frozen=True)
 class PGSConfig(OfflineConfig, EpisodeConfig, ProcessConfig):
-    """Settings of policy-guided search: those of the process, of the episodes and of the learner, and these.
+    """Settings of policy-guided search: those of the process, of the episodes and of the learner,
+    and these.
 
     Args:
-        n_starts: Best visible designs that the search starts from; None for K (the paper's), and never fewer.
+        n_starts: Best visible designs that the search starts from; None for K (the paper's), and
+            never fewer.
         search_steps: Steps of the search; None for `horizon`.
-        proposals: ``visited``: the K best distinct designs on the way, by the judge; ``ends`` (the paper's).
-        select: ``none``, or ``osel``: p from 10, 20, 30, 40 and one of four checkpoints, see `model_selection`.
-        embedding: Of OSEL: the guide's last ``hidden`` layer, or a value-prediction network (``vpn``, the paper's).
+        proposals: ``visited``: the K best distinct designs on the way, by the judge; ``ends`` (the
+            paper's).
+        select: ``none``, or ``osel``: p from 10, 20, 30, 40 and one of four checkpoints, see
+            `model_selection`.
+        embedding: Of OSEL: the guide's last ``hidden`` layer, or a value-prediction network
+            (``vpn``, the paper's).
         encoder: Name of the encoder.
         n_step: Rewards added up where `reward` is ``n_step``; 1 elsewhere.
     """
@@ -106,7 +122,9 @@ class PGSConfig(OfflineConfig, EpisodeConfig, ProcessConfig):
         require_at_least(self, 0, "search_steps")
         require_at_least(self, 1, "n_starts")
         if self.select == "osel" and self.train_steps < 1:
-            raise ValueError("select='osel' chooses among checkpoints and needs at least one update, got train_steps=0")
+            raise ValueError(
+                "select='osel' chooses among checkpoints and needs at least one update, got train_steps=0"
+            )
 
 
 PAPER = PGSConfig(
@@ -169,10 +187,16 @@ class PolicyGuidedSearch:
         """Fit the surrogates, make the episodes, learn the policy."""
         config = self.config
         if config.step != "constant":
-            optional_import("d3rlpy", "rl")  # a missing library shows now, not after minutes of fitting
+            optional_import(
+                "d3rlpy", "rl"
+            )  # a missing library shows now, not after minutes of fitting
         self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
-        self._encoder: Encoder = make_encoder(problem, config.encoder, device=device, progress=progress)
-        self._surrogates = fit_surrogates(problem, self._encoder, config, seed=seed, device=device, progress=progress)
+        self._encoder: Encoder = make_encoder(
+            problem, config.encoder, device=device, progress=progress
+        )
+        self._surrogates = fit_surrogates(
+            problem, self._encoder, config, seed=seed, device=device, progress=progress
+        )
         self._process = SearchProcess(problem, self._encoder, self._surrogates, config, device)
         if config.step == "constant":
             return
@@ -182,14 +206,17 @@ class PolicyGuidedSearch:
             self._algo = self._learn(config, None)
 
     def propose(self, k: int) -> np.ndarray:
-        """Search from the `k` best visible designs; return `k` designs, the highest value by the judge first."""
+        """Search from the `k` best visible designs; return `k` designs, the highest value by the
+        judge first."""
         x, self.criterion = self._proposals(k, self._progress)
         return x
 
     def save(self, folder: Path) -> None:
-        """Write the settings, the surrogates, and the policy: its weights, TorchScript, d3rlpy's own file.
+        """Write the settings, the surrogates, and the policy: its weights, TorchScript, d3rlpy's
+        own file.
 
-        ``policy.d3`` is what `d3rlpy.load_learnable` reads; ``policy.pt`` is what `torch.jit.load` reads.
+        ``policy.d3`` is what `d3rlpy.load_learnable` reads; ``policy.pt`` is what `torch.jit.load`
+        reads.
         """
         save_config(folder, self.config)
         guide, judge = self._surrogates
@@ -197,7 +224,10 @@ class PolicyGuidedSearch:
         if judge is not guide:
             judge.save(folder / "judge.safetensors")
         if self.ranking:
-            ranking = [{"p": candidate.p, "step": candidate.step, "score": score} for candidate, score in self.ranking]
+            ranking = [
+                {"p": candidate.p, "step": candidate.step, "score": score}
+                for candidate, score in self.ranking
+            ]
             store.write_atomic(folder / "osel.json", json.dumps(ranking, indent=2).encode())
         if self._algo is None:
             return
@@ -210,15 +240,27 @@ class PolicyGuidedSearch:
         generator = torch.Generator().manual_seed(self._seed)
         episodes = make_episodes(self._problem, self._encoder, self._process, config, generator)
         at_the_end = float((episodes.actions.abs() == 1).float().mean())
-        self._progress.metrics("episodes", 0, reward=float(episodes.rewards.mean()), clipped_share=at_the_end)
-        learner = OfflineConfig(**{field.name: getattr(config, field.name) for field in fields(OfflineConfig)})
+        self._progress.metrics(
+            "episodes", 0, reward=float(episodes.rewards.mean()), clipped_share=at_the_end
+        )
+        learner = OfflineConfig(
+            **{field.name: getattr(config, field.name) for field in fields(OfflineConfig)}
+        )
         if config.reward != "n_step":
             learner = replace(learner, n_step=1)
         device, progress = self._device, self._progress
-        return train_offline(episodes, learner, seed=self._seed, device=device, progress=progress, snapshots=snapshots)
+        return train_offline(
+            episodes,
+            learner,
+            seed=self._seed,
+            device=device,
+            progress=progress,
+            snapshots=snapshots,
+        )
 
     def _proposals(self, k: int, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-        """Search; return `k` designs (k, *shape) and the judge's values of them (k,), the highest first."""
+        """Search; return `k` designs (k, *shape) and the judge's values of them (k,), the highest
+        first."""
         z, value = self._search(max(k, self.config.n_starts or k), progress)
         x = self._encoder.decode(z.cpu().numpy())
         values = value.cpu().numpy()
@@ -228,10 +270,13 @@ class PolicyGuidedSearch:
         return np.asarray(x[order]), values[order]
 
     def _search(self, n: int, progress: Progress) -> tuple[Tensor, Tensor]:
-        """Return the features of the `n` ends (n, d), or of all designs visited, and the judge's values of them."""
+        """Return the features of the `n` ends (n, d), or of all designs visited, and the judge's
+        values of them."""
         config, process = self.config, self._process
         steps = config.horizon if config.search_steps is None else config.search_steps
-        z = start_features(self._problem, self._encoder, n, torch.Generator().manual_seed(self._seed)).to(self._device)
+        z = start_features(
+            self._problem, self._encoder, n, torch.Generator().manual_seed(self._seed)
+        ).to(self._device)
         watch = SearchWatch(self._problem, self._encoder, "search", steps, progress)
         value = process.value(z)
         visited, values = [z], [value]
@@ -245,7 +290,9 @@ class PolicyGuidedSearch:
             visited.append(z)
             values.append(value)
         watch(steps, z, value)
-        return (torch.cat(visited), torch.cat(values)) if config.proposals == "visited" else (z, value)
+        return (
+            (torch.cat(visited), torch.cat(values)) if config.proposals == "visited" else (z, value)
+        )
 
     def _act(self, observation: Tensor) -> Tensor:
         if self._algo is None:
@@ -253,20 +300,28 @@ class PolicyGuidedSearch:
         return policy_actions(self._algo, observation)
 
     def _select_policy(self) -> None:
-        """Learn a policy for each p, keep four checkpoints of each, and take the one that OSEL ranks first."""
+        """Learn a policy for each p, keep four checkpoints of each, and take the one that OSEL
+        ranks first."""
         config = self.config
-        kept = [max(1, config.train_steps * (i + 1) // OSEL_CHECKPOINTS) for i in range(OSEL_CHECKPOINTS)]
+        kept = [
+            max(1, config.train_steps * (i + 1) // OSEL_CHECKPOINTS)
+            for i in range(OSEL_CHECKPOINTS)
+        ]
         trained: dict[float, tuple[Any, dict[int, Any]]] = {}
         candidates = []
         for p in OSEL_PERCENTS:
             snapshots: dict[int, Any] = dict.fromkeys(kept)
-            folder = None if config.checkpoints is None else str(Path(config.checkpoints) / f"p{p:g}")
+            folder = (
+                None if config.checkpoints is None else str(Path(config.checkpoints) / f"p{p:g}")
+            )
             self._algo = self._learn(replace(config, p=p, checkpoints=folder), snapshots)
             trained[p] = self._algo, snapshots
             for step, weights in snapshots.items():
                 self._algo.impl.policy.load_state_dict(weights)
                 x, _ = self._proposals(OSEL_PROPOSALS, NullProgress())
-                candidates.append(Candidate(p, step, torch.from_numpy(self._encoder.encode(x)).to(self._device)))
+                candidates.append(
+                    Candidate(p, step, torch.from_numpy(self._encoder.encode(x)).to(self._device))
+                )
         score = KnnScore(self._problem, self._encoder, self._embedding(), device=self._device)
         self.ranking = rank_candidates(candidates, score)
         for candidate, value in self.ranking:
@@ -280,12 +335,21 @@ class PolicyGuidedSearch:
         if self.config.embedding == "hidden":
             return self._process.guide.hidden
         generator = torch.Generator().manual_seed(self._seed)
-        batch = random_top(self._problem, self._encoder, 100.0, 1000, self.config.horizon, generator)
+        batch = random_top(
+            self._problem, self._encoder, 100.0, 1000, self.config.horizon, generator
+        )
         space, device = self._problem.space, self._device
         batch = replace(batch, z=batch.z.to(device), y=batch.y.to(device))
-        unit = default_action_scale(self._problem, self._encoder, "step_vector").to(device)  # of the raw gradient
+        unit = default_action_scale(self._problem, self._encoder, "step_vector").to(
+            device
+        )  # of the raw gradient
         batch = with_actions(batch, self._process.guide, "step_vector", unit)
         network = train_value_prediction(
-            batch, space, seed=self._seed, device=device, progress=self._progress, terminal=self.config.terminal
+            batch,
+            space,
+            seed=self._seed,
+            device=device,
+            progress=self._progress,
+            terminal=self.config.terminal,
         )
         return network.embed

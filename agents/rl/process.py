@@ -1,11 +1,14 @@
-"""The decision process of policy-guided search: what the policy sees, what an action does, what a design is worth.
+"""The decision process of policy-guided search: what the policy sees, what an action does, what a
+design is worth.
 
-    look    s = z, or (z, agreement, prediction, spread, steps left);   direction = grad f(z), or the same at unit size
-    move    z' = clip(z + scale * step * direction)
-    value   V(z) = g(x) - pessimism * spread of g at x,                 x = the design that z decodes to
+    look    s = z, or (z, agreement, prediction, spread, steps left);   direction = grad f(z), or
+    the same at unit size move    z' = clip(z + scale * step * direction) value   V(z) = g(x) -
+    pessimism * spread of g at x,                 x = the design that z decodes to
 
-f, the guide, gives the direction; g, the judge, gives rewards and orders proposals. They are one surrogate, or two that
-were fitted on different halves of the visible data: then an error of f is not paid for by the same error in g.
+f, the guide, gives the direction; g, the judge, gives rewards and orders proposals. They are one
+surrogate, or two that
+were fitted on different halves of the visible data: then an error of f is not paid for by the same
+error in g.
 """
 
 from __future__ import annotations
@@ -18,7 +21,13 @@ import torch
 from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder
-from mbo_gym.envs.dynamics import Gradient, default_action_scale, feature_bounds, transition, unit_gradient
+from mbo_gym.envs.dynamics import (
+    Gradient,
+    default_action_scale,
+    feature_bounds,
+    transition,
+    unit_gradient,
+)
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
@@ -35,20 +44,26 @@ class ProcessConfig:
     """Settings of the decision process.
 
     Args:
-        step: An action is a ``vector`` of step sizes, one for each feature (the paper's), a ``scalar`` for all, or
-            ``constant``: always the largest step and nothing to learn (both ablations).
-        sign: ``both``: steps in [-1, 1] units (the paper's); ``positive``: in [0, 1], never against the gradient.
-        gradient: ``raw`` (the paper's), or ``unit``: divided by its root mean square over the features.
-        action_scale: Largest step, in gradients. None for the paper's search step with raw gradients, 0.05 sqrt(d),
-            categorical 2 sqrt(d); with unit gradients for 0.1, categorical 0.5, standard deviations, times the guide's
-            rank correlation on rows that it was not fitted on: the less it knows, the shorter the search.
-        state: The policy sees the ``design`` (the paper's), or is ``guided``: also by the agreement of guide and judge
-            (the product of their gradients, each at unit size, feature by feature), the guide's prediction, the judge's
-            spread and the share of steps left.
-        judge: ``same``: the guide judges itself; ``cross``: each is fitted on its own half of the visible data.
-        pessimism: Standard deviations of an ensemble's members that are taken off a value. None for 2, and for 0 with a
-            surrogate that has no members.
-        bounds: ``data``: the search stays in the box of the visible features; ``none`` (the paper's).
+        step: An action is a ``vector`` of step sizes, one for each feature (the paper's), a
+            ``scalar`` for all, or ``constant``: always the largest step and nothing to learn (both
+            ablations).
+        sign: ``both``: steps in [-1, 1] units (the paper's); ``positive``: in [0, 1], never against
+            the gradient.
+        gradient: ``raw`` (the paper's), or ``unit``: divided by its root mean square over the
+            features.
+        action_scale: Largest step, in gradients. None for the paper's search step with raw
+            gradients, 0.05 sqrt(d), categorical 2 sqrt(d); with unit gradients for 0.1, categorical
+            0.5, standard deviations, times the guide's rank correlation on rows that it was not
+            fitted on: the less it knows, the shorter the search.
+        state: The policy sees the ``design`` (the paper's), or is ``guided``: also by the agreement
+            of guide and judge (the product of their gradients, each at unit size, feature by
+            feature), the guide's prediction, the judge's spread and the share of steps left.
+        judge: ``same``: the guide judges itself; ``cross``: each is fitted on its own half of the
+            visible data.
+        pessimism: Standard deviations of an ensemble's members that are taken off a value. None for
+            2, and for 0 with a surrogate that has no members.
+        bounds: ``data``: the search stays in the box of the visible features; ``none`` (the
+            paper's).
         surrogate: Name of the surrogate; the judge is of the same kind.
     """
 
@@ -91,7 +106,9 @@ class SearchProcess:
         self.config, self.encoder, self.device = config, encoder, device
         self.guide, self.judge = surrogates
         self._spread = getattr(self.judge, "spread", None)
-        self.pessimism = (2.0 if self._spread else 0.0) if config.pessimism is None else config.pessimism
+        self.pessimism = (
+            (2.0 if self._spread else 0.0) if config.pessimism is None else config.pessimism
+        )
         if self.pessimism > 0 and self._spread is None:
             raise ValueError(
                 f"pessimism={self.pessimism:g} needs an ensemble's spread, which surrogate={config.surrogate!r} has "
@@ -104,16 +121,21 @@ class SearchProcess:
         self.bounds = box if config.bounds == "data" else None
 
     def look(self, z: Tensor, left: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Return observations (B, o) and directions (B, d) at features (B, d), `left` the share of steps left."""
+        """Return observations (B, o) and directions (B, d) at features (B, d), `left` the share of
+        steps left."""
         prediction, gradient = self.guide.value_and_gradient(z)
         unit = unit_gradient(gradient)
         direction = unit if self.config.gradient == "unit" else gradient
         if self.config.state == "design":
             return z, direction
-        agreement = unit * (unit if self.judge is self.guide else unit_gradient(self.judge.gradient(z)))
+        agreement = unit * (
+            unit if self.judge is self.guide else unit_gradient(self.judge.gradient(z))
+        )
         spread = torch.zeros_like(prediction) if self._spread is None else self._spread(z).detach()
         rest = torch.as_tensor(left, device=z.device, dtype=z.dtype).expand(len(z))
-        return torch.cat([z, agreement, torch.stack([prediction, spread, rest], dim=1)], dim=1), direction
+        return torch.cat(
+            [z, agreement, torch.stack([prediction, spread, rest], dim=1)], dim=1
+        ), direction
 
     def move(self, z: Tensor, direction: Tensor, action: Tensor) -> Tensor:
         """Return the next features (B, d) of actions (B, m) in [-1, 1]."""
@@ -138,7 +160,13 @@ class SearchProcess:
 
 
 def fit_surrogates(
-    problem: OfflineProblem, encoder: Encoder, config: ProcessConfig, *, seed: int, device: str, progress: Progress
+    problem: OfflineProblem,
+    encoder: Encoder,
+    config: ProcessConfig,
+    *,
+    seed: int,
+    device: str,
+    progress: Progress,
 ) -> tuple[Surrogate, Surrogate]:
     """Fit guide and judge, see `ProcessConfig.judge`; the halves are drawn by the seed."""
     z = torch.from_numpy(encoder.encode(problem.dataset.x)).to(device)
@@ -154,7 +182,9 @@ def fit_surrogates(
     return guide, judge
 
 
-def _scale(problem: OfflineProblem, encoder: Encoder, guide: Surrogate, config: ProcessConfig) -> Tensor:
+def _scale(
+    problem: OfflineProblem, encoder: Encoder, guide: Surrogate, config: ProcessConfig
+) -> Tensor:
     if config.action_scale is not None:
         return torch.full((encoder.n_features,), config.action_scale)
     largest = default_action_scale(problem, encoder, "step_vector", config.gradient)

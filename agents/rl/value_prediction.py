@@ -1,23 +1,27 @@
-"""Value-prediction network: an embedding of designs, learned from trajectories (Oh, Singh, Lee, NeurIPS 2017).
+"""Value-prediction network: an embedding of designs, learned from trajectories (Oh, Singh, Lee,
+NeurIPS 2017).
 
-PGS (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349) compares designs in it to choose a policy offline;
-see `agents.rl.selection`.
+PGS (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349) compares designs in it to choose
+a policy offline; see `agents.rl.selection`.
 
 Algorithm, for windows of k = 8 steps that start anywhere in the trajectories:
     1. Encode the first design: e_0 = enc(z_t).
     2. Unroll the latent with the recorded actions: e_{l+1} = e_l + trans(e_l, a_{t+l}).
-    3. Fit the reward head, reward(e_l, a_{t+l}) to r_{t+l}, and the value head, value(e_l) to R_{t+l}, for l < k.
-    4. The value target is the n-step return to the window's end, where a slow copy of the network goes on:
-       R_{t+l} = (1 - gamma) r_{t+l} + gamma R_{t+l+1}, R_{t+k} = value'(enc'(z_{t+k})). The factor 1 - gamma keeps
-       values in the unit of the rewards.
+    3. Fit the reward head, reward(e_l, a_{t+l}) to r_{t+l}, and the value head, value(e_l) to
+       R_{t+l}, for l < k.
+    4. The value target is the n-step return to the window's end, where a slow copy of the network
+       goes on: R_{t+l} = (1 - gamma) r_{t+l} + gamma R_{t+l+1}, R_{t+k} = value'(enc'(z_{t+k})).
+       The factor 1 - gamma keeps values in the unit of the rewards.
 Steps past a trajectory's end count in neither loss.
 
-Differs from the papers: Oh et al. plan with the network and learn a discount for each option; here, as in PGS, actions
-are the recorded ones, the discount is fixed, and only the embedding is used. The default network is half as wide and
-its schedule short (`VPNConfig` names the paper's numbers): on TFBind8 it embeds better in the same time.
+Differs from the papers: Oh et al. plan with the network and learn a discount for each option; here,
+as in PGS, actions are the recorded ones, the discount is fixed, and only the embedding is used. The
+default network is half as wide and its schedule short (`VPNConfig` names the paper's numbers): on
+TFBind8 it embeds better in the same time.
 
-Train it on trajectories through all visible designs (p = 100), whatever percentiles are to be compared. In a narrow top
-band the scores hardly differ, so that a short training learns nothing from them.
+Train it on trajectories through all visible designs (p = 100), whatever percentiles are to be
+compared. In a narrow top band the scores hardly differ, so that a short training learns nothing
+from them.
 """
 
 from __future__ import annotations
@@ -43,13 +47,15 @@ class VPNConfig:
 
     Args:
         embedding: e, numbers in an embedding; None for the paper's 32, categorical spaces 8.
-        hidden: Width of the two hidden layers (swish) of the encoder and of each head; the paper has 256.
+        hidden: Width of the two hidden layers (swish) of the encoder and of each head; the paper
+            has 256.
         unroll: k, steps of a window.
         discount: gamma.
         steps: Updates; 2,500 take about 20 s on one thread.
         batch_size: Windows an update.
         learning_rate: Adam's; the paper has 1e-4, for a longer training.
-        target_every: Updates between two copies of the network for the targets; the paper has 1,000.
+        target_every: Updates between two copies of the network for the targets; the paper has
+            1,000.
     """
 
     embedding: int | None = None
@@ -78,10 +84,14 @@ class ValuePredictionNetwork(nn.Module):
         generator: Source of the initial weights; the network lies on its device.
     """
 
-    def __init__(self, n_features: int, embedding: int, hidden: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, n_features: int, embedding: int, hidden: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.encoder = _perceptron([n_features, hidden, hidden, embedding], generator)
-        self.transition = _perceptron([embedding + n_features, hidden, hidden, embedding], generator)
+        self.transition = _perceptron(
+            [embedding + n_features, hidden, hidden, embedding], generator
+        )
         self.reward_head = _perceptron([embedding + n_features, hidden, hidden, 1], generator)
         self.value_head = _perceptron([embedding, hidden, hidden, 1], generator)
 
@@ -91,12 +101,14 @@ class ValuePredictionNetwork(nn.Module):
         return embedding
 
     def value(self, z: Tensor) -> Tensor:
-        """Return (1 - gamma) times the expected discounted rewards from features (B, d) on; (B,)."""
+        """Return (1 - gamma) times the expected discounted rewards from features (B, d) on;
+        (B,)."""
         value: Tensor = self.value_head(self.embed(z)).squeeze(1)
         return value
 
     def unroll(self, z: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict along actions (B, k, d) from features (B, d): rewards (B, k) and values before each action (B, k)."""
+        """Predict along actions (B, k, d) from features (B, d): rewards (B, k) and values before
+        each action (B, k)."""
         latent = [self.embed(z)]
         for action in actions[:, :-1].unbind(1):
             latent.append(latent[-1] + self.transition(torch.cat([latent[-1], action], dim=1)))
@@ -115,7 +127,8 @@ def train_value_prediction(
     progress: Progress | None = None,
     terminal: bool = False,
 ) -> ValuePredictionNetwork:
-    """Train a value-prediction network on trajectories with actions; the same seed gives the same one on a CPU.
+    """Train a value-prediction network on trajectories with actions; the same seed gives the same
+    one on a CPU.
 
     Args:
         batch: (B, T) transitions with features (d).
@@ -124,8 +137,8 @@ def train_value_prediction(
         seed: Of the initial weights and the mini-batches. No global random state is touched.
         device: ``cpu``, ``cuda``, ..
         progress: Gets the losses.
-        terminal: Count the end of a trajectory as the end of the world, with value 0; else as a time limit, where the
-            slow copy's value goes on.
+        terminal: Count the end of a trajectory as the end of the world, with value 0; else as a
+            time limit, where the slow copy's value goes on.
 
     Returns:
         The trained network on `device`, its weights frozen.
@@ -137,7 +150,9 @@ def train_value_prediction(
     actions, _ = batch.require_actions()
     b, horizon, d = actions.shape
     size = config.embedding or (8 if isinstance(space, CategoricalSpace) else 32)
-    network = ValuePredictionNetwork(d, size, config.hidden, torch.Generator(device).manual_seed(seed))
+    network = ValuePredictionNetwork(
+        d, size, config.hidden, torch.Generator(device).manual_seed(seed)
+    )
     adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
     generator = torch.Generator(actions.device).manual_seed(seed)
     every = max(1, config.steps // 50)
@@ -152,14 +167,18 @@ def train_value_prediction(
         (reward_loss + value_loss).backward()  # type: ignore[no-untyped-call]
         adam.step()
         if step % every == 0 or step == config.steps - 1:
-            values = {"reward_loss": float(reward_loss.detach()), "value_loss": float(value_loss.detach())}
+            values = {
+                "reward_loss": float(reward_loss.detach()),
+                "value_loss": float(value_loss.detach()),
+            }
             progress.metrics("value_prediction", step, **values)
     return network.requires_grad_(False)
 
 
 @dataclass(frozen=True, eq=False)
 class _Windows:
-    """n windows of k steps: actions and rewards past a trajectory's end are there, but not valid."""
+    """n windows of k steps: actions and rewards past a trajectory's end are there, but not
+    valid."""
 
     start: Tensor  # (n, d) first design
     actions: Tensor  # (n, k, d)
@@ -190,7 +209,11 @@ def _windows(batch: TrajectoryBatch, row: Tensor, t: Tensor, k: int) -> _Windows
 
 
 def _losses(
-    network: ValuePredictionNetwork, slow: ValuePredictionNetwork, windows: _Windows, discount: float, terminal: bool
+    network: ValuePredictionNetwork,
+    slow: ValuePredictionNetwork,
+    windows: _Windows,
+    discount: float,
+    terminal: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean squared errors of rewards and values over the valid steps."""
     with torch.no_grad():
@@ -200,11 +223,14 @@ def _losses(
         target = _value_targets(windows.rewards, windows.valid, beyond, discount)
     rewards, values = network.unroll(windows.start, windows.actions)
     weight = windows.valid / windows.valid.sum()
-    return ((rewards - windows.rewards).square() * weight).sum(), ((values - target).square() * weight).sum()
+    return ((rewards - windows.rewards).square() * weight).sum(), (
+        (values - target).square() * weight
+    ).sum()
 
 
 def _value_targets(rewards: Tensor, valid: Tensor, beyond: Tensor, discount: float) -> Tensor:
-    """Return the scaled n-step returns (n, k) of rewards (n, k); `beyond` (n,) is the value after the valid steps."""
+    """Return the scaled n-step returns (n, k) of rewards (n, k); `beyond` (n,) is the value after
+    the valid steps."""
     targets = []
     for reward, inside in zip(reversed(rewards.unbind(1)), reversed(valid.unbind(1)), strict=True):
         beyond = torch.where(inside, (1 - discount) * reward + discount * beyond, beyond)
@@ -218,6 +244,8 @@ def _perceptron(sizes: list[int], generator: torch.Generator) -> nn.Sequential:
         # Initialised by hand: torch's own way draws from the global generator.
         linear = nn.utils.skip_init(nn.Linear, n_in, n_out, device=generator.device)  # type: ignore[no-untyped-call]
         for parameter in (linear.weight, linear.bias):
-            nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=generator)  # torch's own range
+            nn.init.uniform_(
+                parameter, -(n_in**-0.5), n_in**-0.5, generator=generator
+            )  # torch's own range
         layers += [linear, nn.SiLU()]
     return nn.Sequential(*layers[:-1])

@@ -1,21 +1,25 @@
 """BO-qEI: Bayesian optimisation in which a surrogate answers in place of the measurement.
 
-Algorithm (qEI: Wilson, Moriconi, Hutter and Deisenroth, 2017; as a baseline: design-baselines, Trabucco et al., 2022):
+Algorithm (qEI: Wilson, Moriconi, Hutter and Deisenroth, 2017; as a baseline: design-baselines,
+Trabucco et al., 2022):
     1. Fit an ensemble on the visible designs' features; f is its mean.
     2. D <- the 500 best visible designs and their scores.
-    3. Repeat 10 times, or K / 32 times where that is more: fit a Gaussian process to D; find the 32 designs, all
-       together, of whose best one the expected improvement on the best label in D is highest, inside the box that the
-       visible designs' features span; label them by f; add them to D.
+    3. Repeat 10 times, or K / 32 times where that is more: fit a Gaussian process to D; find the 32
+       designs, all together, of whose best one the expected improvement on the best label in D is
+       highest, inside the box that the visible designs' features span; label them by f; add them to
+       D.
     4. Return the K best distinct designs that were found, the highest label first.
 
-Differs from the released program: only what was found is proposed. There the best of all of D is (`proposals="all"`),
-which is mostly the best visible designs as they came, and the labels have added noise of 0.1 (`label_noise`). The
-logarithm of the expected improvement is maximised (Ament et al., 2023: the same designs, but gradients that do not
-vanish), from 4 starts in 50 steps where there are 10 and 200, to save time; for the same reason the Gaussian process
-is fitted in 50 steps from its last round's parameters. It is botorch's of today in double precision, on features in
-[0, 1] and labels at variance 1: a squared exponential kernel whose prior grows with d (Hvarfner et al., 2024), there
-Matern 5/2 in single precision. The ensemble is `light_ensemble`, 2 x 128 with members that differ in their first
-weights and the order of batches, which predicts held-out rows of TFBind8 no worse than the larger ones. `paper` has the
+Differs from the released program: only what was found is proposed. There the best of all of D is
+(`proposals="all"`), which is mostly the best visible designs as they came, and the labels have
+added noise of 0.1 (`label_noise`). The logarithm of the expected improvement is maximised (Ament et
+al., 2023: the same designs, but gradients that do not vanish), from 4 starts in 50 steps where
+there are 10 and 200, to save time; for the same reason the Gaussian process is fitted in 50 steps
+from its last round's parameters. It is botorch's of today in double precision, on features in [0,
+1] and labels at variance 1: a squared exponential kernel whose prior grows with d (Hvarfner et al.,
+2024), there Matern 5/2 in single precision. The ensemble is `light_ensemble`, 2 x 128 with members
+that differ in their first weights and the order of batches, which predicts held-out rows of TFBind8
+no worse than the larger ones. `paper` has the
 published settings: noise, all of D, qEI, starts and steps, 1 x 256 on bootstraps.
 
 Where the designs found decode to fewer than K distinct ones, the best are repeated.
@@ -55,15 +59,16 @@ class BOqEIConfig:
         rounds: Batches of designs; as many more as K designs need.
         batch_size: q, designs in a batch.
         n_best: Best visible designs that the Gaussian process starts with.
-        noise: Standard deviation of the noise that it expects in each score and label, in standard deviations of the
-            visible scores.
+        noise: Standard deviation of the noise that it expects in each score and label, in standard
+            deviations of the visible scores.
         label_noise: Standard deviation of noise added to the labels, in the same unit.
         fit_steps: Most steps of the Gaussian process' fit in a round (L-BFGS-B).
         mc_samples: Samples of the posterior by which the acquisition is computed.
         raw_samples: Random batches from which the starts of its maximisation are picked.
         restarts: Number of these starts.
         acquisition_steps: Most steps of the maximisation (L-BFGS-B).
-        proposals: ``new``: the best designs that were found; ``all``: of these and the visible ones it started with.
+        proposals: ``new``: the best designs that were found; ``all``: of these and the visible ones
+            it started with.
         encoder: Name of the encoder.
     """
 
@@ -88,7 +93,9 @@ class BOqEIConfig:
         require_at_least(self, 0, "label_noise")
         require_at_least(self, self.restarts, "raw_samples")
         if not self.noise > 0:
-            raise ValueError(f"noise must be above 0, got {self.noise!r}; the Gaussian process is singular without")
+            raise ValueError(
+                f"noise must be above 0, got {self.noise!r}; the Gaussian process is singular without"
+            )
 
 
 class BOqEI(SurrogateSearch):
@@ -128,23 +135,34 @@ class BOqEI(SurrogateSearch):
         found, label = self._search(z, score, rounds, watch)
         x, labels = self._encoder.decode(found.cpu().numpy()), label.cpu().numpy()
         if self.config.proposals == "all":
-            x, labels = np.concatenate([data.x[rows], x]), np.concatenate([score.cpu().numpy(), labels])
+            x, labels = (
+                np.concatenate([data.x[rows], x]),
+                np.concatenate([score.cpu().numpy(), labels]),
+            )
         x, self.criterion = best_distinct(x, labels, k)
         watch(rounds, torch.from_numpy(self._encoder.encode(x)), torch.from_numpy(self.criterion))
         return x
 
-    def _search(self, z: Tensor, score: Tensor, rounds: int, watch: SearchWatch) -> tuple[Tensor, Tensor]:
-        """Start from features z (n, d) and scores (n,); return what is found: features (N, d), labels (N,)."""
+    def _search(
+        self, z: Tensor, score: Tensor, rounds: int, watch: SearchWatch
+    ) -> tuple[Tensor, Tensor]:
+        """Start from features z (n, d) and scores (n,); return what is found: features (N, d),
+        labels (N,)."""
         config, progress, known = self.config, self._progress, len(z)
         generator = torch.Generator(z.device).manual_seed(self._seed)
-        low, high = (torch.from_numpy(side).to(z.device) for side in feature_bounds(self._problem, self._encoder))
+        low, high = (
+            torch.from_numpy(side).to(z.device)
+            for side in feature_bounds(self._problem, self._encoder)
+        )
         process = None
         for step in progress.track(range(rounds), "BO-qEI"):
             seed = int(torch.randint(1 << 30, (), generator=generator, device=z.device))
             unit, gain, process = next_batch((z - low) / (high - low), score, config, seed, process)
             new = torch.lerp(low, high, unit)
             label = predict_in_pieces(self._surrogate.predict, new)
-            label = label + config.label_noise * torch.randn(label.shape, generator=generator, device=z.device)
+            label = label + config.label_noise * torch.randn(
+                label.shape, generator=generator, device=z.device
+            )
             watch(step, new, label)
             z, score = torch.cat([z, new]), torch.cat([score, label])
             progress.metrics("bo_qei", step, acquisition=gain, best=float(score[known:].max()))
@@ -154,7 +172,8 @@ class BOqEI(SurrogateSearch):
 def next_batch(
     unit: Tensor, y: Tensor, config: BOqEIConfig, seed: int, previous: Any = None
 ) -> tuple[Tensor, float, Any]:
-    """Return the batch with the highest acquisition, (q, d) in [0, 1], this acquisition, and the Gaussian process.
+    """Return the batch with the highest acquisition, (q, d) in [0, 1], this acquisition, and the
+    Gaussian process.
 
     Args:
         unit: (n, d) features seen, in [0, 1].
@@ -164,10 +183,16 @@ def next_batch(
         previous: The last round's Gaussian process, from whose parameters the fit starts.
     """
     botorch, gpytorch = optional_import("botorch", "bo"), optional_import("gpytorch", "bo")
-    exact = gpytorch.settings.fast_computations(covar_root_decomposition=False, log_prob=False, solves=False)
+    exact = gpytorch.settings.fast_computations(
+        covar_root_decomposition=False, log_prob=False, solves=False
+    )
     with exact, _own_randomness(seed, unit.device), warnings.catch_warnings():
-        warnings.simplefilter("ignore", botorch.exceptions.OptimizationWarning)  # to stop at the last step is meant
-        warnings.simplefilter("ignore", botorch.exceptions.warnings.NumericsWarning)  # so is qei where it is named
+        warnings.simplefilter(
+            "ignore", botorch.exceptions.OptimizationWarning
+        )  # to stop at the last step is meant
+        warnings.simplefilter(
+            "ignore", botorch.exceptions.warnings.NumericsWarning
+        )  # so is qei where it is named
         process = _fitted_process(unit.double(), y.double(), config, previous)
         kinds = {"qei": "qExpectedImprovement", "qlogei": "qLogExpectedImprovement"}
         sampler = botorch.sampling.SobolQMCNormalSampler(torch.Size([config.mc_samples]), seed=seed)
@@ -186,21 +211,30 @@ def next_batch(
 
 
 def _fitted_process(unit: Tensor, y: Tensor, config: BOqEIConfig, previous: Any) -> Any:
-    """Return a Gaussian process with a known noise, its other parameters fitted by marginal likelihood."""
+    """Return a Gaussian process with a known noise, its other parameters fitted by marginal
+    likelihood."""
     botorch, gpytorch = optional_import("botorch", "bo"), optional_import("gpytorch", "bo")
-    process = botorch.models.SingleTaskGP(unit, y[:, None], torch.full_like(y, config.noise**2)[:, None])
+    process = botorch.models.SingleTaskGP(
+        unit, y[:, None], torch.full_like(y, config.noise**2)[:, None]
+    )
     if previous is not None:
         for parameter, value in zip(process.parameters(), previous.parameters(), strict=True):
             parameter.data.copy_(value.data)
     likelihood = gpytorch.mlls.ExactMarginalLogLikelihood(process.likelihood, process)
-    botorch.fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"maxiter": config.fit_steps}})
+    botorch.fit_gpytorch_mll(
+        likelihood, optimizer_kwargs={"options": {"maxiter": config.fit_steps}}
+    )
     return process
 
 
 @contextmanager
 def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators, which botorch draws from, and put them back afterwards."""
-    gpus = [] if device.type == "cpu" else [torch.cuda.current_device() if device.index is None else device.index]
+    gpus = (
+        []
+        if device.type == "cpu"
+        else [torch.cuda.current_device() if device.index is None else device.index]
+    )
     with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
         for gpu in gpus:

@@ -1,21 +1,23 @@
-"""REINFORCE: a search distribution over designs, moved by policy gradients towards high predictions of a surrogate.
+"""REINFORCE: a search distribution over designs, moved by policy gradients towards high predictions
+of a surrogate.
 
 Algorithm (Williams, 1992; as a baseline: design-baselines, Trabucco et al., 2022):
     1. Fit an ensemble on the visible designs' features; f is its mean.
-    2. p <- a Gaussian with independent features around the mean of the 128 best visible designs, standard deviation
-       0.1 (continuous), or independent letters at each site with these designs' frequencies (categorical).
-    3. Repeat 200 times: draw a batch from p, a <- the batch's predictions at mean 0 and variance 1, and take a step of
-       Adam (0.01) down the gradient of -mean(a log p).
+    2. p <- a Gaussian with independent features around the mean of the 128 best visible designs,
+       standard deviation 0.1 (continuous), or independent letters at each site with these designs'
+       frequencies (categorical).
+    3. Repeat 200 times: draw a batch from p, a <- the batch's predictions at mean 0 and variance 1,
+       and take a step of Adam (0.01) down the gradient of -mean(a log p).
     4. Return K designs, the highest f first.
 
-The K designs are by default the best distinct ones of all that were drawn on the way. The released program draws K once
-more from the last p (`proposals="drawn"`, in `paper`); on short sequences p has then collapsed, and most of the K are
-the same few designs. The metric `distinct` shows it.
+The K designs are by default the best distinct ones of all that were drawn on the way. The released
+program draws K once more from the last p (`proposals="drawn"`, in `paper`); on short sequences p
+has then collapsed, and most of the K are the same few designs. The metric `distinct` shows it.
 
-Differs from the released program otherwise: a letter that none of the best designs has at a site starts with the
-frequency of one more design, not with zero; the ensemble is `light_ensemble`, 2 x 128 with members that differ in their
-first weights and the order of batches, which predicts held-out rows of TFBind8 no worse than the larger ones (`paper`:
-1 x 256 on bootstraps, as there).
+Differs from the released program otherwise: a letter that none of the best designs has at a site
+starts with the frequency of one more design, not with zero; the ensemble is `light_ensemble`, 2 x
+128 with members that differ in their first weights and the order of batches, which predicts
+held-out rows of TFBind8 no worse than the larger ones (`paper`: 1 x 256 on bootstraps, as there).
 """
 
 from __future__ import annotations
@@ -36,7 +38,13 @@ from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import predict_in_pieces
 
-__all__ = ["GaussianDesigns", "IndependentLetters", "Reinforce", "ReinforceConfig", "SearchDistribution"]
+__all__ = [
+    "GaussianDesigns",
+    "IndependentLetters",
+    "Reinforce",
+    "ReinforceConfig",
+    "SearchDistribution",
+]
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,13 @@ class ReinforceConfig:
     Args:
         surrogate: Name of the surrogate.
         steps: Updates of the distribution.
-        batch_size: Designs drawn for an update; None for 2048 on continuous spaces and 256 on categorical ones.
+        batch_size: Designs drawn for an update; None for 2048 on continuous spaces and 256 on
+            categorical ones.
         learning_rate: Adam's.
         n_best: Best visible designs that the first distribution is made from.
         sigma0: First standard deviation, in features; continuous spaces only.
-        proposals: ``visited``: the K best distinct designs of all that were drawn; ``drawn``: K draws from the last
-            distribution.
+        proposals: ``visited``: the K best distinct designs of all that were drawn; ``drawn``: K
+            draws from the last distribution.
         encoder: Name of the encoder.
     """
 
@@ -71,7 +80,9 @@ class ReinforceConfig:
         if not self.sigma0 > 0:
             raise ValueError(f"sigma0 must be above 0, got {self.sigma0!r}")
         if self.steps == 0 and self.proposals == "visited":
-            raise ValueError("without steps no designs are visited; give steps of at least 1, or proposals='drawn'")
+            raise ValueError(
+                "without steps no designs are visited; give steps of at least 1, or proposals='drawn'"
+            )
 
 
 class SearchDistribution(Protocol):
@@ -138,7 +149,8 @@ class IndependentLetters:
     """Letters drawn for each site on its own; draws are designs (n, L).
 
     Args:
-        best: (n, L) designs. Their letters' frequencies, with one more of each letter, are the first probabilities.
+        best: (n, L) designs. Their letters' frequencies, with one more of each letter, are the
+            first probabilities.
         n_letters: A.
         encoder: Turns designs into features.
     """
@@ -151,7 +163,12 @@ class IndependentLetters:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw designs (n, L)."""
-        return self._logits.detach().softmax(dim=1).multinomial(n, replacement=True, generator=generator).T
+        return (
+            self._logits.detach()
+            .softmax(dim=1)
+            .multinomial(n, replacement=True, generator=generator)
+            .T
+        )
 
     def log_probability(self, drawn: Tensor) -> Tensor:
         """Return the log probability of designs (n, L); (n,)."""
@@ -199,18 +216,30 @@ class Reinforce(SurrogateSearch):
         space, data = self._problem.space, self._problem.dataset
         best = data.x[data.top_rows(self.config.n_best)]
         if isinstance(space, CategoricalSpace):
-            return IndependentLetters(torch.tensor(best).to(self._device), space.n_categories, self._encoder)
+            return IndependentLetters(
+                torch.tensor(best).to(self._device), space.n_categories, self._encoder
+            )
         features = torch.from_numpy(self._encoder.encode(best)).to(self._device)
         return GaussianDesigns(features, self.config.sigma0, self._encoder)
 
     def _search(
-        self, distribution: SearchDistribution, k: int, generator: torch.Generator, watch: SearchWatch
+        self,
+        distribution: SearchDistribution,
+        k: int,
+        generator: torch.Generator,
+        watch: SearchWatch,
     ) -> tuple[Tensor, Tensor]:
-        """Take all steps; return the `k` or fewer best distinct draws (k, w) and their predictions (k,), best first."""
+        """Take all steps; return the `k` or fewer best distinct draws (k, w) and their predictions
+        (k,), best first."""
         config, progress = self.config, self._progress
-        n = config.batch_size or (256 if isinstance(self._problem.space, CategoricalSpace) else 2048)
+        n = config.batch_size or (
+            256 if isinstance(self._problem.space, CategoricalSpace) else 2048
+        )
         adam = torch.optim.Adam(distribution.parameters, lr=config.learning_rate)
-        best, best_value = distribution.draw(1, generator)[:0], torch.empty(0, device=generator.device)
+        best, best_value = (
+            distribution.draw(1, generator)[:0],
+            torch.empty(0, device=generator.device),
+        )
         for step in progress.track(range(config.steps), "REINFORCE"):
             drawn = distribution.draw(n, generator)
             value = self._predict(distribution, drawn)

@@ -1,6 +1,8 @@
-"""A network made into a denoiser: preconditioning, the condition and its absence, and the moving average of weights.
+"""A network made into a denoiser: preconditioning, the condition and its absence, and the moving
+average of weights.
 
-D(z; s) = c_skip(s) z + c_out(s) F(c_in(s) z, noise(s), condition)        (EDM, Karras et al. 2022, equation 7)
+D(z; s) = c_skip(s) z + c_out(s) F(c_in(s) z, noise(s), condition)        (EDM, Karras et al. 2022,
+equation 7)
 
 F is the network and z = x + s eps. What F learns to return is named by the parameterisation:
     eps   the noise (Ho et al. 2020)              x0   the design itself
@@ -27,14 +29,15 @@ class Denoiser(nn.Module):
     """Estimates the designs under noise.
 
     Args:
-        network: F, called as ``network(z, noise, condition, extra)`` with z (B, ..), noise (B,), condition (B, c) or
-            None, and what else it sees or None; returns a tensor of z's shape.
+        network: F, called as ``network(z, noise, condition, extra)`` with z (B, ..), noise (B,),
+            condition (B, c) or None, and what else it sees or None; returns a tensor of z's shape.
         parameterisation: What F returns.
         sigma_data: Standard deviation of the features, for ``edm``.
-        time: The network sees this schedule's time t of a level; None: a quarter of the level's logarithm.
+        time: The network sees this schedule's time t of a level; None: a quarter of the level's
+            logarithm.
         n_conditions: Numbers that a design may be conditioned on; 0 for none.
-        flag: A dropped condition is zeros, and one more column says which are dropped. Without it, zeros stand for
-            themselves and for nothing known, as in DDOM's released program.
+        flag: A dropped condition is zeros, and one more column says which are dropped. Without it,
+            zeros stand for themselves and for nothing known, as in DDOM's released program.
         per_step: Whether each step of a trajectory has a condition of its own, (B, H, c).
     """
 
@@ -51,9 +54,16 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         if parameterisation not in get_args(Parameterisation):
-            raise ValueError(f"parameterisation must be one of {get_args(Parameterisation)}, got {parameterisation!r}")
+            raise ValueError(
+                f"parameterisation must be one of {get_args(Parameterisation)}, got {parameterisation!r}"
+            )
         self.network, self.parameterisation, self.sigma_data = network, parameterisation, sigma_data
-        self.n_conditions, self._time, self._flag, self._per_step = n_conditions, time, flag, per_step
+        self.n_conditions, self._time, self._flag, self._per_step = (
+            n_conditions,
+            time,
+            flag,
+            per_step,
+        )
 
     def forward(
         self,
@@ -95,11 +105,20 @@ class Denoiser(nn.Module):
     def _with_flag(self, z: Tensor, condition: Tensor | None, keep: Tensor | None) -> Tensor | None:
         if self.n_conditions == 0:
             if condition is not None:
-                raise ValueError(f"this denoiser has no condition, got one of shape {tuple(condition.shape)}")
+                raise ValueError(
+                    f"this denoiser has no condition, got one of shape {tuple(condition.shape)}"
+                )
             return None
         if condition is None:
-            shape = (*z.shape[:-1], self.n_conditions) if self._per_step else (len(z), self.n_conditions)
-            condition, keep = z.new_zeros(shape), torch.zeros(len(z), dtype=torch.bool, device=z.device)
+            shape = (
+                (*z.shape[:-1], self.n_conditions)
+                if self._per_step
+                else (len(z), self.n_conditions)
+            )
+            condition, keep = (
+                z.new_zeros(shape),
+                torch.zeros(len(z), dtype=torch.bool, device=z.device),
+            )
         known = torch.ones_like(condition[..., :1])
         if keep is not None:
             known = known * _like(keep.to(z), condition)

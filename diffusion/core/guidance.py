@@ -1,4 +1,5 @@
-"""Guidance: ways to make a denoiser aim, each a function from a denoiser to the `denoise(z, s)` that samplers call."""
+"""Guidance: ways to make a denoiser aim, each a function from a denoiser to the `denoise(z, s)`
+that samplers call."""
 
 from __future__ import annotations
 
@@ -18,11 +19,14 @@ def unconditional(denoiser: Denoiser, *, extra: Tensor | None = None) -> Denoise
     return lambda z, s: denoiser(z, s, None, None, extra)
 
 
-def conditional(denoiser: Denoiser, condition: Tensor, *, weight: float = 0.0, extra: Tensor | None = None) -> Denoise:
-    """Return classifier-free guidance, (1 + w) D(z; s | condition) - w D(z; s), as one call on 2B rows.
+def conditional(
+    denoiser: Denoiser, condition: Tensor, *, weight: float = 0.0, extra: Tensor | None = None
+) -> Denoise:
+    """Return classifier-free guidance, (1 + w) D(z; s | condition) - w D(z; s), as one call on 2B
+    rows.
 
-    Source: Ho and Salimans 2022, equation 6, there and in DDOM and DEMO for the score or the noise; the estimate is
-    linear in both, so it is the same. GTG's weight is 1 + w in these terms.
+    Source: Ho and Salimans 2022, equation 6, there and in DDOM and DEMO for the score or the noise;
+    the estimate is linear in both, so it is the same. GTG's weight is 1 + w in these terms.
 
     Args:
         denoiser: Trained with the condition dropped now and then.
@@ -51,21 +55,24 @@ def energy_guided(
     through_denoiser: bool = False,
     max_norm: float | None = None,
 ) -> Denoise:
-    """Return D(z; s) - scale * s^2 * gradient of energy(D(z; s)) in z: tilts the data to p(x) exp(-scale * energy(x)).
+    """Return D(z; s) - scale * s^2 * gradient of energy(D(z; s)) in z: tilts the data to p(x)
+    exp(-scale * energy(x)).
 
-    Source: DGID (arXiv 2309.02040), where the noise estimate gains scale * sqrt(1 - abar) * gradient; the same in terms
-    of D and of the level. The estimate stands in for the designs under the noise: the tilt is exact for a linear energy
-    of Gaussian data, and elsewhere only as s goes to 0.
+    Source: DGID (arXiv 2309.02040), where the noise estimate gains scale * sqrt(1 - abar) *
+    gradient; the same in terms of D and of the level. The estimate stands in for the designs under
+    the noise: the tilt is exact for a linear energy of Gaussian data, and elsewhere only as s goes
+    to 0.
 
-    Differs from the paper in the cheaper form: the gradient with respect to the estimate is multiplied by
-    1 / (1 + s^2), the denoiser's Jacobian for data of unit variance. Without it the shift grows with the first level.
+    Differs from the paper in the cheaper form: the gradient with respect to the estimate is
+    multiplied by 1 / (1 + s^2), the denoiser's Jacobian for data of unit variance. Without it the
+    shift grows with the first level.
 
     Args:
         denoise: D, guided otherwise or not.
         energy: (B, ..) estimates to (B,), differentiable; lower is better.
         scale: Inverse temperature.
-        through_denoiser: The gradient goes through D, at about the cost of a second call. Otherwise the cheaper form,
-            which suits features of about unit variance.
+        through_denoiser: The gradient goes through D, at about the cost of a second call. Otherwise
+            the cheaper form, which suits features of about unit variance.
         max_norm: Longest shift of a row, in standard deviations of the features; None for no limit.
     """
 
@@ -84,14 +91,16 @@ def energy_guided(
 
 
 def inpainted(denoise: Denoise, known: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
-    """Return a D that holds the part under `mask` to `known`, which enters with noise of the level of the rest.
+    """Return a D that holds the part under `mask` to `known`, which enters with noise of the level
+    of the rest.
 
-    At each level the known part looks as it did in training, and D gives it back clean, so a deterministic sampler that
-    starts from known + s_0 noise there keeps to known + s noise. The rest is pulled towards it only through D, which
-    sees the known part as noisy as the rest, so what comes out is not the conditional distribution (Lugmayr et al. 2022
-    repeat steps to come nearer). For two Gaussian features the rest's mean moves a third of the way to the conditional
-    mean at small correlation, .43 at .8 and .69 at .99; with `euler_maruyama` .50, .63 and .88. A network that sees the
-    known part clean, as `extra`, has no such loss.
+    At each level the known part looks as it did in training, and D gives it back clean, so a
+    deterministic sampler that starts from known + s_0 noise there keeps to known + s noise. The
+    rest is pulled towards it only through D, which sees the known part as noisy as the rest, so
+    what comes out is not the conditional distribution (Lugmayr et al. 2022 repeat steps to come
+    nearer). For two Gaussian features the rest's mean moves a third of the way to the conditional
+    mean at small correlation, .43 at .8 and .69 at .99; with `euler_maruyama` .50, .63 and .88. A
+    network that sees the known part clean, as `extra`, has no such loss.
 
     Args:
         denoise: D.

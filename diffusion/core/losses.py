@@ -24,8 +24,8 @@ def denoising_loss(
 ) -> Tensor:
     """Mean squared error of the network's own output, E w ||F - target||^2 per feature; a scalar.
 
-    In the denoiser's terms this is ||D(x + level * noise) - x||^2 / c_out^2: plain error of the noise for ``eps``, unit
-    weight at every level for ``edm`` (EDM, equation 8).
+    In the denoiser's terms this is ||D(x + level * noise) - x||^2 / c_out^2: plain error of the
+    noise for ``eps``, unit weight at every level for ``edm`` (EDM, equation 8).
 
     Args:
         denoiser: D.
@@ -35,8 +35,8 @@ def denoising_loss(
         condition: (B, c); None for none.
         keep: (B,) bool, rows whose condition the denoiser is shown.
         extra: What the network sees beside, see `Denoiser`.
-        known: Bool, of x's shape or one that extends to it: what stays clean in the input and counts 0
-            in the mean.
+        known: Bool, of x's shape or one that extends to it: what stays clean in the input and
+            counts 0 in the mean.
         row_weight: (B,) weight of each row.
         channel_weight: Weights along x's last dimension.
     """
@@ -44,7 +44,9 @@ def denoising_loss(
     z = x + level.view(per_row) * noise
     if known is not None:
         z = x.where(known, z)
-    error: Tensor = (denoiser(z, level, condition, keep, extra) - x) / denoiser.coefficients(level)[1].view(per_row)
+    error: Tensor = (denoiser(z, level, condition, keep, extra) - x) / denoiser.coefficients(level)[
+        1
+    ].view(per_row)
     square = error.square()
     if channel_weight is not None:
         square = square * channel_weight

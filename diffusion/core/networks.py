@@ -1,9 +1,10 @@
-"""The networks inside a denoiser: multi-layer perceptrons for designs, a U-Net over time for trajectories.
+"""The networks inside a denoiser: multi-layer perceptrons for designs, a U-Net over time for
+trajectories.
 
-Each is called as ``network(z, noise, condition, extra)`` and returns a tensor of z's shape:
-    z          (B, d) or (B, H, C)  features, scaled to about unit variance by the caller
-    noise      (B,)                 what the network sees of the noise level, about -2 to 2
-    condition  (B, c) or None       numbers of about unit size, e.g. a standardised score; (B, H, c) where each step of
+Each is called as ``network(z, noise, condition, extra)`` and returns a tensor of z's shape: z
+    (B, d) or (B, H, C)  features, scaled to about unit variance by the caller noise      (B,)
+    what the network sees of the noise level, about -2 to 2 condition  (B, c) or None       numbers
+    of about unit size, e.g. a standardised score; (B, H, c) where each step of
                                     a trajectory has its own
     extra      (B, H, E) or None    more channels beside z, e.g. known steps and their mask
 
@@ -27,8 +28,9 @@ _FREQUENCIES = 32
 class ConcatMLP(nn.Module):
     """A plain MLP over z, noise and condition side by side, with SiLU between its layers.
 
-    With ``hidden=1024, layers=3, n_conditions=1, dropout=0.15`` and the time as noise it is the score network of DDOM's
-    released program (Krishnamoorthy et al. 2023): 2.2 million weights at 60 features.
+    With ``hidden=1024, layers=3, n_conditions=1, dropout=0.15`` and the time as noise it is the
+    score network of DDOM's released program (Krishnamoorthy et al. 2023): 2.2 million weights at 60
+    features.
 
     Args:
         n_features: d.
@@ -39,7 +41,13 @@ class ConcatMLP(nn.Module):
     """
 
     def __init__(
-        self, n_features: int, *, hidden: int = 1024, layers: int = 3, n_conditions: int = 0, dropout: float = 0.0
+        self,
+        n_features: int,
+        *,
+        hidden: int = 1024,
+        layers: int = 3,
+        n_conditions: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _check_sizes(n_features=n_features, hidden=hidden, layers=layers)
@@ -49,8 +57,11 @@ class ConcatMLP(nn.Module):
             inner += [nn.Linear(n_in, n_out), nn.SiLU(), nn.Dropout(dropout)]
         self.network = nn.Sequential(*inner, nn.Linear(hidden, n_features))
 
-    def forward(self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None) -> Tensor:
-        """Return the output (B, d); see the module's docstring for the arguments, `extra` must be None."""
+    def forward(
+        self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
+        """Return the output (B, d); see the module's docstring for the arguments, `extra` must be
+        None."""
         _check_inputs(z, condition, self.n_conditions, extra, 0)
         seen = [z, noise[:, None]] if condition is None else [z, noise[:, None], condition]
         output: Tensor = self.network(torch.cat(seen, dim=1))
@@ -60,8 +71,8 @@ class ConcatMLP(nn.Module):
 class ScoreMLP(nn.Module):
     """A residual MLP: in each layer, noise and condition scale and shift the normalised units.
 
-    h <- h + W dropout(SiLU((1 + scale) LayerNorm(h) + shift)), with scale and shift linear in an embedding of noise and
-    condition. The output layer starts at 0.
+    h <- h + W dropout(SiLU((1 + scale) LayerNorm(h) + shift)), with scale and shift linear in an
+    embedding of noise and condition. The output layer starts at 0.
 
     Args:
         n_features: d.
@@ -88,10 +99,15 @@ class ScoreMLP(nn.Module):
         self.embedding = _Embedding(n_conditions, embedding)
         self.first = nn.Linear(n_features, hidden)
         self.blocks = nn.ModuleList(_MLPBlock(hidden, embedding, dropout) for _ in range(layers))
-        self.last = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), _zero(nn.Linear(hidden, n_features)))
+        self.last = nn.Sequential(
+            nn.LayerNorm(hidden), nn.SiLU(), _zero(nn.Linear(hidden, n_features))
+        )
 
-    def forward(self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None) -> Tensor:
-        """Return the output (B, d); see the module's docstring for the arguments, `extra` must be None."""
+    def forward(
+        self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
+        """Return the output (B, d); see the module's docstring for the arguments, `extra` must be
+        None."""
         _check_inputs(z, condition, self.n_conditions, extra, 0)
         embedding, h = self.embedding(noise, condition), self.first(z)
         for block in self.blocks:
@@ -101,17 +117,20 @@ class ScoreMLP(nn.Module):
 
 
 class TemporalUNet(nn.Module):
-    """Convolutions over the steps of trajectories, at finer and coarser steps, with skips between equal ones.
+    """Convolutions over the steps of trajectories, at finer and coarser steps, with skips between
+    equal ones.
 
-    Each level has two residual blocks on the way down and two on the way up, with two more at the coarsest; the finest
-    has one convolution on the way up. Any horizon will do: steps are halved with rounding up, and what the way up has
-    too many is cut off. Nothing is padded but the convolutions' own zeros at both ends.
+    Each level has two residual blocks on the way down and two on the way up, with two more at the
+    coarsest; the finest has one convolution on the way up. Any horizon will do: steps are halved
+    with rounding up, and what the way up has too many is cut off. Nothing is padded but the
+    convolutions' own zeros at both ends.
 
-    Source: the temporal U-Net of Diffuser (Janner et al. 2022), as in the released program of GTG (Yun et al. 2024),
-    which has ``multipliers=(1, 4, 8)`` and a width of 128 for continuous, 32 for categorical designs. Differs from it:
-    SiLU in place of Mish, whose gradient takes thirty times as long on a CPU; the finest level has a skip as well; the
-    embedding is that of `ScoreMLP`, 2 `width` units, and scales units beside shifting them; a condition may differ from
-    step to step; groups of at least 4 channels; the output layer starts at 0.
+    Source: the temporal U-Net of Diffuser (Janner et al. 2022), as in the released program of GTG
+    (Yun et al. 2024), which has ``multipliers=(1, 4, 8)`` and a width of 128 for continuous, 32 for
+    categorical designs. Differs from it: SiLU in place of Mish, whose gradient takes thirty times
+    as long on a CPU; the finest level has a skip as well; the embedding is that of `ScoreMLP`, 2
+    `width` units, and scales units beside shifting them; a condition may differ from step to step;
+    groups of at least 4 channels; the output layer starts at 0.
 
     Args:
         n_channels: C.
@@ -135,7 +154,9 @@ class TemporalUNet(nn.Module):
         super().__init__()
         _check_sizes(n_channels=n_channels, width=width, levels=len(multipliers), kernel=kernel)
         if kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, so that a step lies in the middle of it, got {kernel}")
+            raise ValueError(
+                f"kernel must be odd, so that a step lies in the middle of it, got {kernel}"
+            )
         self.n_conditions, self.n_extra = n_conditions, n_extra
         widths = [width * multiplier for multiplier in multipliers]
         n_embedded = 2 * width
@@ -144,17 +165,24 @@ class TemporalUNet(nn.Module):
         def two_blocks(n_in: int, n_out: int) -> nn.ModuleList:
             return nn.ModuleList(_ConvBlock(n, n_out, kernel, n_embedded) for n in (n_in, n_out))
 
-        self.down = nn.ModuleList(two_blocks(*pair) for pair in pairwise([n_channels + n_extra, *widths]))
+        self.down = nn.ModuleList(
+            two_blocks(*pair) for pair in pairwise([n_channels + n_extra, *widths])
+        )
         self.coarser = nn.ModuleList(nn.Conv1d(n, n, 3, stride=2, padding=1) for n in widths[:-1])
         self.middle = two_blocks(widths[-1], widths[-1])
         coarse_to_fine = list(pairwise(reversed(widths)))
         self.up = nn.ModuleList(two_blocks(2 * n_in, n_out) for n_in, n_out in coarse_to_fine)
-        self.finer = nn.ModuleList(nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for _, n in coarse_to_fine)
+        self.finer = nn.ModuleList(
+            nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for _, n in coarse_to_fine
+        )
         self.last = nn.Sequential(
-            *_convolution(2 * widths[0], widths[0], kernel), _zero(nn.Conv1d(widths[0], n_channels, 1))
+            *_convolution(2 * widths[0], widths[0], kernel),
+            _zero(nn.Conv1d(widths[0], n_channels, 1)),
         )
 
-    def forward(self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None) -> Tensor:
+    def forward(
+        self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
         """Return the output (B, H, C); see the module's docstring for the arguments."""
         _check_inputs(z, condition, self.n_conditions, extra, self.n_extra)
         embeddings = [functional.silu(self.embedding(noise, condition))]  # of each level
@@ -177,14 +205,17 @@ class TemporalUNet(nn.Module):
 class _Embedding(nn.Module):
     """Sines and cosines of the noise, and the condition as it is, through two layers to (B, width).
 
-    The condition has no sines: guidance asks for scores above all that were seen, where those would repeat themselves.
+    The condition has no sines: guidance asks for scores above all that were seen, where those would
+        repeat themselves.
     """
 
     frequencies: Tensor
 
     def __init__(self, n_conditions: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("frequencies", torch.logspace(-1, 6, _FREQUENCIES, base=2.0), persistent=False)
+        self.register_buffer(
+            "frequencies", torch.logspace(-1, 6, _FREQUENCIES, base=2.0), persistent=False
+        )
         n_inputs = 2 * _FREQUENCIES + n_conditions
         self.layers = nn.Sequential(nn.Linear(n_inputs, width), nn.SiLU(), nn.Linear(width, width))
 
@@ -203,17 +234,23 @@ class _MLPBlock(nn.Module):
     def __init__(self, hidden: int, n_embedded: int, dropout: float) -> None:
         super().__init__()
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(n_embedded, 2 * hidden))
-        self.norm, self.dropout = nn.LayerNorm(hidden, elementwise_affine=False), nn.Dropout(dropout)
+        self.norm, self.dropout = (
+            nn.LayerNorm(hidden, elementwise_affine=False),
+            nn.Dropout(dropout),
+        )
         self.linear = nn.Linear(hidden, hidden)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding).chunk(2, dim=1)
-        change: Tensor = self.linear(self.dropout(functional.silu(torch.addcmul(shift, 1 + scale, self.norm(h)))))
+        change: Tensor = self.linear(
+            self.dropout(functional.silu(torch.addcmul(shift, 1 + scale, self.norm(h))))
+        )
         return h + change
 
 
 class _ConvBlock(nn.Module):
-    """Two convolutions, the units of the first scaled and shifted by the embedding, and a skip around both."""
+    """Two convolutions, the units of the first scaled and shifted by the embedding, and a skip
+    around both."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, n_embedded: int) -> None:
         super().__init__()
@@ -227,7 +264,9 @@ class _ConvBlock(nn.Module):
         modulation: Tensor = self.modulation(embedding)
         modulation = modulation[:, :, None] if modulation.ndim == 2 else modulation.transpose(1, 2)
         scale, shift = modulation.chunk(2, dim=1)
-        inner: Tensor = self.second(functional.silu(torch.addcmul(shift, 1 + scale, self.norm(self.first(h)))))
+        inner: Tensor = self.second(
+            functional.silu(torch.addcmul(shift, 1 + scale, self.norm(self.first(h))))
+        )
         around: Tensor = self.skip(h)
         return inner + around
 
@@ -239,12 +278,14 @@ def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
 
 
 def _groups(n: int) -> int:
-    """Return how many groups of channels are normalised: at most 8, of at least 4 channels, where these divide n."""
+    """Return how many groups of channels are normalised: at most 8, of at least 4 channels, where
+    these divide n."""
     return max(g for g in range(1, 9) if n % g == 0 and (g == 1 or n // g >= 4))
 
 
 def _coarser(embedding: Tensor) -> Tensor:
-    """Average the embeddings of neighbouring steps, (B, H, E) to (B, ceil(H / 2), E); one for all stays as it is."""
+    """Average the embeddings of neighbouring steps, (B, H, E) to (B, ceil(H / 2), E); one for all
+    stays as it is."""
     if embedding.ndim == 2:
         return embedding
     return functional.avg_pool1d(embedding.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)
@@ -269,10 +310,14 @@ def _check_sizes(**sizes: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {size}")
 
 
-def _check_inputs(z: Tensor, condition: Tensor | None, n_conditions: int, extra: Tensor | None, n_extra: int) -> None:
+def _check_inputs(
+    z: Tensor, condition: Tensor | None, n_conditions: int, extra: Tensor | None, n_extra: int
+) -> None:
     for name, given, n in (("condition", condition, n_conditions), ("extra", extra, n_extra)):
         if (0 if given is None else given.shape[-1]) != n:
             got = "None" if given is None else f"shape {tuple(given.shape)}"
             lead = (len(z),) if name == "condition" else tuple(z.shape[:-1])
-            wanted = f"of shape {(*lead, n)}" if n else "left out (None): the network was built for none"
+            wanted = (
+                f"of shape {(*lead, n)}" if n else "left out (None): the network was built for none"
+            )
             raise ValueError(f"{name} must be {wanted}, got {got}")

@@ -1,9 +1,11 @@
 """Samplers: pure functions that follow a denoiser from noise, or from noised designs, to designs.
 
-All take z = x + s eps at the first of the levels s_0 > s_1 > .. > s_n >= 0 and return it at the last. Along the way
-    dz/ds = (z - D(z; s)) / s                                        (probability flow; EDM, equation 1 with s(t) = 1)
-so with D exact, z at a lower level is distributed as noised data of that level. `denoise(z, s)` is D with whatever
-guidance is wrapped around it (`diffusion.core.guidance`); what wants to look on along the way wraps it too.
+All take z = x + s eps at the first of the levels s_0 > s_1 > .. > s_n >= 0 and return it at the
+    last. Along the way dz/ds = (z - D(z; s)) / s
+    (probability flow; EDM, equation 1 with s(t) = 1)
+so with D exact, z at a lower level is distributed as noised data of that level. `denoise(z, s)` is
+D with whatever guidance is wrapped around it (`diffusion.core.guidance`); what wants to look on
+along the way wraps it too.
 """
 
 from __future__ import annotations
@@ -15,7 +17,16 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["SAMPLERS", "Denoise", "ddim", "dpm_solver_2m", "euler_maruyama", "heun", "noised", "start_noise"]
+__all__ = [
+    "SAMPLERS",
+    "Denoise",
+    "ddim",
+    "dpm_solver_2m",
+    "euler_maruyama",
+    "heun",
+    "noised",
+    "start_noise",
+]
 
 Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,9 +37,15 @@ def noised(x: Tensor, level: float, generator: torch.Generator) -> Tensor:
 
 
 def start_noise(
-    shape: tuple[int, ...], level: float, generator: torch.Generator, *, sigma_data: float = 1.0, scale: float = 1.0
+    shape: tuple[int, ...],
+    level: float,
+    generator: torch.Generator,
+    *,
+    sigma_data: float = 1.0,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Draw what sampling from nothing starts with: as wide as noised data of the level, sqrt(sigma_data^2 + level^2).
+    """Draw what sampling from nothing starts with: as wide as noised data of the level,
+    sqrt(sigma_data^2 + level^2).
 
     For a variance-preserving process this is the standard normal.
 
@@ -45,9 +62,15 @@ def start_noise(
 
 @torch.no_grad()
 def euler_maruyama(
-    denoise: Denoise, z: Tensor, levels: Tensor, generator: torch.Generator, *, temperature: float = 1.0
+    denoise: Denoise,
+    z: Tensor,
+    levels: Tensor,
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
 ) -> Tensor:
-    """Euler-Maruyama on the reverse-time equation dz = -2 s score ds + sqrt(2 s) dw (Song et al. 2021, equation 6).
+    """Euler-Maruyama on the reverse-time equation dz = -2 s score ds + sqrt(2 s) dw (Song et al.
+    2021, equation 6).
 
     The step to level 0 adds no noise.
 
@@ -60,7 +83,9 @@ def euler_maruyama(
     """
     for s, s_next in _steps(levels, z):
         estimate = denoise(z, s)
-        z = estimate + (s_next / s) ** 2 * (z - estimate)  # z + (s^2 - s_next^2) score, exact at level 0
+        z = estimate + (s_next / s) ** 2 * (
+            z - estimate
+        )  # z + (s^2 - s_next^2) score, exact at level 0
         if s_next > 0:
             fresh = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
             z = z + temperature * (s**2 - s_next**2).sqrt() * fresh
@@ -77,7 +102,8 @@ def ddim(
     eta: float = 0.0,
     temperature: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """DDIM (Song, Meng and Ermon, ICLR 2021, equation 12): with eta 0, Euler's steps on the probability flow.
+    """DDIM (Song, Meng and Ermon, ICLR 2021, equation 12): with eta 0, Euler's steps on the
+    probability flow.
 
     Args:
         denoise: D.
@@ -85,7 +111,8 @@ def ddim(
         levels: (n + 1,).
         generator: Source of randomness, on z's device; needed where eta > 0.
         eta: In [0, 1]; 0 adds no noise, 1 as much as ancestral sampling.
-        temperature: Factor on the noise of a step, given its standard deviation and the next level; None for 1.
+        temperature: Factor on the noise of a step, given its standard deviation and the next level;
+            None for 1.
 
     Raises:
         ValueError: `eta` is out of range, or noise is wanted and there is no generator.
@@ -102,13 +129,16 @@ def ddim(
         if eta > 0 and s_next > 0:
             if temperature is not None:
                 fresh = fresh * temperature(fresh, s_next)
-            z = z + fresh * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+            z = z + fresh * torch.randn(
+                z.shape, generator=generator, device=z.device, dtype=z.dtype
+            )
     return z
 
 
 @torch.no_grad()
 def heun(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
-    """Heun's second-order steps on the probability flow (EDM, algorithm 1): 2n - 1 calls of D if the last level is 0.
+    """Heun's second-order steps on the probability flow (EDM, algorithm 1): 2n - 1 calls of D if
+    the last level is 0.
 
     Args:
         denoise: D.
@@ -118,7 +148,9 @@ def heun(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
     for s, s_next in _steps(levels, z):
         estimate = denoise(z, s)
         slope = (z - estimate) / s
-        ahead = estimate + s_next * slope  # at level 0 the estimate to the bit, so that its bounds and known parts hold
+        ahead = (
+            estimate + s_next * slope
+        )  # at level 0 the estimate to the bit, so that its bounds and known parts hold
         if s_next == 0:
             z = ahead
         else:
@@ -128,7 +160,8 @@ def heun(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def dpm_solver_2m(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
-    """DPM-Solver++ (2M), second order at one call of D a step (Lu et al. 2022, algorithm 2, with alpha = 1).
+    """DPM-Solver++ (2M), second order at one call of D a step (Lu et al. 2022, algorithm 2, with
+    alpha = 1).
 
     The first step and a step to level 0 are of first order.
 

@@ -1,12 +1,13 @@
 """Noise schedules: how much noise a design carries at each time t in [0, 1].
 
-A schedule is two functions of time, x_t = alpha(t) x + sigma(t) eps. Everything else in this package works with the
-noise level s = sigma / alpha, the standard deviation of the noise on a signal of its own size: z = x_t / alpha = x + s
-eps. A process that shrinks the signal (variance preserving, VP) and one that does not (Karras) are then the same
-process at other levels, and denoisers, losses, samplers and guidance need not know which of them it is.
+A schedule is two functions of time, x_t = alpha(t) x + sigma(t) eps. Everything else in this
+package works with the noise level s = sigma / alpha, the standard deviation of the noise on a
+signal of its own size: z = x_t / alpha = x + s eps. A process that shrinks the signal (variance
+preserving, VP) and one that does not (Karras) are then the same process at other levels, and
+denoisers, losses, samplers and guidance need not know which of them it is.
 
-Sources: VP with linear beta: Song et al., ICLR 2021, equations 32 and 33; cosine: Nichol and Dhariwal, ICML 2021,
-equation 17; Karras: Karras et al. (EDM), NeurIPS 2022, equation 5.
+Sources: VP with linear beta: Song et al., ICLR 2021, equations 32 and 33; cosine: Nichol and
+Dhariwal, ICML 2021, equation 17; Karras: Karras et al. (EDM), NeurIPS 2022, equation 5.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Cosine", "Karras", "Schedule", "VPLinear", "drawn_levels", "levels", "log_normal_levels"]
+__all__ = [
+    "Cosine",
+    "Karras",
+    "Schedule",
+    "VPLinear",
+    "drawn_levels",
+    "levels",
+    "log_normal_levels",
+]
 
 LEAST_TIME = 1e-5
 
@@ -64,8 +73,8 @@ class _VariancePreserving(ABC):
 class VPLinear(_VariancePreserving):
     """Variance preserving, beta(t) = beta_min + (beta_max - beta_min) t.
 
-    With 0.1 and 20 almost nothing of the signal is left at t = 1 (alpha .007). DDOM ran .01 and 2, where alpha(1) is
-    .60: what starts from pure noise there is off the data's own path.
+    With 0.1 and 20 almost nothing of the signal is left at t = 1 (alpha .007). DDOM ran .01 and 2,
+    where alpha(1) is .60: what starts from pure noise there is off the data's own path.
 
     Args:
         beta_min: At t = 0.
@@ -77,7 +86,9 @@ class VPLinear(_VariancePreserving):
 
     def level(self, t: Tensor) -> Tensor:
         """Return sqrt(exp(integral of beta up to t) - 1)."""
-        return torch.sqrt(torch.expm1(self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t.square()))
+        return torch.sqrt(
+            torch.expm1(self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t.square())
+        )
 
     def time(self, level: Tensor) -> Tensor:
         """Return the time of a level."""
@@ -102,13 +113,18 @@ class Cosine(_VariancePreserving):
     def level(self, t: Tensor) -> Tensor:
         """Return the level, at most `max_level`."""
         turned = t / (1 + self.offset) * (math.pi / 2)
-        # (cos^2 of the first angle) / cos^2 - 1, written without the difference, which float32 loses near t = 0
+        # (cos^2 of the first angle) / cos^2 - 1, written without the difference, which float32
+        # loses near t = 0
         square = torch.sin(turned) * torch.sin(turned + 2 * self._first)
-        return (square.sqrt() / torch.cos(turned + self._first).clamp_min(1e-12)).clamp_max(self.max_level)
+        return (square.sqrt() / torch.cos(turned + self._first).clamp_min(1e-12)).clamp_max(
+            self.max_level
+        )
 
     def time(self, level: Tensor) -> Tensor:
         """Return the time of a level; of `max_level`, the first time that has it."""
-        angle = torch.arctan(torch.sqrt(level.square() + math.sin(self._first) ** 2) / math.cos(self._first))
+        angle = torch.arctan(
+            torch.sqrt(level.square() + math.sin(self._first) ** 2) / math.cos(self._first)
+        )
         return (angle - self._first) * (2 / math.pi) * (1 + self.offset)
 
     @property
@@ -118,7 +134,8 @@ class Cosine(_VariancePreserving):
 
 @dataclass(frozen=True)
 class Karras:
-    """Levels from `sigma_min` to `sigma_max`, spaced evenly in their `rho`-th root; the signal keeps its size.
+    """Levels from `sigma_min` to `sigma_max`, spaced evenly in their `rho`-th root; the signal
+    keeps its size.
 
     Args:
         sigma_min: Level at t = 0.
@@ -152,12 +169,14 @@ class Karras:
 
 
 def levels(schedule: Schedule, n: int, *, start: float | None = None) -> Tensor:
-    """Return the levels (n + 1,) of `n` sampling steps, falling, the last one 0: times are spaced evenly.
+    """Return the levels (n + 1,) of `n` sampling steps, falling, the last one 0: times are spaced
+    evenly.
 
     Args:
         schedule: Whose times.
         n: Steps, at least 1.
-        start: Level that the first step starts from, in the schedule's range; None for the one at t = 1.
+        start: Level that the first step starts from, in the schedule's range; None for the one at t
+            = 1.
 
     Raises:
         ValueError: `n` or `start` is out of range.
@@ -166,9 +185,13 @@ def levels(schedule: Schedule, n: int, *, start: float | None = None) -> Tensor:
     if n < 1:
         raise ValueError(f"sampling takes at least one step, got {n}")
     if start is not None and not lowest < start <= highest * (1 + 1e-6):
-        raise ValueError(f"a level to start from must lie in ({lowest:g}, {highest:g}] for {schedule}, got {start:g}")
+        raise ValueError(
+            f"a level to start from must lie in ({lowest:g}, {highest:g}] for {schedule}, got {start:g}"
+        )
     top = highest if start is None else start
-    first = float(schedule.time(torch.tensor(top, dtype=torch.float64)))  # not 1 where the level is cut off before
+    first = float(
+        schedule.time(torch.tensor(top, dtype=torch.float64))
+    )  # not 1 where the level is cut off before
     times = torch.linspace(first, 0.0, n if lowest > 0 and n > 1 else n + 1, dtype=torch.float64)
     rungs = schedule.level(times)
     rungs[0] = top
@@ -184,6 +207,9 @@ def drawn_levels(schedule: Schedule, n: int, generator: torch.Generator) -> Tens
     return schedule.level(t)
 
 
-def log_normal_levels(n: int, generator: torch.Generator, *, mean: float = -1.2, std: float = 1.2) -> Tensor:
-    """Draw `n` levels for training whose logarithms are normal (EDM, table 1); (n,) on the generator's device."""
+def log_normal_levels(
+    n: int, generator: torch.Generator, *, mean: float = -1.2, std: float = 1.2
+) -> Tensor:
+    """Draw `n` levels for training whose logarithms are normal (EDM, table 1); (n,) on the
+    generator's device."""
     return torch.exp(mean + std * torch.randn(n, generator=generator, device=generator.device))

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from diffusion.core.denoiser import Parameterisation
 from diffusion.core.samplers import SAMPLERS, Denoise, euler_maruyama
-from diffusion.core.schedule import Cosine, Karras, Schedule, VPLinear, drawn_levels, log_normal_levels
+from diffusion.core.schedule import (
+    Cosine,
+    Karras,
+    Schedule,
+    VPLinear,
+    drawn_levels,
+    log_normal_levels,
+)
 from mbo_gym.nn.training import TrainingConfig
 from mbo_gym.settings import require_at_least
 
@@ -35,29 +42,34 @@ class DiffusionConfig:
     """Settings of noise, training and sampling.
 
     Args:
-        encoder: Name of the encoder; None for ``z_score`` on continuous designs and ``z_score_one_hot`` on categorical
-            ones.
+        encoder: Name of the encoder; None for ``z_score`` on continuous designs and
+            ``z_score_one_hot`` on categorical ones.
         parameterisation: What the network returns, see `diffusion.core.denoiser`.
         schedule: Noise schedule.
         draw: Levels in training: ``log_normal``, or ``schedule`` for times drawn uniformly.
         level_mean: Of the logarithm of the level, for ``log_normal``.
         level_std: Of the same.
         drop_condition: Share of rows trained without their condition.
-        flag: Tell the network which rows these are; without it they look like the mean (DDOM's program).
+        flag: Tell the network which rows these are; without it they look like the mean (DDOM's
+            program).
         train_steps: Gradient updates.
         batch_size: Rows an update.
         learning_rate: Adam's, at its highest.
         warm_up: Updates over which it rises to that.
         decay: Then ``cosine`` to 0, or ``none``.
-        ema: Decay of the moving average of the weights that samples are drawn with; 0 for the last weights.
+        ema: Decay of the moving average of the weights that samples are drawn with; 0 for the last
+            weights.
         clip: Largest norm of the gradient; 0 for no limit.
-        precision: Of products in training: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on a GPU alone.
+        precision: Of products in training: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on a
+            GPU alone.
         compile: Whether training goes through `torch.compile`; ``auto`` for on a GPU alone.
         guidance: w of classifier-free guidance, (1 + w) conditional - w unconditional.
         sampler: Name of the sampler.
         sample_steps: Its steps.
-        bounds: ``data``: estimates are clipped at each step to the box that the visible designs span, or ``none``.
-        checkpoints: Folder in which a stopped training leaves its state and goes on from; None for none.
+        bounds: ``data``: estimates are clipped at each step to the box that the visible designs
+            span, or ``none``.
+        checkpoints: Folder in which a stopped training leaves its state and goes on from; None for
+            none.
     """
 
     encoder: str | None = None
@@ -92,8 +104,12 @@ class DiffusionConfig:
 
     def training(self) -> TrainingConfig:
         """Return the trainer's part of the settings."""
-        shared = {f.name for f in fields(TrainingConfig)} & {f.name for f in fields(DiffusionConfig)}
-        return TrainingConfig(steps=self.train_steps, **{name: getattr(self, name) for name in shared})
+        shared = {f.name for f in fields(TrainingConfig)} & {
+            f.name for f in fields(DiffusionConfig)
+        }
+        return TrainingConfig(
+            steps=self.train_steps, **{name: getattr(self, name) for name in shared}
+        )
 
     def draw_levels(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` noise levels for training; (n,)."""
@@ -102,7 +118,12 @@ class DiffusionConfig:
         return log_normal_levels(n, generator, mean=self.level_mean, std=self.level_std)
 
     def sample(
-        self, denoise: Denoise, z: Tensor, rungs: Tensor, generator: torch.Generator, watch: Watch | None = None
+        self,
+        denoise: Denoise,
+        z: Tensor,
+        rungs: Tensor,
+        generator: torch.Generator,
+        watch: Watch | None = None,
     ) -> Tensor:
         """Follow a denoiser from z (B, ..) at the first of the levels to the last.
 

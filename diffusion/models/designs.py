@@ -30,7 +30,8 @@ class DesignModelConfig(DiffusionConfig):
     """Settings of a model of designs: its network, and what all diffusion methods share.
 
     Args:
-        network: ``residual``, or ``concat``, a plain one with time and score as two more inputs (DDOM's).
+        network: ``residual``, or ``concat``, a plain one with time and score as two more inputs
+            (DDOM's).
         hidden: Width of the network.
         layers: Hidden layers.
         dropout: In the network.
@@ -49,7 +50,8 @@ class DesignModelConfig(DiffusionConfig):
 
 
 class DesignModel:
-    """A denoiser of features (d) under a score, trained once and then sampled from noise or from noised designs.
+    """A denoiser of features (d) under a score, trained once and then sampled from noise or from
+    noised designs.
 
     Args:
         config: Its settings.
@@ -58,7 +60,9 @@ class DesignModel:
         device: Where it lives.
     """
 
-    def __init__(self, config: DesignModelConfig, n_features: int, *, seed: int, device: str) -> None:
+    def __init__(
+        self, config: DesignModelConfig, n_features: int, *, seed: int, device: str
+    ) -> None:
         self._config, self._n_features, self._seed, self._device = config, n_features, seed, device
         self._schedule = SCHEDULES[config.schedule]
         with seeded(seed):
@@ -70,17 +74,28 @@ class DesignModel:
                 dropout=config.dropout,
             )
         time = self._schedule if config.network == "concat" else None
-        self._denoiser = Denoiser(network, config.parameterisation, time=time, n_conditions=1, flag=config.flag)
+        self._denoiser = Denoiser(
+            network, config.parameterisation, time=time, n_conditions=1, flag=config.flag
+        )
         self._denoiser.to(device)
         self._box: tuple[Tensor, Tensor] | None = None
 
-    def fit(self, z: Tensor, y: Tensor, *, data: str, progress: Progress, row_weight: Tensor | None = None) -> None:
+    def fit(
+        self,
+        z: Tensor,
+        y: Tensor,
+        *,
+        data: str,
+        progress: Progress,
+        row_weight: Tensor | None = None,
+    ) -> None:
         """Train on features (N, d) and their standardised scores (N,).
 
         Args:
             z: Features, on the model's device.
             y: Scores; samples are drawn under scores of the same unit.
-            data: What tells these data from others, e.g. their hash: a checkpoint of other data is refused.
+            data: What tells these data from others, e.g. their hash: a checkpoint of other data is
+                refused.
             progress: Shows how far it is.
             row_weight: (N,) weight of each row in the loss; None for equal ones.
         """
@@ -95,7 +110,13 @@ class DesignModel:
             keep = torch.rand(n, generator=generator, device=x.device) >= config.drop_condition
             weight = None if row_weight is None else row_weight[rows]
             return denoising_loss(
-                self._denoiser, x, level, noise, condition=condition[rows], keep=keep, row_weight=weight
+                self._denoiser,
+                x,
+                level,
+                noise,
+                condition=condition[rows],
+                keep=keep,
+                row_weight=weight,
             )
 
         train(
@@ -110,23 +131,33 @@ class DesignModel:
             facts={**asdict(config), "data": data},
         )
 
-    def generate(self, n: int, target: float, generator: torch.Generator, *, watch: Watch | None = None) -> Tensor:
+    def generate(
+        self, n: int, target: float, generator: torch.Generator, *, watch: Watch | None = None
+    ) -> Tensor:
         """Draw features (n, d) under a target score, from noise.
 
         Args:
             n: How many.
             target: Standardised score, see `fit`.
             generator: Source of randomness, on the model's device.
-            watch: Called with the number of the call and the estimates (n, d) of the designs along the way.
+            watch: Called with the number of the call and the estimates (n, d) of the designs along
+                the way.
         """
         rungs = levels(self._schedule, self._config.sample_steps)
         z = start_noise((n, self._n_features), float(rungs[0]), generator)
         return self._follow(z, rungs, target, generator, watch)
 
     def edit(
-        self, z: Tensor, level: float, target: float, generator: torch.Generator, *, watch: Watch | None = None
+        self,
+        z: Tensor,
+        level: float,
+        target: float,
+        generator: torch.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Tensor:
-        """Put noise of a level on features (B, d) and take it off again under a target score; (B, d).
+        """Put noise of a level on features (B, d) and take it off again under a target score; (B,
+        d).
 
         A level of 0 changes nothing. For the other arguments see `generate`.
         """
@@ -136,7 +167,12 @@ class DesignModel:
         return self._follow(noised(z, level, generator), rungs, target, generator, watch)
 
     def _follow(
-        self, z: Tensor, rungs: Tensor, target: float, generator: torch.Generator, watch: Watch | None
+        self,
+        z: Tensor,
+        rungs: Tensor,
+        target: float,
+        generator: torch.Generator,
+        watch: Watch | None,
     ) -> Tensor:
         condition = torch.full_like(z[:, :1], target)
         denoise = conditional(self._denoiser, condition, weight=self._config.guidance)

@@ -27,25 +27,29 @@ __all__ = ["TrajectoryModel", "TrajectoryModelConfig"]
 
 @dataclass(frozen=True)
 class TrajectoryModelConfig(DiffusionConfig):
-    """Settings of a model of trajectories: its network, what it is given, and what all diffusion methods share.
+    """Settings of a model of trajectories: its network, what it is given, and what all diffusion
+    methods share.
 
     Args:
         horizon: H, designs of a trajectory.
         width: Channels of the network's finest level.
         multipliers: Of the width, for each coarser level.
-        score_channel: Whether scores are a channel of the trajectories beside the features, sampled with them (the
-            paper's). Guidance then fades as noise goes: once a high score stands in the channel, the model without
-            condition sees it too. `condition` "none" needs it for nothing, ``mean`` and ``profile`` do without.
+        score_channel: Whether scores are a channel of the trajectories beside the features, sampled
+            with them (the paper's). Guidance then fades as noise goes: once a high score stands in
+            the channel, the model without condition sees it too. `condition` "none" needs it for
+            nothing, ``mean`` and ``profile`` do without.
         score_weight: Weight of the score's channel in the loss; features have 1.
-        condition: What scores the model is given: the ``mean`` over the trajectory (the paper's), each step's own
-            (``profile``), or ``none`` (what every configuration of the released program does: its guidance is never
-            switched on).
-        context: How the model knows the first steps: ``trained`` (they stand clean beside the noised ones, in training
-            for a length drawn anew for each trajectory), ``renoised`` (in sampling alone, with the noise of the level),
-            ``clean`` (the released program: clean values among noised ones, as the model never saw them), or ``none``.
+        condition: What scores the model is given: the ``mean`` over the trajectory (the paper's),
+            each step's own (``profile``), or ``none`` (what every configuration of the released
+            program does: its guidance is never switched on).
+        context: How the model knows the first steps: ``trained`` (they stand clean beside the
+            noised ones, in training for a length drawn anew for each trajectory), ``renoised`` (in
+            sampling alone, with the noise of the level), ``clean`` (the released program: clean
+            values among noised ones, as the model never saw them), or ``none``.
         context_length: C, below the horizon.
         start_scale: Factor on the noise that sampling starts from.
-        released_noise: Sample in ancestral steps with half the noise times its own deviation (the released program's).
+        released_noise: Sample in ancestral steps with half the noise times its own deviation (the
+            released program's).
     """
 
     drop_condition: float = 0.25
@@ -71,7 +75,9 @@ class TrajectoryModelConfig(DiffusionConfig):
         require_at_least(self, 1, "horizon", "width")
         require_at_least(self, 0, "score_weight", "context_length")
         if self.context_length >= self.horizon:
-            raise ValueError(f"context_length must be below {self.horizon=}, got {self.context_length}")
+            raise ValueError(
+                f"context_length must be below {self.horizon=}, got {self.context_length}"
+            )
 
 
 class TrajectoryModel:
@@ -86,7 +92,9 @@ class TrajectoryModel:
         device: Where it lives.
     """
 
-    def __init__(self, config: TrajectoryModelConfig, n_features: int, *, seed: int, device: str) -> None:
+    def __init__(
+        self, config: TrajectoryModelConfig, n_features: int, *, seed: int, device: str
+    ) -> None:
         self._config, self._n_features, self._seed, self._device = config, n_features, seed, device
         self._channels = n_features + config.score_channel
         conditional = config.condition != "none"
@@ -107,18 +115,27 @@ class TrajectoryModel:
         ).to(device)
         self._box: tuple[Tensor, Tensor] | None = None
 
-    def fit(self, trajectories: Tensor, box: tuple[Tensor, Tensor], *, data: str, progress: Progress) -> None:
+    def fit(
+        self, trajectories: Tensor, box: tuple[Tensor, Tensor], *, data: str, progress: Progress
+    ) -> None:
         """Train on trajectories (N, H, d + 1).
 
         Args:
             trajectories: On the model's device.
             box: Lowest and highest features (d,), (d,) of the visible designs.
-            data: What tells these data from others, e.g. their hash: a checkpoint of other data is refused.
+            data: What tells these data from others, e.g. their hash: a checkpoint of other data is
+                refused.
             progress: Shows how far it is.
         """
-        config, score, data_of = self._config, trajectories[:, :, -1:], trajectories[:, :, : self._channels]
+        config, score, data_of = (
+            self._config,
+            trajectories[:, :, -1:],
+            trajectories[:, :, : self._channels],
+        )
         if config.bounds == "data":
-            free = box[0].new_full((self._channels - self._n_features,), torch.inf)  # the score's channel
+            free = box[0].new_full(
+                (self._channels - self._n_features,), torch.inf
+            )  # the score's channel
             self._box = torch.cat([box[0], -free]), torch.cat([box[1], free])
         weight = torch.ones(self._channels, device=self._device)
         if config.score_channel:
@@ -131,8 +148,12 @@ class TrajectoryModel:
                 keep = torch.rand(n, generator=generator, device=x.device) >= config.drop_condition
             known, extra = None, None
             if config.context == "trained":
-                length = torch.randint(config.context_length + 1, (n,), generator=generator, device=x.device)
-                known = (torch.arange(config.horizon, device=x.device) < length[:, None])[:, :, None]
+                length = torch.randint(
+                    config.context_length + 1, (n,), generator=generator, device=x.device
+                )
+                known = (torch.arange(config.horizon, device=x.device) < length[:, None])[
+                    :, :, None
+                ]
                 extra = _context_channels(x, known)
             return denoising_loss(
                 self._denoiser,
@@ -162,7 +183,8 @@ class TrajectoryModel:
         """Sample what follows on contexts, under a score.
 
         Args:
-            context: (n, H, d + 1) trajectories whose first C steps are given; the rest is not looked at.
+            context: (n, H, d + 1) trajectories whose first C steps are given; the rest is not
+                looked at.
             target: Standardised score asked for at every further step.
             generator: Source of randomness, on the model's device.
 
@@ -191,10 +213,16 @@ class TrajectoryModel:
             return None
         return score if self._config.condition == "profile" else score.mean(dim=1)
 
-    def _guided(self, condition: Tensor | None, context: Tensor, known: Tensor, noise: Tensor) -> Denoise:
+    def _guided(
+        self, condition: Tensor | None, context: Tensor, known: Tensor, noise: Tensor
+    ) -> Denoise:
         """Return the denoiser with guidance and context."""
         config = self._config
-        extra = _context_channels(context, known.expand(*context.shape[:2], 1)) if config.context == "trained" else None
+        extra = (
+            _context_channels(context, known.expand(*context.shape[:2], 1))
+            if config.context == "trained"
+            else None
+        )
         if condition is None:
             denoise = unconditional(self._denoiser, extra=extra)
         else:
@@ -220,5 +248,6 @@ def _released_temperature(deviation: Tensor, level: Tensor) -> Tensor:
 
 
 def _context_channels(x: Tensor, known: Tensor) -> Tensor:
-    """Return the clean values of known steps, zeros elsewhere, and which they are; (B, H, C + 1)."""
+    """Return the clean values of known steps, zeros elsewhere, and which they are; (B, H, C +
+    1)."""
     return torch.cat([x * known, known.to(x)], dim=2)

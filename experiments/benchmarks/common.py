@@ -16,7 +16,8 @@ from rich.table import Table
 def seconds_per_call(
     function: Callable[[], Any], *, budget_s: float = 1.0, repeats: int = 7, device: str = "cpu"
 ) -> float:
-    """Return the median over `repeats` of the seconds a call takes, after one call that does not count.
+    """Return the median over `repeats` of the seconds a call takes, after one call that does not
+    count.
 
     Each repeat calls as often as fits into its share of `budget_s`, at least once.
     """

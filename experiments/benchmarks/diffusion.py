@@ -26,8 +26,11 @@ from diffusion.proposals import design_encoder  # noqa: E402
 from mbo_gym.progress.protocol import NullProgress  # noqa: E402
 
 
-def plain_sampler(denoiser: Any, n: int, d: int, target: float, weight: float, generator: torch.Generator) -> Tensor:
-    """Sample as the released programs do: 1,000 steps, two calls for guidance, and a second slope that goes unused."""
+def plain_sampler(
+    denoiser: Any, n: int, d: int, target: float, weight: float, generator: torch.Generator
+) -> Tensor:
+    """Sample as the released programs do: 1,000 steps, two calls for guidance, and a second slope
+    that goes unused."""
     rungs = torch.linspace(1, 0, 1001)
     level = torch.sqrt(torch.expm1(0.1 * rungs + 0.5 * 19.9 * rungs.square()))
     z = float((1 + level[0] ** 2).sqrt()) * torch.randn(n, d, generator=generator)
@@ -44,7 +47,8 @@ def plain_sampler(denoiser: Any, n: int, d: int, target: float, weight: float, g
 
 
 def plain_training(denoiser: Any, z: Tensor, y: Tensor, config: DDOMConfig, steps: int) -> float:
-    """Train as the released programs do, with a data loader and an average of the weights by hand; updates a second."""
+    """Train as the released programs do, with a data loader and an average of the weights by hand;
+    updates a second."""
     trained = copy.deepcopy(denoiser).train().requires_grad_(True)
     adam = torch.optim.Adam(trained.parameters(), lr=config.learning_rate)
     average = {name: value.clone() for name, value in trained.state_dict().items()}
@@ -71,7 +75,8 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
 def compare(task: str, n: int, steps: int) -> tuple[list[list[str]], list[list[str]]]:
     """Time both ways to sample and to train one network; returns the rows of the two tables.
 
-    The distance of samples is to the visible designs whose score is within .1 standard deviations of the one asked for.
+    The distance of samples is to the visible designs whose score is within .1 standard deviations
+    of the one asked for.
     """
     problem = mbo_gym.make_task(task).problem()
     encoder = design_encoder(problem, None)
@@ -93,10 +98,14 @@ def compare(task: str, n: int, steps: int) -> tuple[list[list[str]], list[list[s
     model._config = replace(config, guidance=2.0)
     plain = model._denoiser
     seconds = [
-        seconds_per_call(lambda: plain_sampler(plain, n, z.shape[1], target, 2.0, torch.Generator()), repeats=3),
+        seconds_per_call(
+            lambda: plain_sampler(plain, n, z.shape[1], target, 2.0, torch.Generator()), repeats=3
+        ),
         seconds_per_call(lambda: model.generate(n, target, torch.Generator()), repeats=3),
     ]
-    model._config = config  # quality without guidance, which has a closed answer: the designs of that score
+    model._config = (
+        config  # quality without guidance, which has a closed answer: the designs of that score
+    )
     samples = [
         plain_sampler(plain, n, z.shape[1], target, 0.0, torch.Generator().manual_seed(0)),
         model.generate(n, target, torch.Generator().manual_seed(0)),
@@ -105,25 +114,35 @@ def compare(task: str, n: int, steps: int) -> tuple[list[list[str]], list[list[s
         ("plain loop, 1,000 steps", "Heun, 18 steps, fused"), seconds, samples, strict=True
     ):
         distance = energy_distance(sample, near[:4000])
-        rows.append([task, name, f"{n / second:,.0f}", f"{seconds[0] / second:.0f}", f"{distance:.4f}"])
+        rows.append(
+            [task, name, f"{n / second:,.0f}", f"{seconds[0] / second:.0f}", f"{distance:.4f}"]
+        )
     return rows, training
 
 
 def training_rate(task: str, config: GTGConfig) -> float:
     """Return updates a second of the model of trajectories, on noise of the task's shape."""
     d = design_encoder(mbo_gym.make_task(task).problem(), None).n_features
-    trajectories = torch.randn(200, config.horizon, d + 1, generator=torch.Generator().manual_seed(0))
+    trajectories = torch.randn(
+        200, config.horizon, d + 1, generator=torch.Generator().manual_seed(0)
+    )
     box = -torch.ones(d), torch.ones(d)
     model = TrajectoryModel(config, d, seed=0, device="cpu")
-    seconds = seconds_per_call(lambda: model.fit(trajectories, box, data=task, progress=NullProgress()), repeats=3)
+    seconds = seconds_per_call(
+        lambda: model.fit(trajectories, box, data=task, progress=NullProgress()), repeats=3
+    )
     return config.train_steps / seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", default="TFBind8-Exact-v0,Levy-Exact-v1")
-    parser.add_argument("--n", type=int, default=256, help="designs sampled at once (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1000, help="training steps before (default: %(default)s)")
+    parser.add_argument(
+        "--n", type=int, default=256, help="designs sampled at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=1000, help="training steps before (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,4 +1,5 @@
-"""Environment speed: steps a second against Gymnasium's SyncVectorEnv, and what a step adds to the surrogate's call."""
+"""Environment speed: steps a second against Gymnasium's SyncVectorEnv, and what a step adds to the
+surrogate's call."""
 
 from __future__ import annotations
 
@@ -19,8 +20,11 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def batched(env_id: str, n: int, args: argparse.Namespace, config: dict[str, Any]) -> tuple[float, float | None]:
-    """Return steps/s, and the time of a step over the bare surrogate call that it needs (None without a surrogate)."""
+def batched(
+    env_id: str, n: int, args: argparse.Namespace, config: dict[str, Any]
+) -> tuple[float, float | None]:
+    """Return steps/s, and the time of a step over the bare surrogate call that it needs (None
+    without a surrogate)."""
     timing = {"budget_s": args.seconds, "device": args.device}
     env = gym.make_vec(env_id, num_envs=n, device=args.device, **config)
     state, _ = env.reset(seed=0)
@@ -38,13 +42,19 @@ def batched(env_id: str, n: int, args: argparse.Namespace, config: dict[str, Any
                 surrogate.predict(state)
 
     # Alternating measurements, so that a machine that slows down slows both.
-    pairs = [(seconds_per_call(lambda: env.step(action), **timing), seconds_per_call(bare, **timing)) for _ in range(3)]
+    pairs = [
+        (seconds_per_call(lambda: env.step(action), **timing), seconds_per_call(bare, **timing))
+        for _ in range(3)
+    ]
     return n / np.median([s for s, _ in pairs]), float(np.median([s / b for s, b in pairs]))
 
 
 def synchronous(env_id: str, n: int, args: argparse.Namespace, config: dict[str, Any]) -> float:
-    """Return steps/s of n scalar environments in Gymnasium's SyncVectorEnv, without its passive checker."""
-    env = gym.vector.SyncVectorEnv([lambda: gym.make(env_id, disable_env_checker=True, **config)] * n)
+    """Return steps/s of n scalar environments in Gymnasium's SyncVectorEnv, without its passive
+    checker."""
+    env = gym.vector.SyncVectorEnv(
+        [lambda: gym.make(env_id, disable_env_checker=True, **config)] * n
+    )
     env.reset(seed=0)
     action = np.random.default_rng(0).uniform(-1, 1, env.action_space.shape).astype(np.float32)
     return n / seconds_per_call(lambda: env.step(action), budget_s=args.seconds)
@@ -53,9 +63,15 @@ def synchronous(env_id: str, n: int, args: argparse.Namespace, config: dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", default="TFBind8-Exact-v0", help="task id (default: %(default)s)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 64, 4096], help="batched environments")
     parser.add_argument(
-        "--sync", type=int, nargs="+", default=[8, 64], help="environments in a SyncVectorEnv (on the CPU)"
+        "--batch", type=int, nargs="+", default=[1, 64, 4096], help="batched environments"
+    )
+    parser.add_argument(
+        "--sync",
+        type=int,
+        nargs="+",
+        default=[8, 64],
+        help="environments in a SyncVectorEnv (on the CPU)",
     )
     parser.add_argument("--device", default="cpu", help="of the batched environments: cpu, cuda")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each measurement")
@@ -71,8 +87,19 @@ def main() -> None:
             speed, over_bare = batched(env_id, n, args, config)
             ratio = "-" if over_bare is None else f"{over_bare:.2f}"
             rows.append((f"{name}: batched", str(n), rate(speed), f"{speed / best:,.0f}", ratio))
-    columns = ("environment", "envs", "steps/s", "times the best Sync", "step / bare surrogate call")
-    show(f"Environments of {args.task}", columns, rows, f"surrogate: the default MLP, 2 x 256; {where(args.device)}")
+    columns = (
+        "environment",
+        "envs",
+        "steps/s",
+        "times the best Sync",
+        "step / bare surrogate call",
+    )
+    show(
+        f"Environments of {args.task}",
+        columns,
+        rows,
+        f"surrogate: the default MLP, 2 x 256; {where(args.device)}",
+    )
 
 
 if __name__ == "__main__":

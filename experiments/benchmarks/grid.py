@@ -1,4 +1,5 @@
-"""What a grid costs: overhead a cell against the bare calls, serial against processes against Ray, and a resume."""
+"""What a grid costs: overhead a cell against the bare calls, serial against processes against Ray,
+and a resume."""
 
 from __future__ import annotations
 
@@ -55,28 +56,69 @@ def through_the_grid(grid: Grid, executor: str, folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=int, default=200, help="cells of the light method (default: %(default)s)")
-    parser.add_argument("--long-cells", type=int, default=12, help="cells of gradient ascent (default: %(default)s)")
+    parser.add_argument(
+        "--cells", type=int, default=200, help="cells of the light method (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--long-cells", type=int, default=12, help="cells of gradient ascent (default: %(default)s)"
+    )
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for method, n in (("random", args.cells), ("grad", args.long_cells)):
             grid = Grid([MethodChoice(method)], [TaskChoice(TASK)], range(n))
             base = bare(method, n)
-            rows.append((f"{method}, bare calls", str(n), f"{base:.2f}", f"{1000 * base / n:.1f}", "-", "-"))
+            rows.append(
+                (f"{method}, bare calls", str(n), f"{base:.2f}", f"{1000 * base / n:.1f}", "-", "-")
+            )
             for executor in ("serial", "process", "ray"):
                 took = through_the_grid(grid, executor, Path(scratch) / f"{method}-{executor}")
                 overhead = 1000 * (took - base) / n
-                extra = (f"{overhead:.1f}", f"{took / base - 1:+.1%}") if executor == "serial" else ("-", "-")
-                rows.append((f"{method}, {executor}", str(n), f"{took:.2f}", f"{1000 * took / n:.1f}", *extra))
-        command = [sys.executable, "-m", "mbo_gym", "benchmark", "--methods", "random", "--tasks", TASK]
-        command += ["--seeds", f"0-{args.cells - 1}", "--output", str(Path(scratch) / "random-serial")]
+                extra = (
+                    (f"{overhead:.1f}", f"{took / base - 1:+.1%}")
+                    if executor == "serial"
+                    else ("-", "-")
+                )
+                rows.append(
+                    (
+                        f"{method}, {executor}",
+                        str(n),
+                        f"{took:.2f}",
+                        f"{1000 * took / n:.1f}",
+                        *extra,
+                    )
+                )
+        command = [
+            sys.executable,
+            "-m",
+            "mbo_gym",
+            "benchmark",
+            "--methods",
+            "random",
+            "--tasks",
+            TASK,
+        ]
+        command += [
+            "--seeds",
+            f"0-{args.cells - 1}",
+            "--output",
+            str(Path(scratch) / "random-serial"),
+        ]
         resumes = []
         for _ in range(4):
             started = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             resumes.append(time.perf_counter() - started)
-    rows.append(("resume of the finished grid, whole command", "-", f"{np.median(resumes[1:]):.2f}", "-", "-", "-"))
+    rows.append(
+        (
+            "resume of the finished grid, whole command",
+            "-",
+            f"{np.median(resumes[1:]):.2f}",
+            "-",
+            "-",
+            "-",
+        )
+    )
     columns = ("what", "cells", "s", "ms a cell", "overhead ms", "overhead")
     show("A grid", columns, rows, f"process and ray with 2 workers, one thread each; {where()}")
 

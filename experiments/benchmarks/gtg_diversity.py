@@ -1,4 +1,5 @@
-"""How diverse GTG's trajectories, samples and proposals are: coverage of the designs, and distances between them.
+"""How diverse GTG's trajectories, samples and proposals are: coverage of the designs, and distances
+between them.
 
 python experiments/benchmarks/gtg_diversity.py --tasks TFBind8-Exact-v0 --seeds 0-3
 """
@@ -35,21 +36,27 @@ def facts(problem: OfflineProblem, walks: np.ndarray, rng: np.random.Generator) 
     """Describe walks (N, H, *shape).
 
     Returns:
-        Distinct designs over all of them, as a share of the designs there are in them; the mean distance between two of
-        any walks (of 2,000 drawn), between two of one walk (of 50 drawn), and from one step to the next (of the same).
+        Distinct designs over all of them, as a share of the designs there are in them; the mean
+        distance between two of any walks (of 2,000 drawn), between two of one walk (of 50 drawn),
+        and from one step to the next (of the same).
     """
     x = walks.reshape(-1, *walks.shape[2:])
     distinct = len(first_of_each_design(x)) / len(x)
     some = x[rng.choice(len(x), size=min(DRAWN, len(x)), replace=False)]
     drawn = walks[rng.choice(len(walks), size=min(50, len(walks)), replace=False)]
-    hops = [diversity(problem.space, problem.dataset, walk[t : t + 2]) for walk in drawn for t in range(len(walk) - 1)]
+    hops = [
+        diversity(problem.space, problem.dataset, walk[t : t + 2])
+        for walk in drawn
+        for t in range(len(walk) - 1)
+    ]
     within = [diversity(problem.space, problem.dataset, walk) for walk in drawn]
     between = diversity(problem.space, problem.dataset, some)
     return [distinct, between, float(np.mean(within)), float(np.mean(hops))]
 
 
 def measure(task_id: str, options: list[str], seeds: list[int]) -> list[tuple[str, list[float]]]:
-    """Return the mean facts over seeds of the trajectories trained on, of those sampled, and of the proposals."""
+    """Return the mean facts over seeds of the trajectories trained on, of those sampled, and of the
+    proposals."""
     problem, found = mbo_gym.make_task(task_id).problem(), []
     for seed in seeds:
         method, rng = (
@@ -59,12 +66,20 @@ def measure(task_id: str, options: list[str], seeds: list[int]) -> list[tuple[st
         assert isinstance(method, GTG)
         with RichProgress([], f"{task_id}, {options}, seed {seed}: ") as progress:
             method.fit(problem, seed=seed, device="cpu", progress=progress)
-            encoder, first = design_encoder(problem, method.config.encoder), method.config.context_length
+            encoder, first = (
+                design_encoder(problem, method.config.encoder),
+                method.config.context_length,
+            )
             new = method.sample(method.config.n_samples)[:, first:, : encoder.n_features]
             proposals = method.propose(256)
         made = method.trajectories[:, :, : encoder.n_features]
-        walks = [encoder.decode(z.flatten(0, 1).cpu().numpy()).reshape(*z.shape[:2], -1) for z in (made, new)]
-        covered = len(first_of_each_design(walks[0].reshape(-1, walks[0].shape[-1]))) / len(problem.dataset)
+        walks = [
+            encoder.decode(z.flatten(0, 1).cpu().numpy()).reshape(*z.shape[:2], -1)
+            for z in (made, new)
+        ]
+        covered = len(first_of_each_design(walks[0].reshape(-1, walks[0].shape[-1]))) / len(
+            problem.dataset
+        )
         among = diversity(problem.space, problem.dataset, proposals)
         distinct = len(first_of_each_design(proposals)) / len(proposals)
         rows = [[covered, *facts(problem, w, rng)] for w in walks]

@@ -1,7 +1,8 @@
-"""Offline-RL updates of d3rlpy: the algorithms, CQL's settings, and where the time of a CQL update goes.
+"""Offline-RL updates of d3rlpy: the algorithms, CQL's settings, and where the time of a CQL update
+goes.
 
-One thread, CPU seconds: what else the machine does hardly counts. Speed does not depend on what the transitions hold,
-so they are random numbers of the tasks' sizes.
+One thread, CPU seconds: what else the machine does hardly counts. Speed does not depend on what the
+transitions hold, so they are random numbers of the tasks' sizes.
 """
 
 from __future__ import annotations
@@ -42,9 +43,18 @@ CQL: dict[str, dict[str, int]] = {
     "width 64": {"width": 64},
     "batch 128": {"batch_size": 128},
     "4 action samples, width 128": {"n_action_samples": 4, "width": 128},
-    "4 action samples, width 128, batch 128": {"n_action_samples": 4, "width": 128, "batch_size": 128},
+    "4 action samples, width 128, batch 128": {
+        "n_action_samples": 4,
+        "width": 128,
+        "batch_size": 128,
+    },
 }
-ENCODERS = ("actor_encoder_factory", "critic_encoder_factory", "value_encoder_factory", "encoder_factory")
+ENCODERS = (
+    "actor_encoder_factory",
+    "critic_encoder_factory",
+    "value_encoder_factory",
+    "encoder_factory",
+)
 FORWARD = "sampled actions: Q forward"
 BACKWARD = "sampled actions: Q backward *"
 SAMPLING = "sampled actions: policy, log-probs"
@@ -58,10 +68,15 @@ BARE = "two plain networks **"
 CALLS = "calls alone ***"
 
 
-def learner(config: str, d: int, *, width: int = 256, batch_size: int = 256, **settings: Any) -> tuple[Any, Any]:
+def learner(
+    config: str, d: int, *, width: int = 256, batch_size: int = 256, **settings: Any
+) -> tuple[Any, Any]:
     """Return one of d3rlpy's algorithms for d features and d actions, and a mini-batch for it."""
     d3rlpy = optional_import("d3rlpy", "rl")
-    kind, encoder = getattr(d3rlpy.algos, config), d3rlpy.models.VectorEncoderFactory([width, width])
+    kind, encoder = (
+        getattr(d3rlpy.algos, config),
+        d3rlpy.models.VectorEncoderFactory([width, width]),
+    )
     nets = {name: encoder for name in ENCODERS if name in kind.__dataclass_fields__}
     if config == "CQLConfig":
         settings["alpha_learning_rate"] = 0.0  # no Lagrange multiplier, as in PGS
@@ -92,17 +107,21 @@ def update(config: str, d: int, **settings: Any) -> Callable[[], Any]:
 
 
 def buffer_sampling(d: int) -> Callable[[], Any]:
-    """Return what `fit` does besides an update: draw a mini-batch of 256 from a replay buffer, here of 200 episodes."""
+    """Return what `fit` does besides an update: draw a mini-batch of 256 from a replay buffer, here
+    of 200 episodes."""
     z, actions = torch.randn(200, 51, d), torch.rand(200, 50, d)
     buffer = to_d3rlpy(TrajectoryBatch(z, z[:, :, 0], actions, actions[:, :, 0]))
     return partial(buffer.sample_transition_batch, 256)
 
 
 def bare_critics(d: int, n_action_samples: int) -> Callable[[], Any]:
-    """Return CQL's critics without CQL: two plain networks, forward and backward on as many sampled actions."""
+    """Return CQL's critics without CQL: two plain networks, forward and backward on as many sampled
+    actions."""
     rows = torch.randn(3 * n_action_samples * 256, 2 * d)
     nets = [
-        nn.Sequential(nn.Linear(2 * d, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1))
+        nn.Sequential(
+            nn.Linear(2 * d, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1)
+        )
         for _ in range(2)
     ]
 
@@ -113,7 +132,9 @@ def bare_critics(d: int, n_action_samples: int) -> Callable[[], Any]:
     return call
 
 
-def seconds(calls: Mapping[str, Callable[[], Any]], budget_s: float, rounds: int = 5) -> dict[str, float]:
+def seconds(
+    calls: Mapping[str, Callable[[], Any]], budget_s: float, rounds: int = 5
+) -> dict[str, float]:
     """Return the CPU seconds of each call: medians over rounds in which all take turns."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for function in calls.values():
@@ -130,7 +151,8 @@ def seconds(calls: Mapping[str, Callable[[], Any]], budget_s: float, rounds: int
 
 
 class Stopwatch:
-    """CPU seconds spent in wrapped functions, each without those it calls, by the names of all that are running."""
+    """CPU seconds spent in wrapped functions, each without those it calls, by the names of all that
+    are running."""
 
     def __init__(self) -> None:
         self.taken: Counter[tuple[str, ...]] = Counter()
@@ -157,7 +179,8 @@ class Stopwatch:
 
 @contextmanager
 def watched(algos: Mapping[str, Any]) -> Iterator[Stopwatch]:
-    """Time the parts of the algorithms' updates (of SAC, and of CQL, which is SAC with a conservative loss)."""
+    """Time the parts of the algorithms' updates (of SAC, and of CQL, which is SAC with a
+    conservative loss)."""
     watch, parts = Stopwatch(), [("backward", torch.Tensor, "backward")]
     for name, algo in algos.items():
         impl, forwarder, modules = algo.impl, algo.impl._q_func_forwarder, algo.impl.modules
@@ -168,12 +191,17 @@ def watched(algos: Mapping[str, Any]) -> Iterator[Stopwatch]:
             ("q", forwarder, "compute_expected_q"),
             ("sync", impl, "update_critic_target"),
         ]
-        parts += [("adam", optim, "step") for optim in (modules.critic_optim, modules.actor_optim, modules.temp_optim)]
+        parts += [
+            ("adam", optim, "step")
+            for optim in (modules.critic_optim, modules.actor_optim, modules.temp_optim)
+        ]
         if hasattr(impl, "_compute_conservative_loss"):
             parts.append(("conservative", impl, "_compute_conservative_loss"))
     with ExitStack() as stack:
         for name, owner, attribute in parts:
-            stack.enter_context(patch.object(owner, attribute, watch.wrap(name, getattr(owner, attribute))))
+            stack.enter_context(
+                patch.object(owner, attribute, watch.wrap(name, getattr(owner, attribute)))
+            )
         yield watch
 
 
@@ -191,14 +219,20 @@ def stage(path: Sequence[str]) -> str:
 
 
 def shares(d: int, n_action_samples: int, budget_s: float) -> dict[str, float]:
-    """Return the share of each stage in a CQL update, its seconds, and the two yardsticks in the same unit."""
-    (cql, batch), (sac, _) = learner("CQLConfig", d, n_action_samples=n_action_samples), learner("SACConfig", d)
+    """Return the share of each stage in a CQL update, its seconds, and the two yardsticks in the
+    same unit."""
+    (cql, batch), (sac, _) = (
+        learner("CQLConfig", d, n_action_samples=n_action_samples),
+        learner("SACConfig", d),
+    )
     calls = {
         BARE: bare_critics(d, n_action_samples),
         CALLS: update("CQLConfig", 1, width=8, batch_size=1, n_action_samples=1),
     }
     with watched({"cql": cql, "sac": sac}) as watch:
-        taken = seconds({TOTAL: lambda: cql.update(batch), "sac": lambda: sac.update(batch), **calls}, budget_s)
+        taken = seconds(
+            {TOTAL: lambda: cql.update(batch), "sac": lambda: sac.update(batch), **calls}, budget_s
+        )
     found: Counter[str] = Counter()
     for path, value in watch.taken.items():
         per_update = value / max(1, watch.calls[path[:1]])
@@ -209,7 +243,11 @@ def shares(d: int, n_action_samples: int, budget_s: float) -> dict[str, float]:
             found[TEMPORAL] += per_update
     total = sum(found.values())
     result = {name: found[name] / total for name in STAGES}
-    return {**result, TOTAL: taken[TOTAL], **{name: taken[name] / taken[TOTAL] for name in (BARE, CALLS)}}
+    return {
+        **result,
+        TOTAL: taken[TOTAL],
+        **{name: taken[name] / taken[TOTAL] for name in (BARE, CALLS)},
+    }
 
 
 def main() -> None:
@@ -224,16 +262,34 @@ def main() -> None:
     for d in (24, 60):
         calls = {name: update(config, d) for name, config in ALGORITHMS.items()}
         taken = seconds(
-            {**calls, "(mini-batch from d3rlpy's buffer, for any of them)": buffer_sampling(d)}, args.seconds
+            {**calls, "(mini-batch from d3rlpy's buffer, for any of them)": buffer_sampling(d)},
+            args.seconds,
         )
-        rows = [(n, rate(1 / s), f"{1e3 * s:.2f}", f"{taken['cql'] / s:.1f}") for n, s in taken.items()]
-        show(f"{d} features, batch 256, default nets", ("algorithm", "updates/s", "ms", "times cql"), rows, note)
+        rows = [
+            (n, rate(1 / s), f"{1e3 * s:.2f}", f"{taken['cql'] / s:.1f}") for n, s in taken.items()
+        ]
+        show(
+            f"{d} features, batch 256, default nets",
+            ("algorithm", "updates/s", "ms", "times cql"),
+            rows,
+            note,
+        )
 
     for d in (24, 60):
-        taken = seconds({name: update("CQLConfig", d, **settings) for name, settings in CQL.items()}, args.seconds)
+        taken = seconds(
+            {name: update("CQLConfig", d, **settings) for name, settings in CQL.items()},
+            args.seconds,
+        )
         first = next(iter(taken.values()))
-        rows = [(name, rate(1 / s), f"{1e3 * s:.2f}", f"{first / s:.2f}") for name, s in taken.items()]
-        show(f"CQL's settings, {d} features", ("setting", "updates/s", "ms", "times the first"), rows, note)
+        rows = [
+            (name, rate(1 / s), f"{1e3 * s:.2f}", f"{first / s:.2f}") for name, s in taken.items()
+        ]
+        show(
+            f"CQL's settings, {d} features",
+            ("setting", "updates/s", "ms", "times the first"),
+            rows,
+            note,
+        )
 
     cases = [(24, 10), (24, 4), (60, 10), (60, 4)]
     found = [shares(d, n, args.seconds) for d, n in cases]

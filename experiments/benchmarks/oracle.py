@@ -15,8 +15,12 @@ LOOP = 20_000  # designs that the loop looks up
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=1_000_000, help="designs a call (default: %(default)s)")
-    parser.add_argument("--forest-batch", type=int, default=20_000, help="designs a call to the forest")
+    parser.add_argument(
+        "--batch", type=int, default=1_000_000, help="designs a call (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--forest-batch", type=int, default=20_000, help="designs a call to the forest"
+    )
     parser.add_argument("--device", default="cpu", help="where the tensors live")
     parser.add_argument("--seconds", type=float, default=3.0, help="time for each row")
     args = parser.parse_args()
@@ -35,8 +39,14 @@ def main() -> None:
     loop_rate = LOOP / seconds_per_call(loop, budget_s=args.seconds)
     tensor = torch.from_numpy(x).to(args.device)
     measured = [
-        ("TFBind8 table, numpy, each design checked", args.batch / seconds_per_call(lambda: oracle(x), **timing)),
-        ("TFBind8 table, tensors", args.batch / seconds_per_call(lambda: oracle.score_tensor(tensor), **timing)),
+        (
+            "TFBind8 table, numpy, each design checked",
+            args.batch / seconds_per_call(lambda: oracle(x), **timing),
+        ),
+        (
+            "TFBind8 table, tensors",
+            args.batch / seconds_per_call(lambda: oracle.score_tensor(tensor), **timing),
+        ),
     ]
     rows = [("TFBind8, dictionary in a Python loop", rate(loop_rate), "1")]
     rows += [(name, rate(speed), f"{speed / loop_rate:,.0f}") for name, speed in measured]
@@ -50,7 +60,9 @@ def main() -> None:
         speed = args.forest_batch / seconds_per_call(lambda: forest(z), budget_s=args.seconds)
         rows.append(("Superconductor forest (100 trees), numpy", rate(speed), "-"))
         on_device = torch.tensor(z, device=args.device)
-        speed = args.forest_batch / seconds_per_call(lambda: forest.score_tensor(on_device), **timing)
+        speed = args.forest_batch / seconds_per_call(
+            lambda: forest.score_tensor(on_device), **timing
+        )
         rows.append(("Superconductor forest (100 trees), tensors", rate(speed), "-"))
     note = f"{args.batch:,} designs a call (forest {args.forest_batch:,}, loop {LOOP:,}); {where(args.device)}"
     show("Oracles", ("oracle", "designs/s", "times the loop"), rows, note)

@@ -1,4 +1,5 @@
-"""Policy-guided search stage by stage: seconds and peak memory of surrogates, episodes, training and search."""
+"""Policy-guided search stage by stage: seconds and peak memory of surrogates, episodes, training
+and search."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ from mbo_gym.settings import parse_options
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", default="TFBind8-Exact-v0", help="task id (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], help="a setting of pgs, key=value", dest="settings")
+    parser.add_argument(
+        "--set", action="append", default=[], help="a setting of pgs, key=value", dest="settings"
+    )
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -40,7 +43,13 @@ def main() -> None:
         reset_peak_memory()
         started = time.process_time()
         result = function()
-        rows.append([name, f"{time.process_time() - started:.1f}", f"{peak_memory_mb() or float('nan'):.0f}"])
+        rows.append(
+            [
+                name,
+                f"{time.process_time() - started:.1f}",
+                f"{peak_memory_mb() or float('nan'):.0f}",
+            ]
+        )
         return result
 
     surrogates = stage(
@@ -49,8 +58,12 @@ def main() -> None:
     )
     process = SearchProcess(problem, encoder, surrogates, config, "cpu")
     generator = torch.Generator().manual_seed(0)
-    episodes = stage("episodes", lambda: make_episodes(problem, encoder, process, config, generator))
-    stage("training", lambda: train_offline(episodes, config, seed=0, device="cpu", progress=progress))
+    episodes = stage(
+        "episodes", lambda: make_episodes(problem, encoder, process, config, generator)
+    )
+    stage(
+        "training", lambda: train_offline(episodes, config, seed=0, device="cpu", progress=progress)
+    )
     method.fit(problem, seed=0, device="cpu", progress=progress)
     stage("search, K=256", lambda: method.propose(256))
     note = f"{args.task}, {' '.join(args.settings) or 'default'}, CPU seconds; {where()}"

@@ -1,4 +1,5 @@
-"""Surrogate training: seconds of a default fit, an ensemble in one network against a loop, and the papers' size."""
+"""Surrogate training: seconds of a default fit, an ensemble in one network against a loop, and the
+papers' size."""
 
 from __future__ import annotations
 
@@ -23,9 +24,14 @@ def main() -> None:
     parser.add_argument("--task", default="TFBind8-Exact-v0", help="task id (default: %(default)s)")
     parser.add_argument("--members", type=int, default=5, help="of the ensemble")
     parser.add_argument(
-        "--steps", type=int, default=MLPConfig().train_steps, help="of the small networks (default: %(default)s)"
+        "--steps",
+        type=int,
+        default=MLPConfig().train_steps,
+        help="of the small networks (default: %(default)s)",
     )
-    parser.add_argument("--paper-steps", type=int, default=300, help="of the papers' network, then scaled")
+    parser.add_argument(
+        "--paper-steps", type=int, default=300, help="of the papers' network, then scaled"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="cpu, cuda")
     args = parser.parse_args()
@@ -60,18 +66,29 @@ def main() -> None:
     full = paper.config.train_steps
     part = MLPSurrogate(replace(paper.config, train_steps=args.paper_steps))
     one, report = timed(single)
-    rows = [(f"mlp, 2 x 256, {args.steps} steps", f"{one:.2f}", f"{report.rank_correlation:.3f}", "1")]
+    rows = [
+        (f"mlp, 2 x 256, {args.steps} steps", f"{one:.2f}", f"{report.rank_correlation:.3f}", "1")
+    ]
     for name, fit in (
         (f"ensemble of {args.members}, one batched network", ensemble),
         (f"loop of {args.members} fits", loop),
     ):
         seconds, report = timed(fit)
-        rows.append((name, f"{seconds:.2f}", f"{report.rank_correlation:.3f}", f"{seconds / one:.2f}"))
+        rows.append(
+            (name, f"{seconds:.2f}", f"{report.rank_correlation:.3f}", f"{seconds / one:.2f}")
+        )
     seconds, _ = timed(lambda: part.fit(z, y, seed=0))
     scaled = seconds * full / args.paper_steps
-    rows.append((f"mlp_paper, 2 x 2048, {full} steps (scaled)", f"{scaled:.0f}", "-", f"{scaled / one:.1f}"))
+    rows.append(
+        (f"mlp_paper, 2 x 2048, {full} steps (scaled)", f"{scaled:.0f}", "-", f"{scaled / one:.1f}")
+    )
     note = f"median of {args.repeats}; the papers' size measured on {args.paper_steps} steps; {where(args.device)}"
-    show(f"Surrogates of {args.task}", ("surrogate", "seconds", "rank correlation", "times the first"), rows, note)
+    show(
+        f"Surrogates of {args.task}",
+        ("surrogate", "seconds", "rank correlation", "times the first"),
+        rows,
+        note,
+    )
 
 
 if __name__ == "__main__":

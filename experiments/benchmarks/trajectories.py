@@ -1,4 +1,5 @@
-"""Trajectory synthesis, all at once against one after the other, in the manner of PGS's and of GTG's program."""
+"""Trajectory synthesis, all at once against one after the other, in the manner of PGS's and of
+GTG's program."""
 
 from __future__ import annotations
 
@@ -27,16 +28,26 @@ LOCAL_HORIZON = 63  # 64 designs, as in GTG
 
 
 def peak_gb() -> float:
-    """Return the most memory that this process has held, the kernel's VmHWM, in GB (not ru_maxrss: it is inherited)."""
+    """Return the most memory that this process has held, the kernel's VmHWM, in GB (not ru_maxrss:
+    it is inherited)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1e6
 
 
-def loop(z: np.ndarray, y: np.ndarray, n: int, horizon: int, scale: float, f: Surrogate, *, together: bool) -> int:
+def loop(
+    z: np.ndarray,
+    y: np.ndarray,
+    n: int,
+    horizon: int,
+    scale: float,
+    f: Surrogate,
+    *,
+    together: bool,
+) -> int:
     """Make `n` trajectories one after the other and return the number of transitions.
 
-    Each draws its designs without replacement and gets its gradients by calls of its own: one a transition, or one
-    for all transitions of the trajectory (`together`).
+    Each draws its designs without replacement and gets its gradients by calls of its own: one a
+    transition, or one for all transitions of the trajectory (`together`).
     """
     rng, tuples = np.random.default_rng(0), []
     for _ in range(n):
@@ -45,7 +56,11 @@ def loop(z: np.ndarray, y: np.ndarray, n: int, horizon: int, scale: float, f: Su
         if together:
             gradients = f.gradient(torch.from_numpy(states[:-1])).numpy()
         for t in range(horizon):
-            gradient = gradients[t] if together else f.gradient(torch.from_numpy(states[t : t + 1])).numpy()[0]
+            gradient = (
+                gradients[t]
+                if together
+                else f.gradient(torch.from_numpy(states[t : t + 1])).numpy()[0]
+            )
             with np.errstate(divide="ignore", invalid="ignore"):
                 action = np.nan_to_num((states[t + 1] - states[t]) / gradient) / scale
             action[np.abs(action) > 1] = 0.0
@@ -65,7 +80,9 @@ def compare_random(args: argparse.Namespace) -> None:
     before, ours = peak_gb(), []
     for _ in range(3):
         started = time.perf_counter()
-        batch = random_top(problem, encoder, args.percent, n, horizon, torch.Generator().manual_seed(0))
+        batch = random_top(
+            problem, encoder, args.percent, n, horizon, torch.Generator().manual_seed(0)
+        )
         drawn = time.perf_counter()
         batch = with_actions(batch, surrogate, "step_vector", scale, outside="zero")
         ours.append((time.perf_counter() - started, drawn - started))
@@ -74,7 +91,10 @@ def compare_random(args: argparse.Namespace) -> None:
     total, draw = np.median(ours, axis=0)
 
     top = top_rows_of_percentile(problem, args.percent)
-    z, y = encoder.encode(problem.dataset.x[top]), problem.dataset.score_scale.standardise(problem.dataset.y[top])
+    z, y = (
+        encoder.encode(problem.dataset.x[top]),
+        problem.dataset.score_scale.standardise(problem.dataset.y[top]),
+    )
     rows = [
         ("all at once: drawing", f"{draw:.2f}", "-", "-"),
         ("all at once: drawing, actions, rewards", f"{total:.2f}", f"{memory:.2f}", "1"),
@@ -83,7 +103,9 @@ def compare_random(args: argparse.Namespace) -> None:
         started = time.perf_counter()
         loop(z, y, args.loop_trajectories, horizon, float(scale[0]), surrogate, together=together)
         scaled = (time.perf_counter() - started) * n / args.loop_trajectories
-        rows.append((f"loop, gradients by {name} (scaled)", f"{scaled:.0f}", "-", f"{scaled / total:,.0f}"))
+        rows.append(
+            (f"loop, gradients by {name} (scaled)", f"{scaled:.0f}", "-", f"{scaled / total:,.0f}")
+        )
     note = (
         f"{args.task}, default MLP; median of 3; memory: growth of the peak, the result included; loops: measured on "
         f"{args.loop_trajectories} trajectories; {where()}"
@@ -93,9 +115,12 @@ def compare_random(args: argparse.Namespace) -> None:
 
 
 def local_problem(name: str) -> OfflineProblem:
-    """Return the named problem: TFBind8's first so many rows by score, or made-up data of the size of other tasks."""
+    """Return the named problem: TFBind8's first so many rows by score, or made-up data of the size
+    of other tasks."""
     if name.startswith("TFBind8"):
-        return mbo_gym.make_task("TFBind8-Exact-v0", max_rows=8_000 if name.endswith("8,000") else None).problem()
+        return mbo_gym.make_task(
+            "TFBind8-Exact-v0", max_rows=8_000 if name.endswith("8,000") else None
+        ).problem()
     rng = np.random.default_rng(0)
     if name == "50,000 sequences of 10 letters":
         code = rng.choice(4**10, size=50_000, replace=False)
@@ -107,13 +132,19 @@ def local_problem(name: str) -> OfflineProblem:
         y = x @ rng.normal(size=86) / 3 + rng.normal(size=len(x))
         space = ContinuousSpace(np.full(86, -np.inf), np.full(86, np.inf))
     # The visible scores fill the lower 45 % of the range, as TFBind8's do.
-    return OfflineProblem("made-up", space, OfflineDataset(x, y), (y.min(), y.min() + 2.2 * np.ptp(y)))
+    return OfflineProblem(
+        "made-up", space, OfflineDataset(x, y), (y.min(), y.min() + 2.2 * np.ptp(y))
+    )
 
 
-def plain_walks(problem: OfflineProblem, n: int, k: int, eps: float, *, whole_rows: bool) -> tuple[float, float]:
-    """Build the N x N matrix and walk one trajectory after the other; return the CPU seconds of each part.
+def plain_walks(
+    problem: OfflineProblem, n: int, k: int, eps: float, *, whole_rows: bool
+) -> tuple[float, float]:
+    """Build the N x N matrix and walk one trajectory after the other; return the CPU seconds of
+    each part.
 
-    Each step sorts the distances of the candidates, or of all designs with the others set far away (`whole_rows`).
+    Each step sorts the distances of the candidates, or of all designs with the others set far away
+    (`whole_rows`).
     """
     started = time.process_time()
     x = torch.nn.functional.one_hot(torch.tensor(problem.dataset.x).long()).flatten(1).float()
@@ -136,13 +167,18 @@ def plain_walks(problem: OfflineProblem, n: int, k: int, eps: float, *, whole_ro
     return built - started, time.process_time() - built
 
 
-def measure_local(name: str, n: int, k: int, eps: float, way: str, n_plain: int) -> tuple[float, float, float]:
-    """Return seconds, CPU seconds and GB; the plain ways make `n_plain` trajectories, scaled to `n`."""
+def measure_local(
+    name: str, n: int, k: int, eps: float, way: str, n_plain: int
+) -> tuple[float, float, float]:
+    """Return seconds, CPU seconds and GB; the plain ways make `n_plain` trajectories, scaled to
+    `n`."""
     problem = local_problem(name)
     encoder = make_encoder(problem)
     before, started, cpu = peak_gb(), time.perf_counter(), time.process_time()
     if way == "all at once":
-        local_improving(problem, encoder, 80, n, LOCAL_HORIZON, torch.Generator().manual_seed(0), k=k, eps=eps)
+        local_improving(
+            problem, encoder, 80, n, LOCAL_HORIZON, torch.Generator().manual_seed(0), k=k, eps=eps
+        )
         seconds, used = time.perf_counter() - started, time.process_time() - cpu
     else:
         matrix, walks = plain_walks(problem, n_plain, k, eps, whole_rows="rows" in way)
@@ -152,16 +188,23 @@ def measure_local(name: str, n: int, k: int, eps: float, way: str, n_plain: int)
 
 
 def compare_local(n_plain: int) -> None:
-    """Time trajectories from neighbour to neighbour (GTG), each case in a process of its own for its memory's sake."""
+    """Time trajectories from neighbour to neighbour (GTG), each case in a process of its own for
+    its memory's sake."""
     ways = ("all at once", "loop, candidates sorted", "loop, whole rows sorted")
-    cases = [(name, 1000, 50, 0.05, way) for name in ("TFBind8, 8,000", "TFBind8, 32,898") for way in ways]
+    cases = [
+        (name, 1000, 50, 0.05, way)
+        for name in ("TFBind8, 8,000", "TFBind8, 32,898")
+        for way in ways
+    ]
     for eps in (0.05, 1.0):
         cases.append(("50,000 sequences of 10 letters", 1000, 50, eps, ways[0]))
         cases.append(("17,000 designs of 86 reals", 4000, 20, eps, ways[0]))
     rows, ours = [], 0.0
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for name, n, k, eps, way in cases:
-            seconds, used, memory = pool.submit(measure_local, name, n, k, eps, way, n_plain).result()
+            seconds, used, memory = pool.submit(
+                measure_local, name, n, k, eps, way, n_plain
+            ).result()
             ours = used if way == ways[0] else ours
             figures = f"{seconds:.1f}", f"{used:.1f}", f"{memory:.2f}", f"{used / ours:.1f}"
             rows.append((f"{name}, eps {eps:g}: {way}", f"{n:,}", *figures))
@@ -178,8 +221,12 @@ def main() -> None:
     parser.add_argument("--task", default="TFBind8-Exact-v0", help="task id (default: %(default)s)")
     parser.add_argument("--trajectories", type=int, default=20_000)
     parser.add_argument("--horizon", type=int, default=50)
-    parser.add_argument("--loop-trajectories", type=int, default=200, help="made by the loops, then scaled")
-    parser.add_argument("--local-loop-trajectories", type=int, default=50, help="the same for local trajectories")
+    parser.add_argument(
+        "--loop-trajectories", type=int, default=200, help="made by the loops, then scaled"
+    )
+    parser.add_argument(
+        "--local-loop-trajectories", type=int, default=50, help="the same for local trajectories"
+    )
     parser.add_argument("--percent", type=float, default=20.0, help="of the best visible designs")
     args = parser.parse_args()
     compare_random(args)

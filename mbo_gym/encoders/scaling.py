@@ -1,65 +1,66 @@
-"""Per-feature scalings: z-score and min-max."""
+"""Per-feature scalings: z-score and min-max, of reals or of another encoder's features."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.encoders.base import Encoder
-from mbo_gym.problem.space import ContinuousSpace
+from mbo_gym.encoders.base import Encoder, require_categorical
+from mbo_gym.encoders.letters import Logits, OneHot
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.problem.task import OfflineProblem
 
-__all__ = ["Chain", "MinMax", "ZScore"]
+__all__ = ["Chain", "MinMax", "ZScore", "min_max", "z_score", "z_score_one_hot"]
 
 
 class _Affine:
-    """z = (x - shift) / scale for each feature; a scale of zero (a feature that never varies) maps to 0 and back."""
+    """z = (x - shift) / scale for each feature, and back into the box of a space.
 
-    def __init__(self, shift: np.ndarray, scale: np.ndarray) -> None:
+    A scale of zero (a feature that never varies) maps to 0 and back to the shift.
+
+    Args:
+        space: Box that `backward` clips to.
+        shift: (d,) of each feature.
+        scale: (d,) of each feature, at least 0.
+    """
+
+    def __init__(self, space: ContinuousSpace, shift: np.ndarray, scale: np.ndarray) -> None:
+        self.low = torch.tensor(space.low)
+        self.high = torch.tensor(space.high)
         self.shift = torch.tensor(shift, dtype=torch.float64)
         self.scale = torch.tensor(scale, dtype=torch.float64)
-        self._cache: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._cache: dict[torch.device, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if device not in self._cache:
-            self._cache[device] = (self.shift.to(device, torch.float32), self.scale.to(device, torch.float32))
+            self._cache[device] = (
+                self.shift.to(device, torch.float32),
+                self.scale.to(device, torch.float32),
+                self.low.to(device),
+                self.high.to(device),
+            )
         return self._cache[device]
 
     def forward(self, x: Tensor) -> Tensor:
-        shift, scale = self.shift.to(x.device), self.scale.to(x.device)
+        """Map designs (N, d) to features (N, d)."""
+        shift = self.shift.to(x.device)
+        scale = self.scale.to(x.device)
         return ((x.double() - shift) / torch.where(scale > 0, scale, 1.0)).float()
 
     def backward(self, z: Tensor) -> Tensor:
-        shift, scale = self._on(z.device)
-        return torch.addcmul(shift, scale, z)
-
-
-class _FeatureScaler(Encoder):
-    """Shared by the two per-feature scalings of a continuous space; a subclass says what shift and scale are."""
-
-    space: ContinuousSpace
-
-    def __init__(self, space: ContinuousSpace, shift: np.ndarray, scale: np.ndarray) -> None:
-        self.space = space
-        self.n_features = space.low.size
-        self._affine = _Affine(shift, scale)
-        self._bounds: dict[torch.device, tuple[Tensor, Tensor]] = {}
-
-    def encode_tensor(self, x: Tensor) -> Tensor:
-        """Map designs (N, d) to features (N, d)."""
-        return self._affine.forward(x)
-
-    def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN counts as 0 before that."""
-        if z.device not in self._bounds:
-            low, high = torch.tensor(self.space.low).to(z.device), torch.tensor(self.space.high).to(z.device)
-            self._bounds[z.device] = (low, high)
-        low, high = self._bounds[z.device]
-        x = torch.nan_to_num(self._affine.backward(z))  # infinities become the largest float, then the bound
+        """Map features (N, d) to designs (N, d), clipped to the box; NaN counts as 0 before
+        that."""
+        shift, scale, low, high = self._on(z.device)
+        x = torch.nan_to_num(
+            torch.addcmul(shift, scale, z)
+        )  # infinities: the largest float, then the bound
         return torch.minimum(torch.maximum(x, low), high)
 
 
-class ZScore(_FeatureScaler):
+class ZScore(Encoder):
     """Mean 0 and standard deviation 1 over the visible designs, feature by feature.
 
     A feature that never varies encodes to 0 and decodes to its constant.
@@ -69,15 +70,28 @@ class ZScore(_FeatureScaler):
         x: (N, d) visible designs.
     """
 
+    space: ContinuousSpace
+
     def __init__(self, space: ContinuousSpace, x: np.ndarray) -> None:
         x = np.asarray(x)
+        self.space = space
+        self.n_features = space.low.size
         std = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0, dtype=np.float64), 0.0)
-        super().__init__(space, x.mean(axis=0, dtype=np.float64) if std.any() else x[0].astype(np.float64), std)
-        constant = std == 0
-        self._affine.shift[constant] = torch.tensor(x[0].astype(np.float64))[constant]
+        first = x[0].astype(np.float64)
+        mean = x.mean(axis=0, dtype=np.float64) if std.any() else first
+        self._affine = _Affine(space, np.where(std == 0, first, mean), std)
+
+    def encode_tensor(self, x: Tensor) -> Tensor:
+        """Map designs (N, d) to features (N, d)."""
+        return self._affine.forward(x)
+
+    def decode_tensor(self, z: Tensor) -> Tensor:
+        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN counts as 0
+        before that."""
+        return self._affine.backward(z)
 
 
-class MinMax(_FeatureScaler):
+class MinMax(Encoder):
     """The visible range of each feature mapped to [-1, 1] (GTG's scaling).
 
     A feature that never varies encodes to 0 and decodes to its constant.
@@ -87,13 +101,28 @@ class MinMax(_FeatureScaler):
         x: (N, d) visible designs.
     """
 
+    space: ContinuousSpace
+
     def __init__(self, space: ContinuousSpace, x: np.ndarray) -> None:
-        low, high = np.asarray(x).min(axis=0).astype(np.float64), np.asarray(x).max(axis=0).astype(np.float64)
-        super().__init__(space, (low + high) / 2, (high - low) / 2)
+        self.space = space
+        self.n_features = space.low.size
+        low = np.asarray(x).min(axis=0).astype(np.float64)
+        high = np.asarray(x).max(axis=0).astype(np.float64)
+        self._affine = _Affine(space, (low + high) / 2, (high - low) / 2)
+
+    def encode_tensor(self, x: Tensor) -> Tensor:
+        """Map designs (N, d) to features (N, d)."""
+        return self._affine.forward(x)
+
+    def decode_tensor(self, z: Tensor) -> Tensor:
+        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN counts as 0
+        before that."""
+        return self._affine.backward(z)
 
 
 class Chain(Encoder):
-    """One encoder, then a per-feature scaling of its features: z-scored logits are ``Chain(Logits(space), x)``.
+    """One encoder, then a per-feature scaling of its features: z-scored logits are
+    ``Chain(Logits(space), x)``.
 
     Args:
         first: The encoder that reads designs.
@@ -101,7 +130,9 @@ class Chain(Encoder):
         scaling: ZScore or MinMax.
     """
 
-    def __init__(self, first: Encoder, x: np.ndarray, scaling: type[ZScore] | type[MinMax] = ZScore) -> None:
+    def __init__(
+        self, first: Encoder, x: np.ndarray, scaling: type[ZScore] | type[MinMax] = ZScore
+    ) -> None:
         self.first, self.space, self.n_features = first, first.space, first.n_features
         anywhere = np.full(first.n_features, np.inf, dtype=np.float32)
         self._scaler = scaling(ContinuousSpace(-anywhere, anywhere), first.encode(x))
@@ -113,3 +144,22 @@ class Chain(Encoder):
     def decode_tensor(self, z: Tensor) -> Tensor:
         """Map scaled features (N, d) to designs (N, *shape) inside the space."""
         return self.first.decode_tensor(self._scaler.decode_tensor(z))
+
+
+def z_score(problem: OfflineProblem, **_: Any) -> Encoder:
+    """Return z-scored designs, on categorical spaces z-scored logits."""
+    if isinstance(problem.space, CategoricalSpace):
+        return Chain(Logits(problem.space), problem.dataset.x, ZScore)
+    return ZScore(problem.space, problem.dataset.x)
+
+
+def min_max(problem: OfflineProblem, **_: Any) -> Encoder:
+    """Return designs scaled to [-1, 1], on categorical spaces logits scaled so."""
+    if isinstance(problem.space, CategoricalSpace):
+        return Chain(Logits(problem.space), problem.dataset.x, MinMax)
+    return MinMax(problem.space, problem.dataset.x)
+
+
+def z_score_one_hot(problem: OfflineProblem, **_: Any) -> Encoder:
+    """Return z-scored indicators of the letters."""
+    return Chain(OneHot(require_categorical(problem)), problem.dataset.x)

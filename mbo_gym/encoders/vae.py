@@ -1,4 +1,5 @@
-"""The encoder whose features are the latent means of a sequence VAE, trained once on the visible designs and cached."""
+"""The encoder whose features are the latent means of a sequence VAE, trained once on the visible
+designs and cached."""
 
 from __future__ import annotations
 
@@ -33,18 +34,21 @@ _ROUNDING = 1e-9  # a latent's mean that varies less never varies but for roundi
 
 @dataclass(frozen=True)
 class VAEReport:
-    """How well an encoder gives designs back: decode(encode(x)) against x, on at most 16,384 rows of each part.
+    """How well an encoder gives designs back: decode(encode(x)) against x, on at most 16,384 rows
+    of each part.
 
     Args:
         site_accuracy: Share of the held-out rows' sites that come back; NaN with no such rows.
         design_accuracy: Share of the held-out rows that come back whole; NaN with none.
         train_site_accuracy: Share of sites, on rows trained on.
         train_design_accuracy: Share of whole designs, on rows trained on.
-        active_latents: Latents whose posterior mean varies by more than 0.1 over the designs (standard deviation; arXiv
-            1509.00519). The others hold next to nothing of a design, but are features of the same size after
-            z-scoring. Of no meaning for ``latents="mean"``, which leaves the unit of the latents open.
+        active_latents: Latents whose posterior mean varies by more than 0.1 over the designs
+            (standard deviation; arXiv 1509.00519). The others hold next to nothing of a design, but
+            are features of the same size after z-scoring. Of no meaning for ``latents="mean"``,
+            which leaves the unit of the latents open.
         n_train: Rows trained on.
-        n_held_out: Rows held out. A design that stands several times in the data may be on both sides.
+        n_held_out: Rows held out. A design that stands several times in the data may be on both
+            sides.
         steps: Gradient updates.
         seconds: Wall-clock time.
     """
@@ -61,18 +65,21 @@ class VAEReport:
 
 
 class VAEEncoder(Encoder):
-    """The posterior's means of a trained VAE, z-scored; decoding takes the most probable letter of each site.
+    """The posterior's means of a trained VAE, z-scored; decoding takes the most probable letter of
+    each site.
 
-    One unit of a feature is one standard deviation over the designs it was fitted on, as with `z_score`. Unlike the
-    other encoders it need not give every design back: `report` says how often it does. NaN in features counts as 0,
-    infinities as the largest float. Both maps run in double precision, so that a design's features do not depend on
-    what else is in the batch.
+    One unit of a feature is one standard deviation over the designs it was fitted on, as with
+    `z_score`. Unlike the
+    other encoders it need not give every design back: `report` says how often it does. NaN in
+    features counts as 0, infinities as the largest float. Both maps run in double precision, so
+    that a design's features do not depend on what else is in the batch.
 
     Args:
         space: A categorical space.
         network: A trained VAE of that space.
         shift: (latent,) mean of each latent's posterior means.
-        scale: (latent,) their standard deviations; zero for a latent that never varies, whose feature is 0.
+        scale: (latent,) their standard deviations; zero for a latent that never varies, whose
+            feature is 0.
         config: What it was trained with.
         device: Where `encode` and `decode` compute; the tensor methods follow their tensors.
 
@@ -113,23 +120,30 @@ class VAEEncoder(Encoder):
         return ((_means(network, x) - shift) / torch.where(scale > 0, scale, 1.0)).float()
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map features (N, latent) to designs (N, L) int64, the most probable letter of each site."""
+        """Map features (N, latent) to designs (N, L) int64, the most probable letter of each
+        site."""
         network, shift, scale = self._on(z.device)
         latents = torch.nan_to_num(z.float()).double() * scale + shift
         with torch.no_grad():
-            return torch.cat([network.decode(part).argmax(dim=2) for part in torch.split(latents, _PIECE)])
+            return torch.cat(
+                [network.decode(part).argmax(dim=2) for part in torch.split(latents, _PIECE)]
+            )
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Map designs (N, L) to features (N, latent) float32, computed on `device`."""
-        return np.asarray(self.encode_tensor(torch.tensor(np.asarray(x)).to(self.device)).cpu().numpy())
+        return np.asarray(
+            self.encode_tensor(torch.tensor(np.asarray(x)).to(self.device)).cpu().numpy()
+        )
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Map features (N, latent) to designs (N, L) int32, computed on `device`; always inside the space."""
+        """Map features (N, latent) to designs (N, L) int32, computed on `device`; always inside the
+        space."""
         x = self.decode_tensor(torch.tensor(np.asarray(z, dtype=np.float32)).to(self.device))
         return np.asarray(x.cpu().numpy(), dtype=self.space.dtype)
 
     def save(self, path: Path | str) -> None:
-        """Write the encoder as one safetensors file, all else in its header, whole or not at all."""
+        """Write the encoder as one safetensors file, all else in its header, whole or not at
+        all."""
         about = {
             "length": self.space.length,
             "letters": self.space.letters,
@@ -138,39 +152,61 @@ class VAEEncoder(Encoder):
         }
         header = {key: json.dumps(value) for key, value in about.items()}
         tensors = self._tensors()
-        store.write_atomic(Path(path), lambda partial: safetensors.torch.save_file(tensors, partial, metadata=header))
+        store.write_atomic(
+            Path(path),
+            lambda partial: safetensors.torch.save_file(tensors, partial, metadata=header),
+        )
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "cpu") -> VAEEncoder:
-        """Read an encoder that `save` wrote; it gives the same features and designs, bit for bit."""
+        """Read an encoder that `save` wrote; it gives the same features and designs, bit for
+        bit."""
         with safetensors.safe_open(path, framework="pt") as file:
             about = {key: json.loads(value) for key, value in file.metadata().items()}
-            # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by alignment.
+            # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by
+            # alignment.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
         config, letters = VAEConfig(**about["config"]), tuple(about["letters"])
         space = CategoricalSpace(about["length"], len(letters), letters)
         shift, scale = tensors.pop("shift"), tensors.pop("scale")
         network = new_network(space, config)
-        network.load_state_dict({key.removeprefix("network."): value for key, value in tensors.items()})
-        encoder = cls(space, network.requires_grad_(False), shift, scale, config=config, device=device)
+        network.load_state_dict(
+            {key.removeprefix("network."): value for key, value in tensors.items()}
+        )
+        encoder = cls(
+            space, network.requires_grad_(False), shift, scale, config=config, device=device
+        )
         encoder.report = VAEReport(**about["report"]) if about["report"] else None
         return encoder
 
     def _tensors(self) -> dict[str, Tensor]:
         weights = {f"network.{key}": value for key, value in self.network.state_dict().items()}
-        return {key: t.cpu().contiguous() for key, t in {**weights, "shift": self.shift, "scale": self.scale}.items()}
+        return {
+            key: t.cpu().contiguous()
+            for key, t in {**weights, "shift": self.shift, "scale": self.scale}.items()
+        }
 
     def _on(self, device: torch.device) -> tuple[SequenceVAE, Tensor, Tensor]:
         if device not in self._copies:
             network = copy.deepcopy(self.network).to(device, torch.float64)
-            self._copies[device] = network, self.shift.to(device).double(), self.scale.to(device).double()
+            self._copies[device] = (
+                network,
+                self.shift.to(device).double(),
+                self.scale.to(device).double(),
+            )
         return self._copies[device]
 
 
 def fit_vae_encoder(
-    space: CategoricalSpace, x: Tensor, config: VAEConfig, *, seed: int, progress: Progress | None = None
+    space: CategoricalSpace,
+    x: Tensor,
+    config: VAEConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
 ) -> VAEEncoder:
-    """Train a VAE on a share of the designs, fit the z-scores on all of them, and report what comes back.
+    """Train a VAE on a share of the designs, fit the z-scores on all of them, and report what comes
+    back.
 
     Args:
         space: Where the designs live.
@@ -211,10 +247,11 @@ def cached_vae_encoder(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> VAEEncoder:
-    """Return a VAE encoder of a problem's visible designs, from the cache where the same one was trained before.
+    """Return a VAE encoder of a problem's visible designs, from the cache where the same one was
+    trained before.
 
-    It is trained on the CPU, so that every machine's cache holds the same encoder. The name of the cached file hashes
-    the data, the letters, the settings, the seed and torch's version.
+    It is trained on the CPU, so that every machine's cache holds the same encoder. The name of the
+    cached file hashes the data, the letters, the settings, the seed and torch's version.
 
     Args:
         problem: With a categorical space.
@@ -227,13 +264,24 @@ def cached_vae_encoder(
         ValueError: The space is continuous.
     """
     space, config = require_categorical(problem), config or VAEConfig()
-    facts = [problem.dataset.content_hash(), space.letters, asdict(config), seed, torch.__version__, _CACHE_VERSION]
+    facts = [
+        problem.dataset.content_hash(),
+        space.letters,
+        asdict(config),
+        seed,
+        torch.__version__,
+        _CACHE_VERSION,
+    ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def build(path: Path) -> None:
-        fit_vae_encoder(space, torch.tensor(problem.dataset.x), config, seed=seed, progress=progress).save(path)
+        fit_vae_encoder(
+            space, torch.tensor(problem.dataset.x), config, seed=seed, progress=progress
+        ).save(path)
 
-    encoder = VAEEncoder.load(store.cached_file(f"vae-{digest[:32]}.safetensors", build), device=device)
+    encoder = VAEEncoder.load(
+        store.cached_file(f"vae-{digest[:32]}.safetensors", build), device=device
+    )
     if progress and encoder.report:
         progress.metrics("vae_report", config.steps, **asdict(encoder.report))
     return encoder

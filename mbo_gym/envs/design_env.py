@@ -18,18 +18,19 @@ __all__ = ["DesignEnv"]
 class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     """Improve one design step by step.
 
-    Observation: the encoded design z, a Box (d,) that the visible designs span. Action: Box(-1, 1, (d,)), see
-    `mbo_gym.envs.dynamics`. Reward: the surrogate's (or oracle's) difference, in standard deviations of the visible
-    scores. An episode is truncated after `horizon` steps and never terminated.
+    Observation: the encoded design z, a Box (d,) that the visible designs span. Action: Box(-1, 1,
+    (d,)), see `mbo_gym.envs.dynamics`. Reward: the surrogate's (or oracle's) difference, in
+    standard deviations of the visible scores. An episode is truncated after `horizon` steps and
+    never terminated.
 
-    `info` holds ``design`` (native), ``prediction`` (the surrogate's value, where one is used) and, on request,
-    ``oracle_score`` (raw).
+    `info` holds ``design`` (native), ``prediction`` (the surrogate's value, where one is used) and,
+    on request, ``oracle_score`` (raw).
 
     Version history: the environment's version is its task's.
 
     Args:
-        render_mode: ``ansi`` (a line of text), ``rgb_array`` (the score along the episode, for 2-D tasks the path on
-            the landscape; needs matplotlib) or None.
+        render_mode: ``ansi`` (a line of text), ``rgb_array`` (the score along the episode, for 2-D
+            tasks the path on the landscape; needs matplotlib) or None.
         **config: Fields of `EnvConfig`.
     """
 
@@ -42,7 +43,9 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         if render_mode == "rgb_array" and render_mode not in self.metadata["render_modes"]:
             raise MissingDependency("matplotlib", "report")
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
+            raise ValueError(
+                f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}"
+            )
         self.render_mode = render_mode
         self.process = DesignProcess(EnvConfig(**config))
         low, high = self.process.low, self.process.high
@@ -66,20 +69,27 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one step; see `mbo_gym.envs.dynamics`."""
         tensor = torch.from_numpy(np.asarray(action, dtype=np.float32).reshape(1, -1))
-        if tensor.shape[1] != self.process.encoder.n_features or not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"an action is {self.process.encoder.n_features} finite numbers, got {action!r}")
+        if tensor.shape[1] != self.process.encoder.n_features or not bool(
+            torch.isfinite(tensor).all()
+        ):
+            raise ValueError(
+                f"an action is {self.process.encoder.n_features} finite numbers, got {action!r}"
+            )
         state, reward = self.process.step(self._states[-1], tensor)
         self._states.append(state)
         truncated = len(self._states) > self.process.config.horizon
         return self._observation(), float(reward[0]), False, truncated, self._info()
 
     def render(self) -> Any:
-        """Return the current state as text (``ansi``) or as a picture (H, W, 3) uint8 (``rgb_array``)."""
+        """Return the current state as text (``ansi``) or as a picture (H, W, 3) uint8
+        (``rgb_array``)."""
         if self.render_mode is None or not self._states:
             return None
         from mbo_gym.envs import render
 
-        return (render.as_text if self.render_mode == "ansi" else render.as_picture)(self.process, self._states)
+        return (render.as_text if self.render_mode == "ansi" else render.as_picture)(
+            self.process, self._states
+        )
 
     def _observation(self) -> np.ndarray:
         return np.array(self._states[-1].z[0].numpy())  # a copy: a caller may change what it got
@@ -94,5 +104,7 @@ def state_info(process: DesignProcess, state: State, row: int) -> dict[str, Any]
     if state.prediction is not None:
         info["prediction"] = float(state.prediction[row])
     if process.config.oracle_info and state.score is not None:
-        info["oracle_score"] = float(state.score[row]) * process.score_scale.std + process.score_scale.mean
+        info["oracle_score"] = (
+            float(state.score[row]) * process.score_scale.std + process.score_scale.mean
+        )
     return info

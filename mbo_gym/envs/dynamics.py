@@ -1,9 +1,11 @@
-"""The environment's transition as pure functions of tensors; both environments and the trajectory samplers use these.
+"""The environment's transition as pure functions of tensors; both environments and the trajectory
+samplers use these.
 
 Features z (B, d), actions a (B, d) in [-1, 1], f the surrogate:
 
-    step_vector     z' = clip(z + scale * a * grad f(z))       (PGS: a is a step size for each feature)
-    displacement    z' = clip(z + scale * a)                   (a is a step of a trajectory)
+    step_vector     z' = clip(z + scale * a * grad f(z))       (PGS: a is a step size for each
+    feature) displacement    z' = clip(z + scale * a)                   (a is a step of a
+    trajectory)
 
 where clip keeps z' in the box that the visible designs span.
 """
@@ -45,7 +47,11 @@ def check_action_mode(action_mode: str) -> None:
 
 
 def transition(
-    z: Tensor, action: Tensor, gradient: Tensor | None, scale: Tensor, bounds: tuple[Tensor, Tensor] | None
+    z: Tensor,
+    action: Tensor,
+    gradient: Tensor | None,
+    scale: Tensor,
+    bounds: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """Return the next features z' (B, d).
 
@@ -62,14 +68,20 @@ def transition(
 
 
 def action_between(
-    start: Tensor, end: Tensor, gradient: Tensor | None, scale: float | Tensor, outside: Literal["clip", "zero"]
+    start: Tensor,
+    end: Tensor,
+    gradient: Tensor | None,
+    scale: float | Tensor,
+    outside: Literal["clip", "zero"],
 ) -> Tensor:
-    """Return the actions (.., d) that lead from `start` to `end` (.., d), each component in [-1, 1].
+    """Return the actions (.., d) that lead from `start` to `end` (.., d), each component in [-1,
+    1].
 
     Args:
         start: (.., d) features.
         end: (.., d) features.
-        gradient: (.., d) of the surrogate at `start` in step_vector mode, None in displacement mode.
+        gradient: (.., d) of the surrogate at `start` in step_vector mode, None in displacement
+            mode.
         scale: The action's unit.
         outside: Components beyond [-1, 1] are clipped to the nearer end, or set to zero.
     """
@@ -85,19 +97,23 @@ def action_between(
 
 
 def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
-    """Return the box (d,), (d,) float32 that the visible designs' features span: the observation space.
+    """Return the box (d,), (d,) float32 that the visible designs' features span: the observation
+    space.
 
-    A feature that never varies gets one unit of room on both sides, so that the box has no empty side; decoding ignores
-    it.
+    A feature that never varies gets one unit of room on both sides, so that the box has no empty
+    side; decoding ignores it.
     """
     z = encoder.encode(problem.dataset.x)
     low, high = z.min(axis=0), z.max(axis=0)
     flat = low == high
-    return np.where(flat, low - 1, low).astype(np.float32), np.where(flat, high + 1, high).astype(np.float32)
+    return np.where(flat, low - 1, low).astype(np.float32), np.where(flat, high + 1, high).astype(
+        np.float32
+    )
 
 
 def unit_gradient(gradient: Tensor) -> Tensor:
-    """Return gradients (B, d) divided by their root mean square over the features; zero stays zero."""
+    """Return gradients (B, d) divided by their root mean square over the features; zero stays
+    zero."""
     return gradient / gradient.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
 
 
@@ -106,9 +122,10 @@ def default_action_scale(
 ) -> Tensor:
     """Return the default unit of an action, (d,) float32.
 
-    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical spaces; with unit
-    gradients 0.1 and 0.5 standard deviations. displacement: the width of the observation box in each feature, so that
-    any move between visible designs is an action within [-1, 1].
+    step_vector: PGS's search step, 0.05 sqrt(d) for continuous and 2 sqrt(d) for categorical
+    spaces; with unit gradients 0.1 and 0.5 standard deviations. displacement: the width of the
+    observation box in each feature, so that any move between visible designs is an action within
+    [-1, 1].
     """
     check_action_mode(action_mode)
     if action_mode == "displacement":
@@ -116,5 +133,9 @@ def default_action_scale(
         return torch.from_numpy(high - low)
     categorical = isinstance(problem.space, CategoricalSpace)
     if gradient == "unit":
-        return torch.full((encoder.n_features,), _UNIT_STEP["categorical" if categorical else "continuous"])
-    return torch.full((encoder.n_features,), (2.0 if categorical else 0.05) * encoder.n_features**0.5)
+        return torch.full(
+            (encoder.n_features,), _UNIT_STEP["categorical" if categorical else "continuous"]
+        )
+    return torch.full(
+        (encoder.n_features,), (2.0 if categorical else 0.05) * encoder.n_features**0.5
+    )

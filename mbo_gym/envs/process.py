@@ -1,4 +1,5 @@
-"""The decision process behind both environments: a task, an encoder, a surrogate, and batched states."""
+"""The decision process behind both environments: a task, an encoder, a surrogate, and batched
+states."""
 
 from __future__ import annotations
 
@@ -34,24 +35,32 @@ Start: TypeAlias = Literal["top", "any"]
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """What both environments are built from; every field is an argument of `gym.make` and `gym.make_vec`.
+    """What both environments are built from; every field is an argument of `gym.make` and
+    `gym.make_vec`.
 
     Args:
         task: A task id, a `Task`, or the `OfflineProblem` that a method gets, which has no oracle.
         task_options: Options for `make_task` where `task` is an id.
-        action_mode: ``step_vector``: z' = z + scale * a * grad f(z); ``displacement``: z' = z + scale * a.
-        reward: ``surrogate``: f(z') - f(z), honestly offline. ``oracle``: the true score's difference, an upper bound
-            that costs oracle calls and is no offline method. Both in standard deviations of the visible scores.
-        surrogate: A surrogate's name (fitted once per data set and cached), a fitted `Surrogate`, or None for ``mlp``.
-        start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs; ``any``: at any
-            visible row.
+        action_mode: ``step_vector``: z' = z + scale * a * grad f(z); ``displacement``: z' = z +
+            scale * a.
+        reward: ``surrogate``: f(z') - f(z), honestly offline. ``oracle``: the true score's
+            difference, an upper bound that costs oracle calls and is no offline method. Both in
+            standard deviations of the visible scores.
+        surrogate: A surrogate's name (fitted once per data set and cached), a fitted `Surrogate`,
+            or None for ``mlp``.
+        start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs;
+            ``any``: at any visible row.
         n_starts: See `start`.
-        horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can only shorten it.)
-        action_scale: The unit of an action, a number or one for each feature; None for `dynamics.default_action_scale`.
-        gradient: In step_vector mode, grad f is the surrogate's gradient as it is (``raw``, the paper's), or divided by
-            its root mean square over the features (``unit``), so that steps are in standard deviations.
+        horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can
+            only shorten it.)
+        action_scale: The unit of an action, a number or one for each feature; None for
+            `dynamics.default_action_scale`.
+        gradient: In step_vector mode, grad f is the surrogate's gradient as it is (``raw``, the
+            paper's), or divided by its root mean square over the features (``unit``), so that steps
+            are in standard deviations.
         encoder: An encoder's name, see `mbo_gym.encoders.registry.make_encoder`.
-        oracle_info: Put the oracle's score of every design visited into `info` (counted oracle calls).
+        oracle_info: Put the oracle's score of every design visited into `info` (counted oracle
+            calls).
     """
 
     task: str | Task | OfflineProblem
@@ -69,17 +78,26 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)
-        choices = (("reward", self.reward, Reward), ("start", self.start, Start), ("gradient", self.gradient, Gradient))
-        for name, value, allowed in ((name, value, get_args(kind)) for name, value, kind in choices):
+        choices = (
+            ("reward", self.reward, Reward),
+            ("start", self.start, Start),
+            ("gradient", self.gradient, Gradient),
+        )
+        for name, value, allowed in (
+            (name, value, get_args(kind)) for name, value, kind in choices
+        ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
         if self.horizon < 1 or self.n_starts < 1:
-            raise ValueError(f"horizon and n_starts must be at least 1, got {self.horizon=} and {self.n_starts=}")
+            raise ValueError(
+                f"horizon and n_starts must be at least 1, got {self.horizon=} and {self.n_starts=}"
+            )
 
 
 @dataclass(frozen=True)
 class State:
-    """B states: features and what is known of them. Scores are in standard deviations of the visible scores.
+    """B states: features and what is known of them. Scores are in standard deviations of the
+    visible scores.
 
     Args:
         z: (B, d) features.
@@ -106,8 +124,14 @@ class DesignProcess:
         self.config, self.device = config, torch.device(device)
         if config.task_options and not isinstance(config.task, str):
             given = type(config.task).__name__
-            raise ValueError(f"task_options belong to a task id; this environment was given a {given}")
-        task = make_task(config.task, **(config.task_options or {})) if isinstance(config.task, str) else config.task
+            raise ValueError(
+                f"task_options belong to a task id; this environment was given a {given}"
+            )
+        task = (
+            make_task(config.task, **(config.task_options or {}))
+            if isinstance(config.task, str)
+            else config.task
+        )
         self._task = task if isinstance(task, Task) else None
         self.problem: OfflineProblem = task.problem() if isinstance(task, Task) else task
         problem = self.problem
@@ -116,16 +140,27 @@ class DesignProcess:
         self.encoder = make_encoder(problem, config.encoder)
         self.score_scale = problem.dataset.score_scale
         self.low, self.high = feature_bounds(problem, self.encoder)
-        self.bounds = (torch.from_numpy(self.low).to(self.device), torch.from_numpy(self.high).to(self.device))
-        scale: Tensor = default_action_scale(problem, self.encoder, config.action_mode, config.gradient)
+        self.bounds = (
+            torch.from_numpy(self.low).to(self.device),
+            torch.from_numpy(self.high).to(self.device),
+        )
+        scale: Tensor = default_action_scale(
+            problem, self.encoder, config.action_mode, config.gradient
+        )
         if config.action_scale is not None:
-            scale = torch.as_tensor(config.action_scale, dtype=torch.float32).expand(self.encoder.n_features)
+            scale = torch.as_tensor(config.action_scale, dtype=torch.float32).expand(
+                self.encoder.n_features
+            )
         self.scale = scale.to(self.device)
         if not bool((self.scale > 0).all()):
             raise ValueError(f"action_scale must be positive, got {config.action_scale}")
         self.uses_surrogate = config.action_mode == "step_vector" or config.reward == "surrogate"
         self.surrogate = self._surrogate() if self.uses_surrogate else None
-        rows = problem.dataset.top_rows(config.n_starts) if config.start == "top" else np.arange(len(problem.dataset))
+        rows = (
+            problem.dataset.top_rows(config.n_starts)
+            if config.start == "top"
+            else np.arange(len(problem.dataset))
+        )
         self.starts = torch.from_numpy(self.encoder.encode(problem.dataset.x[rows])).to(self.device)
 
     @property
@@ -149,8 +184,11 @@ class DesignProcess:
             return given.to(self.device)
         return fitted_surrogate(self.problem, self.encoder, given or "mlp", device=str(self.device))
 
-    def start(self, n: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> State:
-        """Return `n` first states: drawn from the start designs, or the native designs in ``options["design"]``.
+    def start(
+        self, n: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None
+    ) -> State:
+        """Return `n` first states: drawn from the start designs, or the native designs in
+        ``options["design"]``.
 
         Args:
             n: B.
@@ -185,7 +223,9 @@ class DesignProcess:
 
     def designs(self, z: Tensor) -> np.ndarray:
         """Return the native designs (B, *shape) of features (B, d)."""
-        return self.encoder.decode_tensor(z).cpu().numpy().astype(self.problem.space.dtype, copy=False)
+        return (
+            self.encoder.decode_tensor(z).cpu().numpy().astype(self.problem.space.dtype, copy=False)
+        )
 
     def _at(self, z: Tensor) -> State:
         prediction, gradient, score = None, None, None

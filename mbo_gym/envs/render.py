@@ -1,4 +1,5 @@
-"""Pictures of an episode: a line of text, the score along the way, or the path on a 2-D landscape."""
+"""Pictures of an episode: a line of text, the score along the way, or the path on a 2-D
+landscape."""
 
 from __future__ import annotations
 
@@ -30,15 +31,18 @@ def as_text(process: DesignProcess, states: list[State]) -> str:
 
 
 def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
-    """Return a picture (480, 640, 3) uint8: the score along the episode, and for 2-D tasks the path on the landscape.
+    """Return a picture (480, 640, 3) uint8: the score along the episode, and for 2-D tasks the path
+    on the landscape.
 
-    The landscape is the surrogate's, or the true one where the environment's reward is the oracle's; the title says
-    which. Drawing the true one asks the oracle, and the calls are counted.
+    The landscape is the surrogate's, or the true one where the environment's reward is the
+    oracle's; the title says which. Drawing the true one asks the oracle, and the calls are counted.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    flat = isinstance(process.problem.space, ContinuousSpace) and process.problem.space.shape == (2,)
+    flat = isinstance(process.problem.space, ContinuousSpace) and process.problem.space.shape == (
+        2,
+    )
     figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     if flat:
@@ -54,9 +58,14 @@ def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
 
 def _draw_scores(axes: Any, process: DesignProcess, states: list[State]) -> None:
     steps = range(len(states))
-    for label, values in (("surrogate", [s.prediction for s in states]), ("oracle", [s.score for s in states])):
+    for label, values in (
+        ("surrogate", [s.prediction for s in states]),
+        ("oracle", [s.score for s in states]),
+    ):
         if values[0] is not None:
-            axes.plot(steps, [float(v[0]) for v in values if v is not None], marker=".", label=label)
+            axes.plot(
+                steps, [float(v[0]) for v in values if v is not None], marker=".", label=label
+            )
     axes.set(xlim=(0, process.config.horizon), xlabel="step", ylabel="score (sd)")
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.legend(loc="best", frameon=False)
@@ -68,7 +77,10 @@ def _draw_path(axes: Any, process: DesignProcess, states: list[State]) -> None:
     z = torch.from_numpy(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2))
     x = process.designs(z)
     if process.config.reward == "oracle" and process.oracle is not None:
-        values, whose = (process.oracle(x) - process.score_scale.mean) / process.score_scale.std, "oracle's"
+        values, whose = (
+            (process.oracle(x) - process.score_scale.mean) / process.score_scale.std,
+            "oracle's",
+        )
     else:
         assert process.surrogate is not None
         values, whose = predict_in_pieces(process.surrogate.predict, z).numpy(), "surrogate's"
@@ -84,5 +96,7 @@ def _draw_path(axes: Any, process: DesignProcess, states: list[State]) -> None:
     axes.plot(*path[0], marker="o", color="black", markerfacecolor="white")
     axes.plot(*path[-1], marker="*", color="black", markerfacecolor="white", markersize=12)
     names = process.problem.space.names
-    axes.set(xlabel=names[0], ylabel=names[1], title=f"{process.problem.task_id}: the {whose} landscape")
+    axes.set(
+        xlabel=names[0], ylabel=names[1], title=f"{process.problem.task_id}: the {whose} landscape"
+    )
     axes.figure.colorbar(ground, ax=axes, label="score (sd)")

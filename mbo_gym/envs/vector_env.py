@@ -17,13 +17,14 @@ __all__ = ["DesignVectorEnv"]
 class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """Improve `num_envs` designs at once; the same process as `DesignEnv`, batched.
 
-    Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays (num_envs, d). All
-    episodes have the same length, so all are truncated in the same step, and the environment then starts anew in that
-    step (same-step autoreset): the observations returned are the new ones, the last ones of the old episodes stand in
-    ``info["final_obs"]``. The tensors are the environment's own, not copies: do not change them in place.
+    Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays
+    (num_envs, d). All episodes have the same length, so all are truncated in the same step, and the
+    environment then starts anew in that step (same-step autoreset): the observations returned are
+    the new ones, the last ones of the old episodes stand in ``info["final_obs"]``. The tensors are
+    the environment's own, not copies: do not change them in place.
 
-    `info` holds ``prediction`` (num_envs,) where a surrogate is used and, on request, ``oracle_score`` (raw); the
-    native designs are what `designs()` returns.
+    `info` holds ``prediction`` (num_envs,) where a surrogate is used and, on request,
+    ``oracle_score`` (raw); the native designs are what `designs()` returns.
 
     Args:
         num_envs: B, number of designs.
@@ -34,11 +35,19 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "render_modes": [],
-        **({"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP} if hasattr(gym.vector, "AutoresetMode") else {}),
+        **(
+            {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
+            if hasattr(gym.vector, "AutoresetMode")
+            else {}
+        ),
     }
 
     def __init__(
-        self, num_envs: int = 1, device: str = "cpu", max_episode_steps: int | None = None, **config: Any
+        self,
+        num_envs: int = 1,
+        device: str = "cpu",
+        max_episode_steps: int | None = None,
+        **config: Any,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
@@ -50,7 +59,9 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         low, high = self.process.low, self.process.high
         self.single_observation_space = gym.spaces.Box(low, high, dtype=np.float32)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, shape=low.shape, dtype=np.float32)
-        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self.observation_space = gym.vector.utils.batch_space(
+            self.single_observation_space, num_envs
+        )
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self._state: State | None = None
         self._steps = 0
@@ -64,7 +75,8 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start all episodes at start designs, or at ``options={"design": x}`` (one design, or num_envs of them).
+        """Start all episodes at start designs, or at ``options={"design": x}`` (one design, or
+        num_envs of them).
 
         Args:
             seed: One seed for the whole batch (a list counts as one seed of several words).
@@ -75,7 +87,9 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._state, self._steps = self.process.start(self.num_envs, self.np_random, options), 0
         return self._state.z, self._info(self._state)
 
-    def step(self, actions: Tensor | np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(
+        self, actions: Tensor | np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Take one step with every design; see `mbo_gym.envs.dynamics`.
 
         Returns:
@@ -85,7 +99,9 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise RuntimeError("call reset() before the first step()")
         action = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
         if action.shape != self._state.z.shape:
-            raise ValueError(f"actions must have shape {tuple(self._state.z.shape)}, got {tuple(action.shape)}")
+            raise ValueError(
+                f"actions must have shape {tuple(self._state.z.shape)}, got {tuple(action.shape)}"
+            )
         self._state, rewards = self.process.step(self._state, action)
         self._steps += 1
         info = self._info(self._state)
@@ -106,5 +122,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if state.prediction is not None:
             info["prediction"] = state.prediction
         if self.process.config.oracle_info and state.score is not None:
-            info["oracle_score"] = state.score * self.process.score_scale.std + self.process.score_scale.mean
+            info["oracle_score"] = (
+                state.score * self.process.score_scale.std + self.process.score_scale.mean
+            )
         return info

@@ -1,9 +1,10 @@
 """How far designs lie from each other and from the visible ones.
 
-Categorical designs: the share of their L sites that differ (Hamming / L), in [0, 1]. Continuous designs: the Euclidean
-distance of their z-scores divided by sqrt(d), so that it does not grow with the number of features. As everywhere
-(`mbo_gym.encoders.scaling.ZScore`), z-scores have mean 0 and standard deviation 1 over the visible designs, and a feature that
-never varies there keeps its own unit.
+Categorical designs: the share of their L sites that differ (Hamming / L), in [0, 1]. Continuous
+designs: the Euclidean distance of their z-scores divided by sqrt(d), so that it does not grow with
+the number of features. As everywhere (`mbo_gym.encoders.scaling.ZScore`), z-scores have mean 0 and
+standard deviation 1 over the visible designs, and a feature that never varies there keeps its own
+unit.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 __all__ = ["diversity", "nearest_distances", "novelty"]
 
 N_BLOCK_NUMBERS = 1 << 18
-"""Numbers in one array that is made along the way: 2 MiB at most, however many visible designs there are."""
+"""Numbers in one array that is made along the way: 2 MiB at most, however many visible designs
+there are."""
 N_TOGETHER = 256
 """Proposals that are compared with the visible designs at once."""
 
 
 def diversity(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray) -> float:
-    """Return the mean distance over all pairs of proposals; equal proposals count as pairs at distance 0.
+    """Return the mean distance over all pairs of proposals; equal proposals count as pairs at
+    distance 0.
 
     Args:
         space: Where the designs live.
@@ -37,8 +40,12 @@ def diversity(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray) -> flo
     if k < 2:
         return 0.0 if k else float("nan")
     if isinstance(space, CategoricalSpace):
-        counts = np.stack([(x == letter).sum(axis=0) for letter in range(space.n_categories)])  # (A, L)
-        return float((k * k - (counts**2).sum(axis=0)).mean() / (k * (k - 1)))  # pairs whose letters differ, by site
+        counts = np.stack(
+            [(x == letter).sum(axis=0) for letter in range(space.n_categories)]
+        )  # (A, L)
+        return float(
+            (k * k - (counts**2).sum(axis=0)).mean() / (k * (k - 1))
+        )  # pairs whose letters differ, by site
     shift, scale = _z_scale(dataset.x)
     z = (x - shift) / scale
     total = sum(np.sqrt(((z[i + 1 :] - z[i]) ** 2).mean(axis=1)).sum() for i in range(k - 1))
@@ -46,7 +53,8 @@ def diversity(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray) -> flo
 
 
 def novelty(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray) -> float:
-    """Return the mean distance of proposals (K, *shape) to their nearest visible design; NaN for none.
+    """Return the mean distance of proposals (K, *shape) to their nearest visible design; NaN for
+    none.
 
     Raises:
         InvalidDesign: A proposal lies outside the space.
@@ -69,9 +77,13 @@ def nearest_distances(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray
     x = _inside(space, x)
     parts = [x[start : start + N_TOGETHER] for start in range(0, len(x), N_TOGETHER)]
     if isinstance(space, CategoricalSpace):
-        return np.concatenate([np.zeros(0), *(_nearest_hamming(space, dataset.x, part) for part in parts)])
+        return np.concatenate(
+            [np.zeros(0), *(_nearest_hamming(space, dataset.x, part) for part in parts)]
+        )
     shift, scale = _z_scale(dataset.x)
-    return np.concatenate([np.zeros(0), *(_nearest_euclid(dataset.x, part, shift, scale) for part in parts)])
+    return np.concatenate(
+        [np.zeros(0), *(_nearest_euclid(dataset.x, part, shift, scale) for part in parts)]
+    )
 
 
 def _inside(space: DesignSpace, x: np.ndarray) -> np.ndarray:
@@ -83,7 +95,8 @@ def _inside(space: DesignSpace, x: np.ndarray) -> np.ndarray:
 
 
 def _nearest_hamming(space: CategoricalSpace, data: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the least share of sites that differ, (K,); indicators' products count the sites that agree."""
+    """Return the least share of sites that differ, (K,); indicators' products count the sites that
+    agree."""
     letters, width = np.eye(space.n_categories, dtype=np.float32), space.length * space.n_categories
     proposals = letters[x].reshape(len(x), width)
     most = np.zeros(len(x), dtype=np.float32)  # whole numbers: exact in float32
@@ -94,10 +107,13 @@ def _nearest_hamming(space: CategoricalSpace, data: np.ndarray, x: np.ndarray) -
     return np.asarray((space.length - most.astype(np.float64)) / space.length)
 
 
-def _nearest_euclid(data: np.ndarray, x: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _nearest_euclid(
+    data: np.ndarray, x: np.ndarray, shift: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
     """Return the least distance of z-scores, (K,).
 
-    |z|^2 - 2 z.z' finds the nearest row; the distance itself is taken from the difference, which does not cancel.
+    |z|^2 - 2 z.z' finds the nearest row; the distance itself is taken from the difference, which
+    does not cancel.
     """
     z = (x - shift) / scale
     nearest, least = np.zeros(len(x), dtype=np.int64), np.full(len(x), np.inf)
@@ -114,7 +130,8 @@ def _nearest_euclid(data: np.ndarray, x: np.ndarray, shift: np.ndarray, scale: n
 
 
 def _z_scale(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each feature, (d,) float64; the constant and 1 where it never varies."""
+    """Return mean and standard deviation of each feature, (d,) float64; the constant and 1 where it
+    never varies."""
     mean = data.mean(axis=0, dtype=np.float64)
     square = np.zeros_like(mean)
     rows = max(1, N_BLOCK_NUMBERS // data.shape[1])

@@ -44,14 +44,20 @@ class Summary:
     @classmethod
     def of(cls, normalised: np.ndarray) -> Summary:
         """Summarise normalised scores (n,), n >= 1."""
-        return cls(len(normalised), float(normalised.max()), float(np.median(normalised)), float(normalised.mean()))
+        return cls(
+            len(normalised),
+            float(normalised.max()),
+            float(np.median(normalised)),
+            float(normalised.mean()),
+        )
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What a set of proposals is worth.
 
-    An infeasible design (outside the space, or one the oracle has no finite score for) is not scored; in the summaries
+    An infeasible design (outside the space, or one the oracle has no finite score for) is not
+    scored; in the summaries
     it counts as the worst: the lower of 0 and the worst feasible score.
 
     Args:
@@ -68,15 +74,17 @@ class Evaluation:
         n_infeasible: Proposals that could not be scored.
         oracle_calls: Designs scored for this evaluation.
         n_visible: Visible designs of the task.
-        diversity: Mean distance between two proposals, see `mbo_gym.evaluation.distances`; 0 for a single feasible one.
-        novelty: Mean distance of a proposal to the nearest visible design; both over the feasible proposals, and None
-            where there are none.
+        diversity: Mean distance between two proposals, see `mbo_gym.evaluation.distances`; 0 for a
+            single feasible one.
+        novelty: Mean distance of a proposal to the nearest visible design; both over the feasible
+            proposals, and None where there are none.
         quantiles: Normalised scores at `QUANTILES`; empty without an oracle.
-        ceiling: Best reachable {"p100", "p50"} over k distinct designs, normalised, and whether that is "exact"; empty
-            where unknown.
-        controls: {"p100", "p50"} that methods which learn nothing reach with k designs, normalised, where known
-            exactly.
-        scores: (k,) raw scores, NaN for infeasible designs; None without an oracle. Not part of `to_dict`.
+        ceiling: Best reachable {"p100", "p50"} over k distinct designs, normalised, and whether
+            that is "exact"; empty where unknown.
+        controls: {"p100", "p50"} that methods which learn nothing reach with k designs, normalised,
+            where known exactly.
+        scores: (k,) raw scores, NaN for infeasible designs; None without an oracle. Not part of
+            `to_dict`.
     """
 
     task_id: str
@@ -108,9 +116,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         if self.overall is None or self.distinct is None or self.share_above_best is None:
-            return (
-                f"{self.task_id}: {self.k} designs, {self.n_unique} distinct, {self.n_in_data} in the data. {self.note}"
-            )
+            return f"{self.task_id}: {self.k} designs, {self.n_unique} distinct, {self.n_in_data} in the data. {self.note}"
         return (
             f"{self.task_id}: {self.k} designs, 100th {self.overall.p100:.3f}, 50th {self.overall.p50:.3f} "
             f"(distinct {self.distinct.p50:.3f}), D(best) {self.d_best:.3f}, above it {self.share_above_best:.0%}, "
@@ -119,19 +125,23 @@ class Evaluation:
         )
 
 
-def evaluate(task: Task, designs: np.ndarray | Sequence[str], *, oracle: MeteredOracle | None = None) -> Evaluation:
+def evaluate(
+    task: Task, designs: np.ndarray | Sequence[str], *, oracle: MeteredOracle | None = None
+) -> Evaluation:
     """Score proposals with the task's oracle.
 
     Args:
         task: The task.
-        designs: (K, *shape) native designs, best first; for categorical spaces also K sequences of letters.
+        designs: (K, *shape) native designs, best first; for categorical spaces also K sequences of
+            letters.
         oracle: To go on with a metered oracle (its budget holds); None for a fresh one.
 
     Returns:
         The evaluation. Without an oracle it has the counts only, and says so in `note`.
 
     Raises:
-        InvalidDesign: The array has the wrong shape or holds no designs. (Single bad rows are counted, not raised.)
+        InvalidDesign: The array has the wrong shape or holds no designs. (Single bad rows are
+            counted, not raised.)
         BudgetExceeded: The oracle's budget does not cover the feasible designs.
     """
     x = _as_designs(task, designs)
@@ -180,7 +190,12 @@ def _ceiling(task: Task, k: int) -> dict[str, Any]:
     if task.ceiling is None:
         return {}
     p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, k) for q in (100, 50)]))
-    return {"p100": float(p100), "p50": float(p50), "exact": task.ceiling.exact, "note": task.ceiling.note}
+    return {
+        "p100": float(p100),
+        "p50": float(p50),
+        "exact": task.ceiling.exact,
+        "note": task.ceiling.note,
+    }
 
 
 def _as_designs(task: Task, designs: np.ndarray | Sequence[str]) -> np.ndarray:
@@ -202,7 +217,9 @@ def _or_letters(task: Task) -> str:
 
 def _count_in(x: np.ndarray, data: np.ndarray) -> int:
     """Count the rows of `x` (K, *shape) that are rows of `data` (N, *shape)."""
-    candidates = data[np.isin(data[:, 0], x[:, 0])] if len(x) else data[:0]  # few rows share the first number
+    candidates = (
+        data[np.isin(data[:, 0], x[:, 0])] if len(x) else data[:0]
+    )  # few rows share the first number
     x, candidates = x + x.dtype.type(0), candidates + x.dtype.type(0)  # -0.0 and 0.0 are one number
     wanted = {row.tobytes() for row in x}
     present = {row.tobytes() for row in candidates} & wanted

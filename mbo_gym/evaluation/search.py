@@ -18,16 +18,17 @@ N_SEARCH = 64
 
 
 def score_search(task: Task, trace: Sequence[SearchPoint]) -> tuple[list[dict[str, Any]], int]:
-    """Score designs that a method passed on its way, after its search is over, to show where its surrogate misled it.
+    """Score designs that a method passed on its way, after its search is over, to show where its
+    surrogate misled it.
 
     Args:
         task: The task.
-        trace: What the method recorded, in order. `N_SEARCH` evenly spaced rows of each point are scored, the same rows
-            of each, since a row is one search.
+        trace: What the method recorded, in order. `N_SEARCH` evenly spaced rows of each point are
+            scored, the same rows of each, since a row is one search.
 
     Returns:
-        One {"step", "prediction", "score"} a point: means over its designs, normalised; "score" is None without an
-        oracle. And the number of oracle calls.
+        One {"step", "prediction", "score"} a point: means over its designs, normalised; "score" is
+        None without an oracle. And the number of oracle calls.
     """
     oracle = task.oracle() if task.has_oracle else None
     points: list[dict[str, Any]] = []
@@ -38,6 +39,10 @@ def score_search(task: Task, trace: Sequence[SearchPoint]) -> tuple[list[dict[st
         if oracle is not None and feasible.any():
             scored = task.normalise(oracle(x[feasible]))
             score = float(scored[np.isfinite(scored)].mean()) if np.isfinite(scored).any() else None
-        prediction = float(task.normalise(point.prediction[rows][feasible]).mean()) if feasible.any() else None
+        prediction = (
+            float(task.normalise(point.prediction[rows][feasible]).mean())
+            if feasible.any()
+            else None
+        )
         points.append({"step": point.step, "prediction": prediction, "score": score})
     return points, oracle.calls if oracle is not None else 0

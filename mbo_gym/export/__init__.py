@@ -1,4 +1,5 @@
-"""Trajectories for other programs: d3rlpy, Minari, or one npz file; the libraries are imported on use."""
+"""Trajectories for other programs: d3rlpy, Minari, or one npz file; the libraries are imported on
+use."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 TrajectoryReward: TypeAlias = Literal["difference", "surrogate_difference"]
-"""What a transition earns: the difference of the data's scores, or of the surrogate's predictions."""
+"""What a transition earns: the difference of the data's scores, or of the surrogate's
+predictions."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,16 @@ class _Format:
 
 FORMATS: Mapping[str, _Format] = {
     "d3rlpy": _Format(
-        lambda batch, output, terminal, progress: save_d3rlpy(batch, output, terminal=terminal, progress=progress),
+        lambda batch, output, terminal, progress: save_d3rlpy(
+            batch, output, terminal=terminal, progress=progress
+        ),
         check=lambda output: optional_import("d3rlpy", "rl"),
         read="d3rlpy.dataset.ReplayBuffer.load({}, d3rlpy.dataset.InfiniteBuffer())",
     ),
     "minari": _Format(
-        lambda batch, output, terminal, progress: to_minari(batch, output, terminal=terminal, progress=progress),
+        lambda batch, output, terminal, progress: to_minari(
+            batch, output, terminal=terminal, progress=progress
+        ),
         check=check_new_dataset,
         read="minari.load_dataset({})",
     ),
@@ -119,32 +125,46 @@ def export_task(
         sampler: A name in `mbo_gym.trajectories.samplers.SAMPLERS`.
         trajectories: B.
         horizon: T.
-        p: The best `p` percent of the visible rows take part; in ``local_improving`` trajectories start there.
+        p: The best `p` percent of the visible rows take part; in ``local_improving`` trajectories
+            start there.
         action_mode: ``displacement`` or ``step_vector``.
         reward: Differences of the data's scores, or of the surrogate's predictions.
         action_scale: The unit of an action; None for `dynamics.default_action_scale`.
-        terminal: The last transition of an episode is terminal, as in PGS's released program, instead of a timeout.
+        terminal: The last transition of an episode is terminal, as in PGS's released program,
+            instead of a timeout.
         seed: Of the trajectories. The surrogate's is 0, as in the environments.
         options: Of the task.
-        surrogate: A surrogate's name; it is fitted only where actions or rewards need one, and cached.
+        surrogate: A surrogate's name; it is fitted only where actions or rewards need one, and
+            cached.
         progress: What is told how far it is.
 
     Raises:
         UnknownId: Nothing has that name.
         MissingDependency: The format's library is not installed.
-        ValueError: An argument is out of range, or `terminal` is asked of npz, which has no such mark.
+        ValueError: An argument is out of range, or `terminal` is asked of npz, which has no such
+            mark.
     """
     output = os.fspath(output)
     _check_names(to, sampler, action_mode, reward, surrogate)
     if trajectories < 1 or horizon < 1 or (action_scale is not None and action_scale <= 0):
-        raise ValueError(f"these must be positive, got {trajectories=}, {horizon=} and {action_scale=}")
+        raise ValueError(
+            f"these must be positive, got {trajectories=}, {horizon=} and {action_scale=}"
+        )
     if terminal and to == "npz":
-        raise ValueError("an npz file holds whole trajectories and marks no step as terminal; leave terminal out")
+        raise ValueError(
+            "an npz file holds whole trajectories and marks no step as terminal; leave terminal out"
+        )
     FORMATS[to].check(output)
     problem = make_task(task_id, **(options or {})).problem()
     encoder = make_encoder(problem)
-    batch = SAMPLERS[sampler](problem, encoder, p, trajectories, horizon, torch.Generator().manual_seed(seed))
-    scale = default_action_scale(problem, encoder, action_mode) if action_scale is None else action_scale
+    batch = SAMPLERS[sampler](
+        problem, encoder, p, trajectories, horizon, torch.Generator().manual_seed(seed)
+    )
+    scale = (
+        default_action_scale(problem, encoder, action_mode)
+        if action_scale is None
+        else action_scale
+    )
     needed = (action_mode, reward) != ("displacement", "difference")
     model = fitted_surrogate(problem, encoder, surrogate, progress=progress) if needed else None
     batch = with_actions(batch, model, action_mode, scale, reward=reward)

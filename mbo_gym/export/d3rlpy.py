@@ -22,17 +22,19 @@ __getattr__ = forwarded(__name__)  # names that have moved
 
 
 def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:
-    """Return a `d3rlpy.dataset.ReplayBuffer` of B episodes that holds each of the B x T transitions.
+    """Return a `d3rlpy.dataset.ReplayBuffer` of B episodes that holds each of the B x T
+    transitions.
 
-    Actions count as continuous, also where they happen to be whole numbers. The observations are views of the batch
-    where it lies on the CPU.
+    Actions count as continuous, also where they happen to be whole numbers. The observations are
+    views of the batch where it lies on the CPU.
 
     Args:
         batch: Trajectories with actions.
-        terminal: What ends an episode. False: a timeout, as in the environment, so that the value of the last design is
-            bootstrapped; d3rlpy would drop the last transition, therefore each episode has one more row (final
-            observation, zero action, zero reward). True: the last transition is terminal, as in PGS's released program;
-            d3rlpy then gives zeros for its next observation, and the batch's final designs appear nowhere.
+        terminal: What ends an episode. False: a timeout, as in the environment, so that the value
+            of the last design is bootstrapped; d3rlpy would drop the last transition, therefore
+            each episode has one more row (final observation, zero action, zero reward). True: the
+            last transition is terminal, as in PGS's released program; d3rlpy then gives zeros for
+            its next observation, and the batch's final designs appear nowhere.
 
     Raises:
         MissingDependency: d3rlpy is not installed.
@@ -54,14 +56,19 @@ def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:
 
 
 def save_d3rlpy(
-    batch: TrajectoryBatch, path: str | os.PathLike[str], *, terminal: bool = False, progress: Progress | None = None
+    batch: TrajectoryBatch,
+    path: str | os.PathLike[str],
+    *,
+    terminal: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
-    """Write the HDF5 file that ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())`` reads, whole or not at all.
+    """Write the HDF5 file that ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())`` reads,
+    whole or not at all.
 
-    The file cannot say that actions are continuous; d3rlpy guesses it from the first episode and takes whole numbers
-    for discrete (one-hot displacements are whole). Where all of that episode's are whole, one number is written one
-    float32 step nearer to zero (2^-24 for zero): in the row that is no transition, or in the last transition where
-    `terminal` leaves no such row.
+    The file cannot say that actions are continuous; d3rlpy guesses it from the first episode and
+    takes whole numbers for discrete (one-hot displacements are whole). Where all of that episode's
+    are whole, one number is written one float32 step nearer to zero (2^-24 for zero): in the row
+    that is no transition, or in the last transition where `terminal` leaves no such row.
 
     Args:
         batch: Trajectories with actions.
@@ -83,12 +90,17 @@ def save_d3rlpy(
     if not np.mod(first.actions, 1).any():
         actions = first.actions.copy()
         actions[-1, 0] = np.nextafter(actions[-1, 0], np.float32(0)) if actions[-1, 0] else 2.0**-24
-        episodes[0] = d3rlpy.dataset.Episode(first.observations, actions, first.rewards, first.terminated)
-    return store.write_atomic(Path(path), lambda partial: d3rlpy.dataset.dump(episodes, str(partial)))
+        episodes[0] = d3rlpy.dataset.Episode(
+            first.observations, actions, first.rewards, first.terminated
+        )
+    return store.write_atomic(
+        Path(path), lambda partial: d3rlpy.dataset.dump(episodes, str(partial))
+    )
 
 
 class _Watched(list[Any]):
-    """Episodes that report how far a loop over them is: d3rlpy's own `dump`, which has no progress."""
+    """Episodes that report how far a loop over them is: d3rlpy's own `dump`, which has no
+    progress."""
 
     progress: Progress
 
@@ -97,7 +109,8 @@ class _Watched(list[Any]):
 
 
 def _episodes(d3rlpy: Any, batch: TrajectoryBatch, terminal: bool) -> list[Any]:
-    """Return B of d3rlpy's episodes: T rows each where the last is terminal, T + 1 where a timeout ends them."""
+    """Return B of d3rlpy's episodes: T rows each where the last is terminal, T + 1 where a timeout
+    ends them."""
     z, actions, rewards = transition_arrays(batch)
     rewards = rewards[:, :, None]  # (B, T, 1)
     if terminal:

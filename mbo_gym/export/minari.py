@@ -41,25 +41,30 @@ def to_minari(
     progress: Progress | None = None,
     **metadata: Any,
 ) -> Any:
-    """Write a batch to ``$MINARI_DATASETS_PATH`` (else ``~/.minari/datasets``) and return its `MinariDataset`.
+    """Write a batch to ``$MINARI_DATASETS_PATH`` (else ``~/.minari/datasets``) and return its
+    `MinariDataset`.
 
-    Each episode has T steps and T + 1 observations. The data set carries the environment's spec (see `env_spec_of`), so
-    that its `recover_environment` makes the environment, and the batch's `meta` under ``mbo_gym`` in its metadata. In
-    displacement mode, with the default scale and the surrogate's rewards, the environment started at an episode's first
-    design and given its actions repeats its observations and rewards; the description says where that is not so.
+    Each episode has T steps and T + 1 observations. The data set carries the environment's spec
+    (see `env_spec_of`), so that its `recover_environment` makes the environment, and the batch's
+    `meta` under ``mbo_gym`` in its metadata. In displacement mode, with the default scale and the
+    surrogate's rewards, the environment started at an episode's first design and given its actions
+    repeats its observations and rewards; the description says where that is not so.
 
     Args:
         batch: Trajectories with actions, made from a registered task.
-        dataset_id: ``(namespace/)name-v<N>``, where no such data set exists yet; a namespace has two letters at least.
-        terminal: The last step of an episode terminates it (as in PGS's released program) instead of truncating it.
+        dataset_id: ``(namespace/)name-v<N>``, where no such data set exists yet; a namespace has
+            two letters at least.
+        terminal: The last step of an episode terminates it (as in PGS's released program) instead
+            of truncating it.
         progress: What is told how far it is.
-        **metadata: Of `minari.create_dataset_from_buffers`: `author`, `author_email`, `code_permalink`, ..; a
-            `description` is put before ours.
+        **metadata: Of `minari.create_dataset_from_buffers`: `author`, `author_email`,
+            `code_permalink`, ..; a `description` is put before ours.
 
     Raises:
         MissingDependency: minari or h5py is not installed.
         DatasetExists: There is a data set of that id.
-        InvalidData: The batch does not say which environment it belongs to, or does not fit into it.
+        InvalidData: The batch does not say which environment it belongs to, or does not fit into
+            it.
         ValueError: The id is malformed, or the batch has no actions yet, or no transition.
     """
     check_new_dataset(dataset_id)
@@ -71,29 +76,37 @@ def to_minari(
             "the batch leaves the observations of the environment, the box that the visible designs span; "
             "its meta['task_options'] or meta['encoder'] are not those it was made with"
         )
-    episodes = (progress or NullProgress()).track(_buffers(z, actions, rewards, terminal), "writing Minari", len(z))
+    episodes = (progress or NullProgress()).track(
+        _buffers(z, actions, rewards, terminal), "writing Minari", len(z)
+    )
     described = {
         "algorithm_name": f"mbo_gym.trajectories.{batch.meta.get('sampler', 'unknown')}",
         "requirements": [f"mbo-gym>={__version__}"],
         **metadata,
-        "description": " ".join(filter(None, [metadata.get("description"), _description(batch, terminal)])),
+        "description": " ".join(
+            filter(None, [metadata.get("description"), _description(batch, terminal)])
+        ),
     }
     return _create(dataset_id, episodes, env, described, json.loads(meta_as_json(batch)))
 
 
 def env_spec_of(batch: TrajectoryBatch) -> gym.envs.registration.EnvSpec:
-    """Return the spec of the environment that a batch's transitions belong to; its kwargs are plain JSON values.
+    """Return the spec of the environment that a batch's transitions belong to; its kwargs are plain
+    JSON values.
 
-    Its reward is always ``surrogate`` (the data's score differences are known at the visible designs only). The
-    surrogate is fitted by name, with seed 0: a batch whose surrogate was built with other settings earns other rewards
-    there.
+    Its reward is always ``surrogate`` (the data's score differences are known at the visible
+    designs only). The
+    surrogate is fitted by name, with seed 0: a batch whose surrogate was built with other settings
+    earns other rewards there.
 
     Raises:
         InvalidData: The batch's meta lacks what it takes.
         UnknownId: Its task or surrogate is not registered.
     """
     meta = json.loads(meta_as_json(batch))
-    if missing := [key for key in ("task_id", "encoder", "action_mode", "action_scale") if not meta.get(key)]:
+    if missing := [
+        key for key in ("task_id", "encoder", "action_mode", "action_scale") if not meta.get(key)
+    ]:
         raise InvalidData(
             f"the batch does not say which environment it belongs to: its meta lacks {', '.join(missing)}. Batches "
             "from mbo_gym.trajectories say it if their encoder came from make_encoder and with_actions was called"
@@ -105,7 +118,8 @@ def env_spec_of(batch: TrajectoryBatch) -> gym.envs.registration.EnvSpec:
     if meta.get("surrogate"):
         kwargs["surrogate"] = SURROGATES.spec(meta["surrogate"]).id
     registered = gym.spec(f"{NAMESPACE}/{meta['task_id']}")
-    # A new one: the registered specs of v1 deny their version, so that Gymnasium does not call v0 out of date.
+    # A new one: the registered specs of v1 deny their version, so that Gymnasium does not call v0
+    # out of date.
     return gym.envs.registration.EnvSpec(
         id=registered.id,
         entry_point=registered.entry_point,
@@ -141,7 +155,8 @@ def check_new_dataset(dataset_id: str) -> Path:
 
 
 class _DescribedEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Spec and spaces of an environment, for Minari to read; making the environment would fit a surrogate."""
+    """Spec and spaces of an environment, for Minari to read; making the environment would fit a
+    surrogate."""
 
     def __init__(self, batch: TrajectoryBatch) -> None:
         self.spec = env_spec_of(batch)
@@ -150,12 +165,16 @@ class _DescribedEnv(gym.Env[np.ndarray, np.ndarray]):
         problem = make_task(config.task, **(config.task_options or {})).problem()
         low, high = feature_bounds(problem, make_encoder(problem, config.encoder))
         if low.shape != batch.z.shape[2:]:
-            raise InvalidData(f"the features of {self.spec.id} are {low.shape}, the batch has {batch.z.shape=}")
+            raise InvalidData(
+                f"the features of {self.spec.id} are {low.shape}, the batch has {batch.z.shape=}"
+            )
         self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, shape=low.shape, dtype=np.float32)
 
 
-def _buffers(z: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminal: bool) -> Iterator[Any]:
+def _buffers(
+    z: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminal: bool
+) -> Iterator[Any]:
     """Yield an episode of Minari's for each trajectory."""
     buffer = import_module("minari.data_collector").EpisodeBuffer
     last = np.arange(rewards.shape[1]) == rewards.shape[1] - 1  # (T,)
@@ -165,12 +184,18 @@ def _buffers(z: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminal: 
 
 
 def _create(
-    dataset_id: str, episodes: Iterator[Any], env: _DescribedEnv, described: dict[str, Any], meta: dict[str, Any]
+    dataset_id: str,
+    episodes: Iterator[Any],
+    env: _DescribedEnv,
+    described: dict[str, Any],
+    meta: dict[str, Any],
 ) -> Any:
     """Write the data set; what a failure leaves behind is removed."""
     minari = optional_import("minari", "rl")
     with store.lock(f"minari-{dataset_id.replace('/', '_')}"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`\w+` is set to None", UserWarning)  # metadata that only the user can give
+        warnings.filterwarnings(
+            "ignore", r"`\w+` is set to None", UserWarning
+        )  # metadata that only the user can give
         path = check_new_dataset(dataset_id)
         try:
             dataset = minari.create_dataset_from_buffers(dataset_id, episodes, env=env, **described)
@@ -185,13 +210,21 @@ def _description(batch: TrajectoryBatch, terminal: bool) -> str:
     """Say what the data are, and how they differ from what the recovered environment would give."""
     meta = batch.meta
     size = f"{len(batch)} trajectories of {batch.horizon} steps"
-    parts = [f"{size} between visible designs of {meta['task_id']}, made with mbo_gym {__version__}."]
-    whose = "the data's scores" if meta.get("reward") == "difference" else "the surrogate's predictions"
-    parts.append(f"A reward is a difference of {whose}, in standard deviations of the visible scores.")
+    parts = [
+        f"{size} between visible designs of {meta['task_id']}, made with mbo_gym {__version__}."
+    ]
+    whose = (
+        "the data's scores" if meta.get("reward") == "difference" else "the surrogate's predictions"
+    )
+    parts.append(
+        f"A reward is a difference of {whose}, in standard deviations of the visible scores."
+    )
     if meta.get("reward") == "difference":
         parts.append("The recovered environment pays the surrogate's differences instead.")
     if meta["action_mode"] == "step_vector":
-        parts.append("Actions end at -1 and 1, so the environment does not quite arrive at the recorded next design.")
+        parts.append(
+            "Actions end at -1 and 1, so the environment does not quite arrive at the recorded next design."
+        )
     if terminal:
         parts.append("The last step is marked as terminal, where the environment truncates.")
     return " ".join(parts)

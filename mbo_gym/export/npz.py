@@ -20,15 +20,25 @@ __all__ = ["load_npz", "meta_as_json", "save_npz", "transition_arrays"]
 
 FORMAT = "mbo_gym.TrajectoryBatch/1"
 _FIELDS = ("z", "y", "actions", "rewards", "rows")
-_DAMAGE = (BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, LookupError, TypeError)
-"""What numpy, zipfile, json and `TrajectoryBatch` raise for a file with some bytes changed or missing."""
+_DAMAGE = (
+    BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+)
+"""What numpy, zipfile, json and `TrajectoryBatch` raise for a file with some bytes changed or
+missing."""
 
 
 def save_npz(batch: TrajectoryBatch, path: str | os.PathLike[str]) -> Path:
     """Write a batch to a file, whole or not at all; a file of that name is replaced.
 
-    The arrays stand under the names of `TrajectoryBatch`'s fields, those that are None are left out; ``meta`` is a JSON
-    string. Nothing is pickled.
+    The arrays stand under the names of `TrajectoryBatch`'s fields, those that are None are left
+    out; ``meta`` is a JSON string. Nothing is pickled.
 
     Args:
         batch: Trajectories, with or without actions.
@@ -41,7 +51,11 @@ def save_npz(batch: TrajectoryBatch, path: str | os.PathLike[str]) -> Path:
         TypeError: `meta` holds something that JSON has no form for.
     """
     tensors = {name: getattr(batch, name) for name in _FIELDS}
-    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+    arrays = {
+        name: tensor.detach().cpu().numpy()
+        for name, tensor in tensors.items()
+        if tensor is not None
+    }
     arrays |= {"format": np.array(FORMAT), "meta": np.array(meta_as_json(batch))}
 
     def write(partial: Path) -> None:
@@ -78,7 +92,8 @@ def meta_as_json(batch: TrajectoryBatch) -> str:
 
 
 def transition_arrays(batch: TrajectoryBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return observations (B, T+1, d), actions (B, T, d) and rewards (B, T) float32, views of the batch if possible.
+    """Return observations (B, T+1, d), actions (B, T, d) and rewards (B, T) float32, views of the
+    batch if possible.
 
     Raises:
         ValueError: The batch has no actions yet, or no transition.
@@ -86,7 +101,10 @@ def transition_arrays(batch: TrajectoryBatch) -> tuple[np.ndarray, np.ndarray, n
     actions, rewards = batch.require_actions()
     if rewards.numel() == 0:
         raise ValueError(f"there is no transition to export, got {batch.z.shape=}")
-    z, a, r = (t.detach().to("cpu", torch.float32).contiguous().numpy() for t in (batch.z, actions, rewards))
+    z, a, r = (
+        t.detach().to("cpu", torch.float32).contiguous().numpy()
+        for t in (batch.z, actions, rewards)
+    )
     return z, a, r
 
 

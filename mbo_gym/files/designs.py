@@ -1,7 +1,7 @@
 """Reads designs that any program has written, so that they can be scored.
 
-Tables (``.csv``, ``.tsv``; `mbo_gym.files.table` says which) and plain arrays (``.npz``, ``.npy``). What a run of ours
-writes reads back exactly.
+Tables (``.csv``, ``.tsv``; `mbo_gym.files.table` says which) and plain arrays (``.npz``, ``.npy``).
+What a run of ours writes reads back exactly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 __all__ = ["OTHER_COLUMNS", "read_designs"]
 
 OTHER_COLUMNS = ("criterion", "oracle_score", "score")
-"""Columns that stand beside designs and are no part of them, unless the space has a feature of that name."""
+"""Columns that stand beside designs and are no part of them, unless the space has a feature of that
+name."""
 
 SUFFIXES = (".csv", ".tsv", ".npz", ".npy")
 
@@ -30,26 +31,30 @@ SUFFIXES = (".csv", ".tsv", ".npz", ".npy")
 def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray:
     """Read designs in file order; nothing is left out.
 
-    Arrays: ``x`` of an ``.npz`` file or its only array, (K, *shape) numbers; for a categorical space also (K,) texts.
+    Arrays: ``x`` of an ``.npz`` file or its only array, (K, *shape) numbers; for a categorical
+        space also (K,) texts.
 
-    Tables of a continuous space: columns called as the features, in any order, other columns are not read; or no header
-    and exactly d columns in the features' order. A cell without a value (empty, NA, NaN, ..) is NaN.
+    Tables of a continuous space: columns called as the features, in any order, other columns are
+    not read; or no header and exactly d columns in the features' order. A cell without a value
+    (empty, NA, NaN, ..) is NaN.
 
-    Tables of a categorical space, with or without a header: a column ``sequence``, or the only one that holds
-    sequences, in the letters and the way of `space.format`; or exactly L columns beside those of `OTHER_COLUMNS`, one a
-    site, which hold letters throughout or numbers 0 .. A-1 throughout.
+    Tables of a categorical space, with or without a header: a column ``sequence``, or the only one
+    that holds sequences, in the letters and the way of `space.format`; or exactly L columns beside
+    those of `OTHER_COLUMNS`, one a site, which hold letters throughout or numbers 0 .. A-1
+    throughout.
 
     Args:
         path: The file; its suffix says what it is.
         space: Where the designs live.
 
     Returns:
-        (K, *shape) in the type of the space. Values outside the space stay, for `evaluate` to count; in a categorical
-        space the array then keeps the type that holds them.
+        (K, *shape) in the type of the space. Values outside the space stay, for `evaluate` to
+        count; in a categorical space the array then keeps the type that holds them.
 
     Raises:
         MissingData: There is no such file.
-        InvalidData: The file cannot be read as designs of this space; the message names the place and what to do.
+        InvalidData: The file cannot be read as designs of this space; the message names the place
+            and what to do.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES:
@@ -58,7 +63,9 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
             f"that ends in {', '.join(SUFFIXES)}."
         )
     if not path.is_file():
-        raise MissingData(f"{path} (in {Path.cwd()}): there is no such file. Name an existing file of designs.")
+        raise MissingData(
+            f"{path} (in {Path.cwd()}): there is no such file. Name an existing file of designs."
+        )
     if path.suffix.lower() in (".npz", ".npy"):
         x = _from_array(path, space)
     elif isinstance(space, CategoricalSpace):
@@ -77,7 +84,9 @@ def _from_array(path: Path, space: DesignSpace) -> np.ndarray:
         x = _parse(space, x.tolist(), lambda row: f"{path}, row {row}")
     if x.dtype.kind not in "fiu":
         also = " or one text a sequence" if isinstance(space, CategoricalSpace) else ""
-        raise InvalidData(f"{path} holds an array of {x.dtype}. Designs are numbers{also}; save them as such.")
+        raise InvalidData(
+            f"{path} holds an array of {x.dtype}. Designs are numbers{also}; save them as such."
+        )
     if x.shape[1:] != space.shape or len(x) == 0:
         raise InvalidData(
             f"{path} holds an array of shape {x.shape}. Designs of this space must have shape (K, {space.shape[0]}), "
@@ -101,11 +110,14 @@ def _load(path: Path) -> np.ndarray:
             f"{path} is damaged or holds more than plain arrays ({error}). Pickled Python objects are refused, since "
             "reading them can run any program; save the designs with np.savez(path, x=designs), an array of numbers."
         ) from error
-    raise InvalidData(f"{path} holds the arrays {listed(names)}. Call the one with the designs 'x'.")
+    raise InvalidData(
+        f"{path} holds the arrays {listed(names)}. Call the one with the designs 'x'."
+    )
 
 
 def _read_table(path: Path, space: DesignSpace) -> Table:
-    """Read a table; one without a header gets the features' names where their number fits, else 1, 2, .."""
+    """Read a table; one without a header gets the features' names where their number fits, else 1,
+    2, .."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
     table = read_table(path, delimiter, header=False)
     first = [cells[0].strip() for cells in table.columns]
@@ -122,7 +134,8 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
 
 
 def _is_header(first: Sequence[str], space: DesignSpace) -> bool:
-    """Say whether the first line names columns; a design with a typing error must not pass for one."""
+    """Say whether the first line names columns; a design with a typing error must not pass for
+    one."""
     if set(first) & {*space.names, *OTHER_COLUMNS}:
         return True
     numbers = [parse_number(cell) is not None for cell in first]
@@ -133,7 +146,9 @@ def _is_header(first: Sequence[str], space: DesignSpace) -> bool:
 
 def _resembles_sequence(space: CategoricalSpace, cell: str) -> bool:
     known = [letter in space.letters for letter in _split(space, cell)]
-    return bool(known) and (all(known) or (len(known) == space.length and 2 * sum(known) > len(known)))
+    return bool(known) and (
+        all(known) or (len(known) == space.length and 2 * sum(known) > len(known))
+    )
 
 
 def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
@@ -148,7 +163,11 @@ def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
 
 
 def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
-    columns = [pair for pair in zip(table.names, table.columns, strict=True) if pair[0] not in OTHER_COLUMNS]
+    columns = [
+        pair
+        for pair in zip(table.names, table.columns, strict=True)
+        if pair[0] not in OTHER_COLUMNS
+    ]
     named = [pair for pair in columns if pair[0] in space.names]
     if not named:
         counts = [sum(_is_sequence(space, cell.strip()) for cell in cells) for _, cells in columns]
@@ -166,9 +185,13 @@ def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
     return _parse(space, [cell.strip() for cell in cells], lambda row: table.place(row, name))
 
 
-def _from_sites(table: Table, columns: list[tuple[str, Sequence[str]]], space: CategoricalSpace) -> np.ndarray:
+def _from_sites(
+    table: Table, columns: list[tuple[str, Sequence[str]]], space: CategoricalSpace
+) -> np.ndarray:
     """Read one column a site: letters throughout, else numbers throughout."""
-    rows = [[cell.strip() for cell in row] for row in zip(*(cells for _, cells in columns), strict=True)]
+    rows = [
+        [cell.strip() for cell in row] for row in zip(*(cells for _, cells in columns), strict=True)
+    ]
     if all(cell in space.letters for row in rows for cell in row):
         return np.array([[space.letters.index(cell) for cell in row] for row in rows])
     numbers = [[parse_number(cell) for cell in row] for row in rows]
@@ -187,12 +210,18 @@ def _from_sites(table: Table, columns: list[tuple[str, Sequence[str]]], space: C
     )
 
 
-def _parse(space: CategoricalSpace, sequences: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
+def _parse(
+    space: CategoricalSpace, sequences: Sequence[str], place: Callable[[int], str]
+) -> np.ndarray:
     """Read sequences into designs (K, L) int32; `place` says in words where the k-th one stands."""
     code = {letter: number for number, letter in enumerate(space.letters)}
     for row, text in enumerate(sequences):
         letters = _split(space, text)
-        advice = f"Mend it; if it is the column's name, call the column {space.names[0]!r}." if row == 0 else "Mend it."
+        advice = (
+            f"Mend it; if it is the column's name, call the column {space.names[0]!r}."
+            if row == 0
+            else "Mend it."
+        )
         if len(letters) != space.length:
             raise InvalidData(
                 f"{place(row)}: {text[:60]!r} has {len(letters)} letters, this space has {space.length}. {advice}"

@@ -1,9 +1,11 @@
-"""The data store: where files are looked for and kept, checked by sha256 before use, written whole or not at all.
+"""The data store: where files are looked for and kept, checked by sha256 before use, written whole
+or not at all.
 
-Files are looked for in ``$MBO_GYM_DATA`` first, then in the user's cache folder. New files (downloads, fitted forests
-and surrogates) go to ``$MBO_GYM_DATA`` where it is set and writable, else to the user's cache folder. Every write goes
-to a temporary file in the same folder and is moved into place at the end, so that a reader sees the whole file or none,
-also with several processes at once.
+Files are looked for in ``$MBO_GYM_DATA`` first, then in the user's cache folder. New files
+(downloads, fitted forests and surrogates) go to ``$MBO_GYM_DATA`` where it is set and writable,
+else to the user's cache folder. Every write goes to a temporary file in the same folder and is
+moved into place at the end, so that a reader sees the whole file or none, also with several
+processes at once.
 """
 
 from __future__ import annotations
@@ -43,17 +45,22 @@ ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 def folders() -> list[Path]:
     """Return the folders that data are looked for in, first one first; they need not exist."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    return ([Path(named).expanduser()] if named else []) + [Path(platformdirs.user_cache_dir("mbo_gym"))]
+    return ([Path(named).expanduser()] if named else []) + [
+        Path(platformdirs.user_cache_dir("mbo_gym"))
+    ]
 
 
 def write_folder() -> Path:
-    """Return the folder for new files, created if need be: ``$MBO_GYM_DATA`` unless it is unset or read-only."""
+    """Return the folder for new files, created if need be: ``$MBO_GYM_DATA`` unless it is unset or
+    read-only."""
     for folder in folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
-        writable_by_mode = folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)  # holds root back too
+        writable_by_mode = folder.stat().st_mode & (
+            stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+        )  # holds root back too
         if writable_by_mode and os.access(folder, os.W_OK):
             return folder
     raise MissingData(
@@ -87,7 +94,8 @@ def read_checked(path: Path, expected_sha256: str, *, remedy: str) -> bytes:
         remedy: What the user should do if it is another file, e.g. how to fetch it again.
 
     Raises:
-        MissingData: The content differs: truncated, or another file under this name. Nothing of it is used.
+        MissingData: The content differs: truncated, or another file under this name. Nothing of it
+            is used.
     """
     content = path.read_bytes()
     if (got := sha256(content)) != expected_sha256:
@@ -139,8 +147,8 @@ def load_npz(content: bytes) -> dict[str, np.ndarray]:
 def cached_file(name: str, build: Callable[[Path], None]) -> Path:
     """Return a fitted thing's file from the cache, building it the first time.
 
-    The name must hold a hash of all that the content depends on. A cached file is checked against the sha256 stored
-    beside it; one that does not match is built anew, with a warning.
+    The name must hold a hash of all that the content depends on. A cached file is checked against
+    the sha256 stored beside it; one that does not match is built anew, with a warning.
 
     Args:
         name: File name below ``fitted/``.
@@ -158,8 +166,11 @@ def cached_file(name: str, build: Callable[[Path], None]) -> Path:
     return path
 
 
-def cached_arrays(name: str, build: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return fitted arrays from the cache, building and storing them the first time; see `cached_file`.
+def cached_arrays(
+    name: str, build: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return fitted arrays from the cache, building and storing them the first time; see
+    `cached_file`.
 
     Args:
         name: File name below ``fitted/``, without suffix.

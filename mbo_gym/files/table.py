@@ -1,8 +1,9 @@
-"""Reads a user's table of designs and scores (CSV and its relatives) and names the place of what is wrong with it.
+"""Reads a user's table of designs and scores (CSV and its relatives) and names the place of what is
+wrong with it.
 
-Accepted: UTF-8 with or without a byte order mark, any line ends, quoted cells, blank lines (skipped), spaces around
-cells and names (removed), comma, semicolon or tab between cells. The first line names the columns unless the reader is
-told that it does not.
+Accepted: UTF-8 with or without a byte order mark, any line ends, quoted cells, blank lines
+(skipped), spaces around cells and names (removed), comma, semicolon or tab between cells. The first
+line names the columns unless the reader is told that it does not.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ class Table:
         if name in self.names:
             return self.columns[self.names.index(name)]
         close = nearest(str(name), self.names)
-        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"It has {listed(self.names)}."
+        hint = (
+            f"Did you mean {' or '.join(map(repr, close))}?"
+            if close
+            else f"It has {listed(self.names)}."
+        )
         raise InvalidData(f"{self.path} has no column {name!r}. {hint}{_headless_hint(self.names)}")
 
     def place(self, row: int, name: str) -> str:
@@ -61,7 +66,8 @@ class Table:
         return f"{self.path}, line {self.lines[row]}, column {name!r}"
 
     def numbers(self, name: str) -> np.ndarray:
-        """Read a column as numbers, (N,) float64; a cell without a value (empty, NA, N/A, NaN, null, None, -) is NaN.
+        """Read a column as numbers, (N,) float64; a cell without a value (empty, NA, N/A, NaN,
+        null, None, -) is NaN.
 
         Raises:
             InvalidData: There is no such column, or a cell holds something else than a number.
@@ -99,14 +105,17 @@ class Table:
             drop: Whether rows that lack a value are left out, or an error.
 
         Raises:
-            InvalidData: A row lacks a value and `drop` is off, or all do; the message names the first.
+            InvalidData: A row lacks a value and `drop` is off, or all do; the message names the
+                first.
         """
         bad = ~np.isfinite(values)
         complete: np.ndarray = ~bad.any(axis=1)
         if complete.all() or (drop and complete.any()):
             return complete
         i, j = (int(k[0]) for k in np.nonzero(bad))
-        advice = "Fill them in" + ("." if drop else ", or pass on_missing='drop' to leave these rows out.")
+        advice = "Fill them in" + (
+            "." if drop else ", or pass on_missing='drop' to leave these rows out."
+        )
         raise InvalidData(
             f"{self.place(i, names[j])}: {self.column(names[j])[i]!r} is not a finite value; "
             f"{int((~complete).sum())} of {len(values)} rows lack one. {advice}"
@@ -117,7 +126,12 @@ class Table:
         if keep.all():
             return self
         rows = np.flatnonzero(keep).tolist()
-        return Table(self.path, self.names, tuple([cells[i] for i in rows] for cells in self.columns), self.lines[keep])
+        return Table(
+            self.path,
+            self.names,
+            tuple([cells[i] for i in rows] for cells in self.columns),
+            self.lines[keep],
+        )
 
     def _number(self, row: int, name: str, cell: str) -> float:
         if cell.strip().casefold() in NO_VALUE:
@@ -149,18 +163,22 @@ def listed(names: Iterable[str]) -> str:
     return text if len(names) <= N_NAMES_SHOWN else f"{text} and {len(names) - N_NAMES_SHOWN} more"
 
 
-def read_table(path: str | os.PathLike[str], delimiter: str | None = None, *, header: bool = True) -> Table:
+def read_table(
+    path: str | os.PathLike[str], delimiter: str | None = None, *, header: bool = True
+) -> Table:
     """Read a file of columns.
 
     Args:
         path: The file; ``~`` is the home folder.
-        delimiter: The character between cells; None finds out whether it is a comma, a semicolon or a tab.
-        header: Whether the first line names the columns; without, it is data and the columns are called 1, 2, ..
+        delimiter: The character between cells; None finds out whether it is a comma, a semicolon or
+            a tab.
+        header: Whether the first line names the columns; without, it is data and the columns are
+            called 1, 2, ..
 
     Raises:
         MissingData: There is no such file, or it cannot be opened.
-        InvalidData: The file is empty, holds only a header, is not UTF-8, has rows of unequal length or two columns of
-            one name.
+        InvalidData: The file is empty, holds only a header, is not UTF-8, has rows of unequal
+            length or two columns of one name.
     """
     path = Path(path).expanduser()
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
@@ -171,13 +189,17 @@ def read_table(path: str | os.PathLike[str], delimiter: str | None = None, *, he
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or "it cannot be read"
-        raise MissingData(f"{path} (in {Path.cwd()}): {reason}. Pass path= of an existing CSV file.") from error
+        raise MissingData(
+            f"{path} (in {Path.cwd()}): {reason}. Pass path= of an existing CSV file."
+        ) from error
     _check_text(path, content)
     if delimiter is None:
         delimiter = max(DELIMITERS, key=lambda d: _agreement(content, d))
     rows, lines = _read_rows(path, content, delimiter)
     if not rows:
-        raise InvalidData(f"{path} is empty. Its first line must name the columns; designs and scores follow.")
+        raise InvalidData(
+            f"{path} is empty. Its first line must name the columns; designs and scores follow."
+        )
     if not header:
         names = tuple(str(j + 1) for j in range(len(rows[0])))
         return Table(path, names, tuple(zip(*rows, strict=True)), np.array(lines))
@@ -195,20 +217,24 @@ def read_table(path: str | os.PathLike[str], delimiter: str | None = None, *, he
     return Table(path, names, tuple(zip(*rows[1:], strict=True)), np.array(lines[1:]))
 
 
-def read_sequences(table: Table, name: str, alphabet: str | None = None) -> tuple[tuple[str, ...], np.ndarray]:
+def read_sequences(
+    table: Table, name: str, alphabet: str | None = None
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Read a column of sequences.
 
     Args:
         table: The file.
         name: The column.
-        alphabet: The allowed letters in the order of their numbers; None takes the column's own, sorted.
+        alphabet: The allowed letters in the order of their numbers; None takes the column's own,
+            sorted.
 
     Returns:
         letters: The A letters.
         x: (N, L) int32, numbers 0 .. A-1.
 
     Raises:
-        InvalidData: Unequal lengths, a letter outside the alphabet, or no alphabet of at least two letters.
+        InvalidData: Unequal lengths, a letter outside the alphabet, or no alphabet of at least two
+            letters.
     """
     cells = [cell.strip() for cell in table.column(name)]
     length = len(cells[0])
@@ -218,11 +244,23 @@ def read_sequences(table: Table, name: str, alphabet: str | None = None) -> tupl
                 f"{table.place(i, name)}: {cell[:60]!r} has {len(cell)} letters, the first sequence (line "
                 f"{table.lines[0]}) has {length}. Sequences must be equally long; pad them with a letter of their own."
             )
-    points = np.array(cells, dtype=f"<U{length}").view("<u4").reshape(-1, length)  # (N, L) code points
+    points = (
+        np.array(cells, dtype=f"<U{length}").view("<u4").reshape(-1, length)
+    )  # (N, L) code points
     letters = tuple(map(chr, np.unique(points))) if alphabet is None else tuple(alphabet)
-    if len(letters) < 2 or len(set(letters)) < len(letters) or any(len(a) != 1 or a.isspace() for a in letters):
-        where = f"the column {name!r} of {table.path} holds the letters" if alphabet is None else "alphabet= is"
-        raise InvalidData(f"{where} {''.join(letters)!r}; it takes two or more different ones, no spaces among them.")
+    if (
+        len(letters) < 2
+        or len(set(letters)) < len(letters)
+        or any(len(a) != 1 or a.isspace() for a in letters)
+    ):
+        where = (
+            f"the column {name!r} of {table.path} holds the letters"
+            if alphabet is None
+            else "alphabet= is"
+        )
+        raise InvalidData(
+            f"{where} {''.join(letters)!r}; it takes two or more different ones, no spaces among them."
+        )
     order = np.argsort([ord(letter) for letter in letters])
     known = np.array([ord(letters[a]) for a in order], dtype=np.uint32)
     index = np.minimum(np.searchsorted(known, points), len(known) - 1)
@@ -238,7 +276,9 @@ def read_sequences(table: Table, name: str, alphabet: str | None = None) -> tupl
 
 def _check_text(path: Path, content: bytes) -> None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InvalidData(f"{path} is UTF-16 text, only UTF-8 is read. Save it again as 'CSV UTF-8'.")
+        raise InvalidData(
+            f"{path} is UTF-16 text, only UTF-8 is read. Save it again as 'CSV UTF-8'."
+        )
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -249,11 +289,15 @@ def _check_text(path: Path, content: bytes) -> None:
             "Save it again as 'CSV UTF-8'."
         ) from error
     if "\0" in text:
-        raise InvalidData(f"{path} holds NUL bytes, so it is no text file (or UTF-16). Save it again as 'CSV UTF-8'.")
+        raise InvalidData(
+            f"{path} holds NUL bytes, so it is no text file (or UTF-16). Save it again as 'CSV UTF-8'."
+        )
 
 
 def _open(content: bytes) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")  # csv itself minds the line ends
+    return io.TextIOWrapper(
+        io.BytesIO(content), encoding="utf-8-sig", newline=""
+    )  # csv itself minds the line ends
 
 
 def _blank(row: list[str]) -> bool:
@@ -261,7 +305,8 @@ def _blank(row: list[str]) -> bool:
 
 
 def _agreement(content: bytes, delimiter: str) -> tuple[int, int]:
-    """Return how many of the first rows are as wide as the header when cut at `delimiter`, and how wide.
+    """Return how many of the first rows are as wide as the header when cut at `delimiter`, and how
+    wide.
 
     csv.Sniffer is not used: it gives up on short files and on letters without digits.
     """
@@ -275,7 +320,8 @@ def _agreement(content: bytes, delimiter: str) -> tuple[int, int]:
 
 
 def _read_rows(path: Path, content: bytes, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """Return the rows of cells, the header first, and the line on which each starts; blank lines are left out."""
+    """Return the rows of cells, the header first, and the line on which each starts; blank lines
+    are left out."""
     rows: list[list[str]] = []
     lines: list[int] = []
     line = 1
@@ -302,4 +348,6 @@ def _read_rows(path: Path, content: bytes, delimiter: str) -> tuple[list[list[st
 
 def _headless_hint(names: Sequence[str]) -> str:
     headless = len(names) > 0 and all(parse_number(name) is not None for name in names)
-    return " The first line must hold column names; this file's seems to be data." if headless else ""
+    return (
+        " The first line must hold column names; this file's seems to be data." if headless else ""
+    )

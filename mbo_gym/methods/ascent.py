@@ -1,4 +1,5 @@
-"""What methods that search share: where they start, how they climb, what they show on the way, how they order."""
+"""What methods that search share: where they start, how they climb, what they show on the way, how
+they order."""
 
 from __future__ import annotations
 
@@ -17,13 +18,22 @@ from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 
-__all__ = ["SearchWatch", "ascend", "best_distinct", "best_first", "best_rows", "sampling_space", "start_features"]
+__all__ = [
+    "SearchWatch",
+    "ascend",
+    "best_distinct",
+    "best_first",
+    "best_rows",
+    "sampling_space",
+    "start_features",
+]
 
 EXTRA_START_NOISE = 0.1
 
 
 class SearchWatch:
-    """Shows a search to the progress: designs and predictions at about 20 of its steps and at the end.
+    """Shows a search to the progress: designs and predictions at about 20 of its steps and at the
+    end.
 
     Args:
         problem: What is searched.
@@ -33,13 +43,16 @@ class SearchWatch:
         progress: Gets the designs, and the mean prediction of each step that is watched.
     """
 
-    def __init__(self, problem: OfflineProblem, encoder: Encoder, stage: str, steps: int, progress: Progress) -> None:
+    def __init__(
+        self, problem: OfflineProblem, encoder: Encoder, stage: str, steps: int, progress: Progress
+    ) -> None:
         self._scale, self._encoder = problem.dataset.score_scale, encoder
         self._stage, self._steps, self._progress = stage, steps, progress
         self._every = max(1, steps // 20)
 
     def __call__(self, step: int, z: Tensor, prediction: Tensor) -> None:
-        """See the features (k, d) held before a step (after the last one: `step` is `steps`) and their predictions."""
+        """See the features (k, d) held before a step (after the last one: `step` is `steps`) and
+        their predictions."""
         if step % self._every and step != self._steps:
             return
         values = prediction.detach().cpu().numpy()
@@ -48,11 +61,13 @@ class SearchWatch:
         self._progress.metrics(self._stage, step, prediction=float(values.mean()))
 
 
-def start_features(problem: OfflineProblem, encoder: Encoder, k: int, generator: torch.Generator) -> Tensor:
+def start_features(
+    problem: OfflineProblem, encoder: Encoder, k: int, generator: torch.Generator
+) -> Tensor:
     """Return the features (k, d) of the `k` best distinct visible designs, best first.
 
-    Where the data hold fewer than `k`, they are repeated with Gaussian noise of 0.1 standard deviations, so that
-    searches from them part ways.
+    Where the data hold fewer than `k`, they are repeated with Gaussian noise of 0.1 standard
+    deviations, so that searches from them part ways.
     """
     rows = problem.dataset.top_rows(k)
     z = torch.from_numpy(encoder.encode(problem.dataset.x[rows]))
@@ -75,13 +90,14 @@ def ascend(
 ) -> Tensor:
     """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
 
-    A row that leaves the numbers, to infinity or NaN, comes back as it started; a watched search shows how many.
+    A row that leaves the numbers, to infinity or NaN, comes back as it started; a watched search
+    shows how many.
 
     Args:
         surrogate: f.
         z: Starts.
-        optimiser: ``plain``: z + size * grad f(z); ``unit``: the same with the gradient's root mean square at 1;
-            ``adam``: Adam's step with learning rate `size`, each row on its own.
+        optimiser: ``plain``: z + size * grad f(z); ``unit``: the same with the gradient's root mean
+            square at 1; ``adam``: Adam's step with learning rate `size`, each row on its own.
         steps: Number of steps.
         size: See `optimiser`.
         box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
@@ -111,14 +127,16 @@ def ascend(
 
 
 def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndarray]:
-    """Return the `k` rows of features (N, d) with the highest predictions, best first, and these (k,)."""
+    """Return the `k` rows of features (N, d) with the highest predictions, best first, and these
+    (k,)."""
     prediction = predict_in_pieces(surrogate.predict, z)
     order = prediction.argsort(descending=True, stable=True)[:k]
     return z[order], prediction[order].cpu().numpy()
 
 
 def best_rows(z: Tensor, y: Tensor, n: int) -> Tensor:
-    """Return the rows of the `n` best scores among distinct features, best first, ties in order; int64.
+    """Return the rows of the `n` best scores among distinct features, best first, ties in order;
+    int64.
 
     Args:
         z: (N, d) features; equal ones count once, with their best score.
@@ -131,7 +149,8 @@ def best_rows(z: Tensor, y: Tensor, n: int) -> Tensor:
 
 
 def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` distinct designs with the highest values, best first (k, *shape), and their values (k,).
+    """Return the `k` distinct designs with the highest values, best first (k, *shape), and their
+    values (k,).
 
     Where there are fewer than `k` distinct ones, each comes several times.
 
@@ -147,7 +166,8 @@ def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray,
 
 
 def sampling_space(problem: OfflineProblem) -> DesignSpace:
-    """Return the space to draw uniform designs from: infinite sides are cut at the visible data's range."""
+    """Return the space to draw uniform designs from: infinite sides are cut at the visible data's
+    range."""
     space = problem.space
     if isinstance(space, ContinuousSpace) and not space.bounded:
         x = problem.dataset.x

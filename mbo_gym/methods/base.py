@@ -1,31 +1,51 @@
-"""Methods: what every method can do, and how one is found by its name and built from its settings."""
+"""The method base class, and what goes in and out of it: context, proposals and facts."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.files import store
+from mbo_gym.methods.saved import read_problem, write_problem
+from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.settings import from_plain
 
-if TYPE_CHECKING:  # torch comes with them, and to look at settings nobody needs it
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from mbo_gym.problem.task import OfflineProblem
-    from mbo_gym.progress.protocol import Progress
 
-__all__ = ["Method", "Resources", "save_config"]
+__all__ = [
+    "Context",
+    "Difference",
+    "Method",
+    "MethodInfo",
+    "Proposals",
+    "Resources",
+    "read_config",
+    "save_config",
+]
+
+CONFIG_FILE = "config.json"
+METHOD_FILE = "method.json"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Resources:
-    """What one run of a method takes; a benchmark starts as many runs at once as fit.
+    """Resources of one run of a method; a benchmark starts as many runs at once as fit.
 
     Args:
-        cpus: CPU cores, which is also the number of threads it is given: the same everywhere, so that results are.
-        gpu_share: Share of a GPU, in (0, 1], where it runs on one.
+        cpus: CPU cores, which is also the number of threads: the same on every machine, so that
+            results are too.
+        gpu_share: Share of a GPU, in (0, 1], where the run is on one.
         memory_gb: Main memory, GiB.
     """
 
@@ -34,44 +54,219 @@ class Resources:
     memory_gb: float = 2.0
 
 
-class Method(Protocol):
-    """A way to propose designs from offline data alone.
+@dataclass(frozen=True)
+class Difference:
+    """One difference between a method here and in its paper.
 
-    Class attributes:
-        Config: Its settings, a frozen dataclass.
-        PRESETS: Named settings, e.g. ``paper``; may be left out.
-        SETTINGS: Settings for a task id, where a task needs its own; may be left out.
-        CONTROL: True where it learns nothing, or uses a surrogate only as a filter; may be left out.
-        RESOURCES: What a run takes; may be left out.
-
-    Attributes:
-        config: The settings it was built from.
-        criterion: (k,) its own offline score of each design it proposed last, best first; all equal where it has none.
-            May be left out, as may `save`.
+    Args:
+        paper: What the paper (or its released program) does.
+        here: What this implementation does.
+        why: The reason, or the measured effect.
     """
 
-    Config: ClassVar[type[Any]]
-    PRESETS: ClassVar[Mapping[str, Any]]
-    SETTINGS: ClassVar[Mapping[str, Any]]
-    config: Any
+    paper: str
+    here: str
+    why: str
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """Facts of a method, from which `mbo-gym show`, the documentation and reports are made.
+
+    Args:
+        title: Short name and full name, e.g. ``"COMs: conservative objective models"``.
+        paper: Reference; empty for a method without one.
+        kind: ``reproduction`` of a paper, ``adaptation`` of a known algorithm to this problem,
+            ``control`` (learns nothing, or uses a surrogate only as a filter) or ``own``.
+        differences: Differences from the paper.
+        metrics: Meaning of each logged metric, ``stage/name``.
+        equations: LaTeX of the main equations, one a line, for the documentation.
+    """
+
+    title: str
+    paper: str = ""
+    kind: Literal["reproduction", "adaptation", "control", "own"] = "reproduction"
+    differences: tuple[Difference, ...] = ()
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    equations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """Circumstances of a fit.
+
+    Args:
+        seed: Seed of every random number; the same seed gives the same proposals on a CPU.
+        device: Device of the tensors: ``cpu``, ``cuda``, ...
+        progress: Observer of the fit and of the search.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress = field(default_factory=NullProgress)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Designs that a method proposes, best first.
+
+    Args:
+        x: (k, *shape) native designs inside the space.
+        criterion: (k,) the method's own offline score of each design; all equal where it has none.
+    """
+
+    x: np.ndarray
     criterion: np.ndarray
 
-    def __init__(self, config: Any = None) -> None: ...
+    def __len__(self) -> int:
+        return len(self.x)
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Learn from the visible data. The same seed gives the same proposals on a CPU."""
-        ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.x, dtype=dtype) if copy else np.asarray(self.x, dtype=dtype)
 
-    def propose(self, k: int) -> np.ndarray:
-        """Return `k` designs (k, *shape), inside the space, best first by the method's own criterion."""
-        ...
+
+class Method(ABC):
+    """A way to propose designs from offline data alone.
+
+    A subclass has a `Config`, `info`, and writes `fit` and `propose`. It keeps what `fit` is given
+    by `start`. What it learned it writes and reads in `write_state` and `read_state`; `save` and
+    `load` do the rest.
+
+    Args:
+        config: Settings; None for the defaults.
+
+    Attributes:
+        info: Facts of the method.
+        Config: Settings, a frozen dataclass, which may hold others.
+        PRESETS: Named settings: ``paper``, and ``light``, which ends within seconds.
+        SETTINGS: Settings for a task id, where a task needs its own.
+        CONTROL: Whether it learns nothing, or uses a surrogate only as a filter.
+        RESOURCES: Resources of a run.
+        config: Settings it was built from.
+        problem: Problem it was fitted on.
+        context: Seed, device and progress of that fit.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("top_k")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo]
+    Config: ClassVar[type[Any]]
+    PRESETS: ClassVar[Mapping[str, Any]] = {}
+    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    CONTROL: ClassVar[bool] = False
+    RESOURCES: ClassVar[Resources] = Resources()
+
+    config: Any
+    problem: OfflineProblem
+    context: Context
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    @abstractmethod
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Learn from the visible data.
+
+        Args:
+            problem: All that a method may know.
+            context: Seed, device and progress.
+        """
+
+    @abstractmethod
+    def propose(self, k: int) -> Proposals:
+        """Return `k` designs, best first by the method's own criterion.
+
+        Args:
+            k: Budget K, at least 1.
+        """
+
+    def start(self, problem: OfflineProblem, context: Context) -> None:
+        """Keep the problem and the context; the first line of every `fit`."""
+        self.problem = problem
+        self.context = context
+
+    def write_state(self, folder: Path) -> None:  # noqa: B027 (a method that learns nothing writes nothing)
+        """Write what `fit` learned: JSON and safetensors or npz, never pickle."""
+
+    def read_state(self, folder: Path) -> None:  # noqa: B027
+        """Read what `write_state` wrote; settings, problem and context are there already."""
 
     def save(self, folder: Path) -> None:
-        """Write what was learned to a folder: JSON and safetensors or npz, never pickle."""
-        ...
+        """Write settings, visible data and what was learned into a folder, from which `load` goes
+        on.
+
+        Raises:
+            RuntimeError: The method is not fitted.
+        """
+        if not hasattr(self, "problem"):
+            raise RuntimeError(
+                f"{type(self).__name__} is not fitted. Call fit(problem) before save()."
+            )
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = type(self)
+        facts = {
+            "class": f"{kind.__module__}:{kind.__qualname__}",
+            "seed": self.context.seed,
+            "device": self.context.device,
+        }
+        store.write_atomic(folder / METHOD_FILE, json.dumps(facts, indent=2).encode())
+        save_config(folder, self.config)
+        write_problem(folder, self.problem)
+        self.write_state(folder)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str | None = None) -> Self:
+        """Return the method that `save` wrote; it proposes the same designs.
+
+        Args:
+            folder: Folder that `save` wrote.
+            device: Device to go on with; None for the one it was fitted on.
+
+        Raises:
+            MissingData: The folder holds no method, or a file of it is missing.
+            InvalidData: The folder holds another method.
+        """
+        folder = Path(folder)
+        facts = read_facts(folder)
+        own = f"{cls.__module__}:{cls.__qualname__}"
+        if facts["class"] != own:
+            raise InvalidData(
+                f"{folder} holds a {facts['class']}, not a {own}. Load it with mbo_gym.load_method({str(folder)!r})."
+            )
+        method = cls(read_config(folder, cls.Config))
+        method.start(read_problem(folder), Context(facts["seed"], device or facts["device"]))
+        method.read_state(folder)
+        return method
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return class, seed and device of a saved method.
+
+    Raises:
+        MissingData: The folder holds no method.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingData(
+            f"{folder} holds no saved method: there is no {METHOD_FILE}. "
+            "Pass the folder that method.save() wrote, e.g. the folder model of a run."
+        ) from None
+    return facts
 
 
 def save_config(folder: Path, config: Any) -> None:
     """Write a config dataclass as ``config.json`` into a method's folder."""
     text = json.dumps(dataclasses.asdict(config), indent=2, default=str)
-    store.write_atomic(folder / "config.json", text.encode())
+    store.write_atomic(folder / CONFIG_FILE, text.encode())
+
+
+def read_config(folder: Path, kind: type[Any]) -> Any:
+    """Read the config dataclass that `save_config` wrote."""
+    return from_plain(kind, json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))

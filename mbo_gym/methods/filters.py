@@ -24,7 +24,8 @@ Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 def predictor(surrogate: Surrogate, encoder: Encoder, device: str) -> Predict:
-    """Return the function from designs (N, *shape) to the standardised scores (N,) that a fitted surrogate predicts."""
+    """Return the function from designs (N, *shape) to the standardised scores (N,) that a fitted
+    surrogate predicts."""
 
     def predict(x: np.ndarray) -> np.ndarray:
         z = torch.from_numpy(encoder.encode(x)).to(device)
@@ -36,7 +37,8 @@ def predictor(surrogate: Surrogate, encoder: Encoder, device: str) -> Predict:
 def fitted_filter(
     problem: OfflineProblem, name: str | None, *, seed: int, device: str, progress: Progress
 ) -> Predict | None:
-    """Fit the named surrogate on the visible designs' z-scored features, and return its `predictor`; None for None."""
+    """Fit the named surrogate on the visible designs' z-scored features, and return its
+    `predictor`; None for None."""
     if name is None:
         return None
     encoder, surrogate = make_encoder(problem), make_surrogate(name)
@@ -44,8 +46,11 @@ def fitted_filter(
     return predictor(surrogate, encoder, device)
 
 
-def order_candidates(x: np.ndarray, predict: Predict | None, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` best distinct designs of `x` (N, *shape) by their predictions, best first, and these (k,).
+def order_candidates(
+    x: np.ndarray, predict: Predict | None, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `k` best distinct designs of `x` (N, *shape) by their predictions, best first, and
+    these (k,).
 
     With no `predict`: the first `k` as they stand, and zeros.
     """

@@ -1,28 +1,47 @@
-"""Methods by name: found, listed and built from settings."""
+"""Methods by name: found, listed, built from settings, and loaded from a folder."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from mbo_gym.errors import UnknownId
+from mbo_gym.methods.base import Method, read_facts
+from mbo_gym.methods.legacy import LegacyMethod
 from mbo_gym.registry import Registry
-from mbo_gym.settings import typed_fields
+from mbo_gym.settings import with_settings
 
-if TYPE_CHECKING:  # torch comes with them, and to look at settings nobody needs it
-    pass
-from mbo_gym.methods.base import Method
+__all__ = [
+    "METHODS",
+    "list_methods",
+    "load_method",
+    "make_method",
+    "method_class",
+    "register_method",
+]
 
-__all__ = ["METHODS", "list_methods", "make_method", "method_class"]
-
-
-METHODS = Registry("method", group="mbo_gym.methods")
-"""Every method by name; other packages add theirs through the entry-point group ``mbo_gym.methods``."""
+METHODS = Registry("method", table="METHODS", group="mbo_gym.methods")
+"""Every method by name; other packages add theirs in the table ``METHODS`` of their plugin."""
 
 
 def list_methods() -> list[str]:
     """Return the names of all methods, those of other packages too, sorted."""
     return list(METHODS)
+
+
+def register_method(name: str, entry_point: str | type[Method]) -> None:
+    """Add a method in this process.
+
+    Args:
+        name: Name of the method.
+        entry_point: The class, or ``"module:Class"`` to import it on use.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    METHODS.register(name, entry_point)
 
 
 def method_class(name: str) -> type[Any]:
@@ -39,28 +58,52 @@ def method_class(name: str) -> type[Any]:
     return loaded
 
 
-def make_method(name: str, *, preset: str | None = None, task_id: str | None = None, **settings: Any) -> Method:
+def make_method(
+    name: str, *, preset: str | None = None, task_id: str | None = None, **settings: Any
+) -> Method:
     """Build a method.
 
-    Settings come from, later ones winning: the defaults of its config; its own settings for the task, where it has any;
-    the preset; `settings`.
+    Settings come from, later ones winning: the defaults of its config; its own settings for the
+    task, where it has any; the preset; `settings`.
 
     Args:
-        name: As `list_methods` shows it.
+        name: Name of the method, see `list_methods`.
         preset: Name of a preset of the method; replaces the task's own settings.
         task_id: The task it will work on.
-        **settings: Fields of the method's config.
+        **settings: Fields of the method's config; nested ones as mappings or by dotted names, e.g.
+            ``surrogate={"hidden": 128}`` or ``**{"surrogate.hidden": 128}``.
 
     Raises:
         UnknownId: No method, preset or setting has that name.
         ValueError: A setting is of the wrong type.
     """
     kind = method_class(name)
-    presets, settings_of_tasks = getattr(kind, "PRESETS", {}), getattr(kind, "SETTINGS", {})
+    presets = getattr(kind, "PRESETS", {})
+    settings_of_tasks = getattr(kind, "SETTINGS", {})
     base = settings_of_tasks[task_id] if task_id in settings_of_tasks else kind.Config()
     if preset is not None:
         if preset not in presets:
             raise UnknownId(f"preset of {name}", preset, presets)
         base = presets[preset]
-    method: Method = kind(dataclasses.replace(base, **typed_fields(kind.Config, settings)))
-    return method
+    method = kind(with_settings(base, settings))
+    return method if isinstance(method, Method) else LegacyMethod(method, name)
+
+
+def load_method(folder: str | os.PathLike[str], *, device: str | None = None) -> Method:
+    """Return a fitted method from the folder that its `save` wrote; it proposes the same designs.
+
+    Args:
+        folder: Folder of the method; the folder of a run, which holds it as ``model``, will do too.
+        device: Device to go on with; None for the one it was fitted on.
+
+    Raises:
+        MissingData: The folder holds no method.
+    """
+    path = Path(folder)
+    if not (path / "method.json").exists() and (path / "model" / "method.json").exists():
+        path = path / "model"
+    module, _, name = read_facts(path)["class"].partition(":")
+    kind = getattr(import_module(module), name)
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise TypeError(f"{path} names {module}:{name}, which is no method class")
+    return kind.load(path, device=device)

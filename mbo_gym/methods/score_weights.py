@@ -9,16 +9,18 @@ __all__ = ["score_weights"]
 
 
 def score_weights(y: Tensor, *, bins: int = 20, temperature: float | None = None) -> Tensor:
-    """Weigh designs by their scores as MINs (arXiv 1912.13464) and DDOM (arXiv 2306.07180, section 3.2) do; (N,).
+    """Weigh designs by their scores as MINs (arXiv 1912.13464) and DDOM (arXiv 2306.07180, section
+    3.2) do; (N,).
 
-    The scores are cut into equal bins. A bin of share h of the rows, whose upper edge is e, has the probability
-    proportional to exp(e / tau) h / (h + 1e-3), and each of its rows that probability over h, at most 5.
+    The scores are cut into equal bins. A bin of share h of the rows, whose upper edge is e, has the
+    probability proportional to exp(e / tau) h / (h + 1e-3), and each of its rows that probability
+    over h, at most 5.
 
     Args:
         y: (N,) scores.
         bins: Number of bins.
-        temperature: tau, in the unit of the scores, above 0; None for DDOM's, the size of the 90th percentile of
-            y - max y, at least .001.
+        temperature: tau, in the unit of the scores, above 0; None for DDOM's, the size of the 90th
+            percentile of y - max y, at least .001.
     """
     edges = torch.linspace(float(y.min()), float(y.max()), bins + 1, device=y.device)
     which = torch.bucketize(y, edges[1:-1], right=True)

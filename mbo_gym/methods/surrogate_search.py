@@ -23,11 +23,12 @@ __all__ = ["SurrogateSearch"]
 
 
 class SurrogateSearch:
-    """What the methods share that fit a surrogate and search on it; a subclass has a `Config` and writes `propose`.
+    """What the methods share that fit a surrogate and search on it; a subclass has a `Config` and
+    writes `propose`.
 
     Args:
-        config: Its settings, with the fields ``surrogate`` (unless `new_surrogate` is written), ``encoder`` and
-            ``bounds`` (where `box` is called).
+        config: Its settings, with the fields ``surrogate`` (unless `new_surrogate` is written),
+            ``encoder`` and ``bounds`` (where `box` is called).
     """
 
     Config: ClassVar[type[Any]]
@@ -48,11 +49,17 @@ class SurrogateSearch:
         self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
         self._encoder = make_encoder(problem, self.config.encoder)
         self._surrogate = fit_surrogate(
-            problem, self._encoder, self.new_surrogate(), seed=seed, device=device, progress=progress
+            problem,
+            self._encoder,
+            self.new_surrogate(),
+            seed=seed,
+            device=device,
+            progress=progress,
         )
 
     def box(self) -> tuple[Tensor, Tensor] | None:
-        """Return the lowest and highest features (d,), (d,) that the search is clipped to, if it is."""
+        """Return the lowest and highest features (d,), (d,) that the search is clipped to, if it
+        is."""
         if self.config.bounds == "none":
             return None
         low, high = feature_bounds(self._problem, self._encoder)

@@ -11,7 +11,8 @@ __all__ = ["EMA"]
 class EMA:
     """Exponential moving average of a module's parameters and floating buffers.
 
-    The average of n updates has decay min(decay, (1 + n) / (10 + n)), so that the first weights are soon forgotten.
+    The average of n updates has decay min(decay, (1 + n) / (10 + n)), so that the first weights are
+    soon forgotten.
 
     Args:
         module: What is averaged.
@@ -33,7 +34,9 @@ class EMA:
         share = 1 - min(self._decay, (1 + self.n_updates) / (10 + self.n_updates))
         state = self._module.state_dict()
         floating = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.weights[name] for name in floating], [state[name] for name in floating], share)
+        torch._foreach_lerp_(
+            [self.weights[name] for name in floating], [state[name] for name in floating], share
+        )
         for name in state.keys() - set(floating):
             self.weights[name].copy_(state[name])
 

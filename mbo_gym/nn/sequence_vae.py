@@ -1,4 +1,5 @@
-"""The convolutional variational autoencoder (VAE) of categorical designs: the network and its training.
+"""The convolutional variational autoencoder (VAE) of categorical designs: the network and its
+training.
 
 The encoder of designs made of it is in `mbo_gym.encoders.vae`.
 """
@@ -21,11 +22,12 @@ __all__ = ["SequenceVAE", "VAEConfig", "new_network", "train_vae"]
 
 @dataclass(frozen=True)
 class VAEConfig(VAETraining):
-    """Settings of a sequence VAE; the defaults train in about a minute on one core for designs of 8 sites.
+    """Settings of a sequence VAE; the defaults train in about a minute on one core for designs of 8
+    sites.
 
-    The time of a step grows with the number of sites. The training's settings are in `VAETraining`. On TFBind8-Exact-v0
-    with samples, a `kl_weight` of 1 leaves every latent unused, 0.1 half of them, and 0.01 gives all held-out designs
-    back.
+    The time of a step grows with the number of sites. The training's settings are in `VAETraining`.
+    On TFBind8-Exact-v0 with samples, a `kl_weight` of 1 leaves every latent unused, 0.1 half of
+    them, and 0.01 gives all held-out designs back.
 
     Args:
         latent: Number of latents, the encoder's features d.
@@ -49,7 +51,8 @@ class VAEConfig(VAETraining):
 
 
 class _Block(nn.Module):
-    """h + convolution of kernel 3 of relu(LayerNorm(h)), as one matrix product over three shifted copies."""
+    """h + convolution of kernel 3 of relu(LayerNorm(h)), as one matrix product over three shifted
+    copies."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,21 +60,25 @@ class _Block(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:  # (B, l, C)
         inner = functional.pad(self.norm(h).relu(), (0, 0, 1, 1))
-        change: Tensor = self.linear(torch.cat([inner[:, :-2], inner[:, 1:-1], inner[:, 2:]], dim=2))
+        change: Tensor = self.linear(
+            torch.cat([inner[:, :-2], inner[:, 1:-1], inner[:, 2:]], dim=2)
+        )
         return h + change
 
 
 class SequenceVAE(VAE):
     """Designs of L sites and A letters to a Gaussian over latents, and latents to letters' logits.
 
-    The encoder: letters' embedding, sinusoidal positions, LayerNorm, then residual convolutions with average pooling by
-    2 between them (8 -> 4 -> 2 -> 1 sites), and a linear layer over what is left. The decoder is its mirror image, with
-    repeated in place of averaged sites. An odd number of sites is rounded up by repeating the last one, and cut back on
-    the way out, so any length will do.
+    The encoder: letters' embedding, sinusoidal positions, LayerNorm, then residual convolutions
+    with average pooling by 2 between them (8 -> 4 -> 2 -> 1 sites), and a linear layer over what is
+    left. The decoder is its mirror image, with repeated in place of averaged sites. An odd number
+    of sites is rounded up by repeating the last one, and cut back on the way out, so any length
+    will do.
 
-    Source: the VAE of policy-guided search's released program (PGS, arXiv 2405.05349), which has the same embedding,
-    positions, number and width of blocks, pooling and latents. The inside of a block, positions in the decoder and
-    what becomes of sites that pooling leaves over are our own choice.
+    Source: the VAE of policy-guided search's released program (PGS, arXiv 2405.05349), which has
+    the same embedding, positions, number and width of blocks, pooling and latents. The inside of a
+    block, positions in the decoder and what becomes of sites that pooling leaves over are our own
+    choice.
 
     Args:
         length: L.
@@ -83,7 +90,9 @@ class SequenceVAE(VAE):
 
     positions: Tensor
 
-    def __init__(self, length: int, n_categories: int, *, latent: int = 32, width: int = 64, blocks: int = 4) -> None:
+    def __init__(
+        self, length: int, n_categories: int, *, latent: int = 32, width: int = 64, blocks: int = 4
+    ) -> None:
         super().__init__(Categorical(length, n_categories), latent)
         self.sizes = [-(-length // 2**i) for i in range(blocks)]  # sites that each block sees
         self.embedding, self.norm = nn.Embedding(n_categories, width), nn.LayerNorm(width)
@@ -113,12 +122,18 @@ class SequenceVAE(VAE):
 
 
 def train_vae(
-    space: CategoricalSpace, x: Tensor, config: VAEConfig, *, seed: int, progress: Progress | None = None
+    space: CategoricalSpace,
+    x: Tensor,
+    config: VAEConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
 ) -> SequenceVAE:
-    """Train a new VAE on designs; the same seed gives the same network on a CPU, and no global random state changes.
+    """Train a new VAE on designs; the same seed gives the same network on a CPU, and no global
+    random state changes.
 
-    Differs from the paper: PGS trains 50 epochs with batches of 32 and a constant rate of 3e-4, on the posterior's
-    means with a KL weight of 1; `VAEConfig` says what the defaults here are for.
+    Differs from the paper: PGS trains 50 epochs with batches of 32 and a constant rate of 3e-4, on
+    the posterior's means with a KL weight of 1; `VAEConfig` says what the defaults here are for.
 
     Args:
         space: Where the designs live.
@@ -137,12 +152,15 @@ def train_vae(
 def new_network(space: CategoricalSpace, config: VAEConfig) -> SequenceVAE:
     """Build an untrained VAE for a space; torch's global random state stays as it was."""
     shape = {"latent": config.latent, "width": config.width, "blocks": config.blocks}
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global state
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # torch's layers draw their first weights from the global state
         return SequenceVAE(space.length, space.n_categories, **shape)
 
 
 def _halved(h: Tensor) -> Tensor:
-    """Average neighbouring sites: (B, l, C) to (B, ceil(l / 2), C); a last one without a neighbour stays as it is."""
+    """Average neighbouring sites: (B, l, C) to (B, ceil(l / 2), C); a last one without a neighbour
+    stays as it is."""
     if h.shape[1] % 2:
         h = torch.cat([h, h[:, -1:]], dim=1)
     return h.view(len(h), h.shape[1] // 2, 2, h.shape[2]).mean(dim=2)

@@ -1,4 +1,5 @@
-"""One trainer for every network of this package: shuffled batches, Adam, a moving average of the weights, checkpoints.
+"""One trainer for every network of this package: shuffled batches, Adam, a moving average of the
+weights, checkpoints.
 
 On a CPU the same seed gives the same weights, also where a training was stopped and taken up again.
 """
@@ -29,7 +30,8 @@ from mbo_gym.settings import require_at_least
 __all__ = ["CHECKPOINT", "Compile", "Decay", "Loss", "Precision", "TrainingConfig", "train"]
 
 Loss: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
-"""The mean loss of rows (B,), whose noise it draws from a generator; both on the training's device."""
+"""The mean loss of rows (B,), whose noise it draws from a generator; both on the training's
+device."""
 Decay: TypeAlias = Literal["cosine", "none"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 Compile: TypeAlias = Literal["auto", "on", "off"]
@@ -43,18 +45,21 @@ class TrainingConfig:
     """Settings of the training of a network.
 
     Args:
-        steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with the data.
-        batch_size: Rows an update; it may be more than there are, then some come more than once, with other noise.
+        steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with
+            the data.
+        batch_size: Rows an update; it may be more than there are, then some come more than once,
+            with other noise.
         learning_rate: Adam's, at its highest.
         warm_up: Updates in which the learning rate rises from 0 along a line.
         decay: How it falls after them: to 0 along a ``cosine``, or not at all (``none``).
-        clip: Longest gradient, by its norm over all weights; longer ones are scaled down. 0 or None for no limit.
-        ema: Decay of the moving average of the weights, in [0, 1), shorter in the first updates; 0 for the last
-            weights as they are.
-        precision: Of products in the loss: ``float32``, or ``bfloat16`` (autocast; weights, their average and Adam stay
-            in float32); ``auto`` is bfloat16 on a GPU.
-        compile: Whether the module goes through `torch.compile` for the training: ``on``, ``off``, or ``auto`` for on a
-            GPU only. It takes about a minute at the start.
+        clip: Longest gradient, by its norm over all weights; longer ones are scaled down. 0 or None
+            for no limit.
+        ema: Decay of the moving average of the weights, in [0, 1), shorter in the first updates; 0
+            for the last weights as they are.
+        precision: Of products in the loss: ``float32``, or ``bfloat16`` (autocast; weights, their
+            average and Adam stay in float32); ``auto`` is bfloat16 on a GPU.
+        compile: Whether the module goes through `torch.compile` for the training: ``on``, ``off``,
+            or ``auto`` for on a GPU only. It takes about a minute at the start.
     """
 
     steps: int = 3000
@@ -74,7 +79,9 @@ class TrainingConfig:
             raise ValueError(f"ema is a decay in [0, 1), got {self.ema}")
         for name, options in (("decay", Decay), ("precision", Precision), ("compile", Compile)):
             if getattr(self, name) not in get_args(options):
-                raise ValueError(f"{name} must be one of {get_args(options)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {get_args(options)}, got {getattr(self, name)!r}"
+                )
 
     def rate(self, step: int) -> float:
         """Return the learning rate of an update; `step` counts from 0."""
@@ -100,34 +107,43 @@ def train(
     checkpoint_every: int = 1000,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train a module in place; in the end it holds the averaged weights, in evaluation mode, without gradients.
+    """Train a module in place; in the end it holds the averaged weights, in evaluation mode,
+    without gradients.
 
-    No global random state changes. With `checkpoints`, Ctrl-C waits for the update under way and its checkpoint.
+    No global random state changes. With `checkpoints`, Ctrl-C waits for the update under way and
+    its checkpoint.
 
     Args:
         module: All its parameters are trained; it is moved to the device.
         loss: Mean loss of rows; it calls the module.
         n_rows: Number of rows that there are. Each is drawn once before any is drawn again.
         config: The settings.
-        seed: Of batches, the loss's noise, and dropout. The module's first weights are the caller's.
+        seed: Of batches, the loss's noise, and dropout. The module's first weights are the
+            caller's.
         device: Where to train.
-        progress: Gets a bar and, about 50 times, the mean ``loss`` since the last time, ``gradient_norm`` (before it is
-            clipped) and ``learning_rate``.
+        progress: Gets a bar and, about 50 times, the mean ``loss`` since the last time,
+            ``gradient_norm`` (before it is clipped) and ``learning_rate``.
         stage: Name of this training in the bar, the metrics, errors, and the checkpoint.
-        checkpoints: A folder for this training's last checkpoint; where there is one, the training goes on from it.
+        checkpoints: A folder for this training's last checkpoint; where there is one, the training
+            goes on from it.
         checkpoint_every: Updates from one checkpoint to the next.
-        facts: What else decides the outcome, as JSON values, e.g. the settings behind `loss` and a hash of its data;
-            a checkpoint with others is refused.
+        facts: What else decides the outcome, as JSON values, e.g. the settings behind `loss` and a
+            hash of its data; a checkpoint with others is refused.
 
     Raises:
         ValueError: `checkpoints` holds the checkpoint of another training, or a damaged one.
         FloatingPointError: The loss or its gradient became infinite or NaN.
     """
     if n_rows < 1 or checkpoint_every < 1:
-        raise ValueError(f"n_rows and checkpoint_every must be at least 1, got {n_rows} and {checkpoint_every}")
+        raise ValueError(
+            f"n_rows and checkpoint_every must be at least 1, got {n_rows} and {checkpoint_every}"
+        )
     device = torch.device(device)
     module.to(device).train().requires_grad_(True)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _compiled(module, config, device):
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        _compiled(module, config, device),
+    ):
         state = _State(module, n_rows, config, seed, device)
         if checkpoints is None:
             _run(state, loss, 0, stage, progress)
@@ -171,16 +187,29 @@ def _run(
 class _State:
     """All that an update changes."""
 
-    def __init__(self, module: nn.Module, n_rows: int, config: TrainingConfig, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        n_rows: int,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+    ) -> None:
         self.module, self.n_rows, self.config, self.device = module, n_rows, config, device
         self.parameters = list(module.parameters())
         self.adam = torch.optim.Adam(self.parameters, lr=config.learning_rate, fused=True)
         self.average = EMA(module, config.ema)
-        self.pool = torch.empty(0, dtype=torch.int64, device=device)  # rows that this epoch has not seen
+        self.pool = torch.empty(
+            0, dtype=torch.int64, device=device
+        )  # rows that this epoch has not seen
         self.generator = torch.Generator(device).manual_seed(seed)
         self.dropout = _global_generator(device)
-        self.dropout.manual_seed(int(torch.randint(2**62, (), generator=self.generator, device=device)))
-        self.low = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
+        self.dropout.manual_seed(
+            int(torch.randint(2**62, (), generator=self.generator, device=device))
+        )
+        self.low = config.precision == "bfloat16" or (
+            config.precision == "auto" and device.type == "cuda"
+        )
 
     def update(self, loss: Loss, step: int) -> tuple[Tensor, Tensor]:
         """Make one update; return its loss and the gradient's norm."""
@@ -205,7 +234,11 @@ class _State:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything but the number of updates, by name."""
-        found = {"pool": self.pool, "generator": self.generator.get_state(), "dropout": self.dropout.get_state()}
+        found = {
+            "pool": self.pool,
+            "generator": self.generator.get_state(),
+            "dropout": self.dropout.get_state(),
+        }
         found |= {f"weights.{name}": value for name, value in self.module.state_dict().items()}
         found |= {f"average.{name}": value for name, value in self.average.weights.items()}
         for i, moments in self.adam.state_dict()["state"].items():
@@ -225,31 +258,55 @@ class _State:
         for name, value in _below(tensors, "adam").items():
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = value
-        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})
+        self.adam.load_state_dict(
+            {"state": moments, "param_groups": self.adam.state_dict()["param_groups"]}
+        )
 
 
 class _Checkpoint:
-    """One safetensors file with a training's state; its header holds, as JSON, the step and what decides the outcome.
+    """One safetensors file with a training's state; its header holds, as JSON, the step and what
+    decides the outcome.
 
     A new checkpoint takes the place of the last one at once, so that there is always a whole one.
     """
 
     def __init__(
-        self, folder: Path, state: _State, stage: str, seed: int, facts: Mapping[str, Any], every: int
+        self,
+        folder: Path,
+        state: _State,
+        stage: str,
+        seed: int,
+        facts: Mapping[str, Any],
+        every: int,
     ) -> None:
         self.path, self.every, self._state = folder / CHECKPOINT, every, state
         shapes = {name: list(value.shape) for name, value in state.module.state_dict().items()}
-        own = {"stage": stage, "seed": seed, "n_rows": state.n_rows, "device": state.device.type, "weights": shapes}
-        self._facts: dict[str, Any] = json.loads(json.dumps({**own, **asdict(state.config), **facts}))
+        own = {
+            "stage": stage,
+            "seed": seed,
+            "n_rows": state.n_rows,
+            "device": state.device.type,
+            "weights": shapes,
+        }
+        self._facts: dict[str, Any] = json.loads(
+            json.dumps({**own, **asdict(state.config), **facts})
+        )
 
     def write(self, step: int) -> None:
         """Write the state after `step` updates."""
-        header = {"step": step, "versions": {"torch": str(torch.__version__)}, "training": self._facts}
+        header = {
+            "step": step,
+            "versions": {"torch": str(torch.__version__)},
+            "training": self._facts,
+        }
         tensors, metadata = self._state.tensors(), {"json": json.dumps(header)}
-        store.write_atomic(self.path, lambda partial: safetensors.torch.save_file(tensors, partial, metadata))
+        store.write_atomic(
+            self.path, lambda partial: safetensors.torch.save_file(tensors, partial, metadata)
+        )
 
     def resume(self) -> int:
-        """Load the checkpoint, if there is one, into the state; return its number of updates, else 0."""
+        """Load the checkpoint, if there is one, into the state; return its number of updates, else
+        0."""
         if not self.path.exists():
             return 0
         try:
@@ -257,7 +314,9 @@ class _Checkpoint:
                 header = json.loads(file.metadata()["json"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (safetensors.SafetensorError, TypeError, KeyError) as error:
-            raise ValueError(f"{self.path} is damaged or no checkpoint: {error}; remove it to train anew") from error
+            raise ValueError(
+                f"{self.path} is damaged or no checkpoint: {error}; remove it to train anew"
+            ) from error
         if differences := _differences(header["training"], self._facts):
             raise ValueError(
                 f"{self.path} holds the checkpoint of another training: {differences}; "
@@ -268,7 +327,8 @@ class _Checkpoint:
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], within: str = "") -> str:
-    """Name what differs between two checkpoints' facts, with both values; empty where nothing does."""
+    """Name what differs between two checkpoints' facts, with both values; empty where nothing
+    does."""
     found = []
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         before, now = theirs.get(key, "nothing"), ours.get(key, "nothing")
@@ -281,7 +341,11 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], within: str
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+    return {
+        name[len(prefix) + 1 :]: value
+        for name, value in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
 
 
 def _check_finite(stage: str, step: int, shown: Mapping[str, float]) -> None:
@@ -297,13 +361,16 @@ def _check_finite(stage: str, step: int, shown: Mapping[str, float]) -> None:
 def _global_generator(device: torch.device) -> torch.Generator:
     """Return torch's own generator of a device, from which dropout draws."""
     if device.type == "cuda":
-        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+        return torch.cuda.default_generators[
+            torch.cuda.current_device() if device.index is None else device.index
+        ]
     return torch.default_generator
 
 
 @contextmanager
 def _compiled(module: nn.Module, config: TrainingConfig, device: torch.device) -> Iterator[None]:
-    """Compile a module in place, and undo it afterwards: other batches in other modes would compile it again."""
+    """Compile a module in place, and undo it afterwards: other batches in other modes would compile
+    it again."""
     if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
         before = module._compiled_call_impl
         module.compile()
@@ -317,7 +384,8 @@ def _compiled(module: nn.Module, config: TrainingConfig, device: torch.device) -
 
 @contextmanager
 def _interrupts_held() -> Iterator[list[int]]:
-    """Collect a signal that would raise KeyboardInterrupt, so that it cuts no update in two, and raise at the end.
+    """Collect a signal that would raise KeyboardInterrupt, so that it cuts no update in two, and
+    raise at the end.
 
     A second one raises at once.
     """
@@ -341,6 +409,7 @@ def _interrupts_held() -> Iterator[list[int]]:
 
 
 def _raises_interrupt(number: signal.Signals) -> bool:
-    """Tell whether a signal raises KeyboardInterrupt here; only the main thread gets any, and may change handlers."""
+    """Tell whether a signal raises KeyboardInterrupt here; only the main thread gets any, and may
+    change handlers."""
     main = threading.current_thread() is threading.main_thread()
     return main and signal.getsignal(number) is signal.default_int_handler

@@ -1,9 +1,11 @@
-"""Variational autoencoders (VAEs) of designs: what all share, one of perceptrons, and their training.
+"""Variational autoencoders (VAEs) of designs: what all share, one of perceptrons, and their
+training.
 
-A VAE (Kingma and Welling, arXiv 1312.6114) is a decoder p(x | latents) under the prior N(0, 1) of the latents, trained
-with an encoder q(latents | x) by a bound on the likelihood. `VAE.losses` gives the bound's two terms for each design,
-so that a caller may weigh designs or terms. What the decoder's outputs mean is the `Likelihood`'s: letters' logits for
-categorical designs, means for continuous ones. The convolutional network is in `mbo_gym.nn.sequence_vae`.
+A VAE (Kingma and Welling, arXiv 1312.6114) is a decoder p(x | latents) under the prior N(0, 1) of
+the latents, trained with an encoder q(latents | x) by a bound on the likelihood. `VAE.losses` gives
+the bound's two terms for each design, so that a caller may weigh designs or terms. What the
+decoder's outputs mean is the `Likelihood`'s: letters' logits for categorical designs, means for
+continuous ones. The convolutional network is in `mbo_gym.nn.sequence_vae`.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_probability(self, outputs: Tensor, x: Tensor) -> Tensor:
-        """Return the logarithm of each design's probability or density under outputs (B, *shape), in nats; (B,)."""
+        """Return the logarithm of each design's probability or density under outputs (B, *shape),
+        in nats; (B,)."""
 
     @abstractmethod
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
@@ -53,7 +56,8 @@ class Likelihood(nn.Module, ABC):
 
 
 class Categorical(Likelihood):
-    """L independent sites of A letters; the outputs are logits (B, L, A), the designs letters (B, L).
+    """L independent sites of A letters; the outputs are logits (B, L, A), the designs letters (B,
+    L).
 
     Args:
         length: L.
@@ -70,7 +74,9 @@ class Categorical(Likelihood):
 
     def log_probability(self, outputs: Tensor, x: Tensor) -> Tensor:
         """Return the logarithm of the letters' probability, summed over the sites; (B,)."""
-        of_sites = functional.cross_entropy(outputs.flatten(0, 1), x.long().flatten(), reduction="none")
+        of_sites = functional.cross_entropy(
+            outputs.flatten(0, 1), x.long().flatten(), reduction="none"
+        )
         return -of_sites.view(x.shape).sum(dim=1)
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
@@ -80,7 +86,8 @@ class Categorical(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """d independent features; the outputs are their means (B, d), and each feature has one learned spread.
+    """d independent features; the outputs are their means (B, d), and each feature has one learned
+    spread.
 
     The spread is at least 0.01.
 
@@ -109,11 +116,15 @@ class Gaussian(Likelihood):
     def log_probability(self, outputs: Tensor, x: Tensor) -> Tensor:
         """Return the logarithm of the density, summed over the features; (B,)."""
         spread = self.spread
-        return -(0.5 * ((x - outputs) / spread).square() + spread.log() + 0.5 * log(2 * pi)).sum(dim=1)
+        return -(0.5 * ((x - outputs) / spread).square() + spread.log() + 0.5 * log(2 * pi)).sum(
+            dim=1
+        )
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw features (B, d)."""
-        return outputs + self.spread * torch.randn(outputs.shape, generator=generator, device=outputs.device)
+        return outputs + self.spread * torch.randn(
+            outputs.shape, generator=generator, device=outputs.device
+        )
 
 
 class VAE(nn.Module, ABC):
@@ -148,20 +159,23 @@ class VAE(nn.Module, ABC):
             generator: Draws the latents from the posterior; None for the posterior's mean.
 
         Returns:
-            The negative log-likelihood of the designs, summed over sites or features, and the posterior's divergence
-            from N(0, 1), summed over the latents.
+            The negative log-likelihood of the designs, summed over sites or features, and the
+            posterior's divergence from N(0, 1), summed over the latents.
         """
         mean, log_variance = self.posterior(x)
         latents = mean
         if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+            noise = torch.randn(
+                mean.shape, generator=generator, device=mean.device, dtype=mean.dtype
+            )
             latents = mean + noise * (0.5 * log_variance).exp()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
         return -self.likelihood.log_probability(self.decode(latents), x), divergence
 
 
 class MLPVAE(VAE):
-    """A VAE whose encoder and decoder are perceptrons of one hidden layer, ReLU, for designs of either kind.
+    """A VAE whose encoder and decoder are perceptrons of one hidden layer, ReLU, for designs of
+    either kind.
 
     Args:
         likelihood: What the decoder's outputs mean.
@@ -171,8 +185,12 @@ class MLPVAE(VAE):
 
     def __init__(self, likelihood: Likelihood, *, latent: int = 32, width: int = 256) -> None:
         super().__init__(likelihood, latent)
-        self.encoder = nn.Sequential(nn.Linear(likelihood.n_inputs, width), nn.ReLU(), nn.Linear(width, 2 * latent))
-        self.decoder = nn.Sequential(nn.Linear(latent, width), nn.ReLU(), nn.Linear(width, prod(likelihood.shape)))
+        self.encoder = nn.Sequential(
+            nn.Linear(likelihood.n_inputs, width), nn.ReLU(), nn.Linear(width, 2 * latent)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, width), nn.ReLU(), nn.Linear(width, prod(likelihood.shape))
+        )
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance (B, latent) of the latents of B designs."""
@@ -190,13 +208,15 @@ class VAETraining:
     """Settings of a VAE's training.
 
     Args:
-        steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with the data.
+        steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with
+            the data.
         batch_size: Rows an update.
         learning_rate: Adam's, decayed to 0 along a cosine.
-        kl_weight: Weight of the divergence from the prior beside the reconstruction, which is summed over the sites or
-            features; 1 is the bound on the likelihood.
-        latents: What the decoder reads in training: a ``sample`` of the posterior (a VAE), or its ``mean``, which
-            leaves an autoencoder with small weights for the latents: nothing can be sampled from it.
+        kl_weight: Weight of the divergence from the prior beside the reconstruction, which is
+            summed over the sites or features; 1 is the bound on the likelihood.
+        latents: What the decoder reads in training: a ``sample`` of the posterior (a VAE), or its
+            ``mean``, which leaves an autoencoder with small weights for the latents: nothing can be
+            sampled from it.
     """
 
     steps: int = 3000
@@ -254,5 +274,7 @@ def fit_vae(
         decay.step()
         if step % every == 0 or step == config.steps - 1:
             shown = {"reconstruction": reconstruction, "kl": divergence, "loss": loss}
-            progress.metrics(stage, step, **{name: float(value.detach()) for name, value in shown.items()})
+            progress.metrics(
+                stage, step, **{name: float(value.detach()) for name, value in shown.items()}
+            )
     vae.requires_grad_(False)

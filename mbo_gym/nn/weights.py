@@ -12,14 +12,19 @@ from torch import Tensor, nn
 __all__ = ["draw_weights", "linear_layers", "seeded"]
 
 
-def linear_layers(sizes: Sequence[int], members: int, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
+def linear_layers(
+    sizes: Sequence[int], members: int, generator: torch.Generator
+) -> tuple[list[Tensor], list[Tensor]]:
     """Draw weights (M, in, out) and biases (M, 1, out) of linear layers from one size to the next.
 
     The distribution is torch.nn.Linear's.
     """
     weights, biases = [], []
     for n_in, n_out in pairwise(sizes):
-        uniform = torch.rand(members, n_in + 1, n_out, generator=generator, device=generator.device) * 2 - 1
+        uniform = (
+            torch.rand(members, n_in + 1, n_out, generator=generator, device=generator.device) * 2
+            - 1
+        )
         weight, bias = (uniform / n_in**0.5).split([n_in, 1], dim=1)
         weights.append(weight.contiguous().requires_grad_())
         biases.append(bias.contiguous().requires_grad_())
@@ -27,7 +32,8 @@ def linear_layers(sizes: Sequence[int], members: int, generator: torch.Generator
 
 
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw a network's weights anew from a generator on its device: uniform in linear layers, normal in embeddings."""
+    """Draw a network's weights anew from a generator on its device: uniform in linear layers,
+    normal in embeddings."""
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.Linear):
@@ -36,17 +42,22 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
                 part.bias.uniform_(-bound, bound, generator=generator)
             elif isinstance(part, nn.Embedding):
                 part.weight.normal_(generator=generator)
-            elif part is not module and hasattr(part, "reset_parameters"):  # nothing random in these
+            elif part is not module and hasattr(
+                part, "reset_parameters"
+            ):  # nothing random in these
                 part.reset_parameters()
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw what is drawn inside on the CPU from a seed; torch's global random state is as before afterwards.
+    """Draw what is drawn inside on the CPU from a seed; torch's global random state is as before
+    afterwards.
 
     Args:
         seed: Decides the weights of the networks built inside, on whatever device they go to later.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which also seeds every GPU
+        torch.default_generator.manual_seed(
+            seed
+        )  # not torch.manual_seed, which also seeds every GPU
         yield

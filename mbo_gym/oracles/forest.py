@@ -1,4 +1,5 @@
-"""A random-forest oracle: fitted once by scikit-learn, kept as plain arrays, scored without it, on any device.
+"""A random-forest oracle: fitted once by scikit-learn, kept as plain arrays, scored without it, on
+any device.
 
 The trees are stored as numbers (never pickled), under a name that hashes the data and the settings.
 """
@@ -43,20 +44,24 @@ class ForestOracle(Oracle):
 
     Args:
         space: The designs it can score; categorical designs enter as one-hot indicators.
-        trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value`` (M,) float64 of all
-            nodes, and ``roots`` (trees,) int64. A node's children are ``left`` and ``left + 1``; a leaf is its own
-            child with feature -1.
+        trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value``
+            (M,) float64 of all nodes, and ``roots`` (trees,) int64. A node's children are ``left``
+            and ``left + 1``; a leaf is its own child with feature -1.
         on_data: (N,) its scores of the rows it was fitted on, where they are kept.
     """
 
-    def __init__(self, space: DesignSpace, trees: Mapping[str, np.ndarray], on_data: np.ndarray | None = None) -> None:
+    def __init__(
+        self, space: DesignSpace, trees: Mapping[str, np.ndarray], on_data: np.ndarray | None = None
+    ) -> None:
         super().__init__(space, batch_size=1 << 13)
         self._trees = {key: torch.from_numpy(np.asarray(value)) for key, value in trees.items()}
         self.on_data = on_data
         self._on_device: dict[torch.device, dict[str, Tensor]] = {}
 
     def _score(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(self._predict(torch.tensor(x)).numpy())  # a copy: torch warns of read-only arrays
+        return np.asarray(
+            self._predict(torch.tensor(x)).numpy()
+        )  # a copy: torch warns of read-only arrays
 
     def score_tensor(self, x: Tensor) -> Tensor:
         """Score designs (N, *shape) on their own device; (N,) float32."""
@@ -66,9 +71,13 @@ class ForestOracle(Oracle):
     def _predict(self, x: Tensor) -> Tensor:
         if isinstance(self.space, CategoricalSpace):
             x = torch.nn.functional.one_hot(x.long(), self.space.n_categories).flatten(1)
-        x = x.float()  # scikit-learn compares float32 features with float64 thresholds; so does this
+        x = (
+            x.float()
+        )  # scikit-learn compares float32 features with float64 thresholds; so does this
         if x.device not in self._on_device:
-            self._on_device[x.device] = {key: value.to(x.device) for key, value in self._trees.items()}
+            self._on_device[x.device] = {
+                key: value.to(x.device) for key, value in self._trees.items()
+            }
         trees = self._on_device[x.device]
         node = trees["roots"].repeat(len(x))  # (N trees,)
         row = torch.arange(len(x), device=x.device).repeat_interleave(len(trees["roots"]))
@@ -83,8 +92,11 @@ class ForestOracle(Oracle):
         return trees["value"][node].view(len(x), -1).mean(dim=1)
 
 
-def fit_forest(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig) -> ForestOracle:
-    """Fit the forest on full data, or take it from the cache where the same data and settings were fitted before.
+def fit_forest(
+    space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig
+) -> ForestOracle:
+    """Fit the forest on full data, or take it from the cache where the same data and settings were
+    fitted before.
 
     Args:
         space: The designs it will score.
@@ -94,8 +106,12 @@ def fit_forest(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestC
     """
     import sklearn
 
-    digest = hashlib.sha256(json.dumps([asdict(config), sklearn.__version__, 2], sort_keys=True).encode())
-    if isinstance(space, CategoricalSpace):  # the same numbers make other features where the alphabet is larger
+    digest = hashlib.sha256(
+        json.dumps([asdict(config), sklearn.__version__, 2], sort_keys=True).encode()
+    )
+    if isinstance(
+        space, CategoricalSpace
+    ):  # the same numbers make other features where the alphabet is larger
         digest.update(str(space.n_categories).encode())
     digest.update(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(y).data)
@@ -109,7 +125,9 @@ def fit_forest(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestC
     return ForestOracle(space, arrays, on_data)
 
 
-def _fit(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig) -> dict[str, np.ndarray]:
+def _fit(
+    space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig
+) -> dict[str, np.ndarray]:
     from sklearn.ensemble import RandomForestRegressor
 
     if isinstance(space, CategoricalSpace):
@@ -120,13 +138,17 @@ def _fit(space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig)
     for estimator in forest.estimators_:
         tree = estimator.tree_
         order, left = _siblings_side_by_side(tree.children_left, tree.children_right)
-        parts["feature"].append(np.where(tree.children_left < 0, -1, tree.feature)[order].astype(np.int16))
+        parts["feature"].append(
+            np.where(tree.children_left < 0, -1, tree.feature)[order].astype(np.int16)
+        )
         parts["threshold"].append(tree.threshold[order])
         parts["left"].append((left + offset).astype(np.int32))
         parts["value"].append(tree.value[order, 0, 0])
         roots.append(offset)
         offset += len(order)
-    return {key: np.concatenate(value) for key, value in parts.items()} | {"roots": np.array(roots, dtype=np.int64)}
+    return {key: np.concatenate(value) for key, value in parts.items()} | {
+        "roots": np.array(roots, dtype=np.int64)
+    }
 
 
 def _siblings_side_by_side(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

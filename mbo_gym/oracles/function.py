@@ -27,5 +27,7 @@ class FunctionOracle(Oracle):
     def _score(self, x: np.ndarray) -> np.ndarray:
         y = np.asarray(self.function(x), dtype=np.float64)
         if y.shape != (len(x),):
-            raise ValueError(f"the oracle function must return one score a design, shape ({len(x)},), got {y.shape=}")
+            raise ValueError(
+                f"the oracle function must return one score a design, shape ({len(x)},), got {y.shape=}"
+            )
         return y

@@ -21,7 +21,12 @@ ScoreFunction: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 def stand_in_oracle(
-    oracle: str | ScoreFunction | None, space: DesignSpace, x: np.ndarray, y: np.ndarray, *, sign: int = 1
+    oracle: str | ScoreFunction | None,
+    space: DesignSpace,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    sign: int = 1,
 ) -> Oracle | None:
     """Make the oracle that a user chose for a task which has none of its own.
 
@@ -41,4 +46,6 @@ def stand_in_oracle(
         return fit_forest(space, x, y, ForestConfig())
     if not callable(oracle):
         raise UnknownId("oracle", str(oracle), ["random_forest"])
-    return FunctionOracle(space, lambda designs: sign * np.asarray(oracle(designs), dtype=np.float64))
+    return FunctionOracle(
+        space, lambda designs: sign * np.asarray(oracle(designs), dtype=np.float64)
+    )

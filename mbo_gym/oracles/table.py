@@ -36,7 +36,8 @@ class TableOracle(Oracle):
         return np.asarray(self.table[design_codes(x, self.space.n_categories)])
 
     def score_tensor(self, x: Tensor) -> Tensor:
-        """Gather the scores of designs (N, L) of any integer type on their own device; (N,) float32."""
+        """Gather the scores of designs (N, L) of any integer type on their own device; (N,)
+        float32."""
         self._count(len(x))
         if x.device not in self._on_device:
             self._on_device[x.device] = torch.tensor(self.table, device=x.device)
@@ -46,13 +47,15 @@ class TableOracle(Oracle):
         return self._on_device[x.device][code]
 
     def best(self, k: int) -> np.ndarray:
-        """Return the `k` highest scores of distinct designs, highest first (k,): the task's exact ceiling."""
+        """Return the `k` highest scores of distinct designs, highest first (k,): the task's exact
+        ceiling."""
         k = min(k, len(self.table))
         return np.sort(np.partition(self.table, len(self.table) - k)[len(self.table) - k :])[::-1]
 
 
 def design_codes(x: np.ndarray, n_categories: int) -> np.ndarray:
-    """Number designs (N, L) by sum_i x_i A ** (L - 1 - i), the order of a complete table; (N,) int64."""
+    """Number designs (N, L) by sum_i x_i A ** (L - 1 - i), the order of a complete table; (N,)
+    int64."""
     code = x[:, 0].astype(np.int64)
     for site in range(1, x.shape[1]):
         code *= n_categories

@@ -1,1 +1,2 @@
-"""The problem: design spaces, data sets, tasks and the oracle base; nothing here reads a file or trains."""
+"""The problem: design spaces, data sets, tasks and the oracle base; nothing here reads a file or
+trains."""

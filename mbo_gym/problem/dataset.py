@@ -15,9 +15,11 @@ __all__ = ["OfflineDataset", "ScoreScale", "first_of_each_design"]
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """Mean and standard deviation of the visible scores: the unit in which surrogates, rewards and returns are counted.
+    """Mean and standard deviation of the visible scores: the unit in which surrogates, rewards and
+    returns are counted.
 
-    A standardised score is (y - mean) / std. It uses the visible scores only, unlike the normalised score of a report.
+    A standardised score is (y - mean) / std. It uses the visible scores only, unlike the normalised
+    score of a report.
     """
 
     mean: float
@@ -25,7 +27,9 @@ class ScoreScale:
 
     def standardise(self, y: np.ndarray) -> np.ndarray:
         """Turn raw scores (N,) into standard deviations above the visible mean, (N,) float32."""
-        return np.asarray((np.asarray(y, dtype=np.float64) - self.mean) / self.std, dtype=np.float32)
+        return np.asarray(
+            (np.asarray(y, dtype=np.float64) - self.mean) / self.std, dtype=np.float32
+        )
 
     def restore(self, s: np.ndarray) -> np.ndarray:
         """Turn standardised scores (N,) back into raw ones, (N,) float64."""
@@ -52,7 +56,9 @@ class OfflineDataset:
         x = readonly(x, np.float32 if x.dtype.kind == "f" else np.int32)
         y = readonly(np.asarray(self.y), np.float32)
         if y.ndim != 1 or len(x) != len(y) or len(y) == 0:
-            raise InvalidData(f"need as many scores as designs and at least one, got {x.shape=} and {y.shape=}")
+            raise InvalidData(
+                f"need as many scores as designs and at least one, got {x.shape=} and {y.shape=}"
+            )
         if not np.isfinite(y).all():
             raise InvalidData(f"scores must be finite, row {int(np.argmin(np.isfinite(y)))} is not")
         object.__setattr__(self, "x", x)
@@ -63,7 +69,8 @@ class OfflineDataset:
 
     @property
     def score_scale(self) -> ScoreScale:
-        """Mean and standard deviation of the scores (a constant score counts as standard deviation 1)."""
+        """Mean and standard deviation of the scores (a constant score counts as standard deviation
+        1)."""
         y = self.y.astype(np.float64)
         std = float(y.std())
         return ScoreScale(float(y.mean()), std if std > 0 else 1.0)
@@ -83,7 +90,9 @@ class OfflineDataset:
         if not distinct:
             return np.asarray(order[:k])
         reach = min(len(order), 2 * k + 16)
-        while True:  # usually one round: duplicates are few, and a sort of all designs would be wasteful
+        while (
+            True
+        ):  # usually one round: duplicates are few, and a sort of all designs would be wasteful
             taken = order[:reach][first_of_each_design(self.x[order[:reach]])]
             if len(taken) >= k or reach == len(order):
                 return np.asarray(taken[:k])
@@ -94,17 +103,19 @@ class OfflineDataset:
         return self.take(self.top_rows(k))
 
     def below_percentile(self, p: float, *, min_p: float = 0.0) -> OfflineDataset:
-        """Keep rows with y <= the `p`-th percentile (and >= the `min_p`-th), numpy's linear rule, file order kept."""
+        """Keep rows with y <= the `p`-th percentile (and >= the `min_p`-th), numpy's linear rule,
+        file order kept."""
         keep = self.y <= np.percentile(self.y, p)
         if min_p > 0:
             keep &= self.y >= np.percentile(self.y, min_p)
         return self.take(np.flatnonzero(keep))
 
     def every_nth_by_score(self, max_rows: int) -> OfflineDataset:
-        """Keep `max_rows` rows spread evenly over the ranks: sort by score (stable), take every floor(N / max_rows)-th.
+        """Keep `max_rows` rows spread evenly over the ranks: sort by score (stable), take every
+        floor(N / max_rows)-th.
 
-        This is how the papers cut TFBind10 to 50,000 rows (every 83rd). The rows come back sorted by score. Unchanged
-        where there are no more than `max_rows` rows.
+        This is how the papers cut TFBind10 to 50,000 rows (every 83rd). The rows come back sorted
+        by score. Unchanged where there are no more than `max_rows` rows.
         """
         if max_rows < 1:
             raise ValueError(f"max_rows must be at least 1, got {max_rows}")
@@ -124,10 +135,13 @@ class OfflineDataset:
         """Add Gaussian noise of standard deviation `std` (raw score units) to every score."""
         if std < 0:
             raise ValueError(f"the noise's standard deviation must not be negative, got {std}")
-        return OfflineDataset(self.x, self.y + rng.normal(0.0, std, size=len(self)).astype(np.float32))
+        return OfflineDataset(
+            self.x, self.y + rng.normal(0.0, std, size=len(self)).astype(np.float32)
+        )
 
     def content_hash(self) -> str:
-        """Return a sha256 of the designs and scores: the name under which fitted things are cached."""
+        """Return a sha256 of the designs and scores: the name under which fitted things are
+        cached."""
         digest = hashlib.sha256(repr((self.x.shape, str(self.x.dtype))).encode())
         digest.update(self.x.data)
         digest.update(self.y.data)
@@ -135,7 +149,8 @@ class OfflineDataset:
 
 
 def first_of_each_design(x: np.ndarray) -> np.ndarray:
-    """Return the row of the first occurrence of each distinct design in `x` (N, *shape), in file order.
+    """Return the row of the first occurrence of each distinct design in `x` (N, *shape), in file
+    order.
 
     Rows are compared byte by byte through one view, so memory grows with N.
     """

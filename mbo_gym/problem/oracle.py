@@ -27,7 +27,8 @@ _counters: list[OracleCalls] = []
 
 @contextmanager
 def count_oracle_calls() -> Iterator[OracleCalls]:
-    """Count every design that any oracle of this process scores inside the block: how a run shows it asked none."""
+    """Count every design that any oracle of this process scores inside the block: how a run shows
+    it asked none."""
     calls = OracleCalls()
     _counters.append(calls)
     try:
@@ -58,7 +59,8 @@ class Oracle:
             (N,) float32 raw scores, higher is better.
 
         Raises:
-            InvalidDesign: A row lies outside the space; the message names the first one and why. Nothing is scored.
+            InvalidDesign: A row lies outside the space; the message names the first one and why.
+                Nothing is scored.
         """
         x = np.asarray(x)
         ok = self.space.contains(x)
@@ -71,12 +73,18 @@ class Oracle:
         self._count(len(x))
         x = x.astype(self.space.dtype, copy=False)
         parts = [self._score(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
-        return np.concatenate(parts).astype(np.float32, copy=False) if parts else np.empty(0, dtype=np.float32)
+        return (
+            np.concatenate(parts).astype(np.float32, copy=False)
+            if parts
+            else np.empty(0, dtype=np.float32)
+        )
 
     def score_tensor(self, x: Tensor) -> Tensor:
-        """Score designs (N, *shape) that are known to lie inside the space, on the tensor's device; (N,) float32.
+        """Score designs (N, *shape) that are known to lie inside the space, on the tensor's device;
+        (N,) float32.
 
-        For the batched environment: no validation. This default goes through numpy; a table stays on the device.
+        For the batched environment: no validation. This default goes through numpy; a table stays
+            on the device.
         """
         self._count(len(x))
         return torch.from_numpy(self._score(x.cpu().numpy())).to(x.device, torch.float32)
@@ -125,7 +133,8 @@ class MeteredOracle:
             raise
 
     def score_tensor(self, x: Tensor) -> Tensor:
-        """Score designs (N, *shape) known to be inside the space, on their device, counted alike; (N,) float32."""
+        """Score designs (N, *shape) known to be inside the space, on their device, counted alike;
+        (N,) float32."""
         self._spend(len(x))
         return self._oracle.score_tensor(x)
 

@@ -15,7 +15,8 @@ __all__ = ["CategoricalSpace", "ContinuousSpace", "DesignSpace", "readonly"]
 
 
 def readonly(values: Any, dtype: Any) -> np.ndarray:
-    """Return `values` as a C-contiguous array of `dtype` that cannot be written to; a writable array is copied."""
+    """Return `values` as a C-contiguous array of `dtype` that cannot be written to; a writable
+    array is copied."""
     array = np.asarray(values, dtype=dtype, order="C")
     if array.flags.writeable:
         array = array.copy()
@@ -40,7 +41,9 @@ class ContinuousSpace:
     def __post_init__(self) -> None:
         low, high = readonly(self.low, np.float32), readonly(self.high, np.float32)
         if low.ndim != 1 or low.shape != high.shape or low.size == 0:
-            raise ValueError(f"low and high must be equally long vectors, got {low.shape=} and {high.shape=}")
+            raise ValueError(
+                f"low and high must be equally long vectors, got {low.shape=} and {high.shape=}"
+            )
         if not (low <= high).all():
             raise ValueError(
                 f"low must not exceed high, got low[{(j := int(np.argmin(low <= high)))}]={low[j]} > {high[j]}"
@@ -67,7 +70,8 @@ class ContinuousSpace:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Say for each row of `x` (N, d) whether it is allowed, finite and within bounds; (N,) bool."""
+        """Say for each row of `x` (N, d) whether it is allowed, finite and within bounds; (N,)
+        bool."""
         x = _check_shape(self, x)
         return np.asarray((np.isfinite(x) & (x >= self.low) & (x <= self.high)).all(axis=1))
 
@@ -82,7 +86,8 @@ class ContinuousSpace:
         return np.asarray(np.clip(x, self.low, self.high), dtype=np.float32)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> ContinuousSpace:
-        """Return the part of this space inside the box `low`, `high` (d,): finite even where this space is not."""
+        """Return the part of this space inside the box `low`, `high` (d,): finite even where this
+        space is not."""
         return ContinuousSpace(np.maximum(self.low, low), np.minimum(self.high, high), self.names)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -92,14 +97,17 @@ class ContinuousSpace:
             ValueError: A bound is infinite; narrow the space with `within` first.
         """
         if not self.bounded:
-            raise ValueError("An unbounded space has no uniform distribution; narrow it with within(low, high) first")
+            raise ValueError(
+                "An unbounded space has no uniform distribution; narrow it with within(low, high) first"
+            )
         u = rng.random((n, self.low.size))
         return self.clip(self.low + u * (self.high.astype(np.float64) - self.low))
 
     def format(self, x: np.ndarray) -> list[list[str]]:
         """Return the designs (N, d) as text cells for a table or a CSV file, one list a design.
 
-        The shortest text that reads back as the same float32: a rounded one could lie outside the bounds.
+        The shortest text that reads back as the same float32: a rounded one could lie outside the
+            bounds.
         """
         return [[str(v).removesuffix(".0") for v in row] for row in np.asarray(x, dtype=np.float32)]
 
@@ -124,7 +132,9 @@ class CategoricalSpace:
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.n_categories < 2:
-            raise ValueError(f"need at least one site and two letters, got {self.length=}, {self.n_categories=}")
+            raise ValueError(
+                f"need at least one site and two letters, got {self.length=}, {self.n_categories=}"
+            )
         letters = tuple(self.letters) or tuple(str(a) for a in range(self.n_categories))
         if len(set(letters)) != self.n_categories or len(letters) != self.n_categories:
             raise ValueError(f"need {self.n_categories} different letters, got {letters}")
@@ -146,7 +156,8 @@ class CategoricalSpace:
         return ("sequence",)
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Say for each row of `x` (N, L) whether it is allowed, whole numbers in 0 .. A-1; (N,) bool."""
+        """Say for each row of `x` (N, L) whether it is allowed, whole numbers in 0 .. A-1; (N,)
+        bool."""
         x = _check_shape(self, x)
         inside = (x >= 0) & (x < self.n_categories)
         if x.dtype.kind == "f":
@@ -157,7 +168,9 @@ class CategoricalSpace:
         """Say in words why one design (L,) is not allowed."""
         bad = ~((row >= 0) & (row < self.n_categories) & (row == np.floor(row)))
         j = int(np.argmax(bad))
-        return f"site {j} holds {row[j]}, allowed are the whole numbers 0 .. {self.n_categories - 1}"
+        return (
+            f"site {j} holds {row[j]}, allowed are the whole numbers 0 .. {self.n_categories - 1}"
+        )
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw `n` designs uniformly, (n, L) int32."""
@@ -167,21 +180,28 @@ class CategoricalSpace:
         """Read sequences written in this space's one-character letters into designs (N, L) int32.
 
         Raises:
-            InvalidDesign: A sequence has another length or an unknown letter; the message names the first one.
+            InvalidDesign: A sequence has another length or an unknown letter; the message names the
+                first one.
         """
         code = {letter: a for a, letter in enumerate(self.letters)}
         for i, s in enumerate(sequences):
             if len(s) != self.length:
-                raise InvalidDesign(f"row {i}: {s!r} has {len(s)} letters, this space has {self.length}")
+                raise InvalidDesign(
+                    f"row {i}: {s!r} has {len(s)} letters, this space has {self.length}"
+                )
             if unknown := set(s) - code.keys():
-                raise InvalidDesign(f"row {i}: {s!r} holds {sorted(unknown)}, allowed are {''.join(self.letters)}")
-        return np.array([[code[c] for c in s] for s in sequences], dtype=np.int32).reshape(-1, self.length)
+                raise InvalidDesign(
+                    f"row {i}: {s!r} holds {sorted(unknown)}, allowed are {''.join(self.letters)}"
+                )
+        return np.array([[code[c] for c in s] for s in sequences], dtype=np.int32).reshape(
+            -1, self.length
+        )
 
     def format(self, x: np.ndarray) -> list[list[str]]:
         """Return the designs (N, L) as text cells, one list with one sequence a design.
 
-        Letters of several characters are joined with spaces. A number that stands for no letter is written as it is,
-        and its design's sites are then joined with spaces too.
+        Letters of several characters are joined with spaces. A number that stands for no letter is
+        written as it is, and its design's sites are then joined with spaces too.
         """
         x = np.asarray(x)
         inside = self.contains(x)

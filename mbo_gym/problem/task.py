@@ -1,4 +1,5 @@
-"""Tasks: a design space, visible data, an oracle and the facts; and the part of it that a method may see."""
+"""Tasks: a design space, visible data, an oracle and the facts; and the part of it that a method
+may see."""
 
 from __future__ import annotations
 
@@ -23,9 +24,10 @@ class Ceiling:
     """The best that any method could score on a task.
 
     Args:
-        scores: (n,) raw scores of the best distinct designs, best first; a single one where designs can crowd around
-            it.
-        exact: Whether nothing better exists (a complete table, a known optimum), or just nothing better is known.
+        scores: (n,) raw scores of the best distinct designs, best first; a single one where designs
+            can crowd around it.
+        exact: Whether nothing better exists (a complete table, a known optimum), or just nothing
+            better is known.
         note: What the number is.
     """
 
@@ -81,8 +83,9 @@ class OfflineProblem:
         task_id: The task's id.
         space: Where designs live.
         dataset: The visible designs and scores.
-        score_range: (min, max) of the *full* data's raw scores, as the papers use it for target scores. It is more than
-            the visible data tell: a method that reads it says so in its docstring.
+        score_range: (min, max) of the *full* data's raw scores, as the papers use it for target
+            scores. It is more than the visible data tell: a method that reads it says so in its
+            docstring.
         options: The task's options that can be written to a file (never the oracle).
     """
 
@@ -101,7 +104,8 @@ class Task:
         info: The facts.
         space: Where designs live.
         dataset: The visible designs and scores.
-        hidden_oracle: The true score, or None where there is none; reach it through `oracle()`, which counts.
+        hidden_oracle: The true score, or None where there is none; reach it through `oracle()`,
+            which counts.
         ceiling: The best reachable scores, where known.
         options: What `make_task` was called with.
     """
@@ -124,8 +128,14 @@ class Task:
 
     @cached_property
     def _problem(self) -> OfflineProblem:
-        plain = {key: value for key, value in self.options.items() if key != "oracle" or isinstance(value, str)}
-        return OfflineProblem(self.info.task_id, self.space, self.dataset, (self.info.y_min, self.info.y_max), plain)
+        plain = {
+            key: value
+            for key, value in self.options.items()
+            if key != "oracle" or isinstance(value, str)
+        }
+        return OfflineProblem(
+            self.info.task_id, self.space, self.dataset, (self.info.y_min, self.info.y_max), plain
+        )
 
     def oracle(self, budget: int | None = None) -> MeteredOracle:
         """Return the oracle behind a fresh counter.
@@ -145,24 +155,45 @@ class Task:
         return MeteredOracle(self.hidden_oracle, budget)
 
     def normalise(self, y: np.ndarray) -> np.ndarray:
-        """Map raw scores (N,) to (y - y_min) / (y_max - y_min), constants of the full hidden data; (N,) float64."""
-        return np.asarray((np.asarray(y, dtype=np.float64) - self.info.y_min) / (self.info.y_max - self.info.y_min))
+        """Map raw scores (N,) to (y - y_min) / (y_max - y_min), constants of the full hidden data;
+        (N,) float64."""
+        return np.asarray(
+            (np.asarray(y, dtype=np.float64) - self.info.y_min)
+            / (self.info.y_max - self.info.y_min)
+        )
 
     def with_options(
-        self, *, fraction: float = 1.0, noise: float = 0.0, seed: int = 0, max_rows: int | None = None
+        self,
+        *,
+        fraction: float = 1.0,
+        noise: float = 0.0,
+        seed: int = 0,
+        max_rows: int | None = None,
     ) -> Task:
         """Return this task with less or noisier visible data; oracle and constants stay.
 
         Args:
-            fraction: Share of the visible rows kept, drawn at random, in (0, 1] (GTG's sparse setting).
-            noise: Standard deviation of Gaussian noise on the normalised visible scores (GTG's noisy setting; GTG's
-                program also clips the noisy scores to [0, 1], which would bend the distribution, so we do not).
+            fraction: Share of the visible rows kept, drawn at random, in (0, 1] (GTG's sparse
+                setting).
+            noise: Standard deviation of Gaussian noise on the normalised visible scores (GTG's
+                noisy setting; GTG's program also clips the noisy scores to [0, 1], which would bend
+                the distribution, so we do not).
             seed: Of the draw and the noise.
-            max_rows: At most this many rows, every n-th of the visible rows sorted by score (how papers cut TFBind10).
+            max_rows: At most this many rows, every n-th of the visible rows sorted by score (how
+                papers cut TFBind10).
         """
-        numbers = {"fraction": fraction, "noise": noise, "seed": seed, "max_rows": 1 if max_rows is None else max_rows}
+        numbers = {
+            "fraction": fraction,
+            "noise": noise,
+            "seed": seed,
+            "max_rows": 1 if max_rows is None else max_rows,
+        }
         for name, value in numbers.items():
-            kind, words = (Real, "a number") if name in ("fraction", "noise") else (Integral, "a whole number")
+            kind, words = (
+                (Real, "a number")
+                if name in ("fraction", "noise")
+                else (Integral, "a whole number")
+            )
             if not isinstance(value, kind):
                 raise ValueError(f"{name} must be {words}, got {value!r}")
         dataset = self.dataset
@@ -174,11 +205,16 @@ class Task:
         d_best = float(self.normalise(dataset.y.max()))
         if noise != 0.0:
             dataset = dataset.with_noise(noise * (self.info.y_max - self.info.y_min), noise_rng)
-        return replace(self, dataset=dataset, info=replace(self.info, n_visible=len(dataset), d_best=d_best))
+        return replace(
+            self, dataset=dataset, info=replace(self.info, n_visible=len(dataset), d_best=d_best)
+        )
 
 
-def offline_split(x: np.ndarray, y: np.ndarray, percentile: float, min_percentile: float = 0.0) -> OfflineDataset:
-    """Return the visible rows of full data: y at or below its percentile, in file order, nothing removed.
+def offline_split(
+    x: np.ndarray, y: np.ndarray, percentile: float, min_percentile: float = 0.0
+) -> OfflineDataset:
+    """Return the visible rows of full data: y at or below its percentile, in file order, nothing
+    removed.
 
     Args:
         x: (N, *shape) all designs.

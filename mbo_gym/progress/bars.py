@@ -16,7 +16,8 @@ __all__ = ["RichProgress"]
 
 
 class RichProgress:
-    """Bars on the terminal (nothing where the error stream is not one), loggers for metrics, and the search's trace.
+    """Bars on the terminal (nothing where the error stream is not one), loggers for metrics, and
+    the search's trace.
 
     A context manager, which closes the loggers at its end.
 
@@ -29,7 +30,9 @@ class RichProgress:
         trace: The designs that were recorded, in order.
     """
 
-    def __init__(self, loggers: Sequence[MetricsLogger] = (), prefix: str = "", *, quiet: bool = False) -> None:
+    def __init__(
+        self, loggers: Sequence[MetricsLogger] = (), prefix: str = "", *, quiet: bool = False
+    ) -> None:
         self.trace: list[SearchPoint] = []
         self._loggers, self._prefix, self._quiet = loggers, prefix, quiet
         self._bars: Any = None
@@ -37,16 +40,32 @@ class RichProgress:
     def __enter__(self) -> RichProgress:
         if not self._quiet and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as Bars
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bars = Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            self._bars = Bars(
+                *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+            )
             self._bars.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
@@ -92,5 +111,9 @@ class RichProgress:
     def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
         """Append copies of the designs and their predictions to `trace`."""
         if np.shape(prediction) != (len(x),):
-            raise ValueError(f"{len(x)} designs need as many predictions, got {np.shape(prediction)=}")
-        self.trace.append(SearchPoint(stage, step, np.array(x), np.array(prediction, dtype=np.float64)))
+            raise ValueError(
+                f"{len(x)} designs need as many predictions, got {np.shape(prediction)=}"
+            )
+        self.trace.append(
+            SearchPoint(stage, step, np.array(x), np.array(prediction, dtype=np.float64))
+        )

@@ -32,7 +32,8 @@ class MetricsLogger(Protocol):
     """Takes the numbers of a run as they come."""
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Take the named numbers of a stage of the work at a step; each stage counts its own steps."""
+        """Take the named numbers of a stage of the work at a step; each stage counts its own
+        steps."""
         ...
 
     def close(self) -> None:
@@ -52,7 +53,9 @@ class JsonLinesLogger:
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Write one line; a value that is not finite becomes null."""
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
+        finite = {
+            name: value if math.isfinite(value) else None for name, value in values.items()
+        }  # JSON has no NaN
         self._file.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
         self._file.flush()
 
@@ -86,7 +89,8 @@ class TensorBoardLogger:
 
 
 class WandbLogger:
-    """A run of the project ``mbo-gym`` on Weights & Biases, with metrics ``stage/name`` over ``stage/step``.
+    """A run of the project ``mbo-gym`` on Weights & Biases, with metrics ``stage/name`` over
+    ``stage/step``.
 
     Whether it goes online is up to wandb's own settings (``WANDB_MODE``, ``wandb login``).
 
@@ -101,16 +105,22 @@ class WandbLogger:
 
     def __init__(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
         wandb = optional_import("wandb", "wandb")
-        self._run: Any = wandb.init(project="mbo-gym", name=name, dir=str(folder), config=dict(config))
+        self._run: Any = wandb.init(
+            project="mbo-gym", name=name, dir=str(folder), config=dict(config)
+        )
         self._stages: set[str] = set()
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Send the values of one step."""
-        if stage not in self._stages:  # wandb's own step may never fall, while each stage counts from 0
+        if (
+            stage not in self._stages
+        ):  # wandb's own step may never fall, while each stage counts from 0
             self._run.define_metric(f"{stage}/step")
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
             self._stages.add(stage)
-        self._run.log({f"{stage}/step": step, **{f"{stage}/{name}": value for name, value in values.items()}})
+        self._run.log(
+            {f"{stage}/step": step, **{f"{stage}/{name}": value for name, value in values.items()}}
+        )
 
     def close(self) -> None:
         """Send what is left and finish the run."""
@@ -131,7 +141,8 @@ def make_loggers(
 
     Args:
         names: Of `LOGGERS`.
-        folder: The run's folder; TensorBoard's files go to ``tensorboard/`` in it, wandb's to ``wandb/``.
+        folder: The run's folder; TensorBoard's files go to ``tensorboard/`` in it, wandb's to
+            ``wandb/``.
         run_name: What wandb calls the run.
         config: What was run, for wandb.
 

@@ -39,7 +39,8 @@ class Progress(Protocol):
         ...
 
     def bar(self, description: str, total: int) -> Callable[[int], None]:
-        """Show a bar for work that is not a loop of ours; call the result with the steps done so far."""
+        """Show a bar for work that is not a loop of ours; call the result with the steps done so
+        far."""
         ...
 
     def metrics(self, stage: str, step: int, **values: float) -> None:
@@ -47,7 +48,8 @@ class Progress(Protocol):
         ...
 
     def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
-        """Record designs along the search; they are scored after the search is over, for the exploitation curve.
+        """Record designs along the search; they are scored after the search is over, for the
+        exploitation curve.
 
         Args:
             stage: Of the work.

@@ -1,4 +1,5 @@
-"""One run: a method on a task with a seed, scored, and written to a folder that is there whole or not at all."""
+"""One run: a method on a task with a seed, scored, and written to a folder that is there whole or
+not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from mbo_gym.files import store
 from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
-from mbo_gym.methods.base import Method
+from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
 from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.optional import optional_import
@@ -69,12 +70,13 @@ class RunResult:
     Args:
         request: What was run.
         evaluation: The proposals' scores.
-        search_oracle_calls: Oracle calls while the method learned and proposed; 0 for an offline method.
+        search_oracle_calls: Oracle calls while the method learned and proposed; 0 for an offline
+            method.
         fit_seconds: Wall-clock time of `fit`.
         propose_seconds: Wall-clock time of `propose`.
         peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.machine.peak_memory_mb`.
-        search: {"step", "prediction", "score"} along the search, see `mbo_gym.evaluation.search.score_search`; empty where the
-            method records none.
+        search: {"step", "prediction", "score"} along the search, see
+            `mbo_gym.evaluation.search.score_search`; empty where the method records none.
         trace_oracle_calls: Oracle calls for these scores, made when the search was over.
         folder: Where it is written.
     """
@@ -115,9 +117,9 @@ def run(
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
-    It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json``, ``model/`` and,
-    where it is asked for, ``picture.png``. Everything is written to a temporary folder beside `folder`, which takes its
-    name at the end; Ctrl-C or an error removes it.
+    It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json``,
+    ``model/`` and, where it is asked for, ``picture.png``. Everything is written to a temporary
+    folder beside `folder`, which takes its name at the end; Ctrl-C or an error removes it.
 
     Args:
         request: What to run.
@@ -142,11 +144,9 @@ def run(
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
-        result, designs = _run_into(partial, request, task, method, folder=folder, quiet=quiet, plot=plot)
-        if hasattr(method, "save"):
-            method.save(partial / "model")
-        criterion = np.asarray(getattr(method, "criterion", np.zeros(len(designs))))
-        _write_designs(partial, task, designs, criterion, result.evaluation)
+        result, proposals = _run_into(partial, request, task, method, folder=folder, quiet=quiet, plot=plot)
+        method.save(partial / "model")
+        _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
         partial.chmod(0o755)
         _put_in_place(partial, folder)
@@ -157,8 +157,9 @@ def run(
 
 def _run_into(
     partial: Path, request: RunRequest, task: Task, method: Method, *, folder: Path, quiet: bool, plot: bool
-) -> tuple[RunResult, np.ndarray]:
-    """Let the method learn and propose, score the proposals, draw them; return the result and the designs."""
+) -> tuple[RunResult, Proposals]:
+    """Let the method learn and propose, score the proposals, draw them; return the result and the
+    designs."""
     name = f"{request.method} on {request.task_id}, seed {request.seed}"
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
     reset_peak_memory()
@@ -167,17 +168,17 @@ def _run_into(
         count_oracle_calls() as calls,
     ):
         started = time.perf_counter()
-        method.fit(task.problem(), seed=request.seed, device=request.device, progress=progress)
+        method.fit(task.problem(), Context(request.seed, request.device, progress))
         fitted = time.perf_counter()
-        designs = method.propose(request.k)
+        proposals = method.propose(request.k)
         proposed = time.perf_counter()
         search_calls, peak = calls.count, peak_memory_mb()
-    evaluation = evaluate(task, designs)
+    evaluation = evaluate(task, proposals.x)
     search, trace_calls = score_search(task, progress.trace)
     if plot:  # last, so that no oracle call of the picture is among those counted above
-        save_picture(partial / PICTURE, task, designs, evaluation, progress.trace, name=name)
+        save_picture(partial / PICTURE, task, proposals.x, evaluation, progress.trace, name=name)
     seconds = fitted - started, proposed - fitted
-    return RunResult(request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder), designs
+    return RunResult(request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder), proposals
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -187,7 +188,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def _put_in_place(finished: Path, folder: Path) -> None:
-    """Give a finished folder its name; an older run of that name goes only once the new one is there."""
+    """Give a finished folder its name; an older run of that name goes only once the new one is
+    there."""
     if not folder.exists():
         finished.rename(folder)
         return
@@ -212,12 +214,13 @@ def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _write_designs(
-    folder: Path, task: Task, designs: np.ndarray, criterion: np.ndarray, evaluation: Evaluation
+    folder: Path, task: Task, proposals: Proposals, evaluation: Evaluation
 ) -> None:
     """Write the proposals as arrays for programs and as a table for people, best first."""
-    arrays = {"x": designs, "criterion": np.asarray(criterion)}
-    header, columns = [*task.space.names, "criterion"], [f"{v:.7g}" for v in np.asarray(criterion)]
-    rows = [[*cells, value] for cells, value in zip(task.space.format(designs), columns, strict=True)]
+    arrays = {"x": proposals.x, "criterion": proposals.criterion}
+    header = [*task.space.names, "criterion"]
+    columns = [f"{value:.7g}" for value in proposals.criterion]
+    rows = [[*cells, value] for cells, value in zip(task.space.format(proposals.x), columns, strict=True)]
     if evaluation.scores is not None:
         arrays["y"] = evaluation.scores
         header.append("oracle_score")

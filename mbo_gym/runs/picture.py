@@ -1,7 +1,9 @@
-"""A picture of one run: the visible designs, the walks of the search, the proposals and what they are worth.
+"""A picture of one run: the visible designs, the walks of the search, the proposals and what they
+are worth.
 
-Designs of two real numbers are drawn where they lie, over the true landscape. All others are drawn on the first two
-principal components of the visible designs' features, beside the proposals' sorted scores.
+Designs of two real numbers are drawn where they lie, over the true landscape. All others are drawn
+on the first two principal components of the visible designs' features, beside the proposals' sorted
+scores.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ N_VISIBLE = 2000
 _GRID = 100  # points a side of the landscape
 _BANDS = 20  # of the landscape, each as large as the others
 _MARGIN = 0.03  # around the space's box, as a share of its sides
-_BLUE, _VERMILLION = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, which colour-blind people tell apart
+# of Okabe and Ito's palette, which colour-blind people tell apart
+_BLUE, _VERMILLION = "#0072B2", "#D55E00"
 _PROPOSAL: dict[str, Any] = {"s": 36, "marker": "D", "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
 
 
@@ -51,10 +54,12 @@ class Walks:
 
 
 def assemble_walks(trace: Sequence[SearchPoint], most: int = N_WALKS) -> Walks | None:
-    """Return the walks of a search's last stage: row i of successive points of one stage is the same walk.
+    """Return the walks of a search's last stage: row i of successive points of one stage is the
+    same walk.
 
-    Points go on with the walks before them where the stage and the number of rows are the same and the step is higher;
-    where they do not, other walks begin. The last ones with two points or more are returned.
+    Points go on with the walks before them where the stage and the number of rows are the same and
+    the step is higher; where they do not, other walks begin. The last ones with two points or more
+    are returned.
 
     Args:
         trace: What the method recorded, in order.
@@ -78,7 +83,8 @@ def assemble_walks(trace: Sequence[SearchPoint], most: int = N_WALKS) -> Walks |
 
 
 def principal_components(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean (d,), the first two principal components (d, 2) and their shares of the variance (2,).
+    """Return the mean (d,), the first two principal components (d, 2) and their shares of the
+    variance (2,).
 
     The largest weight of a component is positive. A component that the rows do not have is zero.
 
@@ -99,8 +105,9 @@ def save_picture(
 ) -> None:
     """Draw a run that is over and evaluated, and write the picture as a PNG of 100 dots an inch.
 
-    Only the landscape of a task of two real numbers asks the oracle: 10,000 designs on a grid, counted in nothing that
-    was evaluated, and the picture says so. Infeasible designs are not drawn.
+    Only the landscape of a task of two real numbers asks the oracle: 10,000 designs on a grid,
+    counted in nothing that was evaluated, and the picture says so. Infeasible designs are not
+    drawn.
 
     Args:
         path: The file.
@@ -145,7 +152,8 @@ def _draw_plane(figure: Any, task: Task, designs: np.ndarray, evaluation: Evalua
 
 
 def _box(task: Task, designs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends (2,), (2,) of the space's box; an infinite side ends at the visible designs and proposals."""
+    """Return the ends (2,), (2,) of the space's box; an infinite side ends at the visible designs
+    and proposals."""
     space = task.space
     assert isinstance(space, ContinuousSpace)
     x = np.concatenate([task.dataset.x, designs[space.contains(designs)]])
@@ -154,9 +162,11 @@ def _box(task: Task, designs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_landscape(figure: Any, axes: Any, task: Task, low: np.ndarray, high: np.ndarray) -> None:
-    """Draw the true scores in bands of equal area, so that neither a cliff nor a peak takes all the colours."""
+    """Draw the true scores in bands of equal area, so that neither a cliff nor a peak takes all the
+    colours."""
     sides = [np.linspace(low[j], high[j], _GRID, dtype=np.float32) for j in (0, 1)]
-    x = np.clip(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2), low, high)  # a rounded end may lie outside
+    # a rounded end may lie outside
+    x = np.clip(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2), low, high)
     values = np.ma.masked_invalid(task.normalise(task.oracle()(x)))
     caption = f"landscape drawn after the run; its {len(x):,} oracle calls are not among those of the run"
     known = values.compressed()
@@ -172,7 +182,8 @@ def _draw_landscape(figure: Any, axes: Any, task: Task, low: np.ndarray, high: n
 
 
 def _draw_projection(figure: Any, task: Task, designs: np.ndarray, evaluation: Evaluation, walks: Walks | None) -> None:
-    """Draw designs on two principal components of the visible ones; beside them, where known, the proposals' scores."""
+    """Draw designs on two principal components of the visible ones; beside them, where known, the
+    proposals' scores."""
     encoder = make_encoder(task.problem())
     mean, components, shares = principal_components(encoder.encode(_evenly(task.dataset.x, N_VISIBLE)))
     place = _Places(task, lambda x: (encoder.encode(x) - mean) @ components)
@@ -191,7 +202,8 @@ def _draw_projection(figure: Any, task: Task, designs: np.ndarray, evaluation: E
 
 
 def _draw_scores(axes: Any, task: Task, scores: np.ndarray) -> None:
-    """Draw the sorted normalised scores (K,) over their ranks; infeasible designs take up the lowest, undrawn."""
+    """Draw the sorted normalised scores (K,) over their ranks; infeasible designs take up the
+    lowest, undrawn."""
     known = np.sort(scores[np.isfinite(scores)])
     ranks = (np.arange(len(scores) - len(known), len(scores)) + 0.5) / len(scores)
     axes.scatter(100 * ranks, known, c=known, cmap="viridis", s=20, edgecolors="black", linewidths=0.3, zorder=3)
@@ -219,7 +231,8 @@ class _Places:
         self.space, self.project = task.space, project
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Return the places (.., 2) of designs (.., *shape); NaN, which is not drawn, outside the space."""
+        """Return the places (.., 2) of designs (.., *shape); NaN, which is not drawn, outside the
+        space."""
         rows = x.reshape(-1, *self.space.shape)
         inside = self.space.contains(rows)
         places = np.full((len(rows), 2), np.nan)

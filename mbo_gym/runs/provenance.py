@@ -1,4 +1,5 @@
-"""What a reader needs to repeat a number: versions, the source's commit, the machine, the memory it took."""
+"""What a reader needs to repeat a number: versions, the source's commit, the machine, the memory it
+took."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _LIBRARIES = ("torch", "numpy", "gymnasium", "scikit-learn", "scipy", "d3rlpy")
 
 
 def environment_facts() -> dict[str, Any]:
-    """Return versions, the source's git commit where there is one, and the machine with its number of threads."""
+    """Return versions, the source's git commit where there is one, and the machine with its number
+    of threads."""
     import torch
 
     machine = {"platform": platform.platform(), "threads": torch.get_num_threads()}
@@ -39,7 +41,8 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 @cache
 def _git_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with ``+changes`` where changed, or None."""
+    """Return the commit of the checkout this package runs from, with ``+changes`` where changed, or
+    None."""
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():
         return None

@@ -25,26 +25,31 @@ class AutoConfig:
     """Settings of the choice among surrogates.
 
     Args:
-        candidates: Registered names, each fitted with the settings of its name; the first one wins a tie.
+        candidates: Registered names, each fitted with the settings of its name; the first one wins
+            a tie.
     """
 
     candidates: tuple[str, ...] = ("light_ensemble", "quadratic")
 
     def __post_init__(self) -> None:
         if not self.candidates or "auto" in self.candidates:
-            raise ValueError(f"candidates must name at least one surrogate other than auto, got {self.candidates!r}")
+            raise ValueError(
+                f"candidates must name at least one surrogate other than auto, got {self.candidates!r}"
+            )
 
 
 class AutoSurrogate(Surrogate):
-    """Of several surrogates the one with the least root mean squared error on the same held-out rows.
+    """Of several surrogates the one with the least root mean squared error on the same held-out
+    rows.
 
-    The error rather than the rank correlation: a search follows the size of gradients, and a model that overfits
-    exaggerates them while it still orders rows as well as a careful one. Which candidate wins can differ from seed to
-    seed where they are equally good.
+    The error rather than the rank correlation: a search follows the size of gradients, and a model
+    that overfits exaggerates them while it still orders rows as well as a careful one. Which
+    candidate wins can differ from seed to seed where they are equally good.
 
-    A candidate that cannot be fitted on such features is left out. The others are fitted with one and the same seed,
-    and what is kept equals that candidate fitted on its own. `save` writes the one that was kept, under its own kind
-    and name, and `mbo_gym.surrogates.load_surrogate` returns that one.
+    A candidate that cannot be fitted on such features is left out. The others are fitted with one
+    and the same seed, and what is kept equals that candidate fitted on its own. `save` writes the
+    one that was kept, under its own kind and name, and `mbo_gym.surrogates.load_surrogate` returns
+    that one.
 
     Args:
         config: Its settings.
@@ -68,7 +73,9 @@ class AutoSurrogate(Surrogate):
         """Let the candidates take over what depends on the space."""
         self._space = space
 
-    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
         """Fit all candidates on features (N, d) and scores (N,), and keep one; see `Surrogate.fit`.
 
         The report is the kept one's, but for the time, which is that of all.
@@ -94,7 +101,9 @@ class AutoSurrogate(Surrogate):
                 f"candidates are judged by the same held-out rows, of which there must be one at least; got {counts} "
                 f"of {len(z)} rows. Give more rows, candidates with one held_out, or name a surrogate in place of auto"
             )
-        self.chosen = min(reports, key=lambda name: (math.isnan(reports[name].rmse), reports[name].rmse))
+        self.chosen = min(
+            reports, key=lambda name: (math.isnan(reports[name].rmse), reports[name].rmse)
+        )
         self._surrogate, self.reports = fitted[self.chosen], reports
         self.report = replace(reports[self.chosen], seconds=time.perf_counter() - started)
         return self.report
@@ -113,13 +122,18 @@ class AutoSurrogate(Surrogate):
 
     @property
     def spread(self) -> Callable[[Tensor], Tensor]:
-        """The kept ensemble's `spread`; an AttributeError where the kept one is no ensemble, as on itself."""
+        """The kept ensemble's `spread`; an AttributeError where the kept one is no ensemble, as on
+        itself."""
         spread: Callable[[Tensor], Tensor] = self._kept.spread  # type: ignore[attr-defined]
         return spread
 
     def facts(self) -> dict[str, Any]:
         """Return the candidates' kinds and settings, in their order."""
-        return {"candidates": [[name, made.kind, made.facts()] for name, made in self._candidates().items()]}
+        return {
+            "candidates": [
+                [name, made.kind, made.facts()] for name, made in self._candidates().items()
+            ]
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Return the kept one's tensors."""
@@ -141,7 +155,9 @@ class AutoSurrogate(Surrogate):
     @property
     def _kept(self) -> Surrogate:
         if self._surrogate is None:
-            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+            raise RuntimeError(
+                f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first"
+            )
         return self._surrogate
 
     def _candidates(self) -> dict[str, Surrogate]:

@@ -19,11 +19,19 @@ from mbo_gym.files.weights import save_weights
 from mbo_gym.problem.space import DesignSpace
 from mbo_gym.progress.protocol import Progress
 
-__all__ = ["CannotFit", "FitReport", "Surrogate", "held_out_report", "hold_out", "predict_in_pieces"]
+__all__ = [
+    "CannotFit",
+    "FitReport",
+    "Surrogate",
+    "held_out_report",
+    "hold_out",
+    "predict_in_pieces",
+]
 
 
 class CannotFit(MboGymError, ValueError):
-    """A kind of surrogate cannot be fitted on such features; the message says which limit they pass, and what can."""
+    """A kind of surrogate cannot be fitted on such features; the message says which limit they
+    pass, and what can."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,10 @@ class FitReport:
     """How well a surrogate predicts rows that it was not fitted on.
 
     Args:
-        rank_correlation: Spearman's, between predictions and scores of the held-out rows; NaN with fewer than 3 of
-            them.
-        rmse: Root mean squared error on them, in the unit of the scores that `fit` was given; NaN with none.
+        rank_correlation: Spearman's, between predictions and scores of the held-out rows; NaN with
+            fewer than 3 of them.
+        rmse: Root mean squared error on them, in the unit of the scores that `fit` was given; NaN
+            with none.
         n_train: Rows fitted on.
         n_held_out: Rows held out.
         steps: Gradient updates; 0 for a surrogate fitted in closed form.
@@ -49,10 +58,11 @@ class FitReport:
 
 
 class Surrogate(ABC):
-    """A differentiable model f: R^d -> R of the score. A subclass writes `fit`, `predict` and the state it is saved by.
+    """A differentiable model f: R^d -> R of the score. A subclass writes `fit`, `predict` and the
+    state it is saved by.
 
-    mbo_gym hands `fit` standardised scores (`ScoreScale`), so predictions, gradients and rewards are in standard
-    deviations of the visible scores.
+    mbo_gym hands `fit` standardised scores (`ScoreScale`), so predictions, gradients and rewards
+    are in standard deviations of the visible scores.
 
     Attributes:
         kind: The name under which `mbo_gym.surrogates` knows it.
@@ -69,18 +79,22 @@ class Surrogate(ABC):
     report: FitReport | None = None
 
     @abstractmethod
-    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
-        """Fit on features (N, d) and scores (N,), on their device; the same seed gives the same model on a CPU.
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
+        """Fit on features (N, d) and scores (N,), on their device; the same seed gives the same
+        model on a CPU.
 
-        The rows that the report is about are `hold_out`'s by a generator of `seed`, so that reports of surrogates of
-        one seed and share tell of the same rows.
+        The rows that the report is about are `hold_out`'s by a generator of `seed`, so that reports
+        of surrogates of one seed and share tell of the same rows.
 
         Raises:
             CannotFit: This kind of surrogate cannot be fitted on such features.
         """
 
     def for_space(self, space: DesignSpace) -> None:  # noqa: B027 (most have nothing to take over)
-        """Take over what depends on the space that the features stand for, before `fit`; here nothing does."""
+        """Take over what depends on the space that the features stand for, before `fit`; here
+        nothing does."""
 
     @abstractmethod
     def predict(self, z: Tensor) -> Tensor:
@@ -127,7 +141,8 @@ class Surrogate(ABC):
         return self
 
     def save(self, path: Path | str) -> None:
-        """Write the fitted model as one safetensors file, its config and report in the header, whole or not at all."""
+        """Write the fitted model as one safetensors file, its config and report in the header,
+        whole or not at all."""
         about = {
             "kind": self.kind,
             "name": self.name,
@@ -138,7 +153,8 @@ class Surrogate(ABC):
 
 
 def hold_out(n: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw the rows to hold out of `n`, and return them and the others; (floor(n * share),) and the rest, int64."""
+    """Draw the rows to hold out of `n`, and return them and the others; (floor(n * share),) and the
+    rest, int64."""
     order = torch.randperm(n, generator=generator, device=generator.device)
     return order[: int(n * share)], order[int(n * share) :]
 
@@ -146,7 +162,8 @@ def hold_out(n: int, share: float, generator: torch.Generator) -> tuple[Tensor, 
 def held_out_report(
     surrogate: Surrogate, z: Tensor, y: Tensor, *, n_train: int, steps: int, seconds: float
 ) -> FitReport:
-    """Judge a fitted surrogate by held-out features (H, d) and scores (H,); the rest is written into the report."""
+    """Judge a fitted surrogate by held-out features (H, d) and scores (H,); the rest is written
+    into the report."""
     from scipy.stats import spearmanr
 
     rank, rmse = float("nan"), float("nan")
@@ -168,11 +185,19 @@ def read_saved(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "config": json.loads(about["config"]),
             "report": json.loads(about["report"]),
         }
-        # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by how memory is aligned.
+        # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by how
+        # memory is aligned.
         return {key: file.get_tensor(key).clone() for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
 
 
-def predict_in_pieces(function: Callable[[Tensor], Tensor], z: Tensor, piece: int = 1 << 13) -> Tensor:
-    """Apply a function of rows to features (N, d) piece by piece, without gradients, in bounded memory."""
+def predict_in_pieces(
+    function: Callable[[Tensor], Tensor], z: Tensor, piece: int = 1 << 13
+) -> Tensor:
+    """Apply a function of rows to features (N, d) piece by piece, without gradients, in bounded
+    memory."""
     with torch.no_grad():
-        return torch.cat([function(part) for part in torch.split(z, piece)]) if len(z) else z.new_empty(0)
+        return (
+            torch.cat([function(part) for part in torch.split(z, piece)])
+            if len(z)
+            else z.new_empty(0)
+        )

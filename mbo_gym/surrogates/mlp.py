@@ -28,12 +28,14 @@ class MLPConfig:
     Args:
         hidden: Width of each hidden layer.
         layers: Number of hidden layers, ReLU.
-        train_steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow with the data.
+        train_steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow
+            with the data.
         batch_size: Rows an update.
         learning_rate: Adam's, decayed to 0 along a cosine.
         held_out: Share of the rows kept back for the report, in [0, 1).
-        rank_weight: c > 0: a row is drawn with a weight of 1 / (c N + rank), rank 0 for the best score, and all members
-            see the same rows (GTG's proxies, with .01); None: each member goes through all rows in orders of its own.
+        rank_weight: c > 0: a row is drawn with a weight of 1 / (c N + rank), rank 0 for the best
+            score, and all members see the same rows (GTG's proxies, with .01); None: each member
+            goes through all rows in orders of its own.
     """
 
     hidden: int = 256
@@ -60,7 +62,8 @@ class EnsembleConfig(MLPConfig):
     Args:
         members: M networks that differ in initialisation and in the order of their batches.
         aggregate: The prediction is the members' ``"mean"`` or their ``"min"``.
-        bootstrap: Each member is fitted on as many rows as there are, drawn with replacement for it alone.
+        bootstrap: Each member is fitted on as many rows as there are, drawn with replacement for it
+            alone.
     """
 
     members: int = 5
@@ -71,21 +74,24 @@ class EnsembleConfig(MLPConfig):
         super().__post_init__()
         require_at_least(self, 1, "members")
         if self.bootstrap and self.rank_weight is not None:
-            raise ValueError("bootstrap and rank_weight both say which rows a member sees; set only one of them")
+            raise ValueError(
+                "bootstrap and rank_weight both say which rows a member sees; set only one of them"
+            )
 
 
 class StackedMLP(Surrogate):
     """M perceptrons as one network of stacked weights (M, in, out); M = 1 is the plain one.
 
-    What a subclass may change: `batch_loss`, by which it is trained; `before_update`, which may change the gradients;
-    and `finish`, which comes after the last update.
+    What a subclass may change: `batch_loss`, by which it is trained; `before_update`, which may
+    change the gradients; and `finish`, which comes after the last update.
 
     Args:
         config: Its settings.
         members: M.
 
     Attributes:
-        n_outputs: Outputs of each member; a subclass that has more says in `outputs` which is the prediction.
+        n_outputs: Outputs of each member; a subclass that has more says in `outputs` which is the
+            prediction.
     """
 
     n_outputs: ClassVar[int] = 1
@@ -94,9 +100,13 @@ class StackedMLP(Surrogate):
         self.config, self._members = config, members
         self._weights: list[Tensor] = []
         self._biases: list[Tensor] = []
-        self._unit = torch.tensor([0.0, 1.0])  # mean and standard deviation of the scores it was fitted on
+        self._unit = torch.tensor(
+            [0.0, 1.0]
+        )  # mean and standard deviation of the scores it was fitted on
 
-    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
         """Fit on features (N, d) and scores (N,) by `batch_loss`; see `Surrogate.fit`."""
         started, progress = time.perf_counter(), progress or NullProgress()
         config, device = self.config, z.device
@@ -104,14 +114,24 @@ class StackedMLP(Surrogate):
         self._unit = torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)])
         held, train = hold_out(len(z), config.held_out, generator)
         parameters = self._initialise(z.shape[1], generator)
-        self._train(parameters, z[train], y[train], config.train_steps, generator, progress=progress)
+        self._train(
+            parameters, z[train], y[train], config.train_steps, generator, progress=progress
+        )
         self.report = held_out_report(
-            self, z[held], y[held], n_train=len(train), steps=config.train_steps, seconds=time.perf_counter() - started
+            self,
+            z[held],
+            y[held],
+            n_train=len(train),
+            steps=config.train_steps,
+            seconds=time.perf_counter() - started,
         )
         return self.report
 
-    def refine(self, z: Tensor, y: Tensor, row_weight: Tensor, steps: int, generator: torch.Generator) -> None:
-        """Train a fitted surrogate on, each member on rows drawn by weight; the report stays that of `fit`.
+    def refine(
+        self, z: Tensor, y: Tensor, row_weight: Tensor, steps: int, generator: torch.Generator
+    ) -> None:
+        """Train a fitted surrogate on, each member on rows drawn by weight; the report stays that
+        of `fit`.
 
         Args:
             z: (N, d) features, on the device it was fitted on.
@@ -169,21 +189,29 @@ class StackedMLP(Surrogate):
         return (self.outputs(z) - y).square().mean(dim=1).sum()
 
     def before_update(self, parameters: list[Tensor]) -> None:
-        """Change the gradients that the parameters hold, before Adam takes its step; here nothing."""
+        """Change the gradients that the parameters hold, before Adam takes its step; here
+        nothing."""
 
     def finish(self, z: Tensor, y: Tensor) -> None:
-        """Do what is left after the last update, with the rows trained on (n, d) and scores (n,) as in `batch_loss`."""
+        """Do what is left after the last update, with the rows trained on (n, d) and scores (n,) as
+        in `batch_loss`."""
 
-    def _order(self, y: Tensor, generator: torch.Generator, row_weight: Tensor | None = None) -> Tensor:
+    def _order(
+        self, y: Tensor, generator: torch.Generator, row_weight: Tensor | None = None
+    ) -> Tensor:
         """Return the rows that the next updates see, (M, N), for scores (N,)."""
         n = len(y)
         if row_weight is not None:
-            return row_weight.expand(self._members, -1).multinomial(n, replacement=True, generator=generator)
+            return row_weight.expand(self._members, -1).multinomial(
+                n, replacement=True, generator=generator
+            )
         if self.config.rank_weight is None:
             return torch.rand(self._members, n, generator=generator, device=y.device).argsort(dim=1)
         rank = y.argsort(descending=True, stable=True).argsort()
         weight: Tensor = 1 / (self.config.rank_weight * n + rank)
-        return weight.multinomial(n, replacement=True, generator=generator).expand(self._members, -1)
+        return weight.multinomial(n, replacement=True, generator=generator).expand(
+            self._members, -1
+        )
 
     def _own_rows(self, n: int, generator: torch.Generator) -> Tensor | None:
         """Return the rows of `n` that each member is fitted on, (M, n), or None for all of them."""
@@ -198,7 +226,8 @@ class StackedMLP(Surrogate):
         return self._unit[0] + self._unit[1] * self.outputs(self._for_members(z))
 
     def hidden(self, z: Tensor) -> Tensor:
-        """Return the last hidden layer at features (B, d), the members' side by side; (B, M * width)."""
+        """Return the last hidden layer at features (B, d), the members' side by side; (B, M *
+        width)."""
         return self._last_hidden(self._for_members(z)).transpose(0, 1).flatten(1)
 
     def state(self) -> dict[str, Tensor]:
@@ -225,7 +254,9 @@ class StackedMLP(Surrogate):
 
     def _for_members(self, z: Tensor) -> Tensor:
         if not self._weights:
-            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+            raise RuntimeError(
+                f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first"
+            )
         return z.expand(self._members, *z.shape)  # (M, B, d)
 
     def _last_hidden(self, z: Tensor) -> Tensor:
@@ -234,8 +265,11 @@ class StackedMLP(Surrogate):
         return z  # (M, B, width)
 
     def outputs(self, z: Tensor) -> Tensor:
-        """Return the networks' outputs (M, B) at features (M, B, d), in the unit of `batch_loss`."""
-        return torch.baddbmm(self._biases[-1], self._last_hidden(z), self._weights[-1]).squeeze(2)  # (M, B)
+        """Return the networks' outputs (M, B) at features (M, B, d), in the unit of
+        `batch_loss`."""
+        return torch.baddbmm(self._biases[-1], self._last_hidden(z), self._weights[-1]).squeeze(
+            2
+        )  # (M, B)
 
 
 class MLPSurrogate(StackedMLP):
@@ -263,7 +297,10 @@ class EnsembleSurrogate(StackedMLP):
     Config: ClassVar[type[EnsembleConfig]] = EnsembleConfig
 
     def __init__(self, config: EnsembleConfig | None = None) -> None:
-        self._how, self._bootstrap = (config or EnsembleConfig()).aggregate, (config or EnsembleConfig()).bootstrap
+        self._how, self._bootstrap = (
+            (config or EnsembleConfig()).aggregate,
+            (config or EnsembleConfig()).bootstrap,
+        )
         super().__init__(config or EnsembleConfig(), members=(config or EnsembleConfig()).members)
 
     def spread(self, z: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""A quadratic surrogate: ridge regression on all features, their squares and products, in closed form."""
+"""A quadratic surrogate: ridge regression on all features, their squares and products, in closed
+form."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ class QuadraticConfig:
     """Settings of a quadratic surrogate.
 
     Args:
-        max_features: Most features d that it is fitted on. There are d (d + 3) / 2 terms; time grows with d^6 and
-            memory with d^4: 100 features take about a minute on one core and 1 GB, 150 ten minutes and 5 GB.
+        max_features: Most features d that it is fitted on. There are d (d + 3) / 2 terms; time
+            grows with d^6 and memory with d^4: 100 features take about a minute on one core and 1
+            GB, 150 ten minutes and 5 GB.
         held_out: Share of the rows kept back for the report, in [0, 1).
     """
 
@@ -44,16 +46,19 @@ class QuadraticConfig:
 
 
 class QuadraticSurrogate(Surrogate):
-    """f(z) = intercept + l . (z - m) + (z - m)' A (z - m), with m the mean of the rows it was fitted on.
+    """f(z) = intercept + l . (z - m) + (z - m)' A (z - m), with m the mean of the rows it was
+    fitted on.
 
-    Ridge regression in float64. Features, terms and scores are brought to unit variance first, so that one ridge weight
-    means the same for all of them; the intercept is not penalised, what is constant gets no weight. The ridge weight is
-    the one of `RIDGES` with the least leave-one-out error on the rows that are fitted on, exact for terms of fixed
-    scale (PRESS; Allen, 1974). Generalised cross-validation, which takes all rows for equally influential, does not see
-    that a few rows with rare features are predicted wildly. The held-out rows play no part in it, and nothing is random
-    but which rows they are.
+    Ridge regression in float64. Features, terms and scores are brought to unit variance first, so
+    that one ridge weight means the same for all of them; the intercept is not penalised, what is
+    constant gets no weight. The ridge weight is the one of `RIDGES` with the least leave-one-out
+    error on the rows that are fitted on, exact for terms of fixed scale (PRESS; Allen, 1974).
+    Generalised cross-validation, which takes all rows for equally influential, does not see that a
+    few rows with rare features are predicted wildly. The held-out rows play no part in it, and
+    nothing is random but which rows they are.
 
-    It is steep far away from the data, where nothing holds a parabola: search with it inside the data's box.
+    It is steep far away from the data, where nothing holds a parabola: search with it inside the
+        data's box.
 
     Args:
         config: Its settings.
@@ -70,7 +75,9 @@ class QuadraticSurrogate(Surrogate):
         self.ridge: float | None = None
         self._state: dict[str, Tensor] = {}
 
-    def fit(self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None) -> FitReport:
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
         """Fit on features (N, d) and scores (N,); see `Surrogate.fit`.
 
         Raises:
@@ -83,19 +90,32 @@ class QuadraticSurrogate(Surrogate):
                 f"would have {d * (d + 3) // 2} terms, and time grows with d^6; take another one (light_ensemble, "
                 "mlp), an encoder with fewer features, or raise max_features"
             )
-        held, train = hold_out(len(z), self.config.held_out, torch.Generator(z.device).manual_seed(seed))
-        self._state = self._regress(z[train].double(), y[train].double(), progress or NullProgress(), z.dtype)
+        held, train = hold_out(
+            len(z), self.config.held_out, torch.Generator(z.device).manual_seed(seed)
+        )
+        self._state = self._regress(
+            z[train].double(), y[train].double(), progress or NullProgress(), z.dtype
+        )
         self.report = held_out_report(
-            self, z[held], y[held], n_train=len(train), steps=0, seconds=time.perf_counter() - started
+            self,
+            z[held],
+            y[held],
+            n_train=len(train),
+            steps=0,
+            seconds=time.perf_counter() - started,
         )
         return self.report
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""
         if not self._state:
-            raise RuntimeError(f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+            raise RuntimeError(
+                f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first"
+            )
         u = z - self._state["mean"]
-        return self._state["intercept"] + ((u @ self._state["matrix"] + self._state["linear"]) * u).sum(dim=1)
+        return self._state["intercept"] + (
+            (u @ self._state["matrix"] + self._state["linear"]) * u
+        ).sum(dim=1)
 
     def state(self) -> dict[str, Tensor]:
         """Return intercept (), linear (d,), symmetric matrix (d, d) and mean (d,)."""
@@ -105,24 +125,37 @@ class QuadraticSurrogate(Surrogate):
         """Take over what `state` returned."""
         self._state = dict(state)
 
-    def _regress(self, z: Tensor, y: Tensor, progress: Progress, dtype: torch.dtype) -> dict[str, Tensor]:
+    def _regress(
+        self, z: Tensor, y: Tensor, progress: Progress, dtype: torch.dtype
+    ) -> dict[str, Tensor]:
         d, unit = z.shape[1], y.std(correction=0).clamp_min(1e-300)
         mean, scale = z.mean(dim=0), z.std(dim=0, correction=0)
-        scale[scale <= 1e-9 * z.abs().amax(dim=0)] = torch.inf  # constant: 0 in every row, and no weight
-        self.ridge, weights, centre = _ridge_regression((z - mean) / scale, (y - y.mean()) / unit, progress)
+        scale[scale <= 1e-9 * z.abs().amax(dim=0)] = (
+            torch.inf
+        )  # constant: 0 in every row, and no weight
+        self.ridge, weights, centre = _ridge_regression(
+            (z - mean) / scale, (y - y.mean()) / unit, progress
+        )
         weights = weights * unit
         i, j = torch.triu_indices(d, d, device=z.device)
         matrix = z.new_zeros(d, d)
         matrix[i, j] = weights[d:]
         matrix = (matrix + matrix.T) / 2 / scale / scale.unsqueeze(1)
-        fitted = {"intercept": y.mean() - centre @ weights, "linear": weights[:d] / scale, "matrix": matrix}
+        fitted = {
+            "intercept": y.mean() - centre @ weights,
+            "linear": weights[:d] / scale,
+            "matrix": matrix,
+        }
         return {key: value.to(dtype) for key, value in {**fitted, "mean": mean}.items()}
 
 
-def _ridge_regression(u: Tensor, target: Tensor, progress: Progress) -> tuple[float, Tensor, Tensor]:
+def _ridge_regression(
+    u: Tensor, target: Tensor, progress: Progress
+) -> tuple[float, Tensor, Tensor]:
     """Regress a target (N,) of mean 0 on the terms of features (N, d) of mean 0 and variance 1.
 
-    With the terms' covariance diagonal in the basis of its eigenvectors, all ridge weights are tried at once.
+    With the terms' covariance diagonal in the basis of its eigenvectors, all ridge weights are
+    tried at once.
 
     Returns:
         The ridge weight, the terms' weights (p,) and the terms' means (p,).
@@ -146,23 +179,30 @@ def _ridge_regression(u: Tensor, target: Tensor, progress: Progress) -> tuple[fl
 
 
 def _moments(u: Tensor, target: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the terms' covariance (p, p; upper triangle), theirs with the target (p,), and their means (p,).
+    """Return the terms' covariance (p, p; upper triangle), theirs with the target (p,), and their
+    means (p,).
 
-    The means are subtracted at the end, which is exact enough for features of mean 0 and variance 1.
+    The means are subtracted at the end, which is exact enough for features of mean 0 and variance
+    1.
     """
     p = u.shape[1] * (u.shape[1] + 3) // 2
     mixed, cross, centre = u.new_zeros(p, p), u.new_zeros(p), u.new_zeros(p)
     for part, rows in _blocks_of_terms(u, progress, "fitting quadratic"):
         for left in range(0, p, _COLUMNS):  # half the work of the whole product
-            mixed[left : left + _COLUMNS, left:].addmm_(part[:, left : left + _COLUMNS].T, part[:, left:])
+            mixed[left : left + _COLUMNS, left:].addmm_(
+                part[:, left : left + _COLUMNS].T, part[:, left:]
+            )
         cross += target[rows] @ part
         centre += part.sum(dim=0)
     centre /= len(u)
     return mixed.div_(len(u)).addr_(centre, centre, alpha=-1), cross / len(u), centre
 
 
-def _blocks_of_terms(u: Tensor, progress: Progress, description: str) -> Iterator[tuple[Tensor, slice]]:
-    """Yield the features, squares and products (rows, p) of features (N, d) block by block, and which rows they are."""
+def _blocks_of_terms(
+    u: Tensor, progress: Progress, description: str
+) -> Iterator[tuple[Tensor, slice]]:
+    """Yield the features, squares and products (rows, p) of features (N, d) block by block, and
+    which rows they are."""
     i, j = torch.triu_indices(u.shape[1], u.shape[1], device=u.device)
     size = max(1, _BLOCK // (u.shape[1] + len(i)))
     for start in progress.track(range(0, len(u), size), description):

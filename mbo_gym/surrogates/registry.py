@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbo_gym.registry import Registry
+from mbo_gym.settings import Choice, with_settings
 
 if TYPE_CHECKING:
     from mbo_gym.surrogates.base import Surrogate
 
 __all__ = ["SURROGATES", "list_surrogates", "load_surrogate", "make_surrogate"]
 
-SURROGATES = Registry("surrogate", group="mbo_gym.surrogates")
-"""Every surrogate by name: a `Surrogate` class with a `Config`, or a function of its config's fields."""
+SURROGATES = Registry("surrogate", table="SURROGATES", group="mbo_gym.surrogates")
+"""Every surrogate by name: a `Surrogate` class with a `Config`, or a function of its config's
+fields."""
 
 
 def list_surrogates() -> list[str]:
@@ -21,28 +23,34 @@ def list_surrogates() -> list[str]:
     return list(SURROGATES)
 
 
-def make_surrogate(name: str = "mlp", **config: Any) -> Surrogate:
+def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:
     """Build an unfitted surrogate.
 
     Args:
-        name: ``mlp`` (2 x 256), ``mlp_paper`` (2 x 2048, the papers' size; minutes on two cores), ``mean_ensemble``,
-            ``min_ensemble`` (both also with ``_paper``), ``bootstrap_ensemble_paper`` (design-baselines': five 1 x 256
-            on bootstraps), ``light_ensemble`` and ``light_min_ensemble`` (five 2 x 128, half as long trained),
-            ``gtg_proxy`` (GTG's ten, which see good rows more often; ``light_gtg_proxy`` of 2 x 128), ``quadratic``
-            (all squares and products by ridge regression), ``auto`` (of ``light_ensemble`` and ``quadratic`` the one
-            with the lower error on held-out rows), one that belongs to a method (``coms``, ``roma``, ``nemo``,
-            ``iom``, ``ram_listnet``, ``ram_rankcosine``), or a name that another package registered.
+        name: ``mlp`` (2 x 256), ``mlp_paper`` (2 x 2048, the papers' size; minutes on two cores),
+            ``mean_ensemble``, ``min_ensemble`` (both also with ``_paper``),
+            ``bootstrap_ensemble_paper`` (design-baselines': five 1 x 256 on bootstraps),
+            ``light_ensemble`` and ``light_min_ensemble`` (five 2 x 128, half as long trained),
+            ``gtg_proxy`` (GTG's ten, which see good rows more often; ``light_gtg_proxy`` of 2 x
+            128), ``quadratic`` (all squares and products by ridge regression), ``auto`` (of
+            ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows), one
+            that belongs to a method (``coms``, ``roma``, ``nemo``, ``iom``, ``ram_listnet``,
+            ``ram_rankcosine``), or a name that another package registered; or a `Choice` of one
+            with settings.
         **config: Fields of its config dataclass.
 
     Raises:
         UnknownId: No surrogate has that name.
     """
+    if isinstance(name, Choice):
+        config = {**name.settings, **config}
+        name = name.name
     spec = SURROGATES.spec(name)
     kind = spec.load()
     settings = {**spec.kwargs, **config}
     surrogate: Surrogate
     if isinstance(kind, type) and hasattr(kind, "Config"):
-        surrogate = kind(kind.Config(**settings))
+        surrogate = kind(with_settings(kind.Config(), settings))
     else:  # a function of the settings
         surrogate = kind(**settings)
     surrogate.name = "" if config else name
@@ -61,15 +69,24 @@ def load_surrogate(path: Path | str) -> Surrogate:
     return surrogate
 
 
-_PAPER = {"hidden": 2048, "train_steps": 11_600, "batch_size": 128, "learning_rate": 3e-4}  # 50 epochs of TFBind8
+_PAPER = {
+    "hidden": 2048,
+    "train_steps": 11_600,
+    "batch_size": 128,
+    "learning_rate": 3e-4,
+}  # 50 epochs of TFBind8
 
 SURROGATES.register("mlp", "mbo_gym.surrogates.mlp:MLPSurrogate")
 SURROGATES.register("mlp_paper", "mbo_gym.surrogates.mlp:MLPSurrogate", **_PAPER)
 SURROGATES.register("ensemble", "mbo_gym.surrogates.mlp:EnsembleSurrogate")
 SURROGATES.register("mean_ensemble", "mbo_gym.surrogates.mlp:EnsembleSurrogate", aggregate="mean")
 SURROGATES.register("min_ensemble", "mbo_gym.surrogates.mlp:EnsembleSurrogate", aggregate="min")
-SURROGATES.register("mean_ensemble_paper", "mbo_gym.surrogates.mlp:EnsembleSurrogate", aggregate="mean", **_PAPER)
-SURROGATES.register("min_ensemble_paper", "mbo_gym.surrogates.mlp:EnsembleSurrogate", aggregate="min", **_PAPER)
+SURROGATES.register(
+    "mean_ensemble_paper", "mbo_gym.surrogates.mlp:EnsembleSurrogate", aggregate="mean", **_PAPER
+)
+SURROGATES.register(
+    "min_ensemble_paper", "mbo_gym.surrogates.mlp:EnsembleSurrogate", aggregate="min", **_PAPER
+)
 SURROGATES.register(  # 100 epochs of TFBind8
     "bootstrap_ensemble_paper",
     "mbo_gym.surrogates.mlp:EnsembleSurrogate",
@@ -82,7 +99,11 @@ SURROGATES.register(
     "light_ensemble", "mbo_gym.surrogates.mlp:EnsembleSurrogate", hidden=128, train_steps=1500
 )  # a quarter of the time, for two at once
 SURROGATES.register(
-    "light_min_ensemble", "mbo_gym.surrogates.mlp:EnsembleSurrogate", hidden=128, train_steps=1500, aggregate="min"
+    "light_min_ensemble",
+    "mbo_gym.surrogates.mlp:EnsembleSurrogate",
+    hidden=128,
+    train_steps=1500,
+    aggregate="min",
 )
 SURROGATES.register(
     "gtg_proxy",

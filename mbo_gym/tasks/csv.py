@@ -1,11 +1,13 @@
 """csv: your own file of designs and scores as a task.
 
-Description: each row of the file is a measured design with its score; find the next designs to measure.
-Design space: numeric columns become as many reals, each within the smallest and largest value of its column unless
-    `bounds` says otherwise; one column of sequences becomes L sites whose letters are those of the column unless
-    `alphabet` says otherwise.
+Description: each row of the file is a measured design with its score; find the next designs to
+measure.
+Design space: numeric columns become as many reals, each within the smallest and largest value of
+    its column unless `bounds` says otherwise; one column of sequences becomes L sites whose letters
+    are those of the column unless `alphabet` says otherwise.
 Score: the score column; with `minimise` its negative, since higher is better everywhere in mbo_gym.
-Offline split: all rows are visible, or those at or below `percentile` of the scores. Duplicated rows are kept.
+Offline split: all rows are visible, or those at or below `percentile` of the scores. Duplicated
+rows are kept.
 Oracle: none, as in life; a forest fitted on all rows as a stand-in; or your own function.
 Licence: the file's own.
 References: none.
@@ -48,42 +50,55 @@ def make_csv_task(
 ) -> Task:
     """Make a task of a CSV file; `mbo_gym.files.table` says which files are read.
 
-    One design column in which no cell is a number is taken for sequences, all other columns for numbers; give
-    `alphabet` where sequences are spelled with digits. Numbers are kept as float32. A numeric column that never varies
-    is kept and named in `info.description`: every encoder maps it to 0 and back to its constant.
+    One design column in which no cell is a number is taken for sequences, all other columns for
+    numbers; give `alphabet` where sequences are spelled with digits. Numbers are kept as float32. A
+    numeric column that never varies is kept and named in `info.description`: every encoder maps it
+    to 0 and back to its constant.
 
     Args:
         path: The file.
         design_columns: Column(s) of the design; None for all but the score column.
         score_column: Column of the score.
         minimise: Whether lower is better in the file; the scores are then negated.
-        oracle: What scores proposals: None for nothing; ``"random_forest"`` for a forest fitted on all rows (a
-            stand-in, see `mbo_gym.oracles.forest`); or a function of native designs (N, *shape) that returns (N,) scores in
-            the file's own sign.
-        bounds: (low, high) of named numeric columns, None for an open side; columns not named keep the smallest and
-            largest value of the data. ``"none"`` leaves all columns unbounded.
-        alphabet: The letters of the sequences, in the order of their numbers; None takes the column's own, sorted.
-        on_missing: What to do about rows with an empty, NaN or infinite cell in a column that is used: ``"error"``, or
-            ``"drop"`` to leave them out.
+        oracle: What scores proposals: None for nothing; ``"random_forest"`` for a forest fitted on
+            all rows (a stand-in, see `mbo_gym.oracles.forest`); or a function of native designs (N,
+            *shape) that returns (N,) scores in the file's own sign.
+        bounds: (low, high) of named numeric columns, None for an open side; columns not named keep
+            the smallest and largest value of the data. ``"none"`` leaves all columns unbounded.
+        alphabet: The letters of the sequences, in the order of their numbers; None takes the
+            column's own, sorted.
+        on_missing: What to do about rows with an empty, NaN or infinite cell in a column that is
+            used: ``"error"``, or ``"drop"`` to leave them out.
         percentile: The visible rows have scores at or below this percentile, in (0, 100].
-        delimiter: The character between cells; None finds out whether it is a comma, a semicolon or a tab.
+        delimiter: The character between cells; None finds out whether it is a comma, a semicolon or
+            a tab.
 
     Raises:
         MissingData: No path was given, or there is no such file.
-        InvalidData: The file cannot be used as it is; the message names line and column and what to do.
+        InvalidData: The file cannot be used as it is; the message names line and column and what to
+            do.
         UnknownId: `oracle` or `on_missing` is an unknown word.
     """
     if path is None:
-        raise MissingData("the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'")
-    path, score_column = str(path), None if score_column is None else str(score_column)  # names may look like numbers
+        raise MissingData(
+            "the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'"
+        )
+    path, score_column = (
+        str(path),
+        None if score_column is None else str(score_column),
+    )  # names may look like numbers
     if on_missing not in ("error", "drop"):
         raise UnknownId("on_missing treatment", on_missing, ("error", "drop"))
     if not 0 < percentile <= 100:
-        raise InvalidData(f"percentile must lie in (0, 100], got {percentile}. 100 makes all rows visible.")
+        raise InvalidData(
+            f"percentile must lie in (0, 100], got {percentile}. 100 makes all rows visible."
+        )
     whole = read_table(path, delimiter)
     columns, score = _choose_columns(whole, design_columns, score_column)
     sequences = _are_sequences(whole, columns, alphabet)
-    table, values = _read_values(whole, columns, score, sequences=sequences, drop=on_missing == "drop")
+    table, values = _read_values(
+        whole, columns, score, sequences=sequences, drop=on_missing == "drop"
+    )
     sign = -1 if minimise else 1
     y = sign * _scores(table, score, values[:, -1]) + 0.0  # + 0.0 turns -0.0 into 0.0
     space: DesignSpace
@@ -118,7 +133,9 @@ def _describe_oracle(oracle: str | ScoreFunction | None) -> str:
     return "A stand-in: a random forest of 100 trees fitted on all rows; its scores are predictions, not measurements."
 
 
-def _choose_columns(table: Table, designs: str | Sequence[str] | None, score: str | None) -> tuple[list[str], str]:
+def _choose_columns(
+    table: Table, designs: str | Sequence[str] | None, score: str | None
+) -> tuple[list[str], str]:
     """Return the design columns and the score column, all of which exist."""
     if score is None:
         raise InvalidData(
@@ -128,7 +145,9 @@ def _choose_columns(table: Table, designs: str | Sequence[str] | None, score: st
     if designs is None:
         columns = [name for name in table.names if name != score]
         if not columns:
-            raise InvalidData(f"{table.path} has one column only, {score!r}. If cells are not split, pass delimiter=.")
+            raise InvalidData(
+                f"{table.path} has one column only, {score!r}. If cells are not split, pass delimiter=."
+            )
         if "" in columns:
             raise InvalidData(
                 f"{table.path}: column {table.names.index('') + 1} has no name (row numbers that pandas wrote?). Name "
@@ -137,7 +156,9 @@ def _choose_columns(table: Table, designs: str | Sequence[str] | None, score: st
         return columns, score
     columns = [designs] if isinstance(designs, str) else list(designs)
     if not columns or len(set(columns)) < len(columns):
-        raise InvalidData(f"design_columns must name at least one column and none twice, got {columns}.")
+        raise InvalidData(
+            f"design_columns must name at least one column and none twice, got {columns}."
+        )
     for name in columns:
         table.column(name)
     if score in columns:
@@ -156,7 +177,9 @@ def _are_sequences(table: Table, columns: list[str], alphabet: str | None) -> bo
         return True
     if len(columns) > 1:
         return False
-    values = (parse_number(cell) for cell in table.column(columns[0]))  # "NAN" and "INF" are peptides, not numbers
+    values = (
+        parse_number(cell) for cell in table.column(columns[0])
+    )  # "NAN" and "INF" are peptides, not numbers
     return not any(value is not None and np.isfinite(value) for value in values)
 
 
@@ -182,7 +205,11 @@ def _numbers(table: Table, name: str, columns: list[str]) -> np.ndarray:
     try:
         return table.numbers(name)
     except InvalidData as error:
-        way = "alphabet=" if len(columns) == 1 else f"design_columns={name!r} (a design is numbers or one sequence)"
+        way = (
+            "alphabet="
+            if len(columns) == 1
+            else f"design_columns={name!r} (a design is numbers or one sequence)"
+        )
         raise InvalidData(f"{error} If {name!r} holds sequences, pass {way}.") from None
 
 
@@ -214,11 +241,17 @@ def _sequences(
 ) -> tuple[CategoricalSpace, np.ndarray, str]:
     """Return the space, the designs (N, L) int32 and what they are in words."""
     if bounds is not None:
-        raise InvalidData("bounds= belongs to numeric columns; sequences have an alphabet= instead.")
+        raise InvalidData(
+            "bounds= belongs to numeric columns; sequences have an alphabet= instead."
+        )
     letters, x = read_sequences(table, column, alphabet)
     _refuse_one_design(table, [column], varies=bool((x != x[0]).any()))
     space = CategoricalSpace(x.shape[1], len(letters), letters)
-    return space, x, f"Sequences of {x.shape[1]} letters out of {''.join(letters)} (column {column!r})"
+    return (
+        space,
+        x,
+        f"Sequences of {x.shape[1]} letters out of {''.join(letters)} (column {column!r})",
+    )
 
 
 def _refuse_one_design(table: Table, columns: list[str], *, varies: bool) -> None:
@@ -229,18 +262,24 @@ def _refuse_one_design(table: Table, columns: list[str], *, varies: bool) -> Non
         )
 
 
-def _limits(table: Table, columns: list[str], x: np.ndarray, bounds: Any) -> tuple[np.ndarray, np.ndarray]:
+def _limits(
+    table: Table, columns: list[str], x: np.ndarray, bounds: Any
+) -> tuple[np.ndarray, np.ndarray]:
     low, high = x.min(axis=0), x.max(axis=0)
     if bounds == "none":
         return np.full_like(low, -np.inf), np.full_like(high, np.inf)
     if bounds is None:
         return low, high
     if not isinstance(bounds, Mapping):
-        raise InvalidData(f"bounds must map column names to (low, high), or be 'none', got {bounds!r}.")
+        raise InvalidData(
+            f"bounds must map column names to (low, high), or be 'none', got {bounds!r}."
+        )
     for name, pair in bounds.items():
         table.column(name)
         if name not in columns:
-            raise InvalidData(f"bounds names {name!r}, which is not a design column; these are {listed(columns)}.")
+            raise InvalidData(
+                f"bounds names {name!r}, which is not a design column; these are {listed(columns)}."
+            )
         with np.errstate(over="ignore"):  # beyond float32 is as good as open
             low[columns.index(name)], high[columns.index(name)] = _pair(name, pair)
     outside = (x < low) | (x > high)
@@ -255,7 +294,10 @@ def _limits(table: Table, columns: list[str], x: np.ndarray, bounds: Any) -> tup
 
 def _pair(name: str, pair: Any) -> tuple[float, float]:
     try:
-        low, high = (side if end is None else float(end) for end, side in zip(pair, (-np.inf, np.inf), strict=True))
+        low, high = (
+            side if end is None else float(end)
+            for end, side in zip(pair, (-np.inf, np.inf), strict=True)
+        )
     except (TypeError, ValueError) as error:
         raise InvalidData(
             f"bounds[{name!r}] must be (low, high), two numbers or None for an open side, got {pair!r}."

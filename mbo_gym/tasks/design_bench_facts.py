@@ -1,4 +1,5 @@
-"""What is known of each data set in Design-Bench's folder: `TASKS`, the table that `design_bench` builds from."""
+"""What is known of each data set in Design-Bench's folder: `TASKS`, the table that `design_bench`
+builds from."""
 
 from __future__ import annotations
 
@@ -17,10 +18,19 @@ __all__ = ["TASKS", "design_bench_facts", "read_arrays"]
 
 def _function(name: str) -> Facts:
     y_min, y_max = synthetic.FUNCTIONS[name].range_60d
-    words = f"Minimise the 60-dimensional {name} function, seeing the worse half of uniform samples."
+    words = (
+        f"Minimise the 60-dimensional {name} function, seeing the worse half of uniform samples."
+    )
     paper = ("Yuan et al., DEMO, arXiv:2405.13964",)
     return Facts(
-        name.lower(), 60, y_min, y_max, words, f"minus the {name} function", "Exact: the function.", references=paper
+        name.lower(),
+        60,
+        y_min,
+        y_max,
+        words,
+        f"minus the {name} function",
+        "Exact: the function.",
+        references=paper,
     )
 
 
@@ -124,7 +134,9 @@ TASKS: Mapping[str, Facts] = {
         score_name="mean ribosome load",
         oracle="The original trained ResNet cannot be had, so there is none.",
         lost=True,
-        references=("Sample et al., Nature Biotechnology 37 (2019), doi:10.1038/s41587-019-0164-5",),
+        references=(
+            "Sample et al., Nature Biotechnology 37 (2019), doi:10.1038/s41587-019-0164-5",
+        ),
         discrete=True,
         n_categories=4,
         letters=tfbind.BASES,
@@ -138,13 +150,17 @@ TASKS: Mapping[str, Facts] = {
         score_name="log fluorescence",
         oracle="The original trained Transformer cannot be had, so there is none.",
         lost=True,
-        references=("Sarkisyan et al., Nature 533 (2016), doi:10.1038/nature17995", "Rao et al., TAPE, NeurIPS 2019"),
+        references=(
+            "Sarkisyan et al., Nature 533 (2016), doi:10.1038/nature17995",
+            "Rao et al., TAPE, NeurIPS 2019",
+        ),
         discrete=True,
         n_categories=20,
         percentiles=(50.0, 60.0),
     ),
 }
-"""Every data set of Design-Bench's folder (and DEMO's functions) by task id; published constants at full precision."""
+"""Every data set of Design-Bench's folder (and DEMO's functions) by task id; published constants at
+full precision."""
 
 
 def design_bench_facts(task_id: str) -> Facts:
@@ -158,7 +174,9 @@ def design_bench_facts(task_id: str) -> Facts:
     return TASKS[task_id]
 
 
-def read_arrays(task_id: str, folder: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_arrays(
+    task_id: str, folder: str | os.PathLike[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Read all rows of a data set, visible and hidden, in file order.
 
     Args:

@@ -16,12 +16,20 @@ from mbo_gym.registry import Registry
 if TYPE_CHECKING:
     from mbo_gym.problem.task import Task
 
-__all__ = ["NAMESPACE", "TASKS", "check_task", "list_tasks", "make_task", "register_env", "register_task"]
+__all__ = [
+    "NAMESPACE",
+    "TASKS",
+    "check_task",
+    "list_tasks",
+    "make_task",
+    "register_env",
+    "register_task",
+]
 
 NAMESPACE = "mbo_gym"
 """Prefix of the environments' ids."""
 
-TASKS = Registry("task")
+TASKS = Registry("task", table="TASKS")
 """Every task by its id."""
 
 _COMMON_OPTIONS = ("fraction", "noise", "seed", "max_rows")
@@ -31,21 +39,25 @@ def make_task(task_id: str, **options: Any) -> Task:
     """Build a task.
 
     Args:
-        task_id: An id that `list_tasks` shows, or ``"csv"`` for your own file (see `mbo_gym.tasks.csv.make_csv_task`).
-        **options: For every task: `fraction` (share of visible rows kept, in (0, 1]), `noise` (standard deviation of
-            Gaussian noise on the normalised visible scores), `seed` (of both), `max_rows` (every n-th visible row
-            sorted by score). The rest goes to the task itself, e.g. `dim=` of the synthetic functions, `folder=` of
-            Design-Bench's data.
+        task_id: An id that `list_tasks` shows, or ``"csv"`` for your own file (see
+            `mbo_gym.tasks.csv.make_csv_task`).
+        **options: For every task: `fraction` (share of visible rows kept, in (0, 1]), `noise`
+            (standard deviation of Gaussian noise on the normalised visible scores), `seed` (of
+            both), `max_rows` (every n-th visible row sorted by score). The rest goes to the task
+            itself, e.g. `dim=` of the synthetic functions, `folder=` of Design-Bench's data.
 
     Raises:
-        UnknownId: No task has that id, or the task has no such option; the message names the nearest.
+        UnknownId: No task has that id, or the task has no such option; the message names the
+            nearest.
         MissingData: The task's file is not on this machine; the message says how to get it.
     """
     check_task(task_id, **options)
     common = {key: options[key] for key in _COMMON_OPTIONS if key in options}
     own = {key: value for key, value in options.items() if key not in common}
     task: Task = TASKS.spec(task_id).make(**own)
-    return replace(task.with_options(**common), options={key: _plain(value) for key, value in options.items()})
+    return replace(
+        task.with_options(**common), options={key: _plain(value) for key, value in options.items()}
+    )
 
 
 def check_task(task_id: str, /, **options: Any) -> None:
@@ -81,7 +93,8 @@ def register_task(task_id: str, entry_point: str | Callable[..., Task], /, **kwa
 
 
 def register_env(task_id: str) -> None:
-    """Register ``mbo_gym/<task_id>`` for `gym.make` and `gym.make_vec`; nothing is imported or loaded yet."""
+    """Register ``mbo_gym/<task_id>`` for `gym.make` and `gym.make_vec`; nothing is imported or
+    loaded yet."""
     gym.register(
         id=f"{NAMESPACE}/{task_id}",
         entry_point="mbo_gym.envs.design_env:DesignEnv",
@@ -89,8 +102,10 @@ def register_env(task_id: str) -> None:
         kwargs={"task": task_id},
     )
     if not task_id.endswith("-v0"):
-        # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher version. Our v0 is
-        # not: it is what the papers used, and v1 stands beside it. Environments that are made have their full version.
+        # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher
+        # version. Our v0 is
+        # not: it is what the papers used, and v1 stands beside it. Environments that are made have
+        # their full version.
         gym.registry[f"{NAMESPACE}/{task_id}"].version = None
 
 

@@ -1,19 +1,21 @@
 """Synthetic tasks: Levy, Rastrigin and Rosenbrock at any dimension, and the 2-D Branin.
 
-Description: find the minimum of a classical test function, seeing only the worse half of uniform samples.
-Design space: d reals in the function's box: [-10, 10] (Levy), [-5.12, 5.12] (Rastrigin), [-2.048, 2.048] (Rosenbrock),
-    [-5, 10] x [0, 15] (Branin).
+Description: find the minimum of a classical test function, seeing only the worse half of uniform
+samples.
+Design space: d reals in the function's box: [-10, 10] (Levy), [-5.12, 5.12] (Rastrigin), [-2.048,
+    2.048] (Rosenbrock), [-5, 10] x [0, 15] (Branin).
 Score: minus the function, so that higher is better.
-Offline split: 30,000 uniform samples (Branin 5,000) of `numpy.random.RandomState(123)`, float32, clipped 1e-6 inside
-    the box; rows at or below the 50th percentile.
+Offline split: 30,000 uniform samples (Branin 5,000) of `numpy.random.RandomState(123)`, float32,
+    clipped 1e-6 inside the box; rows at or below the 50th percentile.
 Oracle: the function itself.
 Licence: none needed, the data are computed.
-References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin (1972); Levy as in Yuan et al., DEMO
-    (2024).
-Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The optimum of v0 lies near
-    the centre of the data, so whatever shrinks to the mean wins. v1 moves the optimum to a fixed random place and
-    rotates the space around it. (In 60 dimensions the centre is nearer to any place than uniform samples are, so the
-    mean design still beats D(best) of v1; it is 20 to 45 % of the way from there to the optimum, in v0 98 % or more.)
+References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin (1972); Levy as in
+    Yuan et al., DEMO (2024).
+Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The
+    optimum of v0 lies near the centre of the data, so whatever shrinks to the mean wins. v1 moves
+    the optimum to a fixed random place and rotates the space around it. (In 60 dimensions the
+    centre is nearer to any place than uniform samples are, so the mean design still beats D(best)
+    of v1; it is 20 to 45 % of the way from there to the optimum, in v0 98 % or more.)
 """
 
 from __future__ import annotations
@@ -28,7 +30,15 @@ from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
 
-__all__ = ["FUNCTIONS", "branin", "levy", "make_branin", "make_synthetic", "rastrigin", "rosenbrock"]
+__all__ = [
+    "FUNCTIONS",
+    "branin",
+    "levy",
+    "make_branin",
+    "make_synthetic",
+    "rastrigin",
+    "rosenbrock",
+]
 
 N_SAMPLES = 30_000
 N_BRANIN_SAMPLES = 5_000
@@ -76,7 +86,9 @@ class _Function:
 FUNCTIONS: dict[str, _Function] = {
     "Levy": _Function(levy, 10.0, 1.0, (-1390.8297333608755, -363.8953536677948)),
     "Rastrigin": _Function(rastrigin, 5.12, 0.0, (-1449.3958066747352, -816.3320154769958)),
-    "Rosenbrock": _Function(rosenbrock, 2.048, 1.0, (-57996.031786920496, -10770.325986741422), least_dim=2),
+    "Rosenbrock": _Function(
+        rosenbrock, 2.048, 1.0, (-57996.031786920496, -10770.325986741422), least_dim=2
+    ),
 }
 
 
@@ -105,7 +117,10 @@ def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
             "Yuan et al., DEMO, arXiv:2405.13964 (Levy)",
             "DEMO's released register_dataset (Rastrigin, Rosenbrock)",
         ),
-        version_history=("v0: the papers' recipe", "v1: optimum at a fixed random place, space rotated around it"),
+        version_history=(
+            "v0: the papers' recipe",
+            "v1: optimum at a fixed random place, space rotated around it",
+        ),
         percentile=50,
     )
     fixed = version == 0 and dim == 60
@@ -127,7 +142,9 @@ def make_branin() -> Task:
         percentile=50,
     )
     box = np.array([-5.0, 0.0]), np.array([10.0, 15.0])
-    return _sampled_task(info, box, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES, keep_constants=False)
+    return _sampled_task(
+        info, box, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES, keep_constants=False
+    )
 
 
 def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -135,10 +152,14 @@ def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
 
     R rotates; c lies, in each feature, 0.6 to 0.9 of the way from the centre of the box to a side.
     """
-    rng = np.random.RandomState(SAMPLE_SEED + dim)  # numpy promises that RandomState's streams never change
+    rng = np.random.RandomState(
+        SAMPLE_SEED + dim
+    )  # numpy promises that RandomState's streams never change
     c = facts.half_width * rng.uniform(0.6, 0.9, size=dim) * rng.choice([-1.0, 1.0], size=dim)
     q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
-    rotation = q * np.sign(np.diag(r))  # uniform over rotations, the same whatever sign LAPACK chose
+    rotation = q * np.sign(
+        np.diag(r)
+    )  # uniform over rotations, the same whatever sign LAPACK chose
 
     def f(x: np.ndarray) -> np.ndarray:
         return facts.f((x - c) @ rotation.T + facts.optimum)
@@ -155,13 +176,24 @@ def _sampled_task(
     n: int,
     keep_constants: bool,
 ) -> Task:
-    low, high = box  # float64: from float32 bounds the samples would differ from the papers' in their last bits
+    low, high = (
+        # float64: from float32 bounds the samples would differ from the papers' in their last bits
+        box
+    )
     space = ContinuousSpace(low, high)
     u = np.random.RandomState(SAMPLE_SEED).uniform(size=(n, low.size))
-    x = np.clip((low + (high - low) * u).astype(np.float32), low + CLIP_INSIDE, high - CLIP_INSIDE).astype(np.float32)
+    x = np.clip(
+        (low + (high - low) * u).astype(np.float32), low + CLIP_INSIDE, high - CLIP_INSIDE
+    ).astype(np.float32)
     y = -f(x.astype(np.float64))
-    if not keep_constants:  # the constants of other dimensions and versions follow from the same fixed samples
+    if (
+        not keep_constants
+    ):  # the constants of other dimensions and versions follow from the same fixed samples
         info = replace(info, y_min=float(y.min()), y_max=float(y.max()))
     oracle = FunctionOracle(space, lambda x: -f(x.astype(np.float64)))
-    ceiling = Ceiling(np.array([optimum]), exact=True, note="the function's optimum; designs can crowd around it")
-    return Task(replace(info, n_full=n), space, offline_split(x, y, info.percentile), oracle, ceiling)
+    ceiling = Ceiling(
+        np.array([optimum]), exact=True, note="the function's optimum; designs can crowd around it"
+    )
+    return Task(
+        replace(info, n_full=n), space, offline_split(x, y, info.percentile), oracle, ceiling
+    )

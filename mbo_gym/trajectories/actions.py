@@ -27,30 +27,34 @@ def with_actions(
     reward: Literal["difference", "surrogate_difference"] = "difference",
     outside: Literal["clip", "zero"] = "clip",
 ) -> TrajectoryBatch:
-    """Fill in the actions that lead along the trajectories, and their rewards, in the environment's unit.
+    """Fill in the actions that lead along the trajectories, and their rewards, in the environment's
+    unit.
 
-    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' - z) / scale.
-        Components outside
-    [-1, 1] cannot be taken by the environment. Where a component of the gradient is zero, so is the action's.
+    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' -
+        z) / scale. Components outside
+    [-1, 1] cannot be taken by the environment. Where a component of the gradient is zero, so is the
+    action's.
 
-    Differs from the paper: PGS's released program sets components outside [-1, 1] to zero (`outside="zero"`) and uses
-        another
-    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the recorded next design
-    stays the one from the data, so a clipped action does not quite lead there (as in the paper).
+    Differs from the paper: PGS's released program sets components outside [-1, 1] to zero
+        (`outside="zero"`) and uses another
+    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the
+    recorded next design stays the one from the data, so a clipped action does not quite lead there
+    (as in the paper).
 
     Args:
         batch: Trajectories.
-        surrogate: Gives the gradient f', once for each distinct design. None will do where neither actions nor rewards
-            need one: displacements with the data's scores.
+        surrogate: Gives the gradient f', once for each distinct design. None will do where neither
+            actions nor rewards need one: displacements with the data's scores.
         action_mode: ``step_vector`` or ``displacement``.
         scale: The environment's action scale, a number or one for each feature (d,); see
             `dynamics.default_action_scale`.
-        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the environment's own
-            default.
+        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the
+            environment's own default.
         outside: What becomes of components outside [-1, 1].
 
     Raises:
-        ValueError: An argument is not one of those above, or there is no surrogate where one is needed.
+        ValueError: An argument is not one of those above, or there is no surrogate where one is
+            needed.
     """
     check_action_mode(action_mode)
     if reward not in ("difference", "surrogate_difference"):
@@ -85,7 +89,8 @@ def with_actions(
 
 
 def _distinct(batch: TrajectoryBatch) -> tuple[Tensor, Tensor]:
-    """Return where each distinct design stands in the flattened batch (M,), and each one's number (B, T+1)."""
+    """Return where each distinct design stands in the flattened batch (M,), and each one's number
+    (B, T+1)."""
     count = batch.y.numel()
     if batch.rows is None:
         return torch.arange(count), torch.arange(count).view(batch.y.shape)

@@ -34,9 +34,13 @@ class TrajectoryBatch:
     def __post_init__(self) -> None:
         b, steps = self.z.shape[0], self.z.shape[1]
         if self.z.ndim != 3 or self.y.shape != (b, steps):
-            raise ValueError(f"need z (B, T+1, d) and y (B, T+1), got {self.z.shape=} and {self.y.shape=}")
+            raise ValueError(
+                f"need z (B, T+1, d) and y (B, T+1), got {self.z.shape=} and {self.y.shape=}"
+            )
         if self.actions is not None and self.actions.shape != (b, steps - 1, self.z.shape[2]):
-            raise ValueError(f"need actions (B, T, d), got {self.actions.shape=} for {self.z.shape=}")
+            raise ValueError(
+                f"need actions (B, T, d), got {self.actions.shape=} for {self.z.shape=}"
+            )
         if self.rewards is not None and self.rewards.shape != (b, steps - 1):
             raise ValueError(f"need rewards (B, T), got {self.rewards.shape=} for {self.z.shape=}")
 
@@ -55,5 +59,7 @@ class TrajectoryBatch:
             ValueError: No action mode has been applied yet.
         """
         if self.actions is None or self.rewards is None:
-            raise ValueError("these trajectories have no actions yet; call with_actions(batch, surrogate, ...) first")
+            raise ValueError(
+                "these trajectories have no actions yet; call with_actions(batch, surrogate, ...) first"
+            )
         return self.actions, self.rewards

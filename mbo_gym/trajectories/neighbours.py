@@ -1,7 +1,9 @@
-"""Walks from each design to one of its nearest neighbours among the good ones, without an N x N matrix.
+"""Walks from each design to one of its nearest neighbours among the good ones, without an N x N
+matrix.
 
-The designs stand in a list, best first, so that those above any score are the first so many of the list. A place is a
-position in that list. `mbo_gym.trajectories.samplers.local_improving` is what most callers want.
+The designs stand in a list, best first, so that those above any score are the first so many of the
+list. A place is a position in that list. `mbo_gym.trajectories.samplers.local_improving` is what
+most callers want.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ _PIECE = 1 << 13
 
 
 class NearestPlaces:
-    """Finds the designs nearest to given ones among the first so many of a list, for many searches at once.
+    """Finds the designs nearest to given ones among the first so many of a list, for many searches
+    at once.
 
-    The distance of two designs is the squared Euclidean distance of their features, added in their order in double
-    precision. The answer is exact and does not depend on `block`: a matrix product gives every distance up to rounding,
-    all that could be among the k nearest are kept, and their distances are then computed directly. Where features are
-    whole numbers, the product itself is exact and orders equal distances as well.
+    The distance of two designs is the squared Euclidean distance of their features, added in their
+    order in double precision. The answer is exact and does not depend on `block`: a matrix product
+    gives every distance up to rounding, all that could be among the k nearest are kept, and their
+    distances are then computed directly. Where features are whole numbers, the product itself is
+    exact and orders equal distances as well.
 
     Memory beside the features: a few times `block` numbers, and (B, k) for the answer.
 
@@ -41,18 +45,26 @@ class NearestPlaces:
         largest = 4 * self._n * max(longest, 1.0)  # no partial sum of such a product is larger
         self._whole = features.equal(features.round()) and largest < 2**53
         self._unit = self._n if self._whole else 1
-        # Else the product and the direct sum both stray from the true distance by less than e = 2 (d + 2) eps longest:
+        # Else the product and the direct sum both stray from the true distance by less than e = 2
+        # (d + 2) eps longest:
         # of two designs in one order by the sum, products are at most 4 e out of order.
-        self._slack = 0.0 if self._whole else 8 * (self._d + 2) * torch.finfo(torch.float64).eps * longest
-        table = torch.cat([features, squared, torch.zeros_like(squared)], dim=1)  # the last column is for ties
-        table = torch.cat([table, table.new_zeros(max(_GROUPS), self._d + 2)])  # whole groups of rows, whatever N is
+        self._slack = (
+            0.0 if self._whole else 8 * (self._d + 2) * torch.finfo(torch.float64).eps * longest
+        )
+        table = torch.cat(
+            [features, squared, torch.zeros_like(squared)], dim=1
+        )  # the last column is for ties
+        table = torch.cat(
+            [table, table.new_zeros(max(_GROUPS), self._d + 2)]
+        )  # whole groups of rows, whatever N is
         self._table = table.float() if self._whole and largest < 2**24 else table
 
     def __len__(self) -> int:
         return self._n
 
     def find(self, here: Tensor, limit: Tensor, left_out: Tensor, ties: Tensor, k: int) -> Tensor:
-        """Return the places of the `k` designs nearest to each given one, nearest first; (B, k) int64.
+        """Return the places of the `k` designs nearest to each given one, nearest first; (B, k)
+        int64.
 
         Where fewer than k remain, they come first and N fills the rest of the row.
 
@@ -60,7 +72,8 @@ class NearestPlaces:
             here: (B,) place of each given design.
             limit: (B,) the first `limit` places are searched, 1 <= limit <= N.
             left_out: (B, m) places that do not count.
-            ties: (N,) a permutation of 0 .. N-1; of equally distant designs the one with the lower number is nearer.
+            ties: (N,) a permutation of 0 .. N-1; of equally distant designs the one with the lower
+                number is nearer.
             k: How many, at least 1.
         """
         found = torch.full((len(here), k), self._n)
@@ -71,7 +84,9 @@ class NearestPlaces:
         while start < len(order):
             width = int(limit[order[start]])
             rows = order[start : start + max(1, self._block // width)]
-            rows = rows[limit[rows] > width // 2]  # what a block searches beyond a row's limit is wasted
+            rows = rows[
+                limit[rows] > width // 2
+            ]  # what a block searches beyond a row's limit is wasted
             row, place = self._find_block(here[rows], limit[rows], left_out[rows], ties, k)
             first = torch.searchsorted(row, torch.arange(len(rows)))  # where each row begins
             rank = torch.arange(len(row)) - first[row]
@@ -80,8 +95,11 @@ class NearestPlaces:
             start += len(rows)
         return found
 
-    def _find_block(self, here: Tensor, limit: Tensor, left_out: Tensor, ties: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return rows and places, sorted by row, distance and `ties`, among them the k nearest of each row.
+    def _find_block(
+        self, here: Tensor, limit: Tensor, left_out: Tensor, ties: Tensor, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return rows and places, sorted by row, distance and `ties`, among them the k nearest of
+        each row.
 
         Rows come with falling `limit`.
         """
@@ -91,10 +109,13 @@ class NearestPlaces:
         query = self._table[here].mul_(-2 * self._unit)
         query[:, -2], query[:, -1] = self._unit, 1
         near = query @ self._table[: group * n_groups].T  # (|b|^2 - 2 a.b) unit + ties
-        near[:, narrow:].masked_fill_(torch.arange(narrow, group * n_groups) >= limit[:, None], torch.inf)
+        near[:, narrow:].masked_fill_(
+            torch.arange(narrow, group * n_groups) >= limit[:, None], torch.inf
+        )
         row, i = (left_out < width).nonzero(as_tuple=True)
         near[row, left_out[row, i]] = torch.inf
-        # k groups with a member below the bound hold k members below it: only the groups' minima need be searched.
+        # k groups with a member below the bound hold k members below it: only the groups' minima
+        # need be searched.
         smallest = near.view(len(here), n_groups, group).amin(dim=2)
         bound = smallest.topk(min(k, n_groups), dim=1, largest=False).values[:, -1:] + self._slack
         bound.clamp_(max=torch.finfo(bound.dtype).max)  # infinite ones do not count
@@ -122,20 +143,29 @@ class NearestPlaces:
 
 
 def walk(
-    nearest: NearestPlaces, reach: Tensor, start: Tensor, *, horizon: int, generator: torch.Generator, k: int
+    nearest: NearestPlaces,
+    reach: Tensor,
+    start: Tensor,
+    *,
+    horizon: int,
+    generator: torch.Generator,
+    k: int,
 ) -> tuple[Tensor, int]:
     """Walk from each start, all walks together, one step at a time.
 
-    Each step goes to one of the `k` nearest places among those that the best place so far allows and the walk has not
-    seen, all equally likely. Where none is left it goes to the best of the k nearest of all unseen places. Equally
-    distant places are put in an order drawn anew for each step.
+    Each step goes to one of the `k` nearest places among those that the best place so far allows
+    and the walk has not seen, all equally likely. Where none is left it goes to the best of the k
+    nearest of all unseen places. Equally distant places are put in an order drawn anew for each
+    step.
 
     Args:
         nearest: The list of designs.
-        reach: (N,) int64; with place i as the best so far, the first reach[i] > i places may be visited.
+        reach: (N,) int64; with place i as the best so far, the first reach[i] > i places may be
+            visited.
         start: (B,) first places.
         horizon: T, number of steps, below N.
-        generator: Source of randomness; every step draws a permutation of N and then B numbers in [0, 1).
+        generator: Source of randomness; every step draws a permutation of N and then B numbers in
+            [0, 1).
         k: How many places to choose among.
 
     Returns:

@@ -1,8 +1,8 @@
 """Trajectories through the offline data: what offline RL and trajectory generators learn from.
 
-A trajectory is T + 1 distinct visible designs in some order. `with_actions` says which actions of the environment lead
-from each design to the next, and what reward they earn. Scores and rewards are in standard deviations of the visible
-scores (`ScoreScale`), the unit of the environment's rewards.
+A trajectory is T + 1 distinct visible designs in some order. `with_actions` says which actions of
+the environment lead from each design to the next, and what reward they earn. Scores and rewards are
+in standard deviations of the visible scores (`ScoreScale`), the unit of the environment's rewards.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.neighbours import NearestPlaces, walk
 
-__all__ = ["SAMPLERS", "Distance", "local_improving", "random_top", "sorted_top", "top_rows_of_percentile"]
+__all__ = [
+    "SAMPLERS",
+    "Distance",
+    "local_improving",
+    "random_top",
+    "sorted_top",
+    "top_rows_of_percentile",
+]
 
 
 Randomness: TypeAlias = torch.Generator | np.random.Generator
@@ -84,29 +91,34 @@ def local_improving(
     eps: float = 0.05,
     distance: Distance | None = None,
 ) -> TrajectoryBatch:
-    """Draw trajectories that go from neighbour to neighbour and never fall far below their best score so far (GTG).
+    """Draw trajectories that go from neighbour to neighbour and never fall far below their best
+    score so far (GTG).
 
-    Each starts at a design of the best `p` percent. Every step goes to one of the `k` nearest designs that are new to
-    the trajectory and score at least its running best - `eps`, all equally likely. Where there are fewer than `k` of
-    them the step goes to one of those; where there is none, to the best-scoring of the k nearest new designs of all
-    (``meta["stuck_steps"]`` counts these steps). Equally distant designs, common among sequences, are put in an order
-    drawn at random for each step. A design that stands several times in the data counts once, with its best score.
+    Each starts at a design of the best `p` percent. Every step goes to one of the `k` nearest
+    designs that are new to the trajectory and score at least its running best - `eps`, all equally
+    likely. Where there are fewer than `k` of them the step goes to one of those; where there is
+    none, to the best-scoring of the k nearest new designs of all (``meta["stuck_steps"]`` counts
+    these steps). Equally distant designs, common among sequences, are put in an order drawn at
+    random for each step. A design that stands several times in the data counts once, with its best
+    score.
 
-    Reads `OfflineProblem.score_range`, which is more than the visible data tell: it is the unit of `eps`.
+    Reads `OfflineProblem.score_range`, which is more than the visible data tell: it is the unit of
+    `eps`.
 
-    Reference: GTG (arXiv:2407.01624), the construction of trajectories. The paper's runs use p=80, 64 designs
-    (horizon=63) and eps=0.05, with k=50 and n=1000 on TFBind8 and TFBind10, k=20 and n=4000 on Superconductor and Ant
-    (D'Kitty: also eps=0.01). Differs from its program: no design comes twice (there, one can where fewer than k
-    candidates are left); what one trajectory has visited does not count against the next; distances of continuous
-    designs are taken after z-scoring, so that no feature rules by its unit (``distance="raw"`` gives the program's);
-    a single candidate left is taken, where the program already turns to all designs; ties are drawn, where the program
-    leaves them to its sort.
+    Reference: GTG (arXiv:2407.01624), the construction of trajectories. The paper's runs use p=80,
+    64 designs (horizon=63) and eps=0.05, with k=50 and n=1000 on TFBind8 and TFBind10, k=20 and
+    n=4000 on Superconductor and Ant (D'Kitty: also eps=0.01). Differs from its program: no design
+    comes twice (there, one can where fewer than k candidates are left); what one trajectory has
+    visited does not count against the next; distances of continuous designs are taken after
+    z-scoring, so that no feature rules by its unit (``distance="raw"`` gives the program's); a
+    single candidate left is taken, where the program already turns to all designs; ties are drawn,
+    where the program leaves them to its sort.
 
     Args:
         problem: What a method may know.
         encoder: Maps designs to features (d); it has no part in the distances.
-        p: Trajectories start at rows with y at or above the (100 - p)-th percentile, 0 < p <= 100; later designs come
-            from all rows.
+        p: Trajectories start at rows with y at or above the (100 - p)-th percentile, 0 < p <= 100;
+            later designs come from all rows.
         n: B, number of trajectories.
         horizon: T; each trajectory has T + 1 designs.
         generator: Source of randomness, torch's (on the CPU) or numpy's.
@@ -119,7 +131,9 @@ def local_improving(
         ValueError: `k`, `eps` or `p` is out of range, or the space has no such distance.
     """
     if k < 1 or not 0 <= eps < float("inf"):
-        raise ValueError(f"k must be at least 1 and eps finite and not negative, got {k=} and {eps=}")
+        raise ValueError(
+            f"k must be at least 1 and eps finite and not negative, got {k=} and {eps=}"
+        )
     n_starts, rows = len(top_rows_of_percentile(problem, p)), top_rows_of_percentile(problem, 100)
     if len(rows) < horizon + 1:
         raise InvalidData(
@@ -129,7 +143,9 @@ def local_improving(
     name, features = _distance_features(problem, rows, distance)
     y = problem.dataset.y[rows].astype(np.float64)  # best first
     low, high = problem.score_range
-    reach = len(y) - np.searchsorted(y[::-1], y - eps * (high - low))  # how many score at least y_i - eps
+    reach = len(y) - np.searchsorted(
+        y[::-1], y - eps * (high - low)
+    )  # how many score at least y_i - eps
     generator = _torch_generator(generator)
     start = torch.randint(n_starts, (n,), generator=generator)
     nearest, reachable = NearestPlaces(features), torch.from_numpy(reach)
@@ -138,16 +154,20 @@ def local_improving(
     return _batch_of(problem, encoder, rows, chosen, sampler="local_improving", **settings)
 
 
-SAMPLERS: Mapping[str, Callable[[OfflineProblem, Encoder, float, int, int, Randomness], TrajectoryBatch]] = {
+SAMPLERS: Mapping[
+    str, Callable[[OfflineProblem, Encoder, float, int, int, Randomness], TrajectoryBatch]
+] = {
     "random_top": random_top,
     "sorted_top": sorted_top,
     "local_improving": local_improving,
 }
-"""Samplers by name, all with the arguments of `random_top`; in `local_improving` p is about the starts only."""
+"""Samplers by name, all with the arguments of `random_top`; in `local_improving` p is about the
+starts only."""
 
 
 def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
-    """Return the distinct rows of the best `p` percent, best first, ties in file order; (M,) int64."""
+    """Return the distinct rows of the best `p` percent, best first, ties in file order; (M,)
+    int64."""
     if not 0 < p <= 100:
         raise ValueError(f"p is a percentage in (0, 100], got {p}")
     y = problem.dataset.y
@@ -159,7 +179,8 @@ def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
 def _batch_of(
     problem: OfflineProblem, encoder: Encoder, rows: np.ndarray, chosen: Tensor, **settings: Any
 ) -> TrajectoryBatch:
-    """Return the trajectories of the designs `rows`[`chosen`], (B, T+1), with the settings of their sampler."""
+    """Return the trajectories of the designs `rows`[`chosen`], (B, T+1), with the settings of their
+    sampler."""
     z = torch.from_numpy(encoder.encode(problem.dataset.x[rows]))
     y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y[rows]))
     meta = {
@@ -171,8 +192,11 @@ def _batch_of(
     return TrajectoryBatch(z[chosen], y[chosen], rows=torch.from_numpy(rows)[chosen], meta=meta)
 
 
-def _distance_features(problem: OfflineProblem, rows: np.ndarray, distance: Distance | None) -> tuple[Distance, Tensor]:
-    """Return the distance's name and the features of `rows` between which it is Euclidean, (M, d)."""
+def _distance_features(
+    problem: OfflineProblem, rows: np.ndarray, distance: Distance | None
+) -> tuple[Distance, Tensor]:
+    """Return the distance's name and the features of `rows` between which it is Euclidean, (M,
+    d)."""
     space, x = problem.space, problem.dataset.x[rows]
     if isinstance(space, CategoricalSpace):
         if distance in (None, "hamming"):
@@ -184,7 +208,9 @@ def _distance_features(problem: OfflineProblem, rows: np.ndarray, distance: Dist
         if distance == "raw":
             return "raw", torch.from_numpy(x)
         kind, allowed = "continuous", "'z_score' or 'raw'"
-    raise ValueError(f"distance must be {allowed} or None where designs are {kind}, got {distance!r}")
+    raise ValueError(
+        f"distance must be {allowed} or None where designs are {kind}, got {distance!r}"
+    )
 
 
 def _torch_generator(generator: Randomness) -> torch.Generator:
@@ -197,8 +223,8 @@ def _torch_generator(generator: Randomness) -> torch.Generator:
 def _draw_distinct(n: int, k: int, m: int, generator: Randomness) -> Tensor:
     """Draw `n` ordered samples of `k` distinct numbers below `m`, all equally likely; (n, k) int64.
 
-    Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is; then each row is
-    shuffled.
+    Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is;
+    then each row is shuffled.
     """
     generator = _torch_generator(generator)
     chosen = torch.empty(n, k, dtype=torch.int32)

@@ -52,14 +52,19 @@ def more_surrogates() -> Iterator[None]:
 
 def problem(x, y, space) -> OfflineProblem:
     return OfflineProblem(
-        "Small-Exact-v0", space, OfflineDataset(np.asarray(x), np.asarray(y, dtype=float)), (0.0, 1.0)
+        "Small-Exact-v0",
+        space,
+        OfflineDataset(np.asarray(x), np.asarray(y, dtype=float)),
+        (0.0, 1.0),
     )
 
 
 def line(x, y=None, low=0.0, high=10.0) -> OfflineProblem:
     """Return a problem with one real feature."""
     x = np.asarray(x, dtype=np.float32)[:, None]
-    return problem(x, x[:, 0] if y is None else y, ContinuousSpace(np.array([low]), np.array([high])))
+    return problem(
+        x, x[:, 0] if y is None else y, ContinuousSpace(np.array([low]), np.array([high]))
+    )
 
 
 def letters(x, y) -> OfflineProblem:
@@ -97,7 +102,9 @@ def test_top_k_on_a_task():
 
 def test_mean_design_of_numbers():
     x, _ = propose(
-        "mean_design", problem([[0, 4], [1, 5], [5, 0]], [0, 1, 2], ContinuousSpace(np.zeros(2), np.full(2, 9))), 3
+        "mean_design",
+        problem([[0, 4], [1, 5], [5, 0]], [0, 1, 2], ContinuousSpace(np.zeros(2), np.full(2, 9))),
+        3,
     )
     assert x.tolist() == [[2, 3]] * 3
     assert x.dtype == np.float32
@@ -175,7 +182,9 @@ def test_random_filtered_picks_the_highest_predictions(task_id):
 
 def test_random_filtered_by_a_known_surrogate():
     visible = line([4.0, 6.0])  # mean 5, standard deviation 1: features 1 are at 6
-    x, criterion = propose(RandomFiltered(RandomFilteredConfig(n_candidates=2000, surrogate=DISTANCE)), visible, 5)
+    x, criterion = propose(
+        RandomFiltered(RandomFilteredConfig(n_candidates=2000, surrogate=DISTANCE)), visible, 5
+    )
     candidates = visible.space.sample(2000, np.random.default_rng(0))[:, 0]
     nearest = candidates[np.argsort(np.abs(candidates - 6), kind="stable")[:5]]
     np.testing.assert_allclose(x[:, 0], nearest, atol=1e-5)
@@ -183,7 +192,9 @@ def test_random_filtered_by_a_known_surrogate():
 
 
 def test_more_proposals_than_candidates_make_more_candidates():
-    x, criterion = propose(RandomFiltered(RandomFilteredConfig(n_candidates=3, surrogate=DISTANCE)), line([4, 6]), 10)
+    x, criterion = propose(
+        RandomFiltered(RandomFilteredConfig(n_candidates=3, surrogate=DISTANCE)), line([4, 6]), 10
+    )
     assert (len(x), len(criterion)) == (10, 10)
     assert len(np.unique(x)) == 10
 

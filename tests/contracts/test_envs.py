@@ -1,4 +1,5 @@
-"""What every registered environment promises, in both action modes. One whose data are not on this machine is skipped.
+"""What every registered environment promises, in both action modes. One whose data are not on this
+machine is skipped.
 
 Tasks are made once for all tests, and surrogates are small, so that this is quick.
 """
@@ -35,10 +36,14 @@ MODES = ("step_vector", "displacement")
 EACH = pytest.mark.parametrize("task_id", IDS)
 BOTH = pytest.mark.parametrize("action_mode", MODES)
 SOME = pytest.mark.parametrize("task_id", ["TFBind8-Exact-v0", "Branin-Exact-v0"])
-CSV = "width,height,strength\n" + "\n".join(f"{i % 50},{i % 37},{(i % 50) * 2 + (i % 37) ** 2}" for i in range(500))
+CSV = "width,height,strength\n" + "\n".join(
+    f"{i % 50},{i % 37},{(i % 50) * 2 + (i % 37) ** 2}" for i in range(500)
+)
 
 if "small" not in SURROGATES:
-    SURROGATES.register("small", lambda **_: MLPSurrogate(MLPConfig(hidden=16, train_steps=40, batch_size=64)))
+    SURROGATES.register(
+        "small", lambda **_: MLPSurrogate(MLPConfig(hidden=16, train_steps=40, batch_size=64))
+    )
 
 
 @cache
@@ -56,7 +61,8 @@ def make_once(task_id: str) -> Task | MissingData:
 
 @pytest.fixture(autouse=True)
 def tasks_are_made_once(monkeypatch, all_data):
-    """Let the environments take their task from `make_once`: TFBind10 and the forests need seconds each."""
+    """Let the environments take their task from `make_once`: TFBind10 and the forests need seconds
+    each."""
 
     def make(task_id: str, **options) -> Task:
         made = make_once(task_id)
@@ -87,12 +93,21 @@ def batched(task_id: str, num_envs: int, **arguments) -> gym.vector.VectorEnv:
 
 def actions_of(env: gym.Env | gym.vector.VectorEnv, steps: int, seed: int = 0) -> np.ndarray:
     """Random actions (steps, ..)."""
-    return np.random.default_rng(seed).uniform(-1, 1, (steps, *env.action_space.shape)).astype(np.float32)
+    return (
+        np.random.default_rng(seed)
+        .uniform(-1, 1, (steps, *env.action_space.shape))
+        .astype(np.float32)
+    )
 
 
-def episode(env: gym.Env | gym.vector.VectorEnv, actions: np.ndarray, seed: int) -> list[np.ndarray]:
+def episode(
+    env: gym.Env | gym.vector.VectorEnv, actions: np.ndarray, seed: int
+) -> list[np.ndarray]:
     """Observations, rewards and flags of an episode."""
-    parts = [env.reset(seed=seed)[0], *(part for action in actions for part in env.step(action)[:4])]
+    parts = [
+        env.reset(seed=seed)[0],
+        *(part for action in actions for part in env.step(action)[:4]),
+    ]
     return [np.asarray(part).copy() for part in parts]
 
 
@@ -125,7 +140,10 @@ def test_stable_baselines3_finds_no_fault(task_id, action_mode):
 @EACH
 @BOTH
 def test_one_and_many_take_the_same_steps(task_id, action_mode):
-    one, many = scalar(task_id, action_mode=action_mode), batched(task_id, 5, action_mode=action_mode)
+    one, many = (
+        scalar(task_id, action_mode=action_mode),
+        batched(task_id, 5, action_mode=action_mode),
+    )
     x = load(task_id).dataset.x[:: max(1, len(load(task_id).dataset) // 5)][:5]
     actions = actions_of(many, 6)
     start, _ = many.reset(seed=0, options={"design": x})
@@ -141,7 +159,9 @@ def test_one_and_many_take_the_same_steps(task_id, action_mode):
             assert reward == pytest.approx(float(rewards[row]), rel=1e-5, abs=1e-5)
             assert (end, cut) == (bool(terminated[row]), bool(truncated[row]))
             infos = infos.get("final_info", infos)
-            assert info["prediction"] == pytest.approx(float(infos["prediction"][row]), rel=1e-5, abs=1e-5)
+            assert info["prediction"] == pytest.approx(
+                float(infos["prediction"][row]), rel=1e-5, abs=1e-5
+            )
 
 
 @EACH
@@ -150,7 +170,8 @@ def test_random_walks_stay_in_the_box_and_the_space(task_id, action_mode):
     env, space = batched(task_id, 64, action_mode=action_mode, start="any"), load(task_id).space
     observation, _ = env.reset(seed=1)
     low, high = (
-        torch.from_numpy(side) for side in (env.single_observation_space.low, env.single_observation_space.high)
+        torch.from_numpy(side)
+        for side in (env.single_observation_space.low, env.single_observation_space.high)
     )
     for action in 3 * actions_of(env, 13):  # also actions beyond [-1, 1], over two autoresets
         for z in (observation, env.unwrapped._state.z):
@@ -180,7 +201,9 @@ def test_the_spec_survives_writing_and_reading(task_id, action_mode):
 @pytest.mark.parametrize("reward", ["surrogate", "oracle"])
 def test_the_seed_decides_the_episode(task_id, action_mode, reward):
     for build in (scalar, lambda *a, **k: batched(*a, 7, **k)):
-        env, again = (build(task_id, action_mode=action_mode, reward=reward, start="any") for _ in range(2))
+        env, again = (
+            build(task_id, action_mode=action_mode, reward=reward, start="any") for _ in range(2)
+        )
         actions = actions_of(env, 5)
         assert same(episode(env, actions, 5), episode(again, actions, 5))
         assert same(episode(env, actions, 5), episode(again, actions, 5))
@@ -216,10 +239,14 @@ def test_the_batch_starts_anew_in_the_step_that_ends_it(task_id):
     for t, action in enumerate(actions_of(env, 7), start=1):
         before = env._state.z
         observation, rewards, _, truncated, info = env.step(action)
-        assert ("final_obs" in info) == ("final_info" in info) == (t % 3 == 0) == bool(truncated.all())
+        assert (
+            ("final_obs" in info) == ("final_info" in info) == (t % 3 == 0) == bool(truncated.all())
+        )
         end = info["final_obs"] if t % 3 == 0 else observation
         prediction = env.process.surrogate.predict
-        torch.testing.assert_close(rewards, prediction(end) - prediction(before), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            rewards, prediction(end) - prediction(before), rtol=1e-5, atol=1e-5
+        )
         assert all((tuple(z) in starts) for z in observation.tolist()) == (t % 3 == 0)
         torch.testing.assert_close(info["prediction"], prediction(observation))
 
@@ -235,7 +262,9 @@ def test_the_oracles_reward_is_the_true_difference_and_counted(task_id, action_m
             _, reward, _, _, info = env.step(action)
             assert env.unwrapped.oracle_calls == calls.count == n
             truth = task.hidden_oracle._score(np.stack([before["design"], info["design"]]))
-            assert reward == pytest.approx((truth[1] - truth[0]) / task.dataset.score_scale.std, abs=1e-4)
+            assert reward == pytest.approx(
+                (truth[1] - truth[0]) / task.dataset.score_scale.std, abs=1e-4
+            )
             assert info["oracle_score"] == pytest.approx(float(truth[1]), rel=1e-4, abs=1e-4)
             before = info
     many = batched(task_id, 10, action_mode=action_mode, reward="oracle")
@@ -243,7 +272,9 @@ def test_the_oracles_reward_is_the_true_difference_and_counted(task_id, action_m
         many.reset(seed=0)
         for action in actions_of(many, 6):
             many.step(action)
-    assert many.oracle_calls == calls.count == 10 * (1 + 6 + 1)  # start, steps, and the start of the next episode
+    assert (
+        many.oracle_calls == calls.count == 10 * (1 + 6 + 1)
+    )  # start, steps, and the start of the next episode
 
 
 @SOME
@@ -260,7 +291,10 @@ def test_an_observation_belongs_to_the_caller(task_id):
 @BOTH
 def test_the_surrogates_reward_asks_no_oracle(task_id, action_mode):
     with count_oracle_calls() as calls:
-        for env in (scalar(task_id, action_mode=action_mode), batched(task_id, 4, action_mode=action_mode)):
+        for env in (
+            scalar(task_id, action_mode=action_mode),
+            batched(task_id, 4, action_mode=action_mode),
+        ):
             env.reset(seed=0)
             for action in actions_of(env, 6):
                 _, _, _, _, info = env.step(action)
@@ -270,7 +304,13 @@ def test_the_surrogates_reward_asks_no_oracle(task_id, action_mode):
 
 
 def test_displacement_with_the_oracles_reward_needs_no_surrogate():
-    env = batched("TFBind8-Exact-v0", 4, action_mode="displacement", reward="oracle", surrogate="there is no such one")
+    env = batched(
+        "TFBind8-Exact-v0",
+        4,
+        action_mode="displacement",
+        reward="oracle",
+        surrogate="there is no such one",
+    )
     _, info = env.reset(seed=0)
     assert env.process.surrogate is None
     assert info == {}
@@ -365,7 +405,9 @@ def test_an_episode_can_be_seen(task_id, reward):
     assert (first.shape, first.dtype) == ((480, 640, 3), np.uint8)
     env.step(actions_of(env, 1)[0])
     assert not np.array_equal(env.render(), first)
-    drawn = 2 * 80 * 80 if (task_id, reward) == ("Branin-Exact-v0", "oracle") else 0  # the true landscape, twice
+    drawn = (
+        2 * 80 * 80 if (task_id, reward) == ("Branin-Exact-v0", "oracle") else 0
+    )  # the true landscape, twice
     assert env.unwrapped.oracle_calls == (2 + drawn if reward == "oracle" else 0)
 
 
@@ -377,7 +419,9 @@ def test_a_task_and_a_surrogate_may_be_handed_over():
     few = gym.make("mbo_gym/Branin-Exact-v0", task_options={"max_rows": 100}, surrogate="small")
     assert len(few.unwrapped.process.task.dataset) == 100
     with pytest.raises(ValueError, match="task_options"):
-        gym.make("mbo_gym/Branin-Exact-v0", task=task, task_options={"max_rows": 5}, surrogate=surrogate)
+        gym.make(
+            "mbo_gym/Branin-Exact-v0", task=task, task_options={"max_rows": 5}, surrogate=surrogate
+        )
 
 
 def test_the_action_scale_is_the_unit_of_the_action():
@@ -406,7 +450,9 @@ def test_gymnasiums_own_vectorisation_agrees():
 
 def test_every_id_makes_without_a_word():
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # gymnasium calls v0 out of date where a v1 exists; ours are not
+        warnings.simplefilter(
+            "error"
+        )  # gymnasium calls v0 out of date where a v1 exists; ours are not
         assert scalar("TFBind8-Exact-v0").spec.id == "mbo_gym/TFBind8-Exact-v0"
         assert scalar("TFBind8-Exact-v1").spec.id == "mbo_gym/TFBind8-Exact-v1"
 
@@ -414,7 +460,9 @@ def test_every_id_makes_without_a_word():
 def test_the_default_surrogate_is_fitted_once_and_good(monkeypatch):
     monkeypatch.setattr(process, "make_task", mbo_gym.make_task)
     env = gym.make("mbo_gym/TFBind8-Exact-v0")
-    assert env.unwrapped.process.surrogate.report.rank_correlation > 0.35  # the weaker half is mostly noise
+    assert (
+        env.unwrapped.process.surrogate.report.rank_correlation > 0.35
+    )  # the weaker half is mostly noise
 
     def fail(*args, **kwargs):
         raise AssertionError("it was fitted again")
@@ -422,7 +470,9 @@ def test_the_default_surrogate_is_fitted_once_and_good(monkeypatch):
     monkeypatch.setattr(MLPSurrogate, "fit", fail)
     many = gym.make_vec("mbo_gym/TFBind8-Exact-v0", num_envs=8)
     start, _ = many.reset(seed=0)
-    steps = [many.step(np.ones((8, 24)))[:2] for _ in range(49)]  # a whole step along the gradient each
+    steps = [
+        many.step(np.ones((8, 24)))[:2] for _ in range(49)
+    ]  # a whole step along the gradient each
     assert sum(rewards for _, rewards in steps).mean() > 0
     for row in range(8):  # also the large network takes the same steps alone and in a batch
         z, _ = env.reset(options={"design": many.process.encoder.decode(start[row : row + 1])[0]})

@@ -50,7 +50,8 @@ def make(task_id: str) -> Task | MissingData:
 
 
 def load(task_id: str) -> Task:
-    """Return the task, made once for all tests, or skip; skips of one place are one line of the report."""
+    """Return the task, made once for all tests, or skip; skips of one place are one line of the
+    report."""
     made = make(task_id)
     if isinstance(made, MissingData):
         pytest.skip("the data of this task are not on this machine")
@@ -61,7 +62,10 @@ def load(task_id: str) -> Task:
 def test_the_spec_page_has_every_heading(task_id):
     page = inspect.getmodule(TASKS.spec(task_id).load()).__doc__
     lines = page.splitlines()
-    at = [next((i for i, line in enumerate(lines) if line.startswith(f"{h}: ")), None) for h in HEADINGS]
+    at = [
+        next((i for i, line in enumerate(lines) if line.startswith(f"{h}: ")), None)
+        for h in HEADINGS
+    ]
     assert None not in at, dict(zip(HEADINGS, at, strict=True))
     assert at == sorted(at)
 
@@ -94,7 +98,12 @@ def test_nothing_can_be_changed(task_id):
     for array in (task.dataset.x, task.dataset.y):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
-    for thing, field in ((task, "info"), (task.info, "y_min"), (task.dataset, "y"), (task.problem(), "task_id")):
+    for thing, field in (
+        (task, "info"),
+        (task.info, "y_min"),
+        (task.dataset, "y"),
+        (task.problem(), "task_id"),
+    ):
         with pytest.raises(FrozenInstanceError):
             setattr(thing, field, None)
 
@@ -114,17 +123,23 @@ def test_the_oracle_reproduces_the_data(task_id):
         with pytest.raises(MissingData, match="has no oracle"):
             task.oracle()
         return
-    rows = np.random.default_rng(0).choice(len(task.dataset), size=min(2000, len(task.dataset)), replace=False)
+    rows = np.random.default_rng(0).choice(
+        len(task.dataset), size=min(2000, len(task.dataset)), replace=False
+    )
     x, y = task.dataset.x[rows], task.dataset.y[rows]
     oracle = task.oracle()
     scores = oracle(x)
     assert (scores.shape, scores.dtype, oracle.calls) == ((len(x),), np.float32, len(x))
     assert np.array_equal(oracle(x), scores)
-    if task.info.task_id == "TFBind10-Exact-v0":  # 5 to 8 measurements a design, of which it knows the last
+    if (
+        task.info.task_id == "TFBind10-Exact-v0"
+    ):  # 5 to 8 measurements a design, of which it knows the last
         assert 0.05 < (scores == y).mean() < 0.5
         assert spearmanr(scores, y).statistic > 0.1
     elif isinstance(task.hidden_oracle, TableOracle | FunctionOracle):
-        np.testing.assert_allclose(scores, y, rtol=1e-5, atol=1e-6 * (task.info.y_max - task.info.y_min))
+        np.testing.assert_allclose(
+            scores, y, rtol=1e-5, atol=1e-6 * (task.info.y_max - task.info.y_min)
+        )
     else:
         assert isinstance(task.hidden_oracle, ForestOracle)
         assert spearmanr(scores, y).statistic > 0.9
@@ -164,8 +179,12 @@ def test_a_fraction_is_drawn_without_repeats(task_id):
     one = task.with_options(fraction=0.3, seed=5)
     assert len(one.dataset) == one.info.n_visible == int(0.3 * len(task.dataset))
     assert one.info.d_best == float(task.normalise(one.dataset.y.max()))
-    assert one.dataset.content_hash() == task.with_options(fraction=0.3, seed=5).dataset.content_hash()
-    assert one.dataset.content_hash() != task.with_options(fraction=0.3, seed=6).dataset.content_hash()
+    assert (
+        one.dataset.content_hash() == task.with_options(fraction=0.3, seed=5).dataset.content_hash()
+    )
+    assert (
+        one.dataset.content_hash() != task.with_options(fraction=0.3, seed=6).dataset.content_hash()
+    )
     values, counts = np.unique(task.dataset.y, return_counts=True)
     kept, kept_counts = np.unique(one.dataset.y, return_counts=True)
     assert (kept_counts <= counts[np.searchsorted(values, kept)]).all()
@@ -189,14 +208,19 @@ def test_noise_has_the_size_that_was_asked_for(task_id):
     assert difference.std() == pytest.approx(0.1, rel=0.05)
     assert abs(difference.mean()) < 0.1 * 5 / len(task.dataset) ** 0.5
     assert noisy.info.d_best == task.info.d_best  # D(best) is that of the clean scores
-    assert noisy.dataset.content_hash() == task.with_options(noise=0.1, seed=1).dataset.content_hash()
+    assert (
+        noisy.dataset.content_hash() == task.with_options(noise=0.1, seed=1).dataset.content_hash()
+    )
     assert np.array_equal(noisy.dataset.x, task.dataset.x)
 
 
 @EACH
 def test_the_seed_draws_rows_and_noise_apart(task_id):
     task = load(task_id)
-    clean, noisy = task.with_options(fraction=0.5, seed=3), task.with_options(fraction=0.5, noise=0.2, seed=3)
+    clean, noisy = (
+        task.with_options(fraction=0.5, seed=3),
+        task.with_options(fraction=0.5, noise=0.2, seed=3),
+    )
     assert np.array_equal(clean.dataset.x, noisy.dataset.x)
     assert not np.array_equal(clean.dataset.y, noisy.dataset.y)
 
@@ -215,7 +239,11 @@ def test_the_problem_is_the_visible_part(task_id):
     task = load(task_id)
     problem = task.problem()
     assert problem is task.problem()
-    assert (problem.task_id, problem.space, problem.dataset) == (task.info.task_id, task.space, task.dataset)
+    assert (problem.task_id, problem.space, problem.dataset) == (
+        task.info.task_id,
+        task.space,
+        task.dataset,
+    )
     assert problem.score_range == (task.info.y_min, task.info.y_max)
     assert set(vars(problem)) == {"task_id", "space", "dataset", "score_range", "options"}
 
@@ -223,7 +251,10 @@ def test_the_problem_is_the_visible_part(task_id):
 @pytest.mark.parametrize("task_id", ["TFBind8-Exact-v0", "Branin-Exact-v0", "Levy-Exact-v1"])
 def test_make_task_passes_the_options_on(task_id):
     options = {"fraction": 0.2, "noise": 0.05, "seed": 4, "max_rows": 200}
-    made, by_hand = mbo_gym.make_task(task_id, **options), mbo_gym.make_task(task_id).with_options(**options)
+    made, by_hand = (
+        mbo_gym.make_task(task_id, **options),
+        mbo_gym.make_task(task_id).with_options(**options),
+    )
     assert made.dataset.content_hash() == by_hand.dataset.content_hash()
     assert made.options == made.problem().options == options
 

@@ -33,7 +33,8 @@ def test_designs_asked_to_be_good_score_higher_than_those_asked_to_be_bad(proble
         method._target = asked
         median[asked] = np.median(branin_of(method.propose(200)))
     low, high = median.values()
-    # The visible scores have a standard deviation of about 55; the two targets are more than 3 of them apart.
+    # The visible scores have a standard deviation of about 55; the two targets are more than 3 of
+    # them apart.
     assert high > low + 55
 
 
@@ -45,7 +46,9 @@ def branin_of(x):
 
 def test_the_target_is_the_best_visible_score_and_the_boost_above_it(problem):
     y = problem.dataset.score_scale.standardise(problem.dataset.y)
-    assert fitted(problem, replace(QUICK, train_steps=1, boost=1.5))._target == pytest.approx(y.max() + 1.5)
+    assert fitted(problem, replace(QUICK, train_steps=1, boost=1.5))._target == pytest.approx(
+        y.max() + 1.5
+    )
 
 
 def test_a_filter_keeps_the_best_predicted_of_more_candidates(problem):
@@ -74,12 +77,20 @@ def test_estimates_along_the_sampling_are_shown_with_the_score_asked_for(problem
 
 def test_the_paper_preset_is_the_published_recipe():
     paper = DDOM.PRESETS["paper"]
-    published = {"hidden": 1024, "schedule": "vp_mild", "guidance": 2.0, "sample_steps": 1000, "dropout": 0.15}
+    published = {
+        "hidden": 1024,
+        "schedule": "vp_mild",
+        "guidance": 2.0,
+        "sample_steps": 1000,
+        "dropout": 0.15,
+    }
     assert {key: getattr(paper, key) for key in published} == published
     assert (paper.reweight, paper.flag, paper.boost) == (True, False, 0)
 
 
-@pytest.mark.parametrize(("field", "value"), [("drop_condition", 1.0), ("hidden", 0), ("n_candidates", 0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("drop_condition", 1.0), ("hidden", 0), ("n_candidates", 0)]
+)
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         DDOMConfig(**{field: value})

@@ -15,7 +15,13 @@ from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import NullProgress
 
 QUICK = DEMOConfig(
-    train_steps=50, hidden=32, batch_size=128, warm_up=5, surrogate="quadratic", ascent_steps=10, n_candidates=None
+    train_steps=50,
+    hidden=32,
+    batch_size=128,
+    warm_up=5,
+    surrogate="quadratic",
+    ascent_steps=10,
+    n_candidates=None,
 )
 
 
@@ -57,15 +63,21 @@ def test_pseudo_targets_of_sequences_are_letters_if_projected(sequences, project
     z = seen["z"].numpy()
     at_letters = np.allclose(method._encoder.encode(method._encoder.decode(z)), z, atol=1e-5)
     assert at_letters == project
-    np.testing.assert_allclose(seen["y"], method._surrogate.predict(seen["z"]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        seen["y"], method._surrogate.predict(seen["z"]), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_offline_prior_is_trained_on_the_visible_designs_and_scores(branin, monkeypatch):
     seen = {}
-    monkeypatch.setattr("diffusion.demo.DesignModel.fit", lambda self, z, y, **_: seen.update(z=z, y=y))
+    monkeypatch.setattr(
+        "diffusion.demo.DesignModel.fit", lambda self, z, y, **_: seen.update(z=z, y=y)
+    )
     method = fitted(branin, replace(QUICK, prior="offline"))
     np.testing.assert_array_equal(seen["z"], method._encoder.encode(branin.dataset.x))
-    np.testing.assert_array_equal(seen["y"], branin.dataset.score_scale.standardise(branin.dataset.y))
+    np.testing.assert_array_equal(
+        seen["y"], branin.dataset.score_scale.standardise(branin.dataset.y)
+    )
 
 
 def test_an_edit_without_noise_gives_back_what_is_edited(branin):
@@ -124,11 +136,14 @@ def test_without_editing_designs_are_drawn_from_noise(branin):
         fitted(branin, replace(QUICK, order=False), progress).propose(10)
     assert {point.stage for point in progress.trace} == {"edit"}
     top = branin.dataset.x[branin.dataset.top_rows(10)]
-    np.testing.assert_allclose(progress.trace[0].x, top, atol=1e-4)  # the walk starts at the visible design
+    np.testing.assert_allclose(
+        progress.trace[0].x, top, atol=1e-4
+    )  # the walk starts at the visible design
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("edit_level", -1.0), ("edit_level", "strong"), ("label_quantile", 1.5), ("n_candidates", 0)]
+    ("field", "value"),
+    [("edit_level", -1.0), ("edit_level", "strong"), ("label_quantile", 1.5), ("n_candidates", 0)],
 )
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=field):

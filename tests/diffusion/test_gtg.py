@@ -89,9 +89,17 @@ def test_more_trajectories_are_sampled_where_the_budget_asks_for_more_designs(pr
 def test_asking_for_higher_scores_gives_higher_scores(problem, condition):
     from mbo_gym.tasks.synthetic import branin
 
-    config = replace(QUICK, condition=condition, context="none", p=100.0, eps=1.0, filter=None, n_samples=64)
     config = replace(
-        config, n_trajectories=1000, train_steps=300, batch_size=64, width=16, horizon=4, learning_rate=3e-3
+        QUICK, condition=condition, context="none", p=100.0, eps=1.0, filter=None, n_samples=64
+    )
+    config = replace(
+        config,
+        n_trajectories=1000,
+        train_steps=300,
+        batch_size=64,
+        width=16,
+        horizon=4,
+        learning_rate=3e-3,
     )
     method = fitted(problem, replace(config, sample_steps=10))
     median = []
@@ -139,10 +147,14 @@ def test_the_walks_shown_are_the_trajectories(problem):
     points = [point for point in progress.trace if point.stage == "trajectory"]
     assert [point.step for point in points] == list(range(8))
     sampled = method.sample(12)
-    np.testing.assert_allclose(points[7].x, method._encoder.decode(sampled[:, 7].numpy()), rtol=1e-5)
+    np.testing.assert_allclose(
+        points[7].x, method._encoder.decode(sampled[:, 7].numpy()), rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("field", "value"), [("context_length", 8), ("horizon", 0), ("score_weight", -1.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("context_length", 8), ("horizon", 0), ("score_weight", -1.0)]
+)
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         replace(QUICK, **{field: value})
@@ -156,7 +168,11 @@ def test_trajectories_are_made_as_in_the_paper_where_that_is_asked_for(problem, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("diffusion.gtg.local_improving", remember)
-    ids = {"TFBind8-Exact-v1": (1000, 50, 0.05), "DKittyMorphology-Exact-v0": (4000, 20, 0.01), "x": (4000, 20, 0.05)}
+    ids = {
+        "TFBind8-Exact-v1": (1000, 50, 0.05),
+        "DKittyMorphology-Exact-v0": (4000, 20, 0.01),
+        "x": (4000, 20, 0.05),
+    }
     for task_id, expected in ids.items():
         with pytest.raises(KeyboardInterrupt):
             fitted(replace(problem, task_id=task_id), GTG.PRESETS["released"])

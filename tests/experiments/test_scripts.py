@@ -22,7 +22,8 @@ N = 256
 
 
 def rolled_out(policy: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """Return the designs where a policy leads from the best visible ones, the surrogate's best first."""
+    """Return the designs where a policy leads from the best visible ones, the surrogate's best
+    first."""
     starts = mbo_gym.make_task(TASK).dataset.top(N).x
     envs = gym.make_vec(f"mbo_gym/{TASK}", num_envs=N, horizon=51)
     z, info = envs.reset(options={"design": starts})
@@ -56,16 +57,24 @@ def test_a_script_trains_saves_and_scores_a_policy(
         assert len((tmp_path / "out" / name / "surrogate_gain.csv").read_text().splitlines()) == 5
 
     designs = np.load(tmp_path / "out" / "designs.npz")["x"]
-    assert f"After:  {mbo_gym.evaluate(mbo_gym.make_task(TASK), designs)}" in capsys.readouterr().out
+    assert (
+        f"After:  {mbo_gym.evaluate(mbo_gym.make_task(TASK), designs)}" in capsys.readouterr().out
+    )
 
     d3rlpy = optional_import("d3rlpy", "rl")
     learnable = d3rlpy.load_learnable(str(tmp_path / "out" / "policy.d3"))
     script = torch.jit.load(str(tmp_path / "out" / "policy.pt"))
-    np.testing.assert_array_equal(rolled_out(lambda z: torch.from_numpy(learnable.predict(z.numpy()))), designs)
+    np.testing.assert_array_equal(
+        rolled_out(lambda z: torch.from_numpy(learnable.predict(z.numpy()))), designs
+    )
     np.testing.assert_array_equal(rolled_out(script), designs)
     d3rlpy.seed(2)
-    learnable.create_impl(learnable.observation_shape, learnable.action_size)  # another policy leads elsewhere
-    assert not np.array_equal(rolled_out(lambda z: torch.from_numpy(learnable.predict(z.numpy()))), designs)
+    learnable.create_impl(
+        learnable.observation_shape, learnable.action_size
+    )  # another policy leads elsewhere
+    assert not np.array_equal(
+        rolled_out(lambda z: torch.from_numpy(learnable.predict(z.numpy()))), designs
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["cql", "iql"])

@@ -15,11 +15,22 @@ FORBIDDEN = {
     "agents": {"diffusion", "experiments", "tests"},
     "diffusion": {"agents", "experiments", "tests"},
 }
-HEAVY = ("torch", "d3rlpy", "sklearn", "stable_baselines3", "scipy", "matplotlib", "minari", "gym", "pandas")
+HEAVY = (
+    "torch",
+    "d3rlpy",
+    "sklearn",
+    "stable_baselines3",
+    "scipy",
+    "matplotlib",
+    "minari",
+    "gym",
+    "pandas",
+)
 
 
 def imported(source: str) -> set[str]:
-    """Return the top-level packages that a source text imports, anywhere in it, also by `import_module("...")`."""
+    """Return the top-level packages that a source text imports, anywhere in it, also by
+    `import_module("...")`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -27,7 +38,11 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
+            )
             if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 found.add(node.args[0].value.split(".")[0])
     return found
@@ -37,7 +52,11 @@ def imported(source: str) -> set[str]:
 def test_packages_import_only_what_they_may(package):
     files = sorted((REPOSITORY / package).rglob("*.py"))
     assert files
-    wrong = {str(f): bad for f in files if (bad := imported(f.read_text(encoding="utf-8")) & FORBIDDEN[package])}
+    wrong = {
+        str(f): bad
+        for f in files
+        if (bad := imported(f.read_text(encoding="utf-8")) & FORBIDDEN[package])
+    }
     assert wrong == {}
 
 
@@ -48,11 +67,15 @@ def test_the_reader_of_imports_sees_every_kind():
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd="/")
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd="/"
+    )
 
 
 def test_importing_is_light_and_silent():
-    done = run(f"import mbo_gym, sys; heavy = [m for m in {HEAVY} if m in sys.modules]; assert not heavy, heavy")
+    done = run(
+        f"import mbo_gym, sys; heavy = [m for m in {HEAVY} if m in sys.modules]; assert not heavy, heavy"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -66,6 +89,12 @@ def test_importing_registers_environments_and_tasks_without_loading_them():
 
 
 def test_every_public_name_can_be_had():
-    done = run("import mbo_gym\nfor name in dir(mbo_gym):\n    getattr(mbo_gym, name)\nprint(len(dir(mbo_gym)) > 20)")
+    done = run(
+        "import mbo_gym\nfor name in dir(mbo_gym):\n    getattr(mbo_gym, name)\nprint(len(dir(mbo_gym)) > 20)"
+    )
     assert done.stdout.strip() == "True", done.stderr
-    assert run("import mbo_gym; mbo_gym.no_such_name").stderr.strip().endswith("has no attribute 'no_such_name'")
+    assert (
+        run("import mbo_gym; mbo_gym.no_such_name")
+        .stderr.strip()
+        .endswith("has no attribute 'no_such_name'")
+    )

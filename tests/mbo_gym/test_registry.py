@@ -17,7 +17,9 @@ from mbo_gym.tasks.registry import TASKS
 
 
 def test_an_entry_point_is_imported_only_when_it_is_made(tmp_path, monkeypatch):
-    (tmp_path / "plugin_made_for_this_test.py").write_text("def make(a, b=2, c=3):\n    return a, b, c\n")
+    (tmp_path / "plugin_made_for_this_test.py").write_text(
+        "def make(a, b=2, c=3):\n    return a, b, c\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     things = Registry("thing")
     things.register("one", "plugin_made_for_this_test:make", a=1, b=5)
@@ -48,7 +50,10 @@ def test_other_packages_announce_names_that_cannot_replace_ours(monkeypatch):
 
     def entry_points(group):
         asked.append(group)
-        return [EntryPoint("ours", "theirs:make", group), EntryPoint("more", "builtins:dict", group)]
+        return [
+            EntryPoint("ours", "theirs:make", group),
+            EntryPoint("more", "builtins:dict", group),
+        ]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
     things = Registry("thing", group="some.group")
@@ -83,7 +88,10 @@ def test_a_hopeless_name_is_answered_with_all_of_them():
 
 
 def test_nearest_ignores_case_and_puts_the_closest_first():
-    assert nearest("LEVY-exact-v0", ["Levy-Exact-v1", "Levy-Exact-v0", "Branin-Exact-v0"])[0] == "Levy-Exact-v0"
+    assert (
+        nearest("LEVY-exact-v0", ["Levy-Exact-v1", "Levy-Exact-v0", "Branin-Exact-v0"])[0]
+        == "Levy-Exact-v0"
+    )
 
 
 def test_a_wrong_task_option_is_answered_with_near_ones():
@@ -94,7 +102,9 @@ def test_a_wrong_task_option_is_answered_with_near_ones():
         mbo_gym.make_task("Levy-Exact-v0", version=1)  # the id says which version
 
 
-@pytest.mark.parametrize("error", [UnknownId("task", "x", ["y"]), MissingDependency("d3rlpy", "rl")])
+@pytest.mark.parametrize(
+    "error", [UnknownId("task", "x", ["y"]), MissingDependency("d3rlpy", "rl")]
+)
 def test_errors_survive_pickling_between_processes(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
@@ -104,7 +114,9 @@ def test_errors_survive_pickling_between_processes(error):
 def test_a_registered_task_becomes_an_environment_at_once():
     name = "MadeForThisTest-Exact-v0"
     try:
-        mbo_gym.register_task(name, "mbo_gym.tasks.synthetic:make_synthetic", function="Levy", dim=3)
+        mbo_gym.register_task(
+            name, "mbo_gym.tasks.synthetic:make_synthetic", function="Levy", dim=3
+        )
         assert name in mbo_gym.list_tasks()
         assert mbo_gym.make_task(name, max_rows=10).dataset.x.shape == (10, 3)
         assert gym.spec(f"mbo_gym/{name}").kwargs == {"task": name}

@@ -8,7 +8,14 @@ from typing import Literal
 import pytest
 
 from mbo_gym.errors import UnknownId
-from mbo_gym.settings import format_value, parse_options, parse_pairs, parse_seeds, parse_value, typed_fields
+from mbo_gym.settings import (
+    format_value,
+    parse_options,
+    parse_pairs,
+    parse_seeds,
+    parse_value,
+    typed_fields,
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,9 @@ def test_a_text_is_read_as_what_it_looks_like(text, value):
 def test_values_take_the_type_of_their_field(given, typed):
     result = typed_fields(Config, given)
     assert result == typed
-    assert {key: type(value) for key, value in result.items()} == {key: type(value) for key, value in typed.items()}
+    assert {key: type(value) for key, value in result.items()} == {
+        key: type(value) for key, value in typed.items()
+    }
     assert all(type(value) is float for value in result.get("shares", ()))
 
 
@@ -119,11 +128,16 @@ def test_a_word_none_among_the_allowed_ones_may_be_typed_as_it_stands():
 
     given = parse_options(["bounds=none", "folder=none"], "--set")
     assert typed_fields(Bounded, given) == {"bounds": "none", "folder": None}
-    assert typed_fields(Bounded, {"bounds": "none", "folder": "none"}) == {"bounds": "none", "folder": None}
+    assert typed_fields(Bounded, {"bounds": "none", "folder": "none"}) == {
+        "bounds": "none",
+        "folder": None,
+    }
 
 
 def test_an_unknown_field_is_answered_with_the_nearest():
-    with pytest.raises(UnknownId, match=r"There is no setting of Config 'step'\. Did you mean steps"):
+    with pytest.raises(
+        UnknownId, match=r"There is no setting of Config 'step'\. Did you mean steps"
+    ):
         typed_fields(Config, {"rate": 1.0, "step": 1})
 
 
@@ -168,7 +182,14 @@ def test_a_value_is_written_as_it_is_read(value, text):
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("0", [0]), ("0-3", [0, 1, 2, 3]), ("5,3", [5, 3]), ("7,0-2", [7, 0, 1, 2]), ("4-4", [4]), (" 1 , 2 ", [1, 2])],
+    [
+        ("0", [0]),
+        ("0-3", [0, 1, 2, 3]),
+        ("5,3", [5, 3]),
+        ("7,0-2", [7, 0, 1, 2]),
+        ("4-4", [4]),
+        (" 1 , 2 ", [1, 2]),
+    ],
 )
 def test_seeds_are_numbers_and_ranges(text, seeds):
     assert parse_seeds(text) == seeds
@@ -176,7 +197,9 @@ def test_seeds_are_numbers_and_ranges(text, seeds):
 
 @pytest.mark.parametrize("text", ["", "x", "1-x", "1,", "0.5", "-1", "1-2-3"])
 def test_what_is_no_seed_is_refused(text):
-    with pytest.raises(ValueError, match=r"seeds are whole numbers and ranges, e\.g\. 0-7 or 0,3,5; got"):
+    with pytest.raises(
+        ValueError, match=r"seeds are whole numbers and ranges, e\.g\. 0-7 or 0,3,5; got"
+    ):
         parse_seeds(text)
 
 

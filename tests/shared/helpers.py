@@ -38,9 +38,14 @@ def d3rlpy_or_skip():
 
 
 def assert_reads_what_it_saved(name, factory, settings, z, y, path):
-    """A surrogate that moves designs predicts the same once saved and read, and once fitted again."""
+    """A surrogate that moves designs predicts the same once saved and read, and once fitted
+    again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", {key: spec for key, spec in SURROGATES._all().items() if key != name})
+        patch.setattr(
+            SURROGATES,
+            "_specs",
+            {key: spec for key, spec in SURROGATES._all().items() if key != name},
+        )
         SURROGATES.register(name, factory)
         surrogate = make_surrogate(name, **settings)
         surrogate.fit(z, y, seed=3)
@@ -60,7 +65,8 @@ SMALL_PROXIES = {"hidden": 16, "train_steps": 60, "batch_size": 64}
 
 
 def proxy_data(n: int = 200, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make what the proxies of ICT and tri-mentoring learn from, in double precision for differences' sake."""
+    """Make what the proxies of ICT and tri-mentoring learn from, in double precision for
+    differences' sake."""
     z = torch.randn(n, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     return z, 4.0 + 3.0 * (z[:, 0] - z[:, 1].abs())
 

@@ -1,4 +1,5 @@
-"""From a benchmark's records to what a report shows: scores over seeds, skill, ranks, tests, published numbers."""
+"""From a benchmark's records to what a report shows: scores over seeds, skill, ranks, tests,
+published numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ Record = Mapping[str, Any]
 
 
 def analyse(
-    records: Sequence[Mapping[str, Any]], *, title: str = "Benchmark", remarks: Sequence[Remark] = ()
+    records: Sequence[Mapping[str, Any]],
+    *,
+    title: str = "Benchmark",
+    remarks: Sequence[Remark] = (),
 ) -> Analysis:
     """Work out what a report shows from the records of a results file (the latest of each key).
 
@@ -59,9 +63,13 @@ def analyse(
         problems=tuple(problems),
         entries=tuple(entries),
         standings=ranking,
-        comparisons={p.name: _comparisons([e for e in entries if e.problem == p.name]) for p in problems},
+        comparisons={
+            p.name: _comparisons([e for e in entries if e.problem == p.name]) for p in problems
+        },
         reproduced=add_remarks(_reproductions(entries, groups), remarks),
-        failures=tuple(_failure(n, r) for n, r in zip(names, records, strict=True) if r["status"] == "failed"),
+        failures=tuple(
+            _failure(n, r) for n, r in zip(names, records, strict=True) if r["status"] == "failed"
+        ),
         environments=tuple(environments.values()),
         notes=notes(problems, entries, ranking, list(zip(names, records, strict=True))),
         n_cells=len(records),
@@ -101,7 +109,8 @@ def _exact_controls(problem: str, by_label: Mapping[str, Sequence[Record]]) -> l
     for name, known in done[0]["result"]["controls"].items() if done else ():
         if name in run:
             continue
-        # The exact median counts repeated designs; a uniform draw repeats few, so over distinct ones it is the same.
+        # The exact median counts repeated designs; a uniform draw repeats few, so over distinct
+        # ones it is the same.
         values = {"p100": (known["p100"],), "p50_distinct": (known["p50"],), "p50": (known["p50"],)}
         entries.append(
             Entry(
@@ -126,11 +135,17 @@ def _exact_controls(problem: str, by_label: Mapping[str, Sequence[Record]]) -> l
     return entries
 
 
-def _problem(name: str, by_label: Mapping[str, Sequence[Record]], entries: Sequence[Entry]) -> Problem:
+def _problem(
+    name: str, by_label: Mapping[str, Sequence[Record]], entries: Sequence[Entry]
+) -> Problem:
     records = [record for same in by_label.values() for record in same]
     result = next((r["result"] for r in records if r["status"] == "done"), None)
     controls = [entry for entry in entries if entry.control and entry.values]
-    best = {measure: max(controls, key=lambda e: e.scores[measure].mean) for measure in CEILINGS if controls}
+    best = {
+        measure: max(controls, key=lambda e: e.scores[measure].mean)
+        for measure in CEILINGS
+        if controls
+    }
     return Problem(
         name=name,
         task_id=records[0]["task"],
@@ -139,7 +154,9 @@ def _problem(name: str, by_label: Mapping[str, Sequence[Record]], entries: Seque
         n_visible=result["n_visible"] if result else 0,
         d_best=result["d_best"] if result else float("nan"),
         ceiling=result["ceiling"] if result else {},
-        best_control={measure: (entry.label, entry.scores[measure].mean) for measure, entry in best.items()},
+        best_control={
+            measure: (entry.label, entry.scores[measure].mean) for measure, entry in best.items()
+        },
     )
 
 
@@ -150,11 +167,14 @@ def _with_skill(entry: Entry, problem: Problem, entries: Sequence[Entry]) -> Ent
             interval = skill_interval(entry.values[measure], scale.controls, scale.ceiling)
             skill |= {measure: interval} if interval else {}
     judged = "p50_distinct" in skill and not entry.control and len(entry.seeds) > 1
-    return replace(entry, skill=skill, better_than_control=skill["p50_distinct"].low > 0 if judged else None)
+    return replace(
+        entry, skill=skill, better_than_control=skill["p50_distinct"].low > 0 if judged else None
+    )
 
 
 def _place(entry: Entry) -> float:
-    """Return what entries of a problem are sorted by: those without scores come last, in the order of the records."""
+    """Return what entries of a problem are sorted by: those without scores come last, in the order
+    of the records."""
     return -entry.scores["p50_distinct"].mean if entry.scores else float("inf")
 
 
@@ -165,7 +185,8 @@ def _comparisons(entries: Sequence[Entry]) -> tuple[Comparison, ...]:
 def _reproductions(
     entries: Sequence[Entry], groups: Mapping[str, Mapping[str, Sequence[Record]]]
 ) -> list[Reproduction]:
-    """Return our numbers beside the published ones of the same method and task, on the same number of designs."""
+    """Return our numbers beside the published ones of the same method and task, on the same number
+    of designs."""
     rows = []
     for entry in entries:
         if entry.exact or not entry.values:

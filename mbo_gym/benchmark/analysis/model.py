@@ -21,12 +21,22 @@ from typing import Any
 from mbo_gym.benchmark.analysis.published import Reproduction
 from mbo_gym.benchmark.analysis.statistics import Comparison, Description
 
-__all__ = ["CEILINGS", "MEASURES", "RANKINGS", "Analysis", "Entry", "Failure", "Problem", "Scale", "Standing"]
+__all__ = [
+    "CEILINGS",
+    "MEASURES",
+    "RANKINGS",
+    "Analysis",
+    "Entry",
+    "Failure",
+    "Problem",
+    "Scale",
+    "Standing",
+]
 
 
 MEASURES = ("p100", "p50_distinct", "p50", "mean", "first_p100", "first_p50", "share_above_best")
-"""Normalised scores of a cell: best and median of the K proposals (the median also over distinct designs), their mean,
-best and median of the first 128, and the share above D(best)."""
+"""Normalised scores of a cell: best and median of the K proposals (the median also over distinct
+designs), their mean, best and median of the first 128, and the share above D(best)."""
 
 
 RANKINGS = ("p100", "p50_distinct", "skill")
@@ -45,8 +55,8 @@ class Problem:
         n_visible: Visible rows; 0 where no cell is done.
         d_best: Best visible score, normalised; NaN where no cell is done.
         ceiling: {"p100", "p50", "exact", "note"}, empty where unknown.
-        best_control: For each of p100 and p50_distinct, the label of the control with the highest mean and that mean;
-            empty where the results hold no control.
+        best_control: For each of p100 and p50_distinct, the label of the control with the highest
+            mean and that mean; empty where the results hold no control.
     """
 
     name: str
@@ -71,17 +81,22 @@ class Entry:
         external: Scored from a file.
         seeds: Seeds that are done.
         n_failed: Seeds that failed.
-        values: For each measure, a number a seed (one number for an exact control); empty without an oracle.
+        values: For each measure, a number a seed (one number for an exact control); empty without
+            an oracle.
         scores: For each measure, these described.
-        skill: For p100 and p50_distinct: (score - best control) / (ceiling - best control) with its interval; left out
-            where ceiling or control is unknown.
-        better_than_control: Whether the 95 % interval of the p50_distinct skill lies above zero; None for controls,
-            with fewer than two seeds, and where the skill is unknown.
-        quantiles: Normalised scores of the proposals at 0, 2.5, .. 100 %, averaged over seeds; empty where unknown.
-        search: (step, prediction, score or None) along the search, averaged over seeds; empty without a search.
-        facts: Means over seeds of seconds, fit_seconds, propose_seconds, peak_memory_mb, n_unique, n_in_data,
-            n_infeasible, diversity, novelty, oracle_calls, trace_oracle_calls, search_oracle_calls; None where unknown.
-        command: What repeats it, all seeds; several lines where one command cannot; empty for an exact control.
+        skill: For p100 and p50_distinct: (score - best control) / (ceiling - best control) with its
+            interval; left out where ceiling or control is unknown.
+        better_than_control: Whether the 95 % interval of the p50_distinct skill lies above zero;
+            None for controls, with fewer than two seeds, and where the skill is unknown.
+        quantiles: Normalised scores of the proposals at 0, 2.5, .. 100 %, averaged over seeds;
+            empty where unknown.
+        search: (step, prediction, score or None) along the search, averaged over seeds; empty
+            without a search.
+        facts: Means over seeds of seconds, fit_seconds, propose_seconds, peak_memory_mb, n_unique,
+            n_in_data, n_infeasible, diversity, novelty, oracle_calls, trace_oracle_calls,
+            search_oracle_calls; None where unknown.
+        command: What repeats it, all seeds; several lines where one command cannot; empty for an
+            exact control.
         environments: Indices into `Analysis.environments`.
     """
 
@@ -123,9 +138,11 @@ class Analysis:
     Args:
         title: Of the report.
         problems: In the order of the records.
-        entries: Methods on problems, controls included: by problem, the highest mean p50_distinct first.
+        entries: Methods on problems, controls included: by problem, the highest mean p50_distinct
+            first.
         standings: Over problems, the best mean rank by p50_distinct first, incomplete ones last.
-        comparisons: For each problem, Welch's tests between all pairs of methods on p50_distinct, Holm-corrected.
+        comparisons: For each problem, Welch's tests between all pairs of methods on p50_distinct,
+            Holm-corrected.
         reproduced: Published numbers beside ours.
         failures: Cells that failed.
         environments: Distinct environments (versions, git, machine) in the records.
@@ -157,17 +174,19 @@ class Standing:
         label: The method's name in tables.
         control: Whether it learns nothing.
         problems: Problems it has scores on.
-        complete: Whether these are all problems that have an oracle: only then is it compared over problems.
-        iqm: For p100 and p50_distinct, the interquartile mean over problems and seeds, with a stratified bootstrap
-            interval; empty unless complete.
-        mean_rank: For each of RANKINGS, among the complete methods; rank 1 is best, ties averaged; empty unless
-            complete. Within a problem, skill orders methods as p50_distinct does; over problems its rank leaves out
-            those where skill is unknown, and it is missing where that is all of them.
+        complete: Whether these are all problems that have an oracle: only then is it compared over
+            problems.
+        iqm: For p100 and p50_distinct, the interquartile mean over problems and seeds, with a
+            stratified bootstrap interval; empty unless complete.
+        mean_rank: For each of RANKINGS, among the complete methods; rank 1 is best, ties averaged;
+            empty unless complete. Within a problem, skill orders methods as p50_distinct does; over
+            problems its rank leaves out those where skill is unknown, and it is missing where that
+            is all of them.
         median_rank: The same.
-        skill: Mean over the problems where it is known of the p50_distinct skill, each no lower than -1; None where it
-            is known on none, or incomplete.
-        improvement: Probability that a run of it beats a run of the best control (p50_distinct), mean over the problems
-            with a control; None where there is none, or incomplete.
+        skill: Mean over the problems where it is known of the p50_distinct skill, each no lower
+            than -1; None where it is known on none, or incomplete.
+        improvement: Probability that a run of it beats a run of the best control (p50_distinct),
+            mean over the problems with a control; None where there is none, or incomplete.
     """
 
     label: str

@@ -39,7 +39,12 @@ def notes(
         lines += _on_scores(problem, mine)
         lines += _on_seeds(problem, mine)
         lines += _on_oracle_calls(problem, mine)
-    return (*lines, *_on_comparability(entries, standings), *_on_failures(records), *_on_origin(records))
+    return (
+        *lines,
+        *_on_comparability(entries, standings),
+        *_on_failures(records),
+        *_on_origin(records),
+    )
 
 
 def _on_scores(problem: Problem, entries: Sequence[Entry]) -> list[str]:
@@ -49,12 +54,16 @@ def _on_scores(problem: Problem, entries: Sequence[Entry]) -> list[str]:
     if not any(entry.values for entry in entries):
         return [f"{name} has no oracle: designs are counted, not scored."]
     if not problem.best_control:
-        return [f"No control was run on {name}: skill cannot be told. Add `controls` to the methods."]
+        return [
+            f"No control was run on {name}: skill cannot be told. Add `controls` to the methods."
+        ]
     if not problem.ceiling:
         return [f"The ceiling of {name} is unknown: skill cannot be told."]
     if not skill_scale(problem, entries, "p50_distinct"):
         label, value = problem.best_control["p50_distinct"]
-        return [f"On {name} the control {label} reaches the ceiling ({value:.3f}): no skill is left to show."]
+        return [
+            f"On {name} the control {label} reaches the ceiling ({value:.3f}): no skill is left to show."
+        ]
     return []
 
 
@@ -102,7 +111,9 @@ def _on_failures(records: Sequence[tuple[str, Record]]) -> list[str]:
             failed.setdefault(f"{record['label']} on {problem}", []).append(record["seed"])
     if not failed:
         return []
-    which = [f"{cell} (seed {', '.join(map(str, sorted(seeds)))})" for cell, seeds in failed.items()]
+    which = [
+        f"{cell} (seed {', '.join(map(str, sorted(seeds)))})" for cell, seeds in failed.items()
+    ]
     n = sum(map(len, failed.values()))
     return [f"{n} of {len(records)} cells failed and count in no number: {'; '.join(which)}."]
 
@@ -112,9 +123,13 @@ def _on_origin(records: Sequence[tuple[str, Record]]) -> list[str]:
     commits = _distinct(short_commit(environment["git"]) for environment in environments)
     lines = []
     if len(commits) > 1:
-        lines.append(f"The records come from {len(commits)} states of the code: {', '.join(commits)}.")
+        lines.append(
+            f"The records come from {len(commits)} states of the code: {', '.join(commits)}."
+        )
     if any(commit.endswith("+changes") for commit in commits):
-        lines.append("Some records were made with uncommitted changes (+changes): no commit repeats them for certain.")
+        lines.append(
+            "Some records were made with uncommitted changes (+changes): no commit repeats them for certain."
+        )
     for what in ("versions", "machine"):
         differing = _differing([environment[what] for environment in environments])
         if differing:
@@ -123,7 +138,8 @@ def _on_origin(records: Sequence[tuple[str, Record]]) -> list[str]:
 
 
 def short_commit(git: str | None) -> str:
-    """Return a commit's first 10 digits, with ``+changes`` where it has that; a phrase where none is known."""
+    """Return a commit's first 10 digits, with ``+changes`` where it has that; a phrase where none
+    is known."""
     if git is None:
         return "no commit known"
     commit, plus, changes = git.partition("+")

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FACTS", "mean_facts", "mean_quantiles", "mean_search", "measures", "merged_command", "problem_names"]
+__all__ = [
+    "FACTS",
+    "mean_facts",
+    "mean_quantiles",
+    "mean_search",
+    "measures",
+    "merged_command",
+    "problem_names",
+]
 
 FACTS = (
     "seconds",
@@ -24,7 +32,8 @@ FACTS = (
     "trace_oracle_calls",
     "search_oracle_calls",
 )
-"""Numbers of a cell that are no scores; `seconds` is the whole cell's, the others stand in its result."""
+"""Numbers of a cell that are no scores; `seconds` is the whole cell's, the others stand in its
+result."""
 
 _SCORES = {
     "p100": ("overall", "p100"),
@@ -40,7 +49,8 @@ Record = Mapping[str, Any]
 
 
 def problem_names(records: Sequence[Record]) -> list[str]:
-    """Return the name of each record's problem: the task, its options in brackets, and K where there are several."""
+    """Return the name of each record's problem: the task, its options in brackets, and K where
+    there are several."""
     several = len({record["k"] for record in records}) > 1
     return [_problem_name(record, several) for record in records]
 
@@ -56,12 +66,16 @@ def measures(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
     results = [record["result"] for record in records]
     if not results or any(result["overall"] is None for result in results):
         return {}
-    values = {name: tuple(float(r[part][field]) for r in results) for name, (part, field) in _SCORES.items()}
+    values = {
+        name: tuple(float(r[part][field]) for r in results)
+        for name, (part, field) in _SCORES.items()
+    }
     return values | {"share_above_best": tuple(float(r["share_above_best"]) for r in results)}
 
 
 def mean_quantiles(records: Sequence[Record]) -> tuple[float, ...]:
-    """Return the quantiles of the proposals' scores averaged over the cells that have them; empty where none has."""
+    """Return the quantiles of the proposals' scores averaged over the cells that have them; empty
+    where none has."""
     known = [record["result"]["quantiles"] for record in records if record["result"]["quantiles"]]
     return tuple(np.mean(known, axis=0).tolist()) if known else ()
 
@@ -69,10 +83,13 @@ def mean_quantiles(records: Sequence[Record]) -> tuple[float, ...]:
 def mean_search(records: Sequence[Record]) -> tuple[tuple[int, float, float | None], ...]:
     """Return (step, prediction, score) along the search, averaged over cells.
 
-    A step needs a prediction from every cell that searched, else its mean would jump where one cell (whose surrogate
-    left the finite numbers, say) drops out. The same holds for the score, which is None otherwise.
+    A step needs a prediction from every cell that searched, else its mean would jump where one cell
+    (whose surrogate left the finite numbers, say) drops out. The same holds for the score, which is
+    None otherwise.
     """
-    searches = [{s["step"]: s for s in r["result"]["search"]} for r in records if r["result"]["search"]]
+    searches = [
+        {s["step"]: s for s in r["result"]["search"]} for r in records if r["result"]["search"]
+    ]
     curve = []
     for step in sorted(set[int]().union(*searches)):
         points = [search[step] for search in searches if step in search]
@@ -80,7 +97,9 @@ def mean_search(records: Sequence[Record]) -> tuple[tuple[int, float, float | No
         if len(points) < len(searches) or None in predictions:
             continue
         scores = [point["score"] for point in points]
-        curve.append((step, float(np.mean(predictions)), None if None in scores else float(np.mean(scores))))
+        curve.append(
+            (step, float(np.mean(predictions)), None if None in scores else float(np.mean(scores)))
+        )
     return tuple(curve)
 
 
@@ -95,11 +114,14 @@ def mean_facts(records: Sequence[Record]) -> dict[str, float | None]:
 
 
 def merged_command(records: Sequence[Record]) -> str:
-    """Return what repeats the cells: one line for commands that differ in their seeds only, e.g. ``--seeds 0-6,8``."""
+    """Return what repeats the cells: one line for commands that differ in their seeds only, e.g.
+    ``--seeds 0-6,8``."""
     seeds: dict[str, set[int]] = {}
     for record in records:
         seeds.setdefault(_SEEDS.sub("\0", record["command"]), set()).add(record["seed"])
-    return "\n".join(command.replace("\0", _ranges(sorted(numbers))) for command, numbers in seeds.items())
+    return "\n".join(
+        command.replace("\0", _ranges(sorted(numbers))) for command, numbers in seeds.items()
+    )
 
 
 def _ranges(numbers: Sequence[int]) -> str:

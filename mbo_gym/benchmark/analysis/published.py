@@ -21,7 +21,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Published", "Reproduction", "Verdict", "parse", "published", "published_for", "reproduce"]
+__all__ = [
+    "Published",
+    "Reproduction",
+    "Verdict",
+    "parse",
+    "published",
+    "published_for",
+    "reproduce",
+]
 
 Verdict = Literal["yes", "above", "below", "cannot tell"]
 
@@ -47,7 +55,8 @@ class Published:
         source: Name of the source, with the table's number.
         note: What to know of this row, or empty.
         variant: Of the method, e.g. ``without editing``; empty for the method itself.
-        spread: ``standard deviation`` or ``standard error`` (of the mean) as the source says, or ``unknown``.
+        spread: ``standard deviation`` or ``standard error`` (of the mean) as the source says, or
+            ``unknown``.
         source_notes: What to know of the source on this task.
         n_visible: Rows of the task that the source's methods saw; None where unknown.
         d_best: Best visible score, normalised, as the source prints it; None where it does not.
@@ -72,7 +81,8 @@ class Published:
 
     @property
     def standard_error(self) -> float | None:
-        """Standard error of the mean, None where no spread is known; an unknown one counts as a standard deviation."""
+        """Standard error of the mean, None where no spread is known; an unknown one counts as a
+        standard deviation."""
         if self.std is None or self.spread == "standard error":
             return self.std
         return self.std / math.sqrt(self.seeds)
@@ -89,10 +99,11 @@ class Reproduction:
         ours: Our scores, the same percentile, described over seeds.
         k: Designs that we proposed.
         difference: Our mean minus theirs.
-        standard_errors: The difference in standard errors, sqrt(ours^2 + theirs^2); None with fewer than two seeds of
-            ours, and where neither side has a spread.
-        verdict: ``yes`` where the difference is at most 2 standard errors, or at most half of the last printed digit;
-            else ``above`` or ``below``; ``cannot tell`` with fewer than two seeds of ours.
+        standard_errors: The difference in standard errors, sqrt(ours^2 + theirs^2); None with fewer
+            than two seeds of ours, and where neither side has a spread.
+        verdict: ``yes`` where the difference is at most 2 standard errors, or at most half of the
+            last printed digit; else ``above`` or ``below``; ``cannot tell`` with fewer than two
+            seeds of ours.
         protocol: What was done differently, or must be known to compare: phrases without full stop.
     """
 
@@ -114,10 +125,14 @@ def published() -> tuple[Published, ...]:
     Raises:
         InvalidData: A block of the file is not as it should be; the message names its source.
     """
-    return parse(files("mbo_gym.benchmark.analysis").joinpath("published.toml").read_text(encoding="utf-8"))
+    return parse(
+        files("mbo_gym.benchmark.analysis").joinpath("published.toml").read_text(encoding="utf-8")
+    )
 
 
-def published_for(method: str, task_id: str, percentile: int = 100, *, variant: str | None = "") -> list[Published]:
+def published_for(
+    method: str, task_id: str, percentile: int = 100, *, variant: str | None = ""
+) -> list[Published]:
     """Return the published numbers of a method on a task; empty where there are none.
 
     Args:
@@ -129,7 +144,8 @@ def published_for(method: str, task_id: str, percentile: int = 100, *, variant: 
     return [
         row
         for row in published()
-        if (row.method, row.task_id, row.percentile) == (method, task_id, percentile) and variant in (None, row.variant)
+        if (row.method, row.task_id, row.percentile) == (method, task_id, percentile)
+        and variant in (None, row.variant)
     ]
 
 
@@ -173,7 +189,9 @@ def reproduce(
         *_settings(published, preset, options, n_visible),
         *_caveats(published),
     )
-    return Reproduction(published, label, problem, ours, k, difference, standard_errors, verdict, protocol)
+    return Reproduction(
+        published, label, problem, ours, k, difference, standard_errors, verdict, protocol
+    )
 
 
 def _budget(theirs: Published, seeds: int, k: int, scored: int) -> list[str]:
@@ -187,14 +205,18 @@ def _budget(theirs: Published, seeds: int, k: int, scored: int) -> list[str]:
     return lines
 
 
-def _settings(theirs: Published, preset: str | None, options: Mapping[str, Any], n_visible: int) -> list[str]:
+def _settings(
+    theirs: Published, preset: str | None, options: Mapping[str, Any], n_visible: int
+) -> list[str]:
     lines = []
     if preset is None:
         lines.append("our default settings, not the paper's")
     elif not preset.startswith("paper"):
         lines.append(f"our preset {preset}, not the paper's settings")
     if options:
-        lines.append(f"task options {', '.join(f'{key}={value}' for key, value in options.items())}")
+        lines.append(
+            f"task options {', '.join(f'{key}={value}' for key, value in options.items())}"
+        )
     if theirs.n_visible not in (None, n_visible):
         lines.append(f"{n_visible:,} visible rows, theirs {theirs.n_visible:,}")
     return lines
@@ -205,7 +227,9 @@ def _caveats(theirs: Published) -> list[str]:
     if theirs.std is None:
         lines.append("their spread is not known")
     elif theirs.spread == "unknown":
-        lines.append("their +- may be a standard deviation or a standard error: taken as a standard deviation")
+        lines.append(
+            "their +- may be a standard deviation or a standard error: taken as a standard deviation"
+        )
     return [*lines, *filter(None, [theirs.note]), *theirs.source_notes]
 
 
@@ -213,8 +237,8 @@ def parse(text: str) -> tuple[Published, ...]:
     """Read published numbers from TOML and check them; ``published.toml`` explains the format.
 
     Raises:
-        InvalidData: A key is missing or unknown, a row has too few or too many scores, a number makes no sense or
-            stands twice; the message names the source.
+        InvalidData: A key is missing or unknown, a row has too few or too many scores, a number
+            makes no sense or stands twice; the message names the source.
     """
     document = tomllib.loads(text)
     _check_keys("the file", document, ("tasks", "source"))
@@ -236,11 +260,23 @@ def _source_rows(source: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[Pu
     _check_keys(name, source, _SOURCE_KEYS, _SOURCE_EXTRAS)
     shorts, d_best, visible = source["tasks"], source.get("d_best"), source.get("n_visible", {})
     for key in ("k", "seeds"):
-        _require(type(source[key]) is int and source[key] > 0, name, f"{key} must be 1 or more, got {source[key]!r}")
-    _require(source["percentile"] in (50, 100), name, f"percentile must be 50 or 100, got {source['percentile']!r}")
+        _require(
+            type(source[key]) is int and source[key] > 0,
+            name,
+            f"{key} must be 1 or more, got {source[key]!r}",
+        )
+    _require(
+        source["percentile"] in (50, 100),
+        name,
+        f"percentile must be 50 or 100, got {source['percentile']!r}",
+    )
     _check_names(name, "tasks", shorts, tasks)
     _check_names(name, "n_visible", visible, shorts)
-    _require(d_best is None or len(d_best) == len(shorts), name, f"d_best must hold {len(shorts)} numbers")
+    _require(
+        d_best is None or len(d_best) == len(shorts),
+        name,
+        f"d_best must hold {len(shorts)} numbers",
+    )
     rows = []
     for row in source["rows"]:
         where = f"{name}, {row.get('method', 'a row without a method')}"
@@ -251,10 +287,16 @@ def _source_rows(source: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[Pu
             where,
             f"{len(shorts)} tasks need a list of as many scores, got {scores!r}",
         )
-        notes, row_notes = (_notes(where, table.get("notes", {}), shorts) for table in (source, row))
+        notes, row_notes = (
+            _notes(where, table.get("notes", {}), shorts) for table in (source, row)
+        )
         for i, short in enumerate(shorts):
             mean, std = _score(where, scores[i])
-            _require(std is None or spread in _SPREADS, where, f"spread must be one of {_SPREADS}, got {spread!r}")
+            _require(
+                std is None or spread in _SPREADS,
+                where,
+                f"spread must be one of {_SPREADS}, got {spread!r}",
+            )
             rows.append(
                 Published(
                     method=row["method"],
@@ -280,9 +322,13 @@ def _source_rows(source: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[Pu
 def _score(where: str, score: Any) -> tuple[float, float | None]:
     """Return mean and spread of a cell: a mean, or [mean, spread]."""
     numbers = score if isinstance(score, list) else [score]
-    plain = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+    plain = all(
+        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+    )
     if not plain or len(numbers) not in (1, 2) or (len(numbers) == 2 and numbers[1] < 0):
-        raise InvalidData(f"published numbers, {where}: a score is a mean or [mean, spread], got {score!r}")
+        raise InvalidData(
+            f"published numbers, {where}: a score is a mean or [mean, spread], got {score!r}"
+        )
     return (float(numbers[0]), float(numbers[1]) if len(numbers) == 2 else None)
 
 
@@ -290,15 +336,21 @@ def _notes(where: str, notes: Mapping[str, str], shorts: Sequence[str]) -> dict[
     """Return the notes of each task; a key holds short names, or is "all"."""
     for key in notes:
         _check_names(where, "notes", key.split(), (*shorts, "all"))
-    return {s: [note for key, note in notes.items() if {s, "all"} & set(key.split())] for s in shorts}
+    return {
+        s: [note for key, note in notes.items() if {s, "all"} & set(key.split())] for s in shorts
+    }
 
 
 def _check_names(where: str, what: str, names: Collection[str], allowed: Collection[str]) -> None:
     unknown = [name for name in names if name not in allowed]
-    _require(not unknown, where, f"{what} names {', '.join(unknown)}; known are {', '.join(allowed)}")
+    _require(
+        not unknown, where, f"{what} names {', '.join(unknown)}; known are {', '.join(allowed)}"
+    )
 
 
-def _check_keys(where: str, table: Mapping[str, Any], needed: Sequence[str], extra: Sequence[str] = ()) -> None:
+def _check_keys(
+    where: str, table: Mapping[str, Any], needed: Sequence[str], extra: Sequence[str] = ()
+) -> None:
     missing = [key for key in needed if key not in table]
     unknown = [key for key in table if key not in (*needed, *extra)]
     allowed = f"needed are {', '.join(needed)}" + (f", allowed {', '.join(extra)}" if extra else "")

@@ -1,4 +1,5 @@
-"""What was found out about our scores that lie below published ones, to stand beside them in a report.
+"""What was found out about our scores that lie below published ones, to stand beside them in a
+report.
 
 A results folder may hold ``remarks.toml``, written by whoever looked for the cause::
 
@@ -57,7 +58,8 @@ def read_remarks(folder: Path) -> tuple[Remark, ...]:
     """Return the remarks of a results folder; empty where it has none.
 
     Raises:
-        ValueError: The file is no TOML, or a remark lacks a key, has an unknown one or a value of the wrong type.
+        ValueError: The file is no TOML, or a remark lacks a key, has an unknown one or a value of
+            the wrong type.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -67,16 +69,27 @@ def read_remarks(folder: Path) -> tuple[Remark, ...]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML file: {error}") from error
     blocks = content.pop("below", [])
-    if content or not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+    if (
+        content
+        or not isinstance(blocks, list)
+        or not all(isinstance(block, dict) for block in blocks)
+    ):
         got = ", ".join(sorted(content)) or f"below = {blocks!r}"
         raise ValueError(f"{path} holds [[below]] blocks only, got {got}")
-    return tuple(_remark(block, f"{path}, remark {number}") for number, block in enumerate(blocks, 1))
+    return tuple(
+        _remark(block, f"{path}, remark {number}") for number, block in enumerate(blocks, 1)
+    )
 
 
-def add_remarks(rows: Sequence[Reproduction], remarks: Sequence[Remark]) -> tuple[Reproduction, ...]:
+def add_remarks(
+    rows: Sequence[Reproduction], remarks: Sequence[Remark]
+) -> tuple[Reproduction, ...]:
     """Return comparisons with the remarks on them before what was done differently."""
     return tuple(
-        replace(r, protocol=(*(f"why below: {m.why}" for m in remarks if m.is_about(r)), *r.protocol)) for r in rows
+        replace(
+            r, protocol=(*(f"why below: {m.why}" for m in remarks if m.is_about(r)), *r.protocol)
+        )
+        for r in rows
     )
 
 
@@ -85,5 +98,7 @@ def _remark(block: Mapping[str, Any], where: str) -> Remark:
     wrong += [key for key, kind in _FORMAT.items() if type(block.get(key)) is not kind]
     if wrong or block["percentile"] not in (50, 100):
         needed = "methods (a list), problem, percentile (50 or 100) and why"
-        raise ValueError(f"{where}: a remark has {needed}, and nothing else; see {', '.join(wrong) or 'percentile'}")
+        raise ValueError(
+            f"{where}: a remark has {needed}, and nothing else; see {', '.join(wrong) or 'percentile'}"
+        )
     return Remark(tuple(block["methods"]), block["problem"], block["percentile"], block["why"])

@@ -25,7 +25,8 @@ __all__ = ["skill_scale", "standings"]
 
 
 def skill_scale(problem: Problem, entries: Sequence[Entry], measure: str) -> Scale | None:
-    """Return the scale of a problem, or None where ceiling or control is unknown, or no control lies below the ceiling.
+    """Return the scale of a problem, or None where ceiling or control is unknown, or no control
+    lies below the ceiling.
 
     Args:
         problem: The problem.
@@ -44,7 +45,8 @@ def skill_scale(problem: Problem, entries: Sequence[Entry], measure: str) -> Sca
 
 
 def standings(problems: Sequence[Problem], entries: Sequence[Entry]) -> tuple[Standing, ...]:
-    """Compare over problems the methods that were run; exact controls, which have no runs, take no part.
+    """Compare over problems the methods that were run; exact controls, which have no runs, take no
+    part.
 
     Args:
         problems: All of them.
@@ -69,7 +71,9 @@ def standings(problems: Sequence[Problem], entries: Sequence[Entry]) -> tuple[St
                 control=some.control,
                 problems=tuple(p.name for p in scored if p.name in of_label),
                 complete=whole,
-                iqm={m: iqm_interval(_scores(of_label, scored, m)) for m in CEILINGS} if whole else {},
+                iqm={m: iqm_interval(_scores(of_label, scored, m)) for m in CEILINGS}
+                if whole
+                else {},
                 mean_rank=mean_rank.get(label, {}),
                 median_rank=median_rank.get(label, {}),
                 skill=_mean_skill(of_label, scored, entries) if whole else None,
@@ -85,7 +89,9 @@ def _place(row: Standing) -> tuple[float, float]:
     return row.mean_rank["p50_distinct"].value, -row.iqm["p50_distinct"].value
 
 
-def _scores(of_label: Mapping[str, Entry], problems: Sequence[Problem], measure: str) -> list[np.ndarray]:
+def _scores(
+    of_label: Mapping[str, Entry], problems: Sequence[Problem], measure: str
+) -> list[np.ndarray]:
     return [np.array(of_label[problem.name].values[measure]) for problem in problems]
 
 
@@ -112,7 +118,9 @@ def _ranks(
     return mean, median
 
 
-def _mean_skill(of_label: Mapping[str, Entry], scored: Sequence[Problem], entries: Sequence[Entry]) -> Interval | None:
+def _mean_skill(
+    of_label: Mapping[str, Entry], scored: Sequence[Problem], entries: Sequence[Entry]
+) -> Interval | None:
     parts = []
     for problem in scored:
         if scale := skill_scale(problem, entries, "p50_distinct"):
@@ -121,8 +129,11 @@ def _mean_skill(of_label: Mapping[str, Entry], scored: Sequence[Problem], entrie
     return mean_skill_interval(parts) if parts else None
 
 
-def _improvement(of_label: Mapping[str, Entry], scored: Sequence[Problem], entries: Sequence[Entry]) -> Interval | None:
-    """Return how probably a run beats one of the best control, over the problems that have a control."""
+def _improvement(
+    of_label: Mapping[str, Entry], scored: Sequence[Problem], entries: Sequence[Entry]
+) -> Interval | None:
+    """Return how probably a run beats one of the best control, over the problems that have a
+    control."""
     with_control = [problem for problem in scored if problem.best_control]
     if not with_control:
         return None

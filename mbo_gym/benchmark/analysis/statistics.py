@@ -1,9 +1,11 @@
-"""Statistics over seeds and tasks: descriptions, bootstrap intervals, ranks, tests, and the skill over controls.
+"""Statistics over seeds and tasks: descriptions, bootstrap intervals, ranks, tests, and the skill
+over controls.
 
-A seed is the unit that is resampled. The stratified bootstrap draws seeds with replacement within each group (the runs
-of one method on one task) and never mixes groups; its intervals are percentile intervals, as in Agarwal et al., "Deep
-Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021. Generators are fixed: the same numbers
-give the same interval. R is the number of seeds, M of methods, T of tasks.
+A seed is the unit that is resampled. The stratified bootstrap draws seeds with replacement within
+each group (the runs of one method on one task) and never mixes groups; its intervals are percentile
+intervals, as in Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice", NeurIPS 2021. Generators are fixed: the same numbers give the same interval. R is the
+number of seeds, M of methods, T of tasks.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ N_RESAMPLES = 10_000
 CONFIDENCE = 0.95
 SEED = 0
 ROUNDING = 1e-9
-"""A way from control to ceiling that is shorter than this (in normalised scores) is a rounding error of a mean."""
+"""A way from control to ceiling that is shorter than this (in normalised scores) is a rounding
+error of a mean."""
 
 Skills = Sequence[tuple[ArrayLike, Sequence[ArrayLike], float]]
 
@@ -68,7 +71,8 @@ class Description:
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of the data, and the bounds of its percentile bootstrap interval (95 % unless said otherwise)."""
+    """A statistic of the data, and the bounds of its percentile bootstrap interval (95 % unless
+    said otherwise)."""
 
     value: float
     low: float
@@ -106,10 +110,14 @@ def describe(values: ArrayLike) -> Description:
     """
     x = _seeds(values)
     n = len(x)
-    shifted = x - x[0]  # equal scores then have a deviation of exactly 0, whatever their sum rounds to
+    shifted = (
+        x - x[0]
+    )  # equal scores then have a deviation of exactly 0, whatever their sum rounds to
     std = float(shifted.std(ddof=1)) if n > 1 else float("nan")
     mean = float(x[0] + shifted.mean())
-    return Description(n, mean, std, std / n**0.5, float(np.median(x)), float(x.min()), float(x.max()))
+    return Description(
+        n, mean, std, std / n**0.5, float(np.median(x)), float(x.min()), float(x.max())
+    )
 
 
 @overload
@@ -150,19 +158,22 @@ def stratified_bootstrap(
 ) -> Interval:
     """Return a statistic of several groups of seeds with its percentile bootstrap interval.
 
-    Seeds are drawn with replacement within each group, each group by itself. A group of one seed has no spread to
-    draw from: it adds nothing to the width, and where all groups have one seed the interval is a point.
+    Seeds are drawn with replacement within each group, each group by itself. A group of one seed
+    has no spread to
+    draw from: it adds nothing to the width, and where all groups have one seed the interval is a
+        point.
 
     Args:
         groups: For each group (task) the scores (R_i,); the groups may differ in R_i.
-        statistic: Takes one array (n, R_i) for each group and returns (n,), row by row. It is called with the resamples
-            and with the data themselves (n = 1).
+        statistic: Takes one array (n, R_i) for each group and returns (n,), row by row. It is
+            called with the resamples and with the data themselves (n = 1).
         n_resamples: Number of resamples; memory grows as n_resamples times the number of all seeds.
         confidence: Share of the resampled statistics inside the interval.
         seed: Of the generator.
 
     Raises:
-        ValueError: No groups, an empty group, a score that is not finite, or an option out of range.
+        ValueError: No groups, an empty group, a score that is not finite, or an option out of
+            range.
     """
     if n_resamples < 1 or not 0 < confidence < 1:
         raise ValueError(
@@ -174,22 +185,26 @@ def stratified_bootstrap(
 
 
 def iqm_interval(groups: Sequence[ArrayLike]) -> Interval:
-    """Return the interquartile mean over all (task, seed) values, with its 95 % stratified bootstrap interval.
+    """Return the interquartile mean over all (task, seed) values, with its 95 % stratified
+    bootstrap interval.
 
     Args:
-        groups: For each task the scores (R_i,). The values are pooled, so a task with more seeds weighs more.
+        groups: For each task the scores (R_i,). The values are pooled, so a task with more seeds
+            weighs more.
 
     Raises:
         ValueError: As `stratified_bootstrap`.
     """
-    return stratified_bootstrap(groups, lambda resampled: _middle_half(np.concatenate(resampled, axis=-1)))
+    return stratified_bootstrap(
+        groups, lambda resampled: _middle_half(np.concatenate(resampled, axis=-1))
+    )
 
 
 def ranks(scores: ArrayLike) -> np.ndarray:
     """Rank methods within each task: 1 is the highest score, ties share the average of their ranks.
 
-    Scores that agree to 12 decimals are tied, as the mean of the same numbers in another order can differ in its last
-    bit. NaN (no score) stays NaN and takes no rank.
+    Scores that agree to 12 decimals are tied, as the mean of the same numbers in another order can
+    differ in its last bit. NaN (no score) stays NaN and takes no rank.
 
     Args:
         scores: (M, T), a column for each task.
@@ -204,16 +219,18 @@ def ranks(scores: ArrayLike) -> np.ndarray:
 
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 2 or x.size == 0:
-        raise ValueError(f"scores must have shape (methods, tasks) with at least one of each, got {x.shape=}")
+        raise ValueError(
+            f"scores must have shape (methods, tasks) with at least one of each, got {x.shape=}"
+        )
     return np.asarray(rankdata(-np.round(x, 12), axis=0, nan_policy="omit"))
 
 
 def mean_rank_intervals(scores: Sequence[Sequence[ArrayLike]]) -> list[Interval]:
     """Return the mean rank over tasks of each method, with 95 % bootstrap intervals.
 
-    Methods are ranked on each task by their mean over seeds. In a resample the seeds of every (method, task) group are
-    drawn independently, the resampled means ranked within each task and the ranks averaged over tasks, for all methods
-    together.
+    Methods are ranked on each task by their mean over seeds. In a resample the seeds of every
+    (method, task) group are drawn independently, the resampled means ranked within each task and
+    the ranks averaged over tasks, for all methods together.
 
     Args:
         scores: scores[method][task] are the scores (R,); every method has every task.
@@ -222,24 +239,34 @@ def mean_rank_intervals(scores: Sequence[Sequence[ArrayLike]]) -> list[Interval]
         An interval for each method, in the order given.
 
     Raises:
-        ValueError: No methods or tasks, methods that differ in tasks, an empty group, or a score that is not finite.
+        ValueError: No methods or tasks, methods that differ in tasks, an empty group, or a score
+            that is not finite.
     """
     n_tasks = {len(tasks) for tasks in scores}
     if len(n_tasks) != 1 or 0 in n_tasks:
-        raise ValueError(f"every method needs scores on the same tasks, at least one; got {sorted(n_tasks)} tasks")
+        raise ValueError(
+            f"every method needs scores on the same tasks, at least one; got {sorted(n_tasks)} tasks"
+        )
     shape = (len(scores), n_tasks.pop(), -1)
     samples = _groups([group for tasks in scores for group in tasks])
     means = np.array([x.mean() for x in samples]).reshape(shape)
-    resampled = np.array([x.mean(axis=1) for x in _resamples(samples, N_RESAMPLES, SEED)]).reshape(shape)
-    value, rank = (np.mean([ranks(m[:, task]) for task in range(shape[1])], axis=0) for m in (means, resampled))
-    return [_interval(value[i, 0], rank[i], CONFIDENCE) for i in range(shape[0])]  # rank: (M, n_resamples)
+    resampled = np.array([x.mean(axis=1) for x in _resamples(samples, N_RESAMPLES, SEED)]).reshape(
+        shape
+    )
+    value, rank = (
+        np.mean([ranks(m[:, task]) for task in range(shape[1])], axis=0) for m in (means, resampled)
+    )
+    return [
+        _interval(value[i, 0], rank[i], CONFIDENCE) for i in range(shape[0])
+    ]  # rank: (M, n_resamples)
 
 
 def probability_of_improvement(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> Interval:
-    """Return how likely a run of X scores above a run of Y, averaged over tasks, with its 95 % bootstrap interval.
+    """Return how likely a run of X scores above a run of Y, averaged over tasks, with its 95 %
+    bootstrap interval.
 
-    On a task it is P(X > Y) + P(X = Y) / 2 over all pairs of seeds, which is Mann-Whitney's U over the number of pairs.
-    The seeds of both are resampled within each task.
+    On a task it is P(X > Y) + P(X = Y) / 2 over all pairs of seeds, which is Mann-Whitney's U over
+    the number of pairs. The seeds of both are resampled within each task.
 
     Args:
         x: For each task the scores (R_x,) of X.
@@ -249,7 +276,9 @@ def probability_of_improvement(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -
         ValueError: Unequal numbers of tasks, and as `stratified_bootstrap`.
     """
     if len(x) != len(y):
-        raise ValueError(f"both need the same tasks, got {len(x)} and {len(y)}; leave out what one of them lacks")
+        raise ValueError(
+            f"both need the same tasks, got {len(x)} and {len(y)}; leave out what one of them lacks"
+        )
 
     samples = _groups([*x, *y])
     wins = [_wins(a, b) for a, b in zip(samples[: len(x)], samples[len(x) :], strict=True)]
@@ -257,23 +286,29 @@ def probability_of_improvement(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -
     def statistic(rows: list[np.ndarray]) -> np.ndarray:
         counts = [_counts(r, len(sample)) for r, sample in zip(rows, samples, strict=True)]
         of_x, of_y = counts[: len(x)], counts[len(x) :]
-        shares = [((a @ w) * b).sum(axis=1) / w.size for w, a, b in zip(wins, of_x, of_y, strict=True)]
+        shares = [
+            ((a @ w) * b).sum(axis=1) / w.size for w, a, b in zip(wins, of_x, of_y, strict=True)
+        ]
         return np.asarray(np.mean(shares, axis=0))
 
-    return stratified_bootstrap([np.arange(len(sample)) for sample in samples], statistic)  # rows, not their scores
+    return stratified_bootstrap(
+        [np.arange(len(sample)) for sample in samples], statistic
+    )  # rows, not their scores
 
 
 def welch_tests(samples: Mapping[str, ArrayLike]) -> list[Comparison]:
     """Compare the means of all pairs of methods: Welch's t-test, Holm-corrected over these pairs.
 
-    Where both samples are constant there is no spread to judge by: p is 1 if they are equal and 0 if not, t is 0 or
-    +-inf, the degrees of freedom are NaN.
+    Where both samples are constant there is no spread to judge by: p is 1 if they are equal and 0
+    if not, t is 0 or +-inf, the degrees of freedom are NaN.
 
     Args:
-        samples: For each method the scores (R,). Pairs where either has fewer than 2 seeds are left out.
+        samples: For each method the scores (R,). Pairs where either has fewer than 2 seeds are left
+            out.
 
     Returns:
-        The pairs in the order of the methods: (first, second), (first, third), ...; empty where no pair is left.
+        The pairs in the order of the methods: (first, second), (first, third), ...; empty where no
+            pair is left.
 
     Raises:
         ValueError: A score that is not finite.
@@ -294,7 +329,8 @@ def welch_tests(samples: Mapping[str, ArrayLike]) -> list[Comparison]:
 def holm(p: ArrayLike) -> np.ndarray:
     """Correct p-values for their number by Holm's step-down procedure.
 
-    The i-th smallest of m (i from 0) is multiplied by m - i, is no lower than the one before it, and at most 1.
+    The i-th smallest of m (i from 0) is multiplied by m - i, is no lower than the one before it,
+    and at most 1.
     Reference: Holm, "A simple sequentially rejective multiple test procedure", 1979.
 
     Args:
@@ -315,14 +351,19 @@ def holm(p: ArrayLike) -> np.ndarray:
     return corrected
 
 
-def skill_interval(scores: ArrayLike, controls: Sequence[ArrayLike], ceiling: float) -> Interval | None:
-    """Return the share of the way from the best control to the ceiling that a method goes, with its 95 % interval.
+def skill_interval(
+    scores: ArrayLike, controls: Sequence[ArrayLike], ceiling: float
+) -> Interval | None:
+    """Return the share of the way from the best control to the ceiling that a method goes, with its
+    95 % interval.
 
-    It is (mean - best control) / (ceiling - best control): 0 is no better than learning nothing, 1 the ceiling.
-    The best control is the one with the highest mean. The seeds of the method and of each control are resampled, and
-    the best control is chosen anew in each resample. The highest of several resampled means tends to lie above the
-    highest mean of the data, so the interval lies low: it is conservative for a claim that the method is better. In a
-    resample whose best control reaches the ceiling, the data's way from control to ceiling is the unit.
+    It is (mean - best control) / (ceiling - best control): 0 is no better than learning nothing, 1
+    the ceiling. The best control is the one with the highest mean. The seeds of the method and of
+    each control are resampled, and the best control is chosen anew in each resample. The highest of
+    several resampled means tends to lie above the
+    highest mean of the data, so the interval lies low: it is conservative for a claim that the
+    method is better. In a resample whose best control reaches the ceiling, the data's way from
+    control to ceiling is the unit.
 
     Args:
         scores: (R,) of the method.
@@ -330,7 +371,8 @@ def skill_interval(scores: ArrayLike, controls: Sequence[ArrayLike], ceiling: fl
         ceiling: The best reachable score.
 
     Returns:
-        The interval, or None where the best control reaches the ceiling (to within rounding): no way is left to go.
+        The interval, or None where the best control reaches the ceiling (to within rounding): no
+        way is left to go.
 
     Raises:
         ValueError: No controls, an empty group, or a score or ceiling that is not finite.
@@ -339,13 +381,14 @@ def skill_interval(scores: ArrayLike, controls: Sequence[ArrayLike], ceiling: fl
 
 
 def mean_skill_interval(tasks: Skills, floor: float = -1.0) -> Interval | None:
-    """Return the mean over tasks of a method's skill (see `skill_interval`), with its 95 % interval.
+    """Return the mean over tasks of a method's skill (see `skill_interval`), with its 95 %
+    interval.
 
     Args:
-        tasks: For each task (scores, controls, ceiling) as `skill_interval` takes them. Tasks without a skill, as the
-            best control reaches the ceiling, are left out.
-        floor: A task's skill counts as no lower than this, in the data and in each resample, so that one task with
-            little way to go does not outweigh all others.
+        tasks: For each task (scores, controls, ceiling) as `skill_interval` takes them. Tasks
+            without a skill, as the best control reaches the ceiling, are left out.
+        floor: A task's skill counts as no lower than this, in the data and in each resample, so
+            that one task with little way to go does not outweigh all others.
 
     Returns:
         The interval, or None where no task is left.
@@ -353,7 +396,9 @@ def mean_skill_interval(tasks: Skills, floor: float = -1.0) -> Interval | None:
     Raises:
         ValueError: As `skill_interval`.
     """
-    known: list[tuple[list[np.ndarray], float, float]] = []  # method's and controls' seeds; ceiling; way to go
+    known: list[
+        tuple[list[np.ndarray], float, float]
+    ] = []  # method's and controls' seeds; ceiling; way to go
     for scores, controls, ceiling in tasks:
         samples = [*_groups([scores]), *_groups(controls, "controls")]
         way = float(_finite(ceiling) - max(x.mean() for x in samples[1:]))
@@ -379,7 +424,9 @@ def _finite(values: ArrayLike) -> np.ndarray:
     if x.size == 0:
         raise ValueError("there are no values; leave out what was not run")
     if not np.isfinite(x).all():
-        raise ValueError(f"values must be finite, got {x[~np.isfinite(x)][0]}; leave out the seeds that failed")
+        raise ValueError(
+            f"values must be finite, got {x[~np.isfinite(x)][0]}; leave out the seeds that failed"
+        )
     return x
 
 
@@ -397,7 +444,8 @@ def _groups(groups: Sequence[ArrayLike], name: str = "groups") -> list[np.ndarra
 
 
 def _resamples(samples: Sequence[np.ndarray], n: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield each group's seeds drawn with replacement, (n, R_i); one group at a time, to hold few in memory."""
+    """Yield each group's seeds drawn with replacement, (n, R_i); one group at a time, to hold few
+    in memory."""
     rng = np.random.default_rng(seed)
     for x in samples:
         yield x[rng.integers(len(x), size=(n, len(x)))]
@@ -412,18 +460,26 @@ def _middle_half(x: np.ndarray) -> np.ndarray:
     """Return the interquartile mean along the last axis, (..., n) -> (...)."""
     n = x.shape[-1]
     cut = n // 4
-    return np.asarray(np.partition(x, (cut, n - cut - 1), axis=-1)[..., cut : n - cut].mean(axis=-1))
+    return np.asarray(
+        np.partition(x, (cut, n - cut - 1), axis=-1)[..., cut : n - cut].mean(axis=-1)
+    )
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return 1 where a run of x beats one of y, 1/2 for a tie and 0 otherwise: (R_x,) and (R_y,) -> (R_x, R_y)."""
+    """Return 1 where a run of x beats one of y, 1/2 for a tie and 0 otherwise: (R_x,) and (R_y,) ->
+    (R_x, R_y)."""
     return np.asarray((1 + np.sign(x[:, None] - y)) / 2)
 
 
 def _counts(rows: np.ndarray, n: int) -> np.ndarray:
-    """Return how often each of `n` rows was drawn in each resample, (n_resamples, n) -> (n_resamples, n)."""
+    """Return how often each of `n` rows was drawn in each resample, (n_resamples, n) ->
+    (n_resamples, n)."""
     places = rows.astype(np.int64) + n * np.arange(len(rows))[:, None]
-    return np.bincount(places.ravel(), minlength=n * len(rows)).reshape(len(rows), n).astype(np.float64)
+    return (
+        np.bincount(places.ravel(), minlength=n * len(rows))
+        .reshape(len(rows), n)
+        .astype(np.float64)
+    )
 
 
 def _welch(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

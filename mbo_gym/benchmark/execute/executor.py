@@ -45,7 +45,8 @@ class Executor(Protocol):
         ...
 
     def close(self, *, now: bool) -> None:
-        """Let go of the workers; with `now`, stop running jobs, which clean up behind themselves."""
+        """Let go of the workers; with `now`, stop running jobs, which clean up behind
+        themselves."""
         ...
 
 
@@ -66,7 +67,8 @@ def make_executor(name: str, *, workers: int | None, address: str | None = None)
     Args:
         name: ``serial``, ``process`` or ``ray``.
         workers: CPU cores it uses; None for all of this machine (or of the cluster).
-        address: Of a running Ray cluster, ``auto`` for the one this machine belongs to; None for a local one.
+        address: Of a running Ray cluster, ``auto`` for the one this machine belongs to; None for a
+            local one.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")

@@ -26,7 +26,9 @@ def check_name(name: str) -> None:
     if not name.strip():
         raise ValueError("--name must not be empty: it is the row's name in every table")
     if name in list_methods():
-        raise ValueError(f"--name {name} is a method of this installation; choose another, e.g. 'my {name}'")
+        raise ValueError(
+            f"--name {name} is a method of this installation; choose another, e.g. 'my {name}'"
+        )
 
 
 def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation, dict[str, Any]]:
@@ -59,7 +61,9 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
         "search": [],
     }
     return evaluation, {
-        "key": content_key([task.info.task_id, dict(options), "external", name, seed, evaluation.k]),
+        "key": content_key(
+            [task.info.task_id, dict(options), "external", name, seed, evaluation.k]
+        ),
         "status": "done",
         "label": name,
         "method": name,
@@ -74,7 +78,9 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
         "k": evaluation.k,
         "device": "cpu",
         "cpus": 1,
-        "command": " ".join(["mbo-gym evaluate", task.info.task_id, path.name, f"--name '{name}'", *words]),
+        "command": " ".join(
+            ["mbo-gym evaluate", task.info.task_id, path.name, f"--name '{name}'", *words]
+        ),
         "attempts": 1,
         "finished": datetime.now(timezone.utc).isoformat(),
         "seconds": time.perf_counter() - started,

@@ -1,4 +1,5 @@
-"""What a running benchmark shows: a line for each cell that ends, and on a terminal a bar with the cells at work."""
+"""What a running benchmark shows: a line for each cell that ends, and on a terminal a bar with the
+cells at work."""
 
 from __future__ import annotations
 
@@ -25,9 +26,16 @@ class Live(Show):
         self._console = Console(stderr=True, highlight=False)
         self._total, self._done, self._started = 0, 0, time.monotonic()
         self._running: dict[str, str] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         left = TextColumn("{task.fields[left]}")
-        self._bars = Progress(*columns, left, console=self._console, transient=True, disable=not sys.stderr.isatty())
+        self._bars = Progress(
+            *columns, left, console=self._console, transient=True, disable=not sys.stderr.isatty()
+        )
         self._bar = self._bars.add_task("cells", total=None, left="", visible=False)
 
     def __enter__(self) -> Live:
@@ -35,12 +43,16 @@ class Live(Show):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
         if kind is not None and self._total:
             self._console.print(
-                f"stopped after {self._done} of {self._total} cells; the same command goes on from here", style="yellow"
+                f"stopped after {self._done} of {self._total} cells; the same command goes on from here",
+                style="yellow",
             )
 
     def plan(self, plan: Plan) -> None:
@@ -72,7 +84,11 @@ class Live(Show):
 
     def _describe(self) -> None:
         elapsed = time.monotonic() - self._started
-        left = f"about {duration(elapsed / self._done * (self._total - self._done))} left" if self._done else ""
+        left = (
+            f"about {duration(elapsed / self._done * (self._total - self._done))} left"
+            if self._done
+            else ""
+        )
         working = escape("; ".join(list(self._running.values())[:2])) or "cells"
         self._bars.update(self._bar, description=working, completed=self._done, left=left)
 

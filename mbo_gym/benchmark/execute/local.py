@@ -1,4 +1,5 @@
-"""Where cells run: in this process, in worker processes of this machine, or on Ray; the same bits on a CPU."""
+"""Where cells run: in this process, in worker processes of this machine, or on Ray; the same bits
+on a CPU."""
 
 from __future__ import annotations
 
@@ -67,10 +68,12 @@ class _Worker:
 
 
 class ProcessExecutor:
-    """Worker processes of this machine, each started anew (not forked: torch's threads do not survive that).
+    """Worker processes of this machine, each started anew (not forked: torch's threads do not
+    survive that).
 
     Args:
-        workers: CPU cores to share out, None for all of this machine. A job that wants more runs alone.
+        workers: CPU cores to share out, None for all of this machine. A job that wants more runs
+            alone.
         address: Not used.
     """
 
@@ -146,7 +149,9 @@ class ProcessExecutor:
 def _start_worker() -> None:
     """Prepare a worker process: the main process decides on Ctrl-C, and its end is ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # KeyboardInterrupt: a running cell removes its folder
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # KeyboardInterrupt: a running cell removes its folder
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

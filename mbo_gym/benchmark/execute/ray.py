@@ -21,12 +21,13 @@ __all__ = ["RayExecutor"]
 class RayExecutor:
     """Jobs as Ray tasks. The files of a cell come back over the network and are put in place here.
 
-    Every machine of a cluster needs mbo_gym, the methods' packages and the tasks' data; the path in $MBO_GYM_DATA and
-    the files named in task options must be valid there.
+    Every machine of a cluster needs mbo_gym, the methods' packages and the tasks' data; the path in
+    $MBO_GYM_DATA and the files named in task options must be valid there.
 
     Args:
         workers: CPU cores of a local cluster, None for all; a running cluster has its own.
-        address: Of a running cluster, ``auto`` for the one this machine belongs to; None starts a local one.
+        address: Of a running cluster, ``auto`` for the one this machine belongs to; None starts a
+            local one.
 
     Raises:
         MissingDependency: ray is not installed.
@@ -34,7 +35,9 @@ class RayExecutor:
     """
 
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; else it warns
+        os.environ.setdefault(
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+        )  # Ray's coming default; else it warns
         ray = optional_import("ray", "distributed")
         self._ray: Any = ray
         self._started = not ray.is_initialized()
@@ -57,7 +60,8 @@ class RayExecutor:
         self._cpus = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def has_room(self, job: Job) -> bool:
-        """Return whether Ray's queue is short: it starts jobs by itself when their resources are free."""
+        """Return whether Ray's queue is short: it starts jobs by itself when their resources are
+        free."""
         return len(self._jobs) < 2 * self._cpus
 
     def submit(self, job: Job) -> None:
@@ -81,9 +85,13 @@ class RayExecutor:
             try:
                 record, files = self._ray.get(reference)
             except errors.RayTaskError:
-                raise  # `execute` keeps the errors of methods itself, so this is a fault of the program
+                # `execute` keeps the errors of methods itself, so this is a fault of the program
+                raise
             except errors.RayError as error:
-                yield job, Lost(f"Ray lost it: {type(error).__name__}: {str(error).splitlines()[0]}")
+                yield (
+                    job,
+                    Lost(f"Ray lost it: {type(error).__name__}: {str(error).splitlines()[0]}"),
+                )
                 continue
             _place(job.folder, files)
             yield job, record

@@ -1,5 +1,5 @@
-"""The results of a benchmark on disk: one line a finished cell, and one folder a cell; a kill at any point loses
-nothing that was finished."""
+"""The results of a benchmark on disk: one line a finished cell, and one folder a cell; a kill at
+any point loses nothing that was finished."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ RECORD = "record.json"
 class ResultStore:
     """A results folder.
 
-    It holds ``results.jsonl`` (a record a line, appended; the last line of a key counts), ``cells/<name>/`` with
-    everything of a run, and ``configs.json``. A report needs ``results.jsonl`` alone, and shows ``remarks.toml`` where
-    there is one (`mbo_gym.benchmark.analysis.remarks`).
+    It holds ``results.jsonl`` (a record a line, appended; the last line of a key counts),
+    ``cells/<name>/`` with everything of a run, and ``configs.json``. A report needs
+    ``results.jsonl`` alone, and shows ``remarks.toml`` where there is one
+    (`mbo_gym.benchmark.analysis.remarks`).
 
     Args:
         folder: Created by `writing`.
@@ -58,7 +59,9 @@ class ResultStore:
                 except (ValueError, KeyError, TypeError) as error:
                     if number == len(lines):  # no line end: a kill cut it off
                         continue
-                    raise ValueError(f"{self.lines}, line {number}, is no record: {line[:60]!r}") from error
+                    raise ValueError(
+                        f"{self.lines}, line {number}, is no record: {line[:60]!r}"
+                    ) from error
         return list(found.values())
 
     @contextmanager

@@ -42,7 +42,8 @@ class Plan:
 
 
 class Show:
-    """Is told how a benchmark goes, and shows nothing; `mbo_gym.benchmark.execute.live.Live` shows it on a terminal."""
+    """Is told how a benchmark goes, and shows nothing; `mbo_gym.benchmark.execute.live.Live` shows
+    it on a terminal."""
 
     def plan(self, plan: Plan) -> None:
         """Hear what is done and what is to run."""
@@ -54,7 +55,9 @@ class Show:
         """Hear that a cell has ended and its record is stored."""
 
 
-def make_plan(cells: Sequence[Cell], records: Mapping[str, Mapping[str, Any]], *, retry: bool) -> Plan:
+def make_plan(
+    cells: Sequence[Cell], records: Mapping[str, Mapping[str, Any]], *, retry: bool
+) -> Plan:
     """Sort cells by what the records say of them.
 
     Args:
@@ -69,11 +72,13 @@ def make_plan(cells: Sequence[Cell], records: Mapping[str, Mapping[str, Any]], *
     return Plan(done, failed, tuple(c for c in cells if c.key not in left))
 
 
-def estimate_seconds(cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]) -> list[float | None]:
+def estimate_seconds(
+    cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]
+) -> list[float | None]:
     """Return how long each cell will take, from the mean of past ones.
 
-    Of the same label on the same task with the same k, else of the label on the task, else of the method on the task,
-    else of the method anywhere; None for a method that has never run.
+    Of the same label on the same task with the same k, else of the label on the task, else of the
+    method on the task, else of the method anywhere; None for a method that has never run.
     """
     past: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for r in records:
@@ -90,7 +95,12 @@ def estimate_seconds(cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]
 
 def _questions(label: str, method: str, task: str, k: int) -> list[tuple[Any, ...]]:
     """Return what to look a cell's time up by, the nearest first."""
-    return [("label", label, task, k), ("label", label, task), ("method", method, task), ("method", method)]
+    return [
+        ("label", label, task, k),
+        ("label", label, task),
+        ("method", method, task),
+        ("method", method),
+    ]
 
 
 def run_grid(
@@ -107,12 +117,14 @@ def run_grid(
 ) -> list[dict[str, Any]]:
     """Run what is missing of a grid and return the records of all its cells.
 
-    In a script this belongs below ``if __name__ == "__main__":``, since worker processes import the script.
+    In a script this belongs below ``if __name__ == "__main__":``, since worker processes import the
+    script.
 
     Args:
         grid: What.
         folder: Results folder; what it holds already is not run again.
-        executor: See `mbo_gym.benchmark.execute.executor.make_executor`, as for `workers` and `address`.
+        executor: See `mbo_gym.benchmark.execute.executor.make_executor`, as for `workers` and
+            `address`.
         workers: CPU cores to use.
         address: Of a Ray cluster.
         device: ``cpu``, ``cuda``, ..
@@ -148,8 +160,8 @@ def run_cells(
 ) -> None:
     """Run cells and store their records as they come; the store must be held for writing.
 
-    A cell whose worker is lost is tried again, `ATTEMPTS` times in all. On Ctrl-C or an error the running cells are
-    stopped and leave nothing behind; what was finished is kept.
+    A cell whose worker is lost is tried again, `ATTEMPTS` times in all. On Ctrl-C or an error the
+    running cells are stopped and leave nothing behind; what was finished is kept.
 
     Args:
         cells: What to run, in this order.
@@ -161,7 +173,8 @@ def run_cells(
     """
     show = show or Show()
     queue = deque(
-        Job(cell, store.cells / cell.folder_name, device, _resources(cell), loggers=loggers) for cell in cells
+        Job(cell, store.cells / cell.folder_name, device, _resources(cell), loggers=loggers)
+        for cell in cells
     )
     try:
         while queue or executor.busy:
@@ -185,6 +198,7 @@ def run_cells(
 
 
 def _resources(cell: Cell) -> Resources:
-    """Return what a cell takes; threads no more than this machine has cores, the same in all executors."""
+    """Return what a cell takes; threads no more than this machine has cores, the same in all
+    executors."""
     resources: Resources = getattr(method_class(cell.method.name), "RESOURCES", Resources())
     return replace(resources, cpus=min(resources.cpus, available_cpus()))

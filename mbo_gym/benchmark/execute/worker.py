@@ -46,7 +46,8 @@ class Job:
 
 
 def execute(job: Job) -> dict[str, Any]:
-    """Run a cell and return its record, which also lies in its folder; an error of the method makes a failed record."""
+    """Run a cell and return its record, which also lies in its folder; an error of the method makes
+    a failed record."""
     from mbo_gym.runs.one_run import RunRequest, run
 
     cell, started = job.cell, time.perf_counter()
@@ -65,17 +66,24 @@ def execute(job: Job) -> dict[str, Any]:
         with limit_threads(job.resources.cpus):
             task = _task(cell.task.id, json.dumps(dict(cell.task.options), sort_keys=True))
             result = run(request, job.folder, task=task, overwrite=True, quiet=True)
-    except (Exception, SystemExit) as error:  # whatever a method does wrong is a result: it is kept and shown
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever a method does wrong is a result: it is kept and shown
         record = failure(job, error, time.perf_counter() - started)
         shutil.rmtree(job.folder, ignore_errors=True)
     else:
-        record = _record(job, time.perf_counter() - started) | {"status": "done", "result": finite(result.to_dict())}
+        record = _record(job, time.perf_counter() - started) | {
+            "status": "done",
+            "result": finite(result.to_dict()),
+        }
     write_record(job.folder, record)
     return record
 
 
 def execute_elsewhere(job: Job) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Run a cell on a machine that may not share a disk with us; return its record and the files of its folder."""
+    """Run a cell on a machine that may not share a disk with us; return its record and the files of
+    its folder."""
     with tempfile.TemporaryDirectory(prefix="mbo_gym-") as scratch:
         folder = Path(scratch) / job.folder.name
         record = execute(replace(job, folder=folder))

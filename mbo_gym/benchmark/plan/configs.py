@@ -1,8 +1,8 @@
 """The full settings of a method on a task, remembered between commands.
 
-To resolve a config, or check the names of a task's options, methods and tasks have to be imported, and torch with them,
-which takes longer than to see that a finished grid has nothing left to do. So a results folder remembers the answers,
-with a hash of the source they came from.
+To resolve a config, or check the names of a task's options, methods and tasks have to be imported,
+and torch with them, which takes longer than to see that a finished grid has nothing left to do. So
+a results folder remembers the answers, with a hash of the source they came from.
 """
 
 from __future__ import annotations
@@ -25,17 +25,21 @@ __all__ = ["ConfigIndex"]
 
 
 class ConfigIndex:
-    """Resolved configs by method, preset, task and settings, and which options a task is known to have.
+    """Resolved configs by method, preset, task and settings, and which options a task is known to
+    have.
 
     Args:
-        path: JSON file that keeps them; None for this process alone. A file that cannot be read counts as empty.
+        path: JSON file that keeps them; None for this process alone. A file that cannot be read
+            counts as empty.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path, self._known = path, _read(path)
         self._changed = False
 
-    def resolve(self, method: str, preset: str | None, task_id: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve(
+        self, method: str, preset: str | None, task_id: str, settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Return every field of the config as plain JSON values.
 
         Raises:
@@ -43,7 +47,9 @@ class ConfigIndex:
             ValueError: A setting is of the wrong type.
         """
         source = _source_hash(METHODS, method)
-        question = json.dumps([method, preset, task_id, settings, source], sort_keys=True, default=str)
+        question = json.dumps(
+            [method, preset, task_id, settings, source], sort_keys=True, default=str
+        )
         if source is None or question not in self._known:
             config = asdict(make_method(method, preset=preset, task_id=task_id, **settings).config)
             self._known[question] = json.loads(json.dumps(config, default=str))
@@ -77,9 +83,14 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def _source_hash(registry: Registry, name: str) -> str | None:
-    """Return a hash of the package that a name comes from; None where it was registered by hand, or is no source."""
+    """Return a hash of the package that a name comes from; None where it was registered by hand, or
+    is no source."""
     entry_point = registry.spec(name).entry_point
-    return _package_hash(entry_point.partition(":")[0].partition(".")[0]) if isinstance(entry_point, str) else None
+    return (
+        _package_hash(entry_point.partition(":")[0].partition(".")[0])
+        if isinstance(entry_point, str)
+        else None
+    )
 
 
 @cache
@@ -88,6 +99,8 @@ def _package_hash(package: str) -> str | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     origin, digest = Path(spec.origin), hashlib.sha256()
-    for file in sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]:
+    for file in (
+        sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    ):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

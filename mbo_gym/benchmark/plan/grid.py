@@ -1,4 +1,5 @@
-"""What a benchmark runs: a grid of methods x tasks x seeds x budgets, and the cells it consists of."""
+"""What a benchmark runs: a grid of methods x tasks x seeds x budgets, and the cells it consists
+of."""
 
 from __future__ import annotations
 
@@ -23,7 +24,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["CONTROLS", "Cell", "Grid", "MethodChoice", "TaskChoice", "content_key", "method_choices", "read_grid"]
+__all__ = [
+    "CONTROLS",
+    "Cell",
+    "Grid",
+    "MethodChoice",
+    "TaskChoice",
+    "content_key",
+    "method_choices",
+    "read_grid",
+]
 
 CONTROLS = ("random", "top_k", "top_k_noise", "mean_design", "random_filtered")
 """What ``controls`` in a list of methods stands for."""
@@ -81,10 +91,13 @@ class Cell:
     def key(self) -> str:
         """16 hex digits of the sha256 of the content: task, options, method, config, seed, k.
 
-        A file among the options counts with its content, not its name; label, preset and device do not count.
+        A file among the options counts with its content, not its name; label, preset and device do
+        not count.
         """
         options = {name: _content(value) for name, value in self.task.options.items()}
-        return content_key([self.task.id, options, self.method.name, self.config, self.seed, self.k])
+        return content_key(
+            [self.task.id, options, self.method.name, self.config, self.seed, self.k]
+        )
 
     @property
     def folder_name(self) -> str:
@@ -122,10 +135,12 @@ class Grid:
         """Return all cells, one task after the other.
 
         Args:
-            configs: Remembers resolved configs from an earlier time, which spares importing the methods.
+            configs: Remembers resolved configs from an earlier time, which spares importing the
+                methods.
 
         Raises:
-            UnknownId: No method, preset, setting, task or option has that name; the message names the nearest.
+            UnknownId: No method, preset, setting, task or option has that name; the message names
+                the nearest.
             ValueError: Something is missing, of the wrong type, or two choices are the same.
         """
         for what in ("methods", "tasks", "seeds", "ks"):
@@ -152,9 +167,10 @@ class Grid:
 def read_grid(path: Path) -> Grid:
     """Read a grid from a TOML file.
 
-    ``methods`` is a list of names or tables {name, preset, settings, label}, ``tasks`` one of ids or tables {id,
-    options}, ``seeds`` a list of numbers or a text such as "0-7", ``k`` a number or a list of numbers. ``controls``
-    among the methods stands for all of `CONTROLS`. Paths among the options are relative to the working folder.
+    ``methods`` is a list of names or tables {name, preset, settings, label}, ``tasks`` one of ids
+    or tables {id, options}, ``seeds`` a list of numbers or a text such as "0-7", ``k`` a number or
+    a list of numbers. ``controls`` among the methods stands for all of `CONTROLS`. Paths among the
+    options are relative to the working folder.
 
     Raises:
         UnknownId: The file has a key that means nothing; the message names the nearest.
@@ -179,7 +195,8 @@ def read_grid(path: Path) -> Grid:
 
 
 def method_choices(entries: Iterable[Any]) -> list[MethodChoice]:
-    """Turn names and tables into choices; ``controls`` becomes the controls that are not named anyway."""
+    """Turn names and tables into choices; ``controls`` becomes the controls that are not named
+    anyway."""
     choices = [_choice(MethodChoice, "name", entry) for entry in entries]
     plain = {choice.name for choice in choices if choice == MethodChoice(choice.name)}
     found: list[MethodChoice] = []
@@ -225,7 +242,9 @@ def _listed(content: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _numbers(values: Any, key: str) -> list[int]:
-    if not isinstance(values, list) or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+    if not isinstance(values, list) or not all(
+        isinstance(v, int) and not isinstance(v, bool) for v in values
+    ):
         raise ValueError(f"{key} must be whole numbers, got {values!r}")
     return values
 

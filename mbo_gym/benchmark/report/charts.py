@@ -1,4 +1,5 @@
-"""The charts of the HTML report: pure functions from numbers to SVG text, coloured by the page's CSS."""
+"""The charts of the HTML report: pure functions from numbers to SVG text, coloured by the page's
+CSS."""
 
 from __future__ import annotations
 
@@ -7,12 +8,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mbo_gym.benchmark.report.svg import CHARACTER, Axis, Style, element, marker, points, shorten, svg, text, tick_label
+from mbo_gym.benchmark.report.svg import (
+    CHARACTER,
+    Axis,
+    Style,
+    element,
+    marker,
+    points,
+    shorten,
+    svg,
+    text,
+    tick_label,
+)
 
-__all__ = ["Distribution", "Dot", "Point", "distribution_chart", "dot_chart", "scatter_chart", "search_chart"]
+__all__ = [
+    "Distribution",
+    "Dot",
+    "Point",
+    "distribution_chart",
+    "dot_chart",
+    "scatter_chart",
+    "search_chart",
+]
 
 LOWEST_SHOWN = -0.5
-"""Normalised scores below this are drawn at the edge: one broken method must not flatten all others."""
+"""Normalised scores below this are drawn at the edge: one broken method must not flatten all
+others."""
 
 _WIDTH = 340.0
 _ROW = 22.0
@@ -45,7 +66,8 @@ class Distribution:
     Args:
         label: The method.
         style: Of its mark.
-        quantiles: Scores at equally spaced shares from 0 to 100 %, an odd number of them; empty where unknown.
+        quantiles: Scores at equally spaced shares from 0 to 100 %, an odd number of them; empty
+            where unknown.
         p50: Median score.
         p100: Best score.
     """
@@ -92,23 +114,35 @@ def dot_chart(
         ends: Values that the axis must reach, e.g. the first and the last rank.
     """
     references = references or {}
-    values = [v for dot in dots for v in (dot.value, dot.low, dot.high)] + [*references.values(), *(ends or ())]
+    values = [v for dot in dots for v in (dot.value, dot.low, dot.high)] + [
+        *references.values(),
+        *(ends or ()),
+    ]
     axis = _row_axis(values, [dot.label for dot in dots])
     rows = []
     for dot in dots:
-        line = element("line", class_=f"i {dot.style.colour}", x1=axis(dot.low), x2=axis(dot.high), y1=0, y2=0)
+        line = element(
+            "line", class_=f"i {dot.style.colour}", x1=axis(dot.low), x2=axis(dot.high), y1=0, y2=0
+        )
         tooltip = f"{dot.label}: {dot.value:.3f} [{dot.low:.3f}, {dot.high:.3f}]"
-        rows.append(_Row(dot.label, dot.style, tooltip, line + marker(dot.style, axis(dot.value), 0)))
+        rows.append(
+            _Row(dot.label, dot.style, tooltip, line + marker(dot.style, axis(dot.value), 0))
+        )
     return _row_chart(rows, axis, references, label)
 
 
 def distribution_chart(
-    distributions: Sequence[Distribution], *, label: str, references: Mapping[str, float] | None = None
+    distributions: Sequence[Distribution],
+    *,
+    label: str,
+    references: Mapping[str, float] | None = None,
 ) -> str:
-    """Draw a row a method: a ribbon that is thickest at the median and as thin as few proposals lie further out.
+    """Draw a row a method: a ribbon that is thickest at the median and as thin as few proposals lie
+    further out.
 
-    The ribbon's thickness at a score is the share of proposals beyond it (a folded cumulative distribution), which
-    needs no smoothing; its darker part holds the middle half. The tick is the median, the mark the best proposal.
+    The ribbon's thickness at a score is the share of proposals beyond it (a folded cumulative
+    distribution), which needs no smoothing; its darker part holds the middle half. The tick is the
+    median, the mark the best proposal.
 
     Args:
         distributions: From top to bottom.
@@ -116,17 +150,26 @@ def distribution_chart(
         references: Named vertical lines, e.g. D(best) and the ceiling.
     """
     references = references or {}
-    values = [v for d in distributions for v in (*d.quantiles, d.p50, d.p100)] + list(references.values())
+    values = [v for d in distributions for v in (*d.quantiles, d.p50, d.p100)] + list(
+        references.values()
+    )
     axis = _row_axis([max(v, LOWEST_SHOWN) for v in values], [d.label for d in distributions])
     rows = [
-        _Row(d.label, d.style, f"{d.label}: median {d.p50:.3f}, best {d.p100:.3f}", _ribbon(d, axis))
+        _Row(
+            d.label, d.style, f"{d.label}: median {d.p50:.3f}, best {d.p100:.3f}", _ribbon(d, axis)
+        )
         for d in distributions
     ]
     return _row_chart(rows, axis, references, label)
 
 
 def scatter_chart(
-    marks: Sequence[Point], *, label: str, x_title: str, log: bool, references: Mapping[str, float] | None = None
+    marks: Sequence[Point],
+    *,
+    label: str,
+    x_title: str,
+    log: bool,
+    references: Mapping[str, float] | None = None,
 ) -> str:
     """Draw a mark a method, score against cost.
 
@@ -142,13 +185,27 @@ def scatter_chart(
     heights = [y for p, e in zip(marks, errors, strict=True) for y in (p.y - e, p.y + e)]
     y = Axis.around([max(v, LOWEST_SHOWN) for v in [*heights, *references.values()]], 236, 12)
     x = Axis.around([p.x for p in marks], 44, 328, log=log)
-    parts = [_frame(x, y), *_level_lines(references, y, x), text(x_title, (x.start + x.end) / 2, 272, class_="mid")]
+    parts = [
+        _frame(x, y),
+        *_level_lines(references, y, x),
+        text(x_title, (x.start + x.end) / 2, 272, class_="mid"),
+    ]
     for point, error in zip(marks, errors, strict=True):
-        px, title = x(point.x), element("title", escape(f"{point.label}: {point.y:.3f} at {point.x:.3g} {x_title}"))
-        bar = element(
-            "line", class_=f"i {point.style.colour}", x1=px, x2=px, y1=y(point.y - error), y2=y(point.y + error)
+        px, title = (
+            x(point.x),
+            element("title", escape(f"{point.label}: {point.y:.3f} at {point.x:.3g} {x_title}")),
         )
-        parts.append(_group(point.label, point.style, title + bar + marker(point.style, px, y(point.y))))
+        bar = element(
+            "line",
+            class_=f"i {point.style.colour}",
+            x1=px,
+            x2=px,
+            y1=y(point.y - error),
+            y2=y(point.y + error),
+        )
+        parts.append(
+            _group(point.label, point.style, title + bar + marker(point.style, px, y(point.y)))
+        )
     return svg(_WIDTH, 278, "".join(parts), label=label, class_="chart")
 
 
@@ -177,7 +234,13 @@ def search_chart(
         line = points((x(step) - x.start, _beyond(y, value) - y.end) for step, value in known)
         inner.append(element("polyline", class_=f"{class_} {style.colour}", points=line))
     window = element(
-        "svg", "".join(inner), x=x.start, y=y.end, width=x.end - x.start, height=y.start - y.end, class_="window"
+        "svg",
+        "".join(inner),
+        x=x.start,
+        y=y.end,
+        width=x.end - x.start,
+        height=y.start - y.end,
+        class_="window",
     )
     parts = [_frame(x, y, most=4), *_level_lines(references, y, x), window]
     return svg(260, 154, "".join(parts), label=label, class_="chart")
@@ -197,8 +260,11 @@ def _row_axis(values: list[float], labels: list[str]) -> Axis:
     return Axis.around(values, min(150.0, 34 + CHARACTER * widest), _WIDTH - 10)
 
 
-def _row_chart(rows: Sequence[_Row], axis: Axis, references: Mapping[str, float], label: str) -> str:
-    """Put rows below an axis. The axis is at the top, so that the page can close the gaps of hidden rows."""
+def _row_chart(
+    rows: Sequence[_Row], axis: Axis, references: Mapping[str, float], label: str
+) -> str:
+    """Put rows below an axis. The axis is at the top, so that the page can close the gaps of hidden
+    rows."""
     head = _LINE * (1 + len(references)) + 4
     height = head + _ROW * len(rows) + 2
     parts = []
@@ -210,7 +276,9 @@ def _row_chart(rows: Sequence[_Row], axis: Axis, references: Mapping[str, float]
         px, y = axis(value), _LINE * (i + 2) - 3
         anchor = "end" if px > (axis.start + axis.end) / 2 else "start"
         parts.append(element("line", class_="r", x1=px, x2=px, y1=y - 8, y2=height))
-        parts.append(text(name, px + (-4 if anchor == "end" else 4), y, class_="ref", text_anchor=anchor))
+        parts.append(
+            text(name, px + (-4 if anchor == "end" else 4), y, class_="ref", text_anchor=anchor)
+        )
     for i, row in enumerate(rows):
         content = (
             element("title", escape(row.tooltip))
@@ -219,8 +287,18 @@ def _row_chart(rows: Sequence[_Row], axis: Axis, references: Mapping[str, float]
             + text(shorten(row.label, axis.start - 32), 18, 4)
             + row.body
         )
-        parts.append(_group(row.label, row.style, content, f"translate(0,{head + _ROW * (i + 0.5):g})"))
-    return svg(_WIDTH, height, "".join(parts), label=label, class_="chart rows", data_head=head, data_row=_ROW)
+        parts.append(
+            _group(row.label, row.style, content, f"translate(0,{head + _ROW * (i + 0.5):g})")
+        )
+    return svg(
+        _WIDTH,
+        height,
+        "".join(parts),
+        label=label,
+        class_="chart rows",
+        data_head=head,
+        data_row=_ROW,
+    )
 
 
 def _ribbon(d: Distribution, axis: Axis) -> str:
@@ -229,12 +307,18 @@ def _ribbon(d: Distribution, axis: Axis) -> str:
         n = len(d.quantiles) - 1
         halves = [(axis(v), 9 * 2 * min(i, n - i) / n) for i, v in enumerate(d.quantiles)]
         for part in (halves, halves[n // 4 : n - n // 4 + 1]):
-            outline = [(px, -half) for px, half in part] + [(px, half) for px, half in reversed(part)]
+            outline = [(px, -half) for px, half in part] + [
+                (px, half) for px, half in reversed(part)
+            ]
             parts.append(element("polygon", class_=f"d {colour}", points=points(outline)))
     else:
-        parts.append(element("line", class_=f"i {colour}", x1=axis(d.p50), x2=axis(d.p100), y1=0, y2=0))
+        parts.append(
+            element("line", class_=f"i {colour}", x1=axis(d.p50), x2=axis(d.p100), y1=0, y2=0)
+        )
     if axis.holds(d.p50):
-        parts.append(element("line", class_=f"median {colour}", x1=axis(d.p50), x2=axis(d.p50), y1=-9, y2=9))
+        parts.append(
+            element("line", class_=f"median {colour}", x1=axis(d.p50), x2=axis(d.p50), y1=-9, y2=9)
+        )
     if min([d.p50, *d.quantiles]) < axis.low:
         parts.append(text("◂", axis.start - 9, 4, class_="ref"))
     parts.append(marker(d.style, axis(d.p100), 0, 3))
@@ -246,16 +330,21 @@ def _frame(x: Axis, y: Axis, most: int = 5) -> str:
     parts = []
     for tick in y.ticks(most):
         parts.append(element("line", class_="g", x1=x.start, x2=x.end, y1=y(tick), y2=y(tick)))
-        parts.append(text(tick_label(tick), x.start - 6, y(tick) + 4, class_="tick", text_anchor="end"))
+        parts.append(
+            text(tick_label(tick), x.start - 6, y(tick) + 4, class_="tick", text_anchor="end")
+        )
     for tick in x.ticks(most):
         parts.append(text(tick_label(tick), x(tick), y.start + 17, class_="mid tick"))
-        parts.append(element("line", class_="g", x1=x(tick), x2=x(tick), y1=y.start, y2=y.start + 4))
+        parts.append(
+            element("line", class_="g", x1=x(tick), x2=x(tick), y1=y.start, y2=y.start + 4)
+        )
     parts.append(element("line", class_="g axis", x1=x.start, x2=x.end, y1=y.start, y2=y.start))
     return "".join(parts)
 
 
 def _level_lines(references: Mapping[str, float], y: Axis, x: Axis) -> list[str]:
-    """Draw named horizontal lines; the names stand at alternating ends so that close ones do not collide."""
+    """Draw named horizontal lines; the names stand at alternating ends so that close ones do not
+    collide."""
     parts = []
     for i, (name, value) in enumerate(references.items()):
         if not y.holds(value):
@@ -274,7 +363,8 @@ def _group(label: str, style: Style, content: str, transform: str = "") -> str:
 
 
 def _beyond(axis: Axis, value: float) -> float:
-    """Return the pixel of a value also beyond the axis' ends, within reason, for lines that are cut at the window."""
+    """Return the pixel of a value also beyond the axis' ends, within reason, for lines that are cut
+    at the window."""
     span = axis.high - axis.low
     value = min(max(value, axis.low - 20 * span), axis.high + 20 * span)
     return axis.start + (value - axis.low) / span * (axis.end - axis.start)

@@ -31,9 +31,11 @@ _COSTS = (("seconds", "seconds a cell", True), ("peak_memory_mb", "peak memory, 
 
 
 def to_html(analysis: Analysis) -> str:
-    """Return the report as one page: tables to sort and filter, charts, commands; styles and script are inside.
+    """Return the report as one page: tables to sort and filter, charts, commands; styles and script
+    are inside.
 
-    It opens without a network, is readable without its script, and nothing from the records can act as markup.
+    It opens without a network, is readable without its script, and nothing from the records can act
+    as markup.
 
     Args:
         analysis: What to show.
@@ -93,7 +95,8 @@ def _file(name: str) -> str:
 
 
 def _marked(function: Any) -> Any:
-    """Let the template put what a function returns, markup that it escaped itself, into the page as it is."""
+    """Let the template put what a function returns, markup that it escaped itself, into the page as
+    it is."""
     from markupsafe import Markup
 
     return lambda *args, **kwargs: Markup(function(*args, **kwargs))
@@ -101,8 +104,12 @@ def _marked(function: Any) -> Any:
 
 def _styles(analysis: Analysis) -> dict[str, Style]:
     """Give each method, in the order of the entries and failures, its marks for the whole page."""
-    control = {f.label: False for f in analysis.failures} | {e.label: e.control for e in analysis.entries}
-    order = list(dict.fromkeys([e.label for e in analysis.entries] + [f.label for f in analysis.failures]))
+    control = {f.label: False for f in analysis.failures} | {
+        e.label: e.control for e in analysis.entries
+    }
+    order = list(
+        dict.fromkeys([e.label for e in analysis.entries] + [f.label for f in analysis.failures])
+    )
     counts = {True: 0, False: 0}
     styles = {}
     for label in order:
@@ -116,7 +123,8 @@ def _swatch(style: Style) -> str:
 
 
 def _beaten(analysis: Analysis) -> dict[str, tuple[int, int]]:
-    """Return for each method on how many problems it is better than the controls, and on how many that is known."""
+    """Return for each method on how many problems it is better than the controls, and on how many
+    that is known."""
     counts: dict[str, tuple[int, int]] = {}
     for entry in analysis.entries:
         if entry.better_than_control is not None:
@@ -127,22 +135,40 @@ def _beaten(analysis: Analysis) -> dict[str, tuple[int, int]]:
 
 def _overall_charts(analysis: Analysis, styles: Mapping[str, Style]) -> list[_Chart]:
     complete = [s for s in analysis.standings if s.complete]
-    panels: tuple[tuple[str, list[tuple[Standing, Interval | None]], dict[str, float], bool], ...] = (
-        ("Mean rank by median score", [(s, s.mean_rank.get("p50_distinct")) for s in complete], {}, False),
+    panels: tuple[
+        tuple[str, list[tuple[Standing, Interval | None]], dict[str, float], bool], ...
+    ] = (
+        (
+            "Mean rank by median score",
+            [(s, s.mean_rank.get("p50_distinct")) for s in complete],
+            {},
+            False,
+        ),
         ("Mean rank by best score", [(s, s.mean_rank.get("p100")) for s in complete], {}, False),
         ("Mean rank by skill", [(s, s.mean_rank.get("skill")) for s in complete], {}, False),
-        ("Interquartile mean of median scores", [(s, s.iqm.get("p50_distinct")) for s in complete], {}, True),
+        (
+            "Interquartile mean of median scores",
+            [(s, s.iqm.get("p50_distinct")) for s in complete],
+            {},
+            True,
+        ),
         ("Interquartile mean of best scores", [(s, s.iqm.get("p100")) for s in complete], {}, True),
         ("Skill", [(s, s.skill) for s in complete], {"best control": 0.0, "ceiling": 1.0}, True),
     )
     charts = []
     for title, values, references, higher in panels:
-        dots = [Dot(s.label, styles[s.label], i.value, i.low, i.high) for s, i in values if i is not None]
+        dots = [
+            Dot(s.label, styles[s.label], i.value, i.low, i.high)
+            for s, i in values
+            if i is not None
+        ]
         dots.sort(key=lambda dot: -dot.value if higher else dot.value)
         direction = "higher is better" if higher else "1 is best"
         if dots:
             ends = None if higher else (1.0, float(len(complete)))
-            drawing = dot_chart(dots, label=f"{title}, a row a method", references=references, ends=ends)
+            drawing = dot_chart(
+                dots, label=f"{title}, a row a method", references=references, ends=ends
+            )
             charts.append(_Chart(title, drawing, f"With 95 % intervals; {direction}."))
     return charts
 
@@ -150,7 +176,12 @@ def _overall_charts(analysis: Analysis, styles: Mapping[str, Style]) -> list[_Ch
 def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
     problem = analysis.problems[index]
     entries = [e for e in analysis.entries if e.problem == problem.name]
-    entries.sort(key=lambda e: (-e.scores["p50_distinct"].mean if "p50_distinct" in e.scores else math.inf, e.label))
+    entries.sort(
+        key=lambda e: (
+            -e.scores["p50_distinct"].mean if "p50_distinct" in e.scores else math.inf,
+            e.label,
+        )
+    )
     scored = [e for e in entries if "p50_distinct" in e.scores and "p100" in e.scores]
     return _Task(
         anchor=f"task-{index + 1}",
@@ -165,22 +196,40 @@ def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
 
 def _references(problem: Problem, ceiling: str) -> dict[str, float]:
     lines = {"D(best)": problem.d_best, "ceiling": problem.ceiling.get(ceiling)}
-    return {name: value for name, value in lines.items() if value is not None and math.isfinite(value)}
+    return {
+        name: value for name, value in lines.items() if value is not None and math.isfinite(value)
+    }
 
 
-def _task_charts(problem: Problem, scored: list[Entry], styles: Mapping[str, Style]) -> list[_Chart]:
+def _task_charts(
+    problem: Problem, scored: list[Entry], styles: Mapping[str, Style]
+) -> list[_Chart]:
     ribbons = [
-        Distribution(e.label, styles[e.label], e.quantiles, e.scores["p50_distinct"].mean, e.scores["p100"].mean)
+        Distribution(
+            e.label,
+            styles[e.label],
+            e.quantiles,
+            e.scores["p50_distinct"].mean,
+            e.scores["p100"].mean,
+        )
         for e in scored
     ]
     drawing = distribution_chart(
-        ribbons, label=f"Scores of the proposals on {problem.name}", references=_references(problem, "p100")
+        ribbons,
+        label=f"Scores of the proposals on {problem.name}",
+        references=_references(problem, "p100"),
     )
     text = "Thickest at the median, dark over the middle half, mark at the best; an exact control is a line."
     charts = [_Chart("Scores of the proposals", drawing, text)]
     for fact, unit, log in _COSTS:
         points = [
-            Point(e.label, styles[e.label], x, e.scores["p50_distinct"].mean, e.scores["p50_distinct"].standard_error)
+            Point(
+                e.label,
+                styles[e.label],
+                x,
+                e.scores["p50_distinct"].mean,
+                e.scores["p50_distinct"].standard_error,
+            )
             for e in scored
             if (x := e.facts.get(fact)) is not None and (x > 0 or not log)
         ]
@@ -193,12 +242,15 @@ def _task_charts(problem: Problem, scored: list[Entry], styles: Mapping[str, Sty
                 log=log,
                 references=_references(problem, "p50"),
             )
-            charts.append(_Chart(title, drawing, "Median of the distinct proposals ± standard error."))
+            charts.append(
+                _Chart(title, drawing, "Median of the distinct proposals ± standard error.")
+            )
     return charts
 
 
 def _searches(problem: Problem, entries: list[Entry], styles: Mapping[str, Style]) -> list[_Chart]:
-    """Draw the searches on a problem on one scale: up to 1 above the best that is possible or was scored."""
+    """Draw the searches on a problem on one scale: up to 1 above the best that is possible or was
+    scored."""
     references = _references(problem, "p100")
     scores = [s for e in entries for _, _, s in e.search if s is not None]
     values = [p for e in entries for _, p, _ in e.search] + scores + list(references.values())
@@ -210,7 +262,9 @@ def _searches(problem: Problem, entries: list[Entry], styles: Mapping[str, Style
     charts = []
     for entry in entries:
         _, prediction, score = entry.search[-1]
-        text = f"At the end predicted {prediction:.3f}, " + ("no oracle" if score is None else f"oracle {score:.3f}")
+        text = f"At the end predicted {prediction:.3f}, " + (
+            "no oracle" if score is None else f"oracle {score:.3f}"
+        )
         label = f"{entry.label} on {problem.name}. {text}"
         drawing = search_chart(
             entry.search,

@@ -52,7 +52,8 @@ def amount(value: float | None) -> str:
 
 
 def score(entry: Entry, measure: str) -> str:
-    """Return a cell with the mean over seeds, below it standard deviation and error, or why there are none."""
+    """Return a cell with the mean over seeds, below it standard deviation and error, or why there
+    are none."""
     described: Description | None = entry.scores.get(measure)
     if described is None:
         return number(None)
@@ -73,7 +74,8 @@ def interval(value: Interval | None, digits: int = 3) -> str:
 
 
 def skill(entry: Entry, measure: str) -> str:
-    """Return a cell with the skill and its interval, which a single run or an exact number has not."""
+    """Return a cell with the skill and its interval, which a single run or an exact number has
+    not."""
     value = entry.skill.get(measure)
     if value is not None and (entry.exact or len(entry.seeds) == 1):
         return number(value.value, 2, detail="exact" if entry.exact else "1 seed")
@@ -84,12 +86,16 @@ def p_value(value: float) -> str:
     """Return a cell with a p-value; tiny ones in powers of ten."""
     if math.isnan(value):
         return number(None)
-    return f'<td data-value="{value:.3g}">{f"{value:.4f}" if value >= 0.0001 else f"{value:.0e}"}</td>'
+    return (
+        f'<td data-value="{value:.3g}">{f"{value:.4f}" if value >= 0.0001 else f"{value:.0e}"}</td>'
+    )
 
 
 def t_value(t: float, degrees: float) -> str:
     """Return a cell with Welch's t and its degrees of freedom."""
-    return number(None) if math.isnan(t) else f'<td data-value="{t:.4g}">{t:.2f} ({degrees:.1f})</td>'
+    return (
+        number(None) if math.isnan(t) else f'<td data-value="{t:.4g}">{t:.2f} ({degrees:.1f})</td>'
+    )
 
 
 def seeds(entry: Entry) -> str:
@@ -105,7 +111,8 @@ def ours(row: Reproduction) -> str:
 
 
 def theirs(published: Published) -> str:
-    """Return a cell with the published mean, and below it the budget, the seeds and what follows the ± there."""
+    """Return a cell with the published mean, and below it the budget, the seeds and what follows
+    the ± there."""
     words = {"standard deviation": "std", "standard error": "s.e."}
     spread = _over_seeds(published.seeds, published.std, words.get(published.spread, "±"))
     return number(published.mean, detail=f"K\u00a0{published.k}, {spread}")
@@ -114,7 +121,9 @@ def theirs(published: Published) -> str:
 def _over_seeds(n: int, spread: float | None, word: str) -> str:
     known = spread is not None and not math.isnan(spread)
     # Hard spaces: lines break between the parts only.
-    return f"{n}\u00a0{'seed' if n == 1 else 'seeds'}" + (f", {word}\u00a0{spread:.3f}" if known else "")
+    return f"{n}\u00a0{'seed' if n == 1 else 'seeds'}" + (
+        f", {word}\u00a0{spread:.3f}" if known else ""
+    )
 
 
 CELLS: dict[str, Callable[..., str]] = {

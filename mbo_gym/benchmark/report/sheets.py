@@ -105,13 +105,22 @@ def overall_sheet(analysis: Analysis) -> Sheet | None:
         (Column("100th\nIQM", 1), lambda s: _interval(s.iqm.get("p100"))),
         (Column("50th distinct\nIQM", 1), lambda s: _interval(s.iqm.get("p50_distinct"))),
         (Column("100th\nmean rank", -1), lambda s: _interval(s.mean_rank.get("p100"), 2)),
-        (Column("100th\nmedian rank", -1, brief=False), lambda s: _number(s.median_rank.get("p100"), "{:.1f}")),
-        (Column("50th distinct\nmean rank", -1), lambda s: _interval(s.mean_rank.get("p50_distinct"), 2)),
+        (
+            Column("100th\nmedian rank", -1, brief=False),
+            lambda s: _number(s.median_rank.get("p100"), "{:.1f}"),
+        ),
+        (
+            Column("50th distinct\nmean rank", -1),
+            lambda s: _interval(s.mean_rank.get("p50_distinct"), 2),
+        ),
         (
             Column("50th distinct\nmedian rank", -1, brief=False),
             lambda s: _number(s.median_rank.get("p50_distinct"), "{:.1f}"),
         ),
-        (Column("skill\nmean rank", -1, brief=False), lambda s: _interval(s.mean_rank.get("skill"), 2)),
+        (
+            Column("skill\nmean rank", -1, brief=False),
+            lambda s: _interval(s.mean_rank.get("skill"), 2),
+        ),
         (Column("skill", 1), lambda s: _interval(s.skill)),
         (Column("beats the\nbest control", 1), lambda s: _interval(s.improvement, 2)),
     ]
@@ -129,14 +138,22 @@ def problem_sheet(analysis: Analysis, problem: Problem) -> Sheet:
     """Return the leaderboard of a problem; where it has no oracle, a table of counts."""
     entries = [entry for entry in analysis.entries if entry.problem == problem.name]
     made: list[tuple[Column, Callable[[Entry], Cell]]] = [
-        (Column("method"), lambda e: Cell(e.label + (MARK if e.better_than_control is False else ""))),
+        (
+            Column("method"),
+            lambda e: Cell(e.label + (MARK if e.better_than_control is False else "")),
+        ),
         (Column("seeds"), lambda e: Cell("exact" if e.exact else str(len(e.seeds)))),
         *(_score_columns() if any(entry.values for entry in entries) else _count_columns()),
         (Column("seconds"), lambda e: _number(e.facts["seconds"], "{:.1f}")),
-        (Column("memory\nMiB", brief=False), lambda e: _number(e.facts["peak_memory_mb"], "{:.0f}")),
+        (
+            Column("memory\nMiB", brief=False),
+            lambda e: _number(e.facts["peak_memory_mb"], "{:.0f}"),
+        ),
     ]
     rows = tuple(Row(tuple(cell(entry) for _, cell in made), entry.control) for entry in entries)
-    return Sheet(problem.name, tuple(column for column, _ in made), rows, _problem_caption(problem, entries))
+    return Sheet(
+        problem.name, tuple(column for column, _ in made), rows, _problem_caption(problem, entries)
+    )
 
 
 def reproduced_sheet(analysis: Analysis) -> Sheet | None:
@@ -150,7 +167,10 @@ def reproduced_sheet(analysis: Analysis) -> Sheet | None:
         (Column("difference"), lambda r: Cell(f"{r.difference:+.3f}")),
         (Column("in standard\nerrors"), lambda r: _number(r.standard_errors, "{:+.1f}")),
         (Column("reproduced?"), lambda r: Cell(r.verdict)),
-        (Column("difference in protocol", prose=True), lambda r: Cell("; ".join(r.protocol) or "none known")),
+        (
+            Column("difference in protocol", prose=True),
+            lambda r: Cell("; ".join(r.protocol) or "none known"),
+        ),
         (Column("source", prose=True), lambda r: Cell(r.published.source)),
     ]
     caption = (
@@ -158,14 +178,19 @@ def reproduced_sheet(analysis: Analysis) -> Sheet | None:
         "digit. Theirs: (std) stands after a standard deviation, (?) after what may be that or a standard error."
     )
     rows = tuple(Row(tuple(cell(r) for _, cell in made)) for r in analysis.reproduced)
-    return Sheet("Published numbers beside ours", tuple(column for column, _ in made), rows, caption) if rows else None
+    return (
+        Sheet("Published numbers beside ours", tuple(column for column, _ in made), rows, caption)
+        if rows
+        else None
+    )
 
 
 def failures_sheet(analysis: Analysis) -> Sheet | None:
     """Return the cells that failed; None where none did."""
     columns = (Column("method"), Column("problem"), Column("seed"), Column("error", prose=True))
     rows = tuple(
-        Row((Cell(f.label), Cell(f.problem), Cell(str(f.seed)), Cell(_shortened(f.error)))) for f in analysis.failures
+        Row((Cell(f.label), Cell(f.problem), Cell(str(f.seed)), Cell(_shortened(f.error))))
+        for f in analysis.failures
     )
     caption = "These count in no number above. The report in HTML has the tracebacks."
     return Sheet("Failed cells", columns, rows, caption) if rows else None
@@ -208,16 +233,22 @@ def _problem_caption(problem: Problem, entries: Sequence[Entry]) -> str:
     parts = [f"{problem.k} designs, normalised scores. D(best) {problem.d_best:.3f}."]
     if problem.ceiling:
         how = "exact" if problem.ceiling["exact"] else "known"
-        parts.append(f"Ceiling ({how}): 100th {problem.ceiling['p100']:.3f}, 50th {problem.ceiling['p50']:.3f}.")
+        parts.append(
+            f"Ceiling ({how}): 100th {problem.ceiling['p100']:.3f}, 50th {problem.ceiling['p50']:.3f}."
+        )
     else:
         parts.append("Ceiling: unknown.")
     if problem.best_control:
         (best, p100), (middle, p50) = (problem.best_control[m] for m in ("p100", "p50_distinct"))
-        parts.append(f"Best control: 100th {p100:.3f} ({best}), 50th distinct {p50:.3f} ({middle}).")
+        parts.append(
+            f"Best control: 100th {p100:.3f} ({best}), 50th distinct {p50:.3f} ({middle})."
+        )
     else:
         parts.append("Best control: none was run.")
     if any(entry.skill for entry in entries):
-        parts.append("Skill: (50th distinct - best control) / (ceiling - best control) with its 95 % interval.")
+        parts.append(
+            "Skill: (50th distinct - best control) / (ceiling - best control) with its 95 % interval."
+        )
     if any(entry.better_than_control is False for entry in entries):
         parts.append(_MARKED)
     return " ".join(parts)
@@ -229,7 +260,11 @@ def _score(scores: Description | None) -> Cell:
 
 def _described(scores: Description) -> str:
     """Write a mean over seeds with its standard error, which one seed has not."""
-    return f"{scores.mean:.3f} +- {scores.standard_error:.3f}" if scores.n > 1 else f"{scores.mean:.3f}"
+    return (
+        f"{scores.mean:.3f} +- {scores.standard_error:.3f}"
+        if scores.n > 1
+        else f"{scores.mean:.3f}"
+    )
 
 
 def _skill(entry: Entry) -> Cell:
@@ -242,7 +277,9 @@ def _skill(entry: Entry) -> Cell:
 def _interval(interval: Interval | None, digits: int = 3) -> Cell:
     if interval is None:
         return Cell(_NONE)
-    value, low, high = (f"{number:.{digits}f}" for number in (interval.value, interval.low, interval.high))
+    value, low, high = (
+        f"{number:.{digits}f}" for number in (interval.value, interval.low, interval.high)
+    )
     return Cell(f"{value} [{low}, {high}]", interval.value)
 
 
@@ -252,8 +289,12 @@ def _number(value: float | None, form: str) -> Cell:
 
 def _theirs(row: Reproduction) -> str:
     theirs = row.published
-    spread = {"standard deviation": " (std)", "standard error": "", "unknown": " (?)"}[theirs.spread]
-    return f"{theirs.mean:.3f}" + (f" +- {theirs.std:.3f}{spread}" if theirs.std is not None else "")
+    spread = {"standard deviation": " (std)", "standard error": "", "unknown": " (?)"}[
+        theirs.spread
+    ]
+    return f"{theirs.mean:.3f}" + (
+        f" +- {theirs.std:.3f}{spread}" if theirs.std is not None else ""
+    )
 
 
 def _shortened(text: str) -> str:

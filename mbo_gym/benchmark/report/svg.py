@@ -7,7 +7,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["CHARACTER", "Axis", "Style", "element", "marker", "points", "shorten", "svg", "text", "tick_label"]
+__all__ = [
+    "CHARACTER",
+    "Axis",
+    "Style",
+    "element",
+    "marker",
+    "points",
+    "shorten",
+    "svg",
+    "text",
+    "tick_label",
+]
 
 _SHAPES = ("circle", "square", "diamond", "up", "down")
 _N_COLOURS = 6
@@ -53,14 +64,17 @@ class Axis:
 
     @classmethod
     def around(cls, values: list[float], start: float, end: float, *, log: bool = False) -> Axis:
-        """Return an axis that shows all values with a little room, also where they are equal or none."""
+        """Return an axis that shows all values with a little room, also where they are equal or
+        none."""
         if log:
             values = [v for v in values if v > 0] or [1.0]
             low, high = min(values) / 1.3, max(values) * 1.3
             widen = math.sqrt(max(1.0, 8 / (high / low)))  # a factor of 8 holds two ticks or more
             return cls(low / widen, high * widen, start, end, log=True)
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        least = 1e-4 * max(1.0, abs(low), abs(high))  # below this, ticks would differ in digits that are not shown
+        least = 1e-4 * max(
+            1.0, abs(low), abs(high)
+        )  # below this, ticks would differ in digits that are not shown
         room = 0.04 * (high - low) if high - low > least else 500 * least
         return cls(low - room, high + room, start, end)
 
@@ -100,7 +114,8 @@ class Axis:
 def element(name: str, content: str = "", **attributes: object) -> str:
     """Return an SVG element; attribute values are escaped, `content` is markup already.
 
-    A trailing underscore of an attribute's name is dropped, other underscores become hyphens; floats keep one decimal.
+    A trailing underscore of an attribute's name is dropped, other underscores become hyphens;
+    floats keep one decimal.
     """
     parts = [name]
     for key, value in attributes.items():
@@ -124,7 +139,8 @@ def text(content: str, x: float, y: float, **attributes: object) -> str:
 
 
 def svg(width: float, height: float, content: str, *, label: str, **attributes: object) -> str:
-    """Return a drawing that scales with its container; `label` is read out, an empty one makes it decoration."""
+    """Return a drawing that scales with its container; `label` is read out, an empty one makes it
+    decoration."""
     told = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
     return element("svg", content, viewBox=f"0 0 {width:g} {height:g}", **told, **attributes)
 

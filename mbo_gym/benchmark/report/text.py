@@ -11,7 +11,13 @@ from rich.table import Table
 
 from mbo_gym.benchmark.analysis.model import Analysis
 from mbo_gym.benchmark.analysis.notes import short_commit
-from mbo_gym.benchmark.report.sheets import Sheet, failures_sheet, overall_sheet, problem_sheet, reproduced_sheet
+from mbo_gym.benchmark.report.sheets import (
+    Sheet,
+    failures_sheet,
+    overall_sheet,
+    problem_sheet,
+    reproduced_sheet,
+)
 
 __all__ = ["LEFT_OUT_FIRST", "leaderboard_tables", "to_latex", "to_markdown"]
 
@@ -47,17 +53,23 @@ def to_markdown(analysis: Analysis) -> str:
         analysis: What to show.
 
     Returns:
-        Notes, the leaderboard over problems where there are several, a table a problem (the best method of a column
-        bold, controls in italics), published numbers beside ours, failed cells, environments and commands.
+        Notes, the leaderboard over problems where there are several, a table a problem (the best
+        method of a column bold, controls in italics), published numbers beside ours, failed cells,
+        environments and commands.
     """
-    parts = [f"# {_md(analysis.title)}", f"{_LEGEND} Bold: the best of a column, controls (in italics) left out."]
+    parts = [
+        f"# {_md(analysis.title)}",
+        f"{_LEGEND} Bold: the best of a column, controls (in italics) left out.",
+    ]
     if analysis.notes:
         parts += ["## Notes", "\n".join(f"- {_md(note)}" for note in analysis.notes)]
     failed = failures_sheet(analysis)
     for sheet in [*_sheets(analysis), *([failed] if failed else [])]:
         parts += [f"## {_md(sheet.title)}", _md(sheet.caption), _markdown_table(sheet)]
     parts += ["## Environment", "\n".join(f"- {_md(line)}" for line in _environments(analysis))]
-    commands = "\n".join(dict.fromkeys(entry.command for entry in analysis.entries if entry.command))
+    commands = "\n".join(
+        dict.fromkeys(entry.command for entry in analysis.entries if entry.command)
+    )
     parts += ["## Commands", f"```\n{commands}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -69,19 +81,24 @@ def to_latex(analysis: Analysis) -> str:
         analysis: What to show.
 
     Returns:
-        Tables with captions and labels: over problems where there are several, one a problem, published numbers beside
-        ours. The best of a column is bold, controls are in italics. Notes stand above them as comments.
+        Tables with captions and labels: over problems where there are several, one a problem,
+        published numbers beside ours. The best of a column is bold, controls are in italics. Notes
+        stand above them as comments.
     """
     lines = [r"Needs \usepackage{booktabs}.", "", analysis.title, *analysis.notes]
     comments = "\n".join(f"% {' '.join(line.split())}".rstrip() for line in lines)
-    tables = [_latex_table(sheet.brief(), number) for number, sheet in enumerate(_sheets(analysis), 1)]
+    tables = [
+        _latex_table(sheet.brief(), number) for number, sheet in enumerate(_sheets(analysis), 1)
+    ]
     return "\n\n".join([comments, *tables]) + "\n"
 
 
 def leaderboard_tables(analysis: Analysis) -> list[Table]:
-    """Return the leaderboards for a terminal: over problems where there are several, and one a problem.
+    """Return the leaderboards for a terminal: over problems where there are several, and one a
+    problem.
 
-    The best of a column is bold, controls are dim. `mbo_gym.cli.terminal.show` prints them, with LEFT_OUT_FIRST.
+    The best of a column is bold, controls are dim. `mbo_gym.cli.terminal.show` prints them, with
+    LEFT_OUT_FIRST.
 
     Args:
         analysis: What to show.
@@ -91,7 +108,10 @@ def leaderboard_tables(analysis: Analysis) -> list[Table]:
 
 def _leaderboards(analysis: Analysis) -> list[Sheet]:
     overall = overall_sheet(analysis)
-    return [*([overall] if overall else []), *(problem_sheet(analysis, problem) for problem in analysis.problems)]
+    return [
+        *([overall] if overall else []),
+        *(problem_sheet(analysis, problem) for problem in analysis.problems),
+    ]
 
 
 def _sheets(analysis: Analysis) -> list[Sheet]:
@@ -115,7 +135,9 @@ def _markdown_table(sheet: Sheet) -> str:
         cells = [_md(cell.text) for cell in row.cells]
         if row.control:
             cells[0] = f"*{cells[0]}*"
-        lines.append([f"**{cell}**" if i in best[column] else cell for column, cell in enumerate(cells)])
+        lines.append(
+            [f"**{cell}**" if i in best[column] else cell for column, cell in enumerate(cells)]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -125,14 +147,19 @@ def _md(text: str) -> str:
 
 
 def _latex_table(sheet: Sheet, number: int) -> str:
-    columns = "".join("p{4cm}" if c.prose else "l" if i == 0 else "r" for i, c in enumerate(sheet.columns))
+    columns = "".join(
+        "p{4cm}" if c.prose else "l" if i == 0 else "r" for i, c in enumerate(sheet.columns)
+    )
     best = [sheet.best_rows(column) for column in range(len(sheet.columns))]
     lines = [" & ".join(_tex(column.header) for column in sheet.columns) + r" \\", r"\midrule"]
     for i, row in enumerate(sheet.rows):
         cells = [_tex(cell.text) for cell in row.cells]
         if row.control:
             cells = [rf"\textit{{{cell}}}" for cell in cells]
-        lines.append(" & ".join(rf"\textbf{{{c}}}" if i in best[j] else c for j, c in enumerate(cells)) + r" \\")
+        lines.append(
+            " & ".join(rf"\textbf{{{c}}}" if i in best[j] else c for j, c in enumerate(cells))
+            + r" \\"
+        )
     body = "\n".join(lines)
     return rf"""\begin{{table*}}
 \centering\scriptsize\setlength{{\tabcolsep}}{{3pt}}
@@ -150,7 +177,9 @@ def _tex(text: str) -> str:
     """Escape what LaTeX would read as its own, on one line."""
     escaped = _LATEX_SPECIAL.sub(lambda match: _LATEX[match[0]], " ".join(text.split()))
     escaped = _MINUS.sub("$-$", escaped)
-    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # else an argument of the \\\\ before it
+    return (
+        "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+    )  # else an argument of the \\\\ before it
 
 
 def _rich_table(sheet: Sheet) -> Table:
@@ -160,7 +189,9 @@ def _rich_table(sheet: Sheet) -> Table:
     best = [sheet.best_rows(column) for column in range(len(sheet.columns))]
     for i, row in enumerate(sheet.rows):
         cells = [escape(cell.text) for cell in row.cells]
-        cells = [f"[bold]{cell}[/]" if i in best[column] else cell for column, cell in enumerate(cells)]
+        cells = [
+            f"[bold]{cell}[/]" if i in best[column] else cell for column, cell in enumerate(cells)
+        ]
         table.add_row(*cells, style="dim" if row.control else None)
     table.caption, table.caption_justify = escape(f"{sheet.caption} {_LEGEND}"), "left"
     return table

@@ -1,4 +1,5 @@
-"""CbAS: weights against their formulas, what autofocus trains on, and that the search model moves as promised."""
+"""CbAS: weights against their formulas, what autofocus trains on, and that the search model moves
+as promised."""
 
 from __future__ import annotations
 
@@ -54,9 +55,20 @@ def density(vae, x, latents):
     for design, z in zip(x, latents, strict=True):
         outputs = vae.decode(z[None])[0]
         if outputs.ndim == 2:
-            out.append(sum(math.log(p[a]) for p, a in zip(outputs.double().softmax(dim=1), design, strict=True)))
+            out.append(
+                sum(
+                    math.log(p[a])
+                    for p, a in zip(outputs.double().softmax(dim=1), design, strict=True)
+                )
+            )
         else:
-            out.append(float(torch.distributions.Normal(outputs, vae.likelihood.spread).log_prob(design).sum()))
+            out.append(
+                float(
+                    torch.distributions.Normal(outputs, vae.likelihood.spread)
+                    .log_prob(design)
+                    .sum()
+                )
+            )
     return np.array(out)
 
 
@@ -84,9 +96,14 @@ def test_the_weights_of_a_round_are_the_papers_formula(task, request, monkeypatc
     for step, (model, x, latents, weight) in enumerate(rounds):
         native = x if task == "tfbind8" else encoder.decode_tensor(x)
         members = method._ensemble.predict_members(encoder.encode_tensor(native)).double().numpy()
-        mean, spread = members.mean(axis=0), np.sqrt(members.var(axis=0) + float(method._error) ** 2)
+        mean, spread = (
+            members.mean(axis=0),
+            np.sqrt(members.var(axis=0) + float(method._error) ** 2),
+        )
         gamma = max(gamma, np.percentile(mean, 80))
-        above = np.array([math.erfc((gamma - m) / s / 2**0.5) / 2 for m, s in zip(mean, spread, strict=True)])
+        above = np.array(
+            [math.erfc((gamma - m) / s / 2**0.5) / 2 for m, s in zip(mean, spread, strict=True)]
+        )
         expected = np.exp(density(method._prior, x, latents) - density(model, x, latents)) * above
         np.testing.assert_allclose(weight, expected / expected.mean(), rtol=2e-3)
         assert notes.of("cbas", "gamma")[step] == pytest.approx(gamma, rel=1e-4)
@@ -113,7 +130,8 @@ def test_without_rounds_the_search_model_is_the_prior(tfbind8):
 
 
 def easy_problem(space):
-    """Designs with a score that is easy to learn: how often the first letter comes, or the features' sum."""
+    """Designs with a score that is easy to learn: how often the first letter comes, or the
+    features' sum."""
     x = space.sample(400, np.random.default_rng(0))
     y = (x == 0).sum(axis=1) if isinstance(space, CategoricalSpace) else x.sum(axis=1)
     return OfflineProblem("easy", space, OfflineDataset(x, y), (0.0, 1.0))
@@ -124,7 +142,11 @@ def test_rounds_move_the_search_model_to_better_designs(space):
     problem = easy_problem(space)
     good = {"learning_rate": 1e-2, "train_steps": 200, "samples": 200, "updates": 30}
     start, end = (fitted(problem, rounds=rounds, **good) for rounds in (0, 8))
-    score = (lambda x: (x == 0).sum(axis=1)) if isinstance(space, CategoricalSpace) else (lambda x: x.sum(axis=1))
+    score = (
+        (lambda x: (x == 0).sum(axis=1))
+        if isinstance(space, CategoricalSpace)
+        else (lambda x: x.sum(axis=1))
+    )
     before, after = (score(method.propose(200)) for method in (start, end))
     assert after.mean() > before.mean() + problem.dataset.score_scale.std
     assert end.criterion.mean() > start.criterion.mean() + 1
@@ -166,10 +188,15 @@ def test_a_ratio_that_costs_little_is_left_as_it_is():
 @pytest.mark.parametrize("least", [0.1, 0.5, 0.9])
 def test_a_ratio_that_costs_much_is_flattened_just_enough(scale, least):
     generator = torch.Generator().manual_seed(0)
-    log_weight, log_ratio = torch.randn(500, generator=generator), scale * torch.randn(500, generator=generator)
+    log_weight, log_ratio = (
+        torch.randn(500, generator=generator),
+        scale * torch.randn(500, generator=generator),
+    )
     weight, power = flattened_weights(log_weight, log_ratio, least)
     alone = effective_size(log_weight.exp())
-    assert effective_size(weight) == pytest.approx(least * alone, rel=0.01) or scale == 1e5  # power to 1e-6 only
+    assert (
+        effective_size(weight) == pytest.approx(least * alone, rel=0.01) or scale == 1e5
+    )  # power to 1e-6 only
     assert effective_size(weight) >= 0.999 * least * alone
     assert float(weight.mean()) == pytest.approx(1, rel=1e-5)
     expected = (log_weight.double() + power * log_ratio.double()).exp()
@@ -212,7 +239,9 @@ def test_the_search_is_shown_from_the_prior_to_the_proposals(tfbind8):
     notes = Notes()
     method = fitted(tfbind8, progress=notes)
     x = method.propose(30)
-    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("search", step) for step in range(4)]
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [
+        ("search", step) for step in range(4)
+    ]
     np.testing.assert_array_equal(notes.shown[-1][2], x)
 
 
@@ -232,7 +261,9 @@ def test_autofocus_trains_on_with_rows_that_the_search_model_favours(tfbind8, mo
     method.fit(tfbind8, seed=0, device="cpu", progress=NullProgress())
     assert len(refined) == 3
     model, x, latents = asked[-1]
-    assert torch.equal(x, torch.tensor(tfbind8.dataset.x))  # every visible design, at a latent of its own
+    assert torch.equal(
+        x, torch.tensor(tfbind8.dataset.x)
+    )  # every visible design, at a latent of its own
     z, y, row_weight, steps = refined[-1]
     ratio = np.exp(density(model, x, latents) - density(method._prior, x, latents))
     rows = method._trained.numpy()
@@ -242,7 +273,9 @@ def test_autofocus_trains_on_with_rows_that_the_search_model_favours(tfbind8, mo
     assert torch.equal(y, method._y[method._trained])
     held = method._held.numpy()
     error = (method._ensemble.predict(method._z[held]) - method._y[held]).numpy() ** 2
-    assert float(method._error) == pytest.approx(np.sqrt((ratio[held] * error).sum() / ratio[held].sum()), rel=1e-3)
+    assert float(method._error) == pytest.approx(
+        np.sqrt((ratio[held] * error).sum() / ratio[held].sum()), rel=1e-3
+    )
 
 
 def test_autofocus_changes_the_ensemble_and_cbas_does_not(tfbind8):
@@ -258,7 +291,9 @@ def test_a_surrogate_that_is_refined_follows_the_rows_with_weight():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(200, 2, generator=generator).repeat(2, 1)
     y = torch.cat([torch.ones(200), -torch.ones(200)])  # the same features with both scores
-    ensemble = EnsembleSurrogate(EnsembleConfig(members=2, hidden=16, train_steps=150, learning_rate=1e-2))
+    ensemble = EnsembleSurrogate(
+        EnsembleConfig(members=2, hidden=16, train_steps=150, learning_rate=1e-2)
+    )
     report = ensemble.fit(z, y, seed=0)
     assert abs(float(ensemble.predict(z).mean())) < 0.3
     ensemble.refine(z, y, torch.cat([torch.zeros(200), torch.ones(200)]), 150, generator)
@@ -270,16 +305,29 @@ def test_a_surrogate_that_is_refined_follows_the_rows_with_weight():
 def test_what_was_learned_is_saved(tfbind8, tmp_path):
     method = fitted(tfbind8)
     method.save(tmp_path)
-    files = {"config.json", "surrogate.safetensors", "prior.safetensors", "search_model.safetensors"}
+    files = {
+        "config.json",
+        "surrogate.safetensors",
+        "prior.safetensors",
+        "search_model.safetensors",
+    }
     assert {path.name for path in tmp_path.iterdir()} == files
     z = method._z[:5]
-    assert torch.equal(load_surrogate(tmp_path / "surrogate.safetensors").predict(z), method._ensemble.predict(z))
+    assert torch.equal(
+        load_surrogate(tmp_path / "surrogate.safetensors").predict(z), method._ensemble.predict(z)
+    )
 
 
 def test_the_paper_presets_have_the_published_settings():
     for kind in (CbAS, AutofocusedCbAS):
         paper = kind.PRESETS["paper"]
-        assert (paper.members, paper.layers, paper.hidden, paper.latent, paper.width) == (5, 1, 256, 32, 256)
+        assert (paper.members, paper.layers, paper.hidden, paper.latent, paper.width) == (
+            5,
+            1,
+            256,
+            32,
+            256,
+        )
         assert (paper.learning_rate, paper.kl_weight, paper.batch_size) == (3e-4, 1, 100)
         assert (paper.rounds, paper.samples, paper.updates, paper.percentile) == (20, 1000, 100, 80)
         assert paper.effective_share == 0

@@ -1,4 +1,5 @@
-"""MINs: relaxations and the gradient penalty in closed form, the two updates, and that scores steer the designs."""
+"""MINs: relaxations and the gradient penalty in closed form, the two updates, and that scores steer
+the designs."""
 
 from __future__ import annotations
 
@@ -49,7 +50,11 @@ def test_relaxed_letters_lie_on_the_simplex_and_the_largest_has_the_probability_
 
 def test_relaxed_letters_come_to_the_corners_as_they_cool():
     largest = [
-        float(relaxed(torch.zeros(2000, 4), temperature, torch.Generator().manual_seed(0)).amax(dim=1).mean())
+        float(
+            relaxed(torch.zeros(2000, 4), temperature, torch.Generator().manual_seed(0))
+            .amax(dim=1)
+            .mean()
+        )
         for temperature in (100.0, 5.0, 1.0, 0.01)
     ]
     assert largest == sorted(largest)
@@ -87,7 +92,9 @@ def test_visible_letters_keep_their_share_when_they_are_relaxed(tfbind8):
     z = torch.from_numpy(method._encoder.encode(tfbind8.dataset.x))
     seen = method._real(z.repeat(10, 1), 1.0, torch.Generator().manual_seed(0)).view(-1, 8, 4)
     same = seen.argmax(dim=2) == torch.tensor(tfbind8.dataset.x).repeat(10, 1)
-    assert float(same.double().mean()) == pytest.approx(0.8 + 0.2 / 4, abs=0.012)  # 24,000 sites: 5 standard errors
+    assert float(same.double().mean()) == pytest.approx(
+        0.8 + 0.2 / 4, abs=0.012
+    )  # 24,000 sites: 5 standard errors
 
 
 def test_the_temperature_falls_along_a_line(tfbind8):
@@ -96,7 +103,9 @@ def test_the_temperature_falls_along_a_line(tfbind8):
     assert MINs(dataclasses.replace(SHORT, train_steps=1))._temperature(0) == 5
 
 
-def test_the_critic_is_updated_so_many_times_before_each_update_of_the_generator(tfbind8, monkeypatch):
+def test_the_critic_is_updated_so_many_times_before_each_update_of_the_generator(
+    tfbind8, monkeypatch
+):
     order, update = [], mins._update
 
     def watch(adam, loss):
@@ -121,11 +130,19 @@ def test_rows_are_drawn_by_the_weights_of_their_scores(tfbind8, monkeypatch):
     means = {}
     for temperature in (0.1, 100.0):
         asked.clear()
-        fitted(tfbind8, dataclasses.replace(SHORT, train_steps=20, batch_size=64, score_temperature=temperature))
+        fitted(
+            tfbind8,
+            dataclasses.replace(
+                SHORT, train_steps=20, batch_size=64, score_temperature=temperature
+            ),
+        )
         drawn = torch.cat(asked).double()
         weight = score_weights(y, temperature=temperature).double()
         weight /= weight.sum()
-        mean, std = float((weight * y).sum()), float((weight * y.square()).sum() - (weight * y).sum() ** 2) ** 0.5
+        mean, std = (
+            float((weight * y).sum()),
+            float((weight * y.square()).sum() - (weight * y).sum() ** 2) ** 0.5,
+        )
         assert float(drawn.mean()) == pytest.approx(mean, abs=5 * std / len(drawn) ** 0.5)
         means[temperature] = mean
     assert means[0.1] > means[100.0] + 0.5
@@ -145,11 +162,21 @@ def test_rows_are_drawn_by_the_weights_of_their_scores(tfbind8, monkeypatch):
     ],
 )
 def test_every_setting_changes_what_is_trained(tfbind8, change):
-    plain, changed = (fitted(tfbind8, config) for config in (SHORT, dataclasses.replace(SHORT, **change)))
+    plain, changed = (
+        fitted(tfbind8, config) for config in (SHORT, dataclasses.replace(SHORT, **change))
+    )
     assert not torch.equal(plain._generator.body[-1].weight, changed._generator.body[-1].weight)
 
 
-FAST = MINsConfig(latent=4, hidden=32, layers=2, train_steps=100, critic_steps=5, batch_size=64, learning_rate=2e-3)
+FAST = MINsConfig(
+    latent=4,
+    hidden=32,
+    layers=2,
+    train_steps=100,
+    critic_steps=5,
+    batch_size=64,
+    learning_rate=2e-3,
+)
 
 
 def test_continuous_designs_follow_the_score_that_is_asked_for():
@@ -178,7 +205,9 @@ def test_proposals_come_as_drawn_and_the_search_is_shown(tfbind8):
     method = fitted(tfbind8, progress=notes)
     x = method.propose(400)
     assert method.criterion.tolist() == [0.0] * 400
-    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("generator", step) for step in range(5)]
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [
+        ("generator", step) for step in range(5)
+    ]
     np.testing.assert_array_equal(notes.shown[-1][2], x[:256])
     np.testing.assert_allclose(notes.shown[-1][3], tfbind8.dataset.y.max(), rtol=1e-5)
     terms = [values for stage, _, values in notes.seen if stage == "mins"]

@@ -59,7 +59,15 @@ def more_surrogates() -> Iterator[None]:
 
 
 def climb(surrogate, z, optimiser="plain", steps=1, size=0.1, box=None, progress=None):
-    return ascend(surrogate, torch.tensor(z), optimiser, steps, size, box=box, progress=progress or NullProgress())
+    return ascend(
+        surrogate,
+        torch.tensor(z),
+        optimiser,
+        steps,
+        size,
+        box=box,
+        progress=progress or NullProgress(),
+    )
 
 
 STARTS = [[1.3, 0.8], [-0.7, -0.2], [0.3, 0.3]]
@@ -143,7 +151,16 @@ def test_a_row_that_leaves_the_numbers_comes_back_as_it_started(optimiser):
         def metrics(self, stage, step, **values):
             shown.append((stage, step, values))
 
-    ends = ascend(Cliff(), starts, optimiser, 5, 0.1, box=None, progress=Shown(), watch=lambda step, z, value: None)
+    ends = ascend(
+        Cliff(),
+        starts,
+        optimiser,
+        5,
+        0.1,
+        box=None,
+        progress=Shown(),
+        watch=lambda step, z, value: None,
+    )
     assert torch.equal(ends[[0, 2]], starts[[0, 2]])
     alone = ascend(Bowl(), starts[1:2], optimiser, 5, 0.1, box=None, progress=NullProgress())
     assert torch.equal(ends[1:2], alone)
@@ -187,7 +204,10 @@ def test_the_recipes_of_the_papers(branin, tfbind8):
     assert GradConfig(optimiser="adam").recipe(tfbind8, 24) == (100, 1e-1)
     assert GradConfig(steps=0, step_size=3.0).recipe(branin, 25) == (0, 3.0)
     assert GradConfig(optimiser="adam", steps=7).recipe(tfbind8, 24) == (7, 1e-1)
-    presets = {name: (config.optimiser, config.surrogate, config.bounds) for name, config in Grad.PRESETS.items()}
+    presets = {
+        name: (config.optimiser, config.surrogate, config.bounds)
+        for name, config in Grad.PRESETS.items()
+    }
     assert presets["plain"] == ("plain", "mlp", "none")
     assert presets["paper"] == presets["paper_plain"] == ("plain", "mlp_paper", "none")
     assert presets["paper_adam"] == ("adam", "mlp_paper", "none")
@@ -202,7 +222,10 @@ def propose(config: GradConfig, problem, k: int, seed: int = 0):
 
 def test_it_ends_at_the_top_of_the_surrogate(branin):
     x, criterion = propose(GradConfig(surrogate=BOWL, steps=300, step_size=0.1), branin, 4)
-    mean, std = branin.dataset.x.mean(axis=0, dtype=np.float64), branin.dataset.x.std(axis=0, dtype=np.float64)
+    mean, std = (
+        branin.dataset.x.mean(axis=0, dtype=np.float64),
+        branin.dataset.x.std(axis=0, dtype=np.float64),
+    )
     np.testing.assert_allclose(x, np.tile(mean + std * [0.3, -0.2], (4, 1)), rtol=1e-4)
     np.testing.assert_allclose(criterion, 0, atol=1e-8)
 
@@ -218,7 +241,9 @@ def test_without_steps_it_proposes_the_best_visible_designs_in_its_own_order(bra
 
 def test_the_data_box_bounds_the_search(branin):
     free = GradConfig(surrogate="slope_of_the_ascent_tests", steps=100, step_size=0.1)
-    boxed = GradConfig(surrogate="slope_of_the_ascent_tests", steps=100, step_size=0.1, bounds="data")
+    boxed = GradConfig(
+        surrogate="slope_of_the_ascent_tests", steps=100, step_size=0.1, bounds="data"
+    )
     low, high = feature_bounds(branin, make_encoder(branin))
     _, far = propose(free, branin, 3)
     x, near = propose(boxed, branin, 3)
@@ -256,7 +281,9 @@ def test_about_20_steps_of_a_search_are_shown_and_its_end(branin, steps, watched
     watch = SearchWatch(branin, encoder, "ascent", steps, notes)
     for step in range(steps + 1):
         watch(step, torch.zeros(1, 2), torch.zeros(1))
-    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("ascent", step) for step in watched]
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [
+        ("ascent", step) for step in watched
+    ]
     assert [step for _, step, _ in notes.seen] == watched
 
 
@@ -264,7 +291,9 @@ def test_a_search_is_shown_as_designs_and_raw_predictions(branin):
     notes, encoder = Notes(), make_encoder(branin)
     x = branin.dataset.top(3).x
     prediction = torch.tensor([1.5, 0.0, -2.0], requires_grad=True)
-    SearchWatch(branin, encoder, "ascent", 5, notes)(5, torch.from_numpy(encoder.encode(x)), prediction)
+    SearchWatch(branin, encoder, "ascent", 5, notes)(
+        5, torch.from_numpy(encoder.encode(x)), prediction
+    )
     ((stage, step, shown, raw),) = notes.shown
     assert (stage, step) == ("ascent", 5)
     np.testing.assert_allclose(shown, x, rtol=1e-5)
@@ -278,7 +307,9 @@ def test_gradient_ascent_shows_its_search_from_start_to_end(branin):
     method.fit(branin, seed=0, device="cpu", progress=notes)
     assert notes.shown == []
     x = method.propose(5)
-    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("ascent", step) for step in range(0, 41, 2)]
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [
+        ("ascent", step) for step in range(0, 41, 2)
+    ]
     np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, rtol=1e-5)
     end = notes.shown[-1][2]
     np.testing.assert_array_equal(np.unique(end, axis=0), np.unique(x, axis=0))

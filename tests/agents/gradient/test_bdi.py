@@ -1,4 +1,5 @@
-"""BDI: the kernel against finite networks and closed forms, the two losses by hand, the rows it learns from."""
+"""BDI: the kernel against finite networks and closed forms, the two losses by hand, the rows it
+learns from."""
 
 from __future__ import annotations
 
@@ -20,26 +21,39 @@ def features(n: int, d: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def kernel_of_a_finite_network(kernel: Kernel, x: torch.Tensor, width: int, generator: torch.Generator) -> torch.Tensor:
-    """Return the products of one random network's gradients with respect to its parameters, (n, n)."""
+def kernel_of_a_finite_network(
+    kernel: Kernel, x: torch.Tensor, width: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Return the products of one random network's gradients with respect to its parameters, (n,
+    n)."""
     sizes = [x.shape[1], *[width] * kernel.layers, 1]
     parameters = []
     for n_in, n_out in pairwise(sizes):
-        parameters += [torch.randn(n_in, n_out, generator=generator), torch.randn(n_out, generator=generator)]
+        parameters += [
+            torch.randn(n_in, n_out, generator=generator),
+            torch.randn(n_out, generator=generator),
+        ]
     parameters = [p.double().requires_grad_() for p in parameters]
     h = x
     for i in range(kernel.layers + 1):
         scale = (kernel.weight_variance / sizes[i]) ** 0.5
-        h = (h.relu() if i else h) @ parameters[2 * i] * scale + parameters[2 * i + 1] * kernel.bias_variance**0.5
+        h = (h.relu() if i else h) @ parameters[2 * i] * scale + parameters[
+            2 * i + 1
+        ] * kernel.bias_variance**0.5
     gradients = [
-        torch.cat([g.flatten() for g in torch.autograd.grad(row, parameters, retain_graph=True)]) for row in h[:, 0]
+        torch.cat([g.flatten() for g in torch.autograd.grad(row, parameters, retain_graph=True)])
+        for row in h[:, 0]
     ]
     stacked = torch.stack(gradients)
     return stacked @ stacked.T
 
 
 @pytest.mark.parametrize(
-    "kernel", [Kernel(layers=1, weight_variance=2.0), Kernel(layers=3, weight_variance=1.5, bias_variance=0.3)]
+    "kernel",
+    [
+        Kernel(layers=1, weight_variance=2.0),
+        Kernel(layers=3, weight_variance=1.5, bias_variance=0.3),
+    ],
 )
 def test_the_kernel_is_the_mean_of_wide_networks_kernels(kernel):
     x, generator = features(4, 3), torch.Generator().manual_seed(1)
@@ -47,7 +61,9 @@ def test_the_kernel_is_the_mean_of_wide_networks_kernels(kernel):
     error = seen.std(dim=0) / 40**0.5
     exact, length = kernel(x, x), kernel.diagonal(x).sqrt()
     size = length.unsqueeze(1) * length
-    assert ((seen.mean(dim=0) - exact).abs() < 4 * error + 0.01 * size).all()  # a hundredth, as they are 300 wide
+    assert (
+        (seen.mean(dim=0) - exact).abs() < 4 * error + 0.01 * size
+    ).all()  # a hundredth, as they are 300 wide
     assert float((error / size).max()) < 0.05  # which is sharp enough to tell
 
 
@@ -56,7 +72,11 @@ def test_one_hidden_layer_at_known_angles():
     got = Kernel(layers=1, weight_variance=2.0)(x, x)
     # with w = 2 and d = 2: T = |x||x'| ((sin a + (pi - a) cos a) / pi + (pi - a) cos a / pi)
     orthogonal = 1 / math.pi
-    expected = [[2, 2 * orthogonal, 0], [2 * orthogonal, 8, 6 * orthogonal], [0, 6 * orthogonal, 18]]
+    expected = [
+        [2, 2 * orthogonal, 0],
+        [2 * orthogonal, 8, 6 * orthogonal],
+        [0, 6 * orthogonal, 18],
+    ]
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64), atol=1e-5, rtol=0)
 
 
@@ -67,7 +87,9 @@ def test_at_weight_variance_2_a_design_with_itself_counts_its_layers(layers):
     torch.testing.assert_close(Kernel(layers, 2.0).diagonal(x), expected)
 
 
-@pytest.mark.parametrize("kernel", [Kernel(), Kernel(layers=2, weight_variance=1.7, bias_variance=0.4)])
+@pytest.mark.parametrize(
+    "kernel", [Kernel(), Kernel(layers=2, weight_variance=1.7, bias_variance=0.4)]
+)
 def test_the_diagonal_is_the_matrix_diagonal_and_the_matrix_is_a_covariance(kernel):
     x = features(30, 5)
     matrix = kernel(x, x)
@@ -89,7 +111,9 @@ def test_the_kernel_of_zero_and_of_equal_features_has_a_finite_gradient():
     assert gradient.isfinite().all()
 
 
-def fitted(z: torch.Tensor, y: torch.Tensor, gamma: float = 0.0, seed: int = 0, **settings) -> TwoWayMapping:
+def fitted(
+    z: torch.Tensor, y: torch.Tensor, gamma: float = 0.0, seed: int = 0, **settings
+) -> TwoWayMapping:
     mapping = TwoWayMapping(BDIConfig(**settings), gamma)
     mapping.fit(z, y, seed=seed)
     return mapping
@@ -99,12 +123,18 @@ def losses_by_hand(mapping, x, y, design, gamma):
     """The paper's two losses for one design, with a plain inverse."""
     kernel = Kernel(mapping.config.layers, bias_variance=mapping.config.bias_variance)
     matrix = kernel(x, x)
-    matrix = matrix + mapping.config.ridge * matrix.trace() / len(x) * torch.eye(len(x), dtype=torch.float64)
+    matrix = matrix + mapping.config.ridge * matrix.trace() / len(x) * torch.eye(
+        len(x), dtype=torch.float64
+    )
     forward = (kernel(design, x) @ torch.linalg.inv(matrix) @ y).item()
     backward = kernel(x, design)[:, 0] / kernel(design, design).item() * mapping.config.label
     weight = np.exp(gamma * y.numpy())
     weight /= weight.sum()
-    return forward, (forward - mapping.config.label) ** 2 / 2, 0.5 * float(weight @ (backward - y).square().numpy())
+    return (
+        forward,
+        (forward - mapping.config.label) ** 2 / 2,
+        0.5 * float(weight @ (backward - y).square().numpy()),
+    )
 
 
 @pytest.mark.parametrize(("gamma", "bias"), [(0.0, 0.0), (0.7, 0.0), (0.7, 1.0)])
@@ -113,7 +143,9 @@ def test_both_losses_are_the_papers(gamma, bias):
     mapping = fitted(x, y, gamma, layers=3, ridge=1e-3, label=4.0, bias_variance=bias)
     got = torch.stack(mapping.losses(designs), dim=1)
     for row, design in zip(got, designs, strict=True):
-        np.testing.assert_allclose(row, losses_by_hand(mapping, x, y, design.unsqueeze(0), gamma), rtol=1e-5)
+        np.testing.assert_allclose(
+            row, losses_by_hand(mapping, x, y, design.unsqueeze(0), gamma), rtol=1e-5
+        )
 
 
 def test_its_gradient_is_that_of_minus_both_losses():
@@ -188,13 +220,19 @@ def test_every_design_is_found_on_its_own(branin):
 def test_the_losses_of_its_designs_fall_and_their_forward_predictions_order_them(branin):
     method, ends = propose(BDIConfig(steps=30, step_size=0.005), branin, 8)
     encoder = make_encoder(branin)
-    start, end = (torch.from_numpy(encoder.encode(x)).double() for x in (branin.dataset.top(8).x, ends))
+    start, end = (
+        torch.from_numpy(encoder.encode(x)).double() for x in (branin.dataset.top(8).x, ends)
+    )
     before, after = (sum(method._surrogate.losses(z)[1:]) for z in (start, end))
     assert float(after.max()) < float(before.max())
     assert float(after.mean()) < float(before.mean())
-    inside = ((ends > branin.space.low) & (ends < branin.space.high)).all(axis=1)  # the others were brought back
+    inside = ((ends > branin.space.low) & (ends < branin.space.high)).all(
+        axis=1
+    )  # the others were brought back
     assert inside.sum() >= 5
-    np.testing.assert_allclose(method.criterion[inside], method._surrogate.predict(end)[inside], atol=1e-3)
+    np.testing.assert_allclose(
+        method.criterion[inside], method._surrogate.predict(end)[inside], atol=1e-3
+    )
 
 
 def test_the_paper_weighs_good_rows_more_on_continuous_spaces_only(branin):
@@ -204,7 +242,9 @@ def test_the_paper_weighs_good_rows_more_on_continuous_spaces_only(branin):
     chosen, _ = propose(BDIConfig(steps=1, gamma=2.0), letters, 2)
     for method, gamma in ((continuous, 1e-3), (categorical, 0.0), (chosen, 2.0)):
         state = method._surrogate.state()
-        torch.testing.assert_close(state["backward_weights"], (gamma * state["scores"]).softmax(dim=0))
+        torch.testing.assert_close(
+            state["backward_weights"], (gamma * state["scores"]).softmax(dim=0)
+        )
 
 
 def test_seeds_differ_only_where_rows_are_drawn(branin):
@@ -215,13 +255,19 @@ def test_seeds_differ_only_where_rows_are_drawn(branin):
 
 def test_a_kernel_larger_than_the_memory_is_refused(monkeypatch):
     z, y = features(30, 4), torch.arange(30.0)
-    monkeypatch.setattr("agents.gradient.bdi.memory_gb", lambda device: 2 * 8 * 20**2 / 2**30)  # of 20 rows
-    with pytest.raises(CannotFit, match=r"kernel of 30 rows takes .* GiB with its factor, .*max_rows to at most 20"):
+    monkeypatch.setattr(
+        "agents.gradient.bdi.memory_gb", lambda device: 2 * 8 * 20**2 / 2**30
+    )  # of 20 rows
+    with pytest.raises(
+        CannotFit, match=r"kernel of 30 rows takes .* GiB with its factor, .*max_rows to at most 20"
+    ):
         fitted(z, y, max_rows=None)
     assert len(fitted(z, y, max_rows=20).state()["scores"]) == 20
 
 
-@pytest.mark.parametrize("settings", [{"ridge": 0.0}, {"weight_variance": -1.0}, {"max_rows": 0}, {"layers": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"ridge": 0.0}, {"weight_variance": -1.0}, {"max_rows": 0}, {"layers": 0}]
+)
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
         BDIConfig(**settings)

@@ -1,4 +1,5 @@
-"""COMs: the conservative loss by a slow reference, its weight, the climb in training and in the search."""
+"""COMs: the conservative loss by a slow reference, its weight, the climb in training and in the
+search."""
 
 from __future__ import annotations
 
@@ -99,7 +100,9 @@ def test_the_first_update_is_the_papers_formula():
 @pytest.mark.parametrize(("tau", "sign"), [(0.0, 1), (1e3, -1)])
 def test_the_weight_grows_while_the_climb_gains_more_than_tau_and_else_shrinks(tau, sign):
     seen = fitted(FirstLoss, negative_step_size=0.3, tau=tau, alpha=0.5, alpha_rate=0.03)
-    assert seen.log_alpha == pytest.approx(np.log(0.5) + sign * 0.03, rel=1e-4)  # Adam's first step is its rate
+    assert seen.log_alpha == pytest.approx(
+        np.log(0.5) + sign * 0.03, rel=1e-4
+    )  # Adam's first step is its rate
     assert (seen.alpha > 0.5) == (sign > 0)
     assert fitted(tau=tau, alpha=0.5, alpha_rate=0.0).alpha == pytest.approx(0.5)
 
@@ -112,9 +115,17 @@ def gain(surrogate: COMsSurrogate, size: float) -> float:
 
 
 def test_climbing_gains_about_tau_where_the_weight_is_learnt_and_more_where_there_is_none():
-    settings = {"train_steps": 300, "negative_step_size": 0.2, "negative_steps": 5, "learning_rate": 3e-3}
+    settings = {
+        "train_steps": 300,
+        "negative_step_size": 0.2,
+        "negative_steps": 5,
+        "learning_rate": 3e-3,
+    }
     free = gain(fitted(**settings, alpha=1e-12, alpha_rate=0.0), 0.2)
-    held = {tau: gain(fitted(**settings, tau=tau, alpha=1.0, alpha_rate=0.03), 0.2) for tau in (0.05, 0.2)}
+    held = {
+        tau: gain(fitted(**settings, tau=tau, alpha=1.0, alpha_rate=0.03), 0.2)
+        for tau in (0.05, 0.2)
+    }
     assert free > 2 * held[0.2]
     assert held == {tau: pytest.approx(tau, rel=0.5) for tau in held}
 
@@ -123,7 +134,9 @@ def test_without_a_climb_it_is_a_plain_perceptron():
     plain = MLPSurrogate(MLPConfig(hidden=12, train_steps=40, batch_size=32))
     plain.fit(*data(), seed=0)
     z = data()[0]
-    torch.testing.assert_close(fitted(negative_steps=0).predict(z), plain.predict(z), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        fitted(negative_steps=0).predict(z), plain.predict(z), rtol=1e-4, atol=1e-4
+    )
     held = fitted(negative_step_size=2.0, alpha=1.0)
     assert not torch.allclose(held.predict(z), plain.predict(z), atol=1e-2)
 
@@ -143,7 +156,9 @@ def test_what_is_saved_predicts_the_same_and_knows_its_weight(tmp_path):
 def test_step_and_limit_are_those_of_the_kind_of_space(branin, tfbind8):
     assert COMsSurrogateConfig().negative_recipe(25) == (pytest.approx(0.25), 0.5)
     assert COMsSurrogateConfig(categorical=True).negative_recipe(25) == (pytest.approx(10.0), 2.0)
-    assert COMsSurrogateConfig(negative_step_size=0.0, tau=-1.0, categorical=True).negative_recipe(25) == (0.0, -1.0)
+    assert COMsSurrogateConfig(negative_step_size=0.0, tau=-1.0, categorical=True).negative_recipe(
+        25
+    ) == (0.0, -1.0)
     assert COMsConfig().recipe(branin, 25) == (50, pytest.approx(0.25))
     assert COMsConfig().recipe(tfbind8, 25) == (50, pytest.approx(10.0))
     assert COMsConfig(categorical=False).recipe(tfbind8, 25) == (50, pytest.approx(0.25))
@@ -163,7 +178,9 @@ def test_the_method_tells_its_network_the_kind_of_space(branin, tfbind8):
 def test_a_network_on_its_own_learns_the_kind_of_space_from_the_problem(tfbind8):
     surrogate = fit_surrogate(tfbind8, make_encoder(tfbind8), coms_surrogate(**SMALL), seed=0)
     assert surrogate.config.categorical is True
-    named = fit_surrogate(tfbind8, make_encoder(tfbind8), coms_surrogate(**SMALL, categorical=False), seed=0)
+    named = fit_surrogate(
+        tfbind8, make_encoder(tfbind8), coms_surrogate(**SMALL, categorical=False), seed=0
+    )
     assert named.config.categorical is False
     chosen = AutoSurrogate(AutoConfig(candidates=("coms",)))
     chosen.for_space(tfbind8.space)

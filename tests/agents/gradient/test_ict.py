@@ -1,4 +1,5 @@
-"""ICT: neighbours, who learns what from whom, the weights' look ahead, and proxies that are tuned on a copy."""
+"""ICT: neighbours, who learns what from whom, the weights' look ahead, and proxies that are tuned
+on a copy."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def trained() -> EnsembleSurrogate:
 
 
 def proxies(trained, n_designs, **settings) -> CoTaughtProxies:
-    config = ICTConfig(**{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings})
+    config = ICTConfig(
+        **{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings}
+    )
     return CoTaughtProxies(trained, n_designs, *data(), config, torch.Generator().manual_seed(1))
 
 
@@ -40,14 +43,18 @@ def students(tuned, teacher):
 def part_ways(tuned):
     """Give each design proxies that differ from the others'."""
     generator = torch.Generator().manual_seed(9)
-    noise = [torch.randn(layer.shape, generator=generator, dtype=layer.dtype) for layer in tuned.layers()]
+    noise = [
+        torch.randn(layer.shape, generator=generator, dtype=layer.dtype) for layer in tuned.layers()
+    ]
     return tuned.adopt([layer + 0.05 * n for layer, n in zip(tuned.layers(), noise, strict=True)])
 
 
 @pytest.mark.parametrize("noise", ["own", "shared"])
 def test_neighbours_get_a_number_for_each_feature_or_one_for_all(trained, noise):
     z = data()[0][:50]
-    moved = proxies(trained, 50, neighbours=40, neighbour_noise=noise).neighbours(z) - z.unsqueeze(1)
+    moved = proxies(trained, 50, neighbours=40, neighbour_noise=noise).neighbours(z) - z.unsqueeze(
+        1
+    )
     assert moved.shape == (50, 40, 3)
     assert float(moved.mean()) == pytest.approx(0, abs=0.05)
     assert float(moved.std()) == pytest.approx(0.5, rel=0.05)
@@ -111,7 +118,9 @@ def test_weights_follow_the_error_on_visible_rows_after_the_step(trained):
         expected = 1 - (0.05 * slope / slope.square().mean().sqrt()).clamp(-0.2, 0.2)
         torch.testing.assert_close(weight[m], expected, rtol=1e-4, atol=1e-5)
     for m in range(4):
-        even, better = (error_after_a_step(tuned, own, x, y, w, m) for w in (torch.ones_like(y), weight))
+        even, better = (
+            error_after_a_step(tuned, own, x, y, w, m) for w in (torch.ones_like(y), weight)
+        )
         assert better < even
 
 
@@ -133,7 +142,9 @@ def test_a_round_is_three_lessons_one_after_the_other(trained):
         expected = [layer.clone() for layer in layers]
         for row, m in enumerate(3 * i + m for i in range(4) for m in range(3) if m != teacher):
             leaves = [layer[m : m + 1].clone().requires_grad_() for layer in layers]
-            slopes = torch.autograd.grad((network(leaves, 0, x[row]) - y[row]).square().mean(), leaves)
+            slopes = torch.autograd.grad(
+                (network(leaves, 0, x[row]) - y[row]).square().mean(), leaves
+            )
             for new, slope in zip(expected, slopes, strict=True):
                 new[m] -= 0.05 * slope[0]
         layers = expected
@@ -202,16 +213,27 @@ def test_a_step_is_judged_by_all_visible_rows_or_by_as_many_as_are_asked_for(tra
         config = ICTConfig(**SMALL, validation_rows=rows)
         tuned = Watched(trained, 1, *data(), config, torch.Generator().manual_seed(1))
         x, y = torch.zeros(3, 7, 3, dtype=torch.float64), torch.zeros(3, 7, dtype=torch.float64)
-        tuned.meta_gradient(tuned.layers(), lambda at, w, x=x, y=y: _error(at, x, y, w), torch.ones_like(y))
+        tuned.meta_gradient(
+            tuned.layers(), lambda at, w, x=x, y=y: _error(at, x, y, w), torch.ones_like(y)
+        )
         assert seen[-3:] == [7, expected, 7]
 
 
 def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():
     problem = mbo_gym.make_task("Branin-Exact-v0").problem()
     base = {**SMALL, "steps": 8, "step_size": 0.1, "tuning_rate": 0.05, "validation_rows": 50}
-    changes = {"tuning_rate": 0.0, "weight_step": 0.0, "neighbour_noise": "shared", "kept": 1, "noise": 0.5}
+    changes = {
+        "tuning_rate": 0.0,
+        "weight_step": 0.0,
+        "neighbour_noise": "shared",
+        "kept": 1,
+        "noise": 0.5,
+    }
     ends = {}
-    for name, changed in {"base": {}, **{name: {name: value} for name, value in changes.items()}}.items():
+    for name, changed in {
+        "base": {},
+        **{name: {name: value} for name, value in changes.items()},
+    }.items():
         method = ICT(ICTConfig(**{**base, **changed}))
         method.fit(problem, seed=0, device="cpu", progress=NullProgress())
         ends[name] = method.propose(6)
@@ -222,7 +244,13 @@ def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():
 
 def test_the_published_settings():
     paper, released = ICT.PRESETS["paper"], ICT.PRESETS["released"]
-    assert (paper.hidden, paper.layers, paper.neighbours, paper.noise, paper.tuning_rate) == (2048, 2, 128, 0.1, 1e-3)
+    assert (paper.hidden, paper.layers, paper.neighbours, paper.noise, paper.tuning_rate) == (
+        2048,
+        2,
+        128,
+        0.1,
+        1e-3,
+    )
     assert 8 <= paper.kept <= 64
     assert (paper.neighbour_noise, released.neighbour_noise) == ("own", "shared")
     assert paper.optimiser == "adam"

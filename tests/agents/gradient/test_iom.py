@@ -1,4 +1,5 @@
-"""IOM: the moving set step by step, the discriminator's loss by hand, what invariance does, its surrogate."""
+"""IOM: the moving set step by step, the discriminator's loss by hand, what invariance does, its
+surrogate."""
 
 from __future__ import annotations
 
@@ -50,8 +51,12 @@ def z_of_the_best(n: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("updates", [1, 2, 15])
 def test_the_moving_set_climbs_by_one_step_an_update_through_the_representation(updates):
-    still = fitted(train_steps=updates, learning_rate=0.0, step_size=0.2)  # the network stands still: plain ascent
-    ends = ascend(still, z_of_the_best(12), "plain", updates, 0.2, box=None, progress=NullProgress())
+    still = fitted(
+        train_steps=updates, learning_rate=0.0, step_size=0.2
+    )  # the network stands still: plain ascent
+    ends = ascend(
+        still, z_of_the_best(12), "plain", updates, 0.2, box=None, progress=NullProgress()
+    )
     torch.testing.assert_close(still.designs, ends)
     assert float(still.predict(ends).mean()) > float(still.predict(z_of_the_best(12)).mean())
 
@@ -61,14 +66,19 @@ def test_its_prediction_is_the_predictor_of_the_normalised_representation():
     state = {key: value.double().numpy() for key, value in surrogate.state().items()}
     z, y = data()
     h = z[:7].double().numpy()
-    h = np.maximum(h @ state["weight.0"][0] + state["bias.0"][0], 0) @ state["weight.1"][0] + state["bias.1"][0]
+    h = (
+        np.maximum(h @ state["weight.0"][0] + state["bias.0"][0], 0) @ state["weight.1"][0]
+        + state["bias.1"][0]
+    )
     h /= np.linalg.norm(h, axis=1, keepdims=True)
     assert h.shape == (7, 8)
     np.testing.assert_allclose(surrogate.representation(z[None, :7])[0], h, atol=1e-5)
     last = np.maximum(h @ state["weight.2"][0] + state["bias.2"][0], 0)
     np.testing.assert_allclose(surrogate.hidden(z[:7]), last, atol=1e-5)
     f = (last @ state["weight.3"][0] + state["bias.3"][0])[:, 0]
-    np.testing.assert_allclose(surrogate.predict(z[:7]), float(y.mean()) + float(y.std(correction=0)) * f, rtol=1e-4)
+    np.testing.assert_allclose(
+        surrogate.predict(z[:7]), float(y.mean()) + float(y.std(correction=0)) * f, rtol=1e-4
+    )
 
 
 def test_the_discriminators_loss_by_hand():
@@ -78,13 +88,17 @@ def test_the_discriminators_loss_by_hand():
 
 
 def gap_between_representations(surrogate: IOMSurrogate) -> float:
-    data_mean, moved_mean = (surrogate.representation(z[None])[0].mean(dim=0) for z in (data()[0], surrogate.designs))
+    data_mean, moved_mean = (
+        surrogate.representation(z[None])[0].mean(dim=0) for z in (data()[0], surrogate.designs)
+    )
     return float((data_mean - moved_mean).norm())
 
 
 def test_invariance_brings_the_moving_sets_representation_to_the_datas():
     settings = {"train_steps": 200, "learning_rate": 2e-3}
-    gaps = [gap_between_representations(fitted(invariance=weight, **settings)) for weight in (0.0, 5.0)]
+    gaps = [
+        gap_between_representations(fitted(invariance=weight, **settings)) for weight in (0.0, 5.0)
+    ]
     assert gaps[1] < gaps[0] / 2
 
 
@@ -110,7 +124,9 @@ def test_the_data_box_holds_the_moving_set():
 
 def test_the_moving_set_is_shown_before_each_update_and_at_the_end():
     seen = []
-    surrogate = IOMSurrogate(IOMSurrogateConfig(**SMALL), lambda step, z, value: seen.append((step, z.clone(), value)))
+    surrogate = IOMSurrogate(
+        IOMSurrogateConfig(**SMALL), lambda step, z, value: seen.append((step, z.clone(), value))
+    )
     surrogate.fit(*data(), seed=0)
     assert [step for step, _, _ in seen] == [*range(41)]
     torch.testing.assert_close(seen[0][1], z_of_the_best(12))
@@ -147,7 +163,9 @@ def test_it_proposes_the_moving_set_and_climbs_more_where_more_are_asked_for(bra
     assert method.criterion.shape == (30,)
     assert (np.diff(method.criterion) <= 0).all()
     starts = torch.from_numpy(encoder.encode(branin.dataset.top(30).x))[12:]
-    ends = ascend(method._surrogate, starts, "plain", 40, 0.05 * 2**0.5, box=None, progress=NullProgress())
+    ends = ascend(
+        method._surrogate, starts, "plain", 40, 0.05 * 2**0.5, box=None, progress=NullProgress()
+    )
     rest = {tuple(row) for row in many} - {tuple(row) for row in moved}
     assert rest == {tuple(row) for row in encoder.decode(ends.numpy())}
 
@@ -160,7 +178,14 @@ def test_the_searchs_settings_reach_the_surrogate():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"representation": 0}, {"discriminator": 1}, {"designs": 0}, {"invariance": -1.0}, {"hidden": 0}]
+    "settings",
+    [
+        {"representation": 0},
+        {"discriminator": 1},
+        {"designs": 0},
+        {"invariance": -1.0},
+        {"hidden": 0},
+    ],
 )
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):

@@ -1,4 +1,5 @@
-"""NEMO: the discretised logistic and the normalised likelihood by slow references, what queries do to it, its files."""
+"""NEMO: the discretised logistic and the normalised likelihood by slow references, what queries do
+to it, its files."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.gradient.nemo import NEMO, NEMOConfig, NEMOSurrogate, NEMOSurrogateConfig, nemo_surrogate
+from agents.gradient.nemo import (
+    NEMO,
+    NEMOConfig,
+    NEMOSurrogate,
+    NEMOSurrogateConfig,
+    nemo_surrogate,
+)
 from helpers import assert_reads_what_it_saved
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import ascend
@@ -36,7 +43,8 @@ def surrogate() -> NEMOSurrogate:
 
 
 def model_by_hand(surrogate: NEMOSurrogate, k: int, z: np.ndarray) -> np.ndarray:
-    """Return the probabilities (K,) that model k gives to the bins of one design, from the saved weights."""
+    """Return the probabilities (K,) that model k gives to the bins of one design, from the saved
+    weights."""
     state = {key: value.double().numpy() for key, value in surrogate.state().items()}
     h = z
     for i in range(3):
@@ -50,7 +58,9 @@ def test_each_model_is_a_discretised_logistic(surrogate):
     for k in range(5):
         label = torch.full((5, 1), k)
         got = surrogate.log_likelihood(z.expand(5, -1, -1), label).exp()  # (models, designs)
-        expected = [[model_by_hand(surrogate, m, row)[k] for row in z.double().numpy()] for m in range(5)]
+        expected = [
+            [model_by_hand(surrogate, m, row)[k] for row in z.double().numpy()] for m in range(5)
+        ]
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -80,9 +90,19 @@ def test_bins_span_the_scores_evenly(surrogate):
     y = data()[1]
     standard = (y - y.mean()) / y.std(correction=0)
     low, high = standard.min().item(), standard.max().item()
-    np.testing.assert_allclose(surrogate.state()["edges"], np.linspace(low, high, 6), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        surrogate.state()["edges"], np.linspace(low, high, 6), rtol=1e-5, atol=1e-6
+    )
     middle = np.linspace(low, high, 11)[1::2]
-    assert surrogate.bin_of(torch.tensor([low - 9, *middle, high + 9])).tolist() == [0, 0, 1, 2, 3, 4, 4]
+    assert surrogate.bin_of(torch.tensor([low - 9, *middle, high + 9])).tolist() == [
+        0,
+        0,
+        1,
+        2,
+        3,
+        4,
+        4,
+    ]
 
 
 def test_without_steps_all_models_are_the_one_trained_on_the_data():
@@ -90,7 +110,9 @@ def test_without_steps_all_models_are_the_one_trained_on_the_data():
     z = data()[0][:5]
     together = surrogate.normalised(z)
     for j, row in enumerate(z.double().numpy()):
-        np.testing.assert_allclose(together[:, j], model_by_hand(surrogate, 0, row), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            together[:, j], model_by_hand(surrogate, 0, row), rtol=1e-4, atol=1e-6
+        )
     torch.testing.assert_close(surrogate.designs, z_of_the_best(12))
 
 
@@ -100,7 +122,10 @@ def z_of_the_best(n: int) -> torch.Tensor:
 
 
 def test_queries_without_weight_leave_the_models_alike_and_queries_with_weight_pull_each_to_its_label():
-    alike, apart = fitted(query_weight=0.0, query_rate=1e-2), fitted(query_weight=1.0, query_rate=1e-2)
+    alike, apart = (
+        fitted(query_weight=0.0, query_rate=1e-2),
+        fitted(query_weight=1.0, query_rate=1e-2),
+    )
     mean = alike.outputs(alike.designs.expand(5, -1, -1))
     torch.testing.assert_close(mean, mean[:1].expand(5, -1))
     mean = apart.outputs(apart.designs.expand(5, -1, -1)).mean(dim=1)
@@ -112,16 +137,23 @@ def test_designs_far_from_the_data_are_less_believed_with_their_queries():
     trusting, doubting = fitted(query_weight=0.0, **settings), fitted(query_weight=0.1, **settings)
     far = trusting.designs
     assert float(far.norm(dim=1).mean()) > 1.3 * float(z_of_the_best(12).norm(dim=1).mean())
-    entropy = [-(p * p.log()).sum(dim=0).mean() for p in (trusting.normalised(far), doubting.normalised(far))]
+    entropy = [
+        -(p * p.log()).sum(dim=0).mean()
+        for p in (trusting.normalised(far), doubting.normalised(far))
+    ]
     assert float(entropy[1]) > float(entropy[0])
     assert float(doubting.predict(far).mean()) < float(trusting.predict(far).mean())
 
 
 def test_queries_climb_the_expected_value():
-    surrogate = fitted(query_rate=0.0, steps=9, step_size=0.03)  # the models stand still: plain ascent
+    surrogate = fitted(
+        query_rate=0.0, steps=9, step_size=0.03
+    )  # the models stand still: plain ascent
     ends = ascend(surrogate, z_of_the_best(12), "plain", 9, 0.03, box=None, progress=NullProgress())
     torch.testing.assert_close(surrogate.designs, ends)
-    assert float(surrogate.predict(ends).mean()) > float(surrogate.predict(z_of_the_best(12)).mean())
+    assert float(surrogate.predict(ends).mean()) > float(
+        surrogate.predict(z_of_the_best(12)).mean()
+    )
 
 
 def test_the_data_box_holds_the_queries():
@@ -141,7 +173,9 @@ def test_the_searched_designs_are_shown_in_the_score_unit_of_the_data():
     assert [step for step, _, _ in seen] == [*range(21)]
     torch.testing.assert_close(seen[0][1], z_of_the_best(12))
     torch.testing.assert_close(seen[-1][1], surrogate.designs)
-    assert 2 < float(seen[0][2].mean()) < 10  # the scores of the best rows; standardised, they are below 2
+    assert (
+        2 < float(seen[0][2].mean()) < 10
+    )  # the scores of the best rows; standardised, they are below 2
 
 
 def test_scores_that_are_all_alike_are_predicted():
@@ -157,7 +191,9 @@ def test_it_predicts_held_out_rows_and_more_training_helps():
 
 
 def test_saved_and_read_it_predicts_the_same(tmp_path):
-    assert_reads_what_it_saved("nemo", nemo_surrogate, SMALL, *data(), tmp_path / "model.safetensors")
+    assert_reads_what_it_saved(
+        "nemo", nemo_surrogate, SMALL, *data(), tmp_path / "model.safetensors"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +227,9 @@ def test_the_searchs_settings_reach_the_surrogate():
     assert own == {field.name for field in dataclasses.fields(NEMOSurrogateConfig)} | {"encoder"}
 
 
-@pytest.mark.parametrize("settings", [{"bins": 1}, {"designs": 0}, {"query_weight": -1.0}, {"hidden": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"bins": 1}, {"designs": 0}, {"query_weight": -1.0}, {"hidden": 0}]
+)
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
         NEMOConfig(**settings)

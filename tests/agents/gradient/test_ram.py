@@ -1,4 +1,5 @@
-"""RaM: the two losses by their formulas, predictions in the unit of the scores, the order that is learnt."""
+"""RaM: the two losses by their formulas, predictions in the unit of the scores, the order that is
+learnt."""
 
 from __future__ import annotations
 
@@ -26,7 +27,11 @@ from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
 
 SMALL = {"hidden": 16, "train_steps": 60, "batch_size": 64}
-NAMES = {"ram": ram_surrogate, "ram_listnet": ram_listnet_surrogate, "ram_rankcosine": ram_rankcosine_surrogate}
+NAMES = {
+    "ram": ram_surrogate,
+    "ram_listnet": ram_listnet_surrogate,
+    "ram_rankcosine": ram_rankcosine_surrogate,
+}
 each_loss = pytest.mark.parametrize("loss", ["listnet", "rankcosine"])
 
 
@@ -74,7 +79,9 @@ F, Y = [0.3, -1.2, 2.0, 0.5], [1.0, -0.4, -1.6, 1.0]
 
 def test_listnet_is_the_cross_entropy_of_two_softmaxes():
     of_y, of_f = ([math.exp(v) for v in values] for values in (Y, F))
-    expected = -sum(a / sum(of_y) * math.log(b / sum(of_f)) for a, b in zip(of_y, of_f, strict=True))
+    expected = -sum(
+        a / sum(of_y) * math.log(b / sum(of_f)) for a, b in zip(of_y, of_f, strict=True)
+    )
     assert loss_of(F, Y, "listnet") == pytest.approx(expected, rel=1e-5)
     assert loss_of([v + 7 for v in F], Y, "listnet") == pytest.approx(expected, rel=1e-4)
     assert loss_of(Y, Y, "listnet") < expected
@@ -102,7 +109,9 @@ def test_weights_decay_as_in_adams_l2(loss):
         surrogate = RankingSurrogate(RankingConfig(**SMALL, loss=loss, weight_decay=weight_decay))
         parameters = surrogate._initialise(3, torch.Generator().manual_seed(0))
         z, y = data(20)
-        return parameters, torch.autograd.grad(surrogate.batch_loss(z[None], y[None], torch.Generator()), parameters)
+        return parameters, torch.autograd.grad(
+            surrogate.batch_loss(z[None], y[None], torch.Generator()), parameters
+        )
 
     parameters, plain = gradients(0.0)
     for parameter, without, decayed in zip(parameters, plain, gradients(0.3)[1], strict=True):
@@ -114,7 +123,9 @@ def test_predictions_on_the_rows_trained_on_have_the_mean_and_deviation_of_the_s
     z, y = data()
     prediction = fitted(loss=loss, held_out=0.0).predict(z)
     assert float(prediction.mean()) == pytest.approx(float(y.mean()), rel=1e-4)
-    assert float(prediction.std(correction=0)) == pytest.approx(float(y.std(correction=0)), rel=1e-4)
+    assert float(prediction.std(correction=0)) == pytest.approx(
+        float(y.std(correction=0)), rel=1e-4
+    )
 
 
 @each_loss
@@ -131,7 +142,9 @@ def test_only_the_rows_trained_on_set_the_unit(loss):
     surrogate.fit(z, y, seed=0)
     assert len(seen["z"]) == 200
     assert float(surrogate.predict(seen["z"]).mean()) == pytest.approx(float(y.mean()), rel=1e-4)
-    assert float(surrogate.predict(seen["z"]).std(correction=0)) == pytest.approx(float(y.std(correction=0)), rel=1e-4)
+    assert float(surrogate.predict(seen["z"]).std(correction=0)) == pytest.approx(
+        float(y.std(correction=0)), rel=1e-4
+    )
     assert abs(float(surrogate.predict(z).mean()) - float(y.mean())) > 1e-3
 
 
@@ -139,7 +152,9 @@ def test_only_the_rows_trained_on_set_the_unit(loss):
 def test_the_order_of_unseen_designs_is_learnt(loss):
     surrogate = fitted(loss=loss, train_steps=300, learning_rate=1e-2)
     z = torch.randn(500, 3, generator=torch.Generator().manual_seed(9))
-    assert spearmanr(surrogate.predict(z).numpy(), (z[:, 0] - z[:, 1].abs()).numpy()).statistic > 0.95
+    assert (
+        spearmanr(surrogate.predict(z).numpy(), (z[:, 0] - z[:, 1].abs()).numpy()).statistic > 0.95
+    )
     assert surrogate.report.rank_correlation > 0.9
 
 
@@ -178,7 +193,13 @@ def test_each_method_trains_by_its_loss_and_climbs_by_adam(branin, kind, loss):
     std = branin.dataset.x.std(axis=0)
     top = branin.dataset.top(5).x
     moved = np.abs(x[:, None] - top[None]).max(axis=2).argmin(axis=1)
-    assert sorted(moved) == [0, 1, 2, 3, 4]  # each start has gone somewhere of its own, at most 5 steps of 1e-3 away
+    assert sorted(moved) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]  # each start has gone somewhere of its own, at most 5 steps of 1e-3 away
     far = np.abs(x - top[moved]) / std
     assert (far < 5.2e-3).all()
     assert far.max() > 1e-3
@@ -188,7 +209,12 @@ def test_the_published_settings():
     for kind, config in ((RaMListNet, RaMListNetConfig), (RaMRankCosine, RaMRankCosineConfig)):
         paper = kind.PRESETS["paper"]
         assert isinstance(paper, config)
-        assert (paper.hidden, paper.batch_size, paper.learning_rate, paper.optimiser) == (2048, 1000, 3e-4, "adam")
+        assert (paper.hidden, paper.batch_size, paper.learning_rate, paper.optimiser) == (
+            2048,
+            1000,
+            3e-4,
+            "adam",
+        )
         assert paper.loss == config().loss
 
 

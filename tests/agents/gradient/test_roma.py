@@ -1,4 +1,5 @@
-"""RoMA: the Gaussian network, weights moved by a share of their norm, the copy adapted at each step and forgotten."""
+"""RoMA: the Gaussian network, weights moved by a share of their norm, the copy adapted at each step
+and forgotten."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ def test_the_network_computes_what_its_weights_say(network):
         h = torch.log1p((h @ state[f"weight.{i}"][0] + state[f"bias.{i}"][0]).exp())
     torch.testing.assert_close(network.hidden(z), h, rtol=1e-4, atol=1e-5)
     mean, raw = (h @ state["weight.2"][0] + state["bias.2"][0]).unbind(dim=1)
-    torch.testing.assert_close(network.predict(z), state["unit"][0] + state["unit"][1] * mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        network.predict(z), state["unit"][0] + state["unit"][1] * mean, rtol=1e-4, atol=1e-5
+    )
     low, high = state["bounds"]
     below = high - softplus(high - raw)
     expected = state["unit"][1] * (low + softplus(below - low)).exp()
@@ -86,7 +89,12 @@ def test_the_spread_is_learnt_within_bounds_that_are_learnt_too():
     noise = torch.randn(1000, generator=torch.Generator().manual_seed(1))
     for size in (0.05, 1.0):
         how = RoMASurrogateConfig(
-            hidden=16, train_steps=600, batch_size=64, learning_rate=1e-2, input_noise=0.0, perturbation_steps=0
+            hidden=16,
+            train_steps=600,
+            batch_size=64,
+            learning_rate=1e-2,
+            input_noise=0.0,
+            perturbation_steps=0,
         )
         surrogate = RoMASurrogate(how)
         surrogate.fit(z, y + size * noise, seed=0)
@@ -116,7 +124,9 @@ def test_each_tensor_goes_its_share_of_its_norm_down_the_loss(steps):
     gradients = torch.autograd.grad(nll_at(surrogate, leaves, z, y), leaves)
     for before, after, gradient in zip(own, moved, gradients, strict=True):
         step = after - before
-        assert float(step.norm()) == pytest.approx(0.01 * float(before.norm()), rel=1e-4 if steps == 1 else 0.2)
+        assert float(step.norm()) == pytest.approx(
+            0.01 * float(before.norm()), rel=1e-4 if steps == 1 else 0.2
+        )
         cosine = float(torch.cosine_similarity(step.flatten(), -gradient.flatten(), dim=0))
         assert cosine > (0.9999 if steps == 1 else 0.9)
     assert nll_at(surrogate, moved, z, y).item() < nll_at(surrogate, own, z, y).item()
@@ -145,11 +155,15 @@ def test_without_perturbation_and_noise_the_loss_is_the_plain_one():
     z, y = data(40)
     surrogate, _ = untrained(perturbation_steps=0)
     plain = nll_at(surrogate, surrogate.layers(), z, y).item()
-    assert surrogate.batch_loss(z[None], y[None], torch.Generator()).item() == pytest.approx(plain, rel=1e-6)
+    assert surrogate.batch_loss(z[None], y[None], torch.Generator()).item() == pytest.approx(
+        plain, rel=1e-6
+    )
     noisy, _ = untrained(perturbation_steps=0, input_noise=0.5)
     drawn = torch.randn(1, 40, 3, generator=torch.Generator().manual_seed(3))
     expected = nll_at(noisy, noisy.layers(), (z + 0.5 * drawn)[0], y).item()
-    assert noisy.batch_loss(z[None], y[None], torch.Generator().manual_seed(3)).item() == pytest.approx(expected)
+    assert noisy.batch_loss(
+        z[None], y[None], torch.Generator().manual_seed(3)
+    ).item() == pytest.approx(expected)
     assert abs(expected - plain) > 1e-3
 
 
@@ -242,7 +256,9 @@ def test_the_copy_is_forgotten_and_the_settings_of_the_search_matter(branin):
         method.fit(branin, seed=0, device="cpu", progress=NullProgress())
         before = {key: value.clone() for key, value in method._surrogate.state().items()}
         ends[name] = method.propose(6)
-        assert all(torch.equal(value, before[key]) for key, value in method._surrogate.state().items())
+        assert all(
+            torch.equal(value, before[key]) for key, value in method._surrogate.state().items()
+        )
         np.testing.assert_array_equal(method.propose(6), ends[name])
     for name in ("adaptation", "adaptation_steps", "region"):
         assert np.abs(ends[name] - ends["base"]).max() > 1e-3
@@ -254,7 +270,11 @@ def test_the_recipe_and_the_published_settings(branin):
     assert RoMAConfig(optimiser="plain").recipe(branin, 25) == (200, pytest.approx(0.05))
     paper = RoMA.PRESETS["paper"]
     assert (paper.hidden, paper.layers, paper.input_noise, paper.region) == (64, 2, 0.2, 4.0)
-    assert (paper.perturbation_steps, paper.adaptation_steps, paper.learning_rate) == (20, 100, 1e-3)
+    assert (paper.perturbation_steps, paper.adaptation_steps, paper.learning_rate) == (
+        20,
+        100,
+        1e-3,
+    )
     superconductor = RoMA.SETTINGS["Superconductor-RandomForest-v0"]
     assert (superconductor.perturbation, superconductor.adaptation) == (5e-4, 5e-4)
     published = RoMA.PRESETS["paper_superconductor"]

@@ -1,4 +1,5 @@
-"""Tri-mentoring: the vote on pairs, who dissents, the labels' look ahead, and the step that a dissenter takes."""
+"""Tri-mentoring: the vote on pairs, who dissents, the labels' look ahead, and the step that a
+dissenter takes."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def trained() -> EnsembleSurrogate:
 
 
 def proxies(trained, n_designs, **settings) -> MentoredProxies:
-    config = TriMentoringConfig(**{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings})
+    config = TriMentoringConfig(
+        **{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings}
+    )
     return MentoredProxies(trained, n_designs, *data(), config, torch.Generator().manual_seed(1))
 
 
@@ -41,29 +44,42 @@ def test_the_majority_decides_each_pair_and_one_dissents_at_most(trained):
     for i, design in enumerate(near):
         for p, (a, b) in enumerate(pairs(design)):
             ballots = [
-                bool(network(tuned.layers(), 3 * i + m, a[None]) > network(tuned.layers(), 3 * i + m, b[None]))
+                bool(
+                    network(tuned.layers(), 3 * i + m, a[None])
+                    > network(tuned.layers(), 3 * i + m, b[None])
+                )
                 for m in range(3)
             ]
             assert bool(vote[i, 0, p]) == (sum(ballots) >= 2)
-            assert dissents[i, :, p].tolist() == [ballot != bool(vote[i, 0, p]) for ballot in ballots]
+            assert dissents[i, :, p].tolist() == [
+                ballot != bool(vote[i, 0, p]) for ballot in ballots
+            ]
     assert 0 < int(dissents.sum(dim=1).max()) <= 1
 
 
 def test_a_dissenter_steps_down_the_cross_entropy_of_the_pairs_of_its_design(trained):
     z = data()[0][:8]
-    tuned, before = proxies(trained, 8, neighbours=4, label_step=0.0), proxies(trained, 8, neighbours=4)
+    tuned, before = (
+        proxies(trained, 8, neighbours=4, label_step=0.0),
+        proxies(trained, 8, neighbours=4),
+    )
     near = proxies(trained, 8, neighbours=4).neighbours(z)
     vote, dissents = before.votes(near)
     tuned.tune(z)
     for i, design in enumerate(near):
         for m in range(3):
-            leaves = [layer[3 * i + m : 3 * i + m + 1].clone().requires_grad_() for layer in before.layers()]
+            leaves = [
+                layer[3 * i + m : 3 * i + m + 1].clone().requires_grad_()
+                for layer in before.layers()
+            ]
             expected = leaves
             if dissents[i, m].any():
                 losses = []
                 for p, (a, b) in enumerate(pairs(design)):
                     if dissents[i, m, p]:
-                        chance = (network(leaves, 0, a[None]) - network(leaves, 0, b[None])).sigmoid()
+                        chance = (
+                            network(leaves, 0, a[None]) - network(leaves, 0, b[None])
+                        ).sigmoid()
                         losses.append(-(chance if vote[i, 0, p] else 1 - chance).log())
                 slopes = torch.autograd.grad(torch.cat(losses).mean(), leaves)
                 expected = [leaf - 0.05 * slope for leaf, slope in zip(leaves, slopes, strict=True)]
@@ -73,7 +89,8 @@ def test_a_dissenter_steps_down_the_cross_entropy_of_the_pairs_of_its_design(tra
 
 
 def slopes_by_differences(tuned, near, vote, dissents):
-    """Return how each dissenter's error on visible rows after its step changes with its labels, (k, 3, P)."""
+    """Return how each dissenter's error on visible rows after its step changes with its labels, (k,
+    3, P)."""
     z, y = data()
     standard = (y - tuned._unit[0]) / tuned._unit[1]
     slopes = torch.zeros(dissents.shape, dtype=torch.float64)
@@ -82,7 +99,9 @@ def slopes_by_differences(tuned, near, vote, dissents):
         for change in (1e-3, -1e-3):
             label = vote.double().repeat(1, 3, 1)
             label[i, m, p] += change
-            after = tuned.stepped(tuned.layers(), lambda at, label=label: _loss(at, near, label, dissents))
+            after = tuned.stepped(
+                tuned.layers(), lambda at, label=label: _loss(at, near, label, dissents)
+            )
             ends.append(float((network(after, 3 * i + m, z) - standard).square().mean().detach()))
         slopes[i, m, p] = (ends[0] - ends[1]) / 2e-3
     return slopes
@@ -98,7 +117,9 @@ def test_labels_follow_the_error_on_visible_rows_after_the_step(trained):
         for i, m in dissents.any(dim=2).nonzero().tolist():
             size = 1.0 if kind == "raw" else slopes[i, m][dissents[i, m]].square().mean().sqrt()
             expected[i, m] = (expected[i, m] - step * slopes[i, m] / size).clamp(0, 1)
-        label = proxies(trained, 8, neighbours=4, label_gradient=kind, label_step=step).labels(near, vote, dissents)
+        label = proxies(trained, 8, neighbours=4, label_gradient=kind, label_step=step).labels(
+            near, vote, dissents
+        )
         torch.testing.assert_close(label, expected.float(), rtol=1e-3, atol=1e-4)
         moved = label != vote.float()
         assert moved.any()
@@ -142,15 +163,33 @@ def test_dissent_wanes(trained):
 
 def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():
     problem = mbo_gym.make_task("Branin-Exact-v0").problem()
-    base = {**SMALL, "steps": 8, "step_size": 0.1, "tuning_rate": 0.1, "validation_rows": 50, "noise": 1.0}
-    changes = {"tuning_rate": 0.0, "label_step": 0.0, "label_gradient": "raw", "neighbours": 3, "noise": 0.3}
+    base = {
+        **SMALL,
+        "steps": 8,
+        "step_size": 0.1,
+        "tuning_rate": 0.1,
+        "validation_rows": 50,
+        "noise": 1.0,
+    }
+    changes = {
+        "tuning_rate": 0.0,
+        "label_step": 0.0,
+        "label_gradient": "raw",
+        "neighbours": 3,
+        "noise": 0.3,
+    }
     ends = {}
-    for name, changed in {"base": {}, **{name: {name: value} for name, value in changes.items()}}.items():
+    for name, changed in {
+        "base": {},
+        **{name: {name: value} for name, value in changes.items()},
+    }.items():
         method = TriMentoring(TriMentoringConfig(**{**base, **changed}))
         method.fit(problem, seed=0, device="cpu", progress=NullProgress())
         before = {key: value.clone() for key, value in method._surrogate.state().items()}
         ends[name] = method.propose(6)
-        assert all(torch.equal(value, before[key]) for key, value in method._surrogate.state().items())
+        assert all(
+            torch.equal(value, before[key]) for key, value in method._surrogate.state().items()
+        )
         np.testing.assert_array_equal(method.propose(6), ends[name])
     for name in changes:
         assert np.abs(ends[name] - ends["base"]).max() > 1e-5, name

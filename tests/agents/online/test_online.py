@@ -1,4 +1,5 @@
-"""The online agents and the VecEnv below them, at a size that trains in a second. Skipped without stable-baselines3."""
+"""The online agents and the VecEnv below them, at a size that trains in a second. Skipped without
+stable-baselines3."""
 
 from __future__ import annotations
 
@@ -39,7 +40,14 @@ sb3 = optional_import("stable_baselines3", "rl")
 
 NAMES = ("sb3_ppo", "sb3_sac", "sb3_td3")
 SURROGATE = "surrogate_of_the_online_tests"
-TINY = {"surrogate": SURROGATE, "train_steps": 80, "n_envs": 4, "horizon": 5, "batch_size": 20, "hidden": 16}
+TINY = {
+    "surrogate": SURROGATE,
+    "train_steps": 80,
+    "n_envs": 4,
+    "horizon": 5,
+    "batch_size": 20,
+    "hidden": 16,
+}
 EACH = pytest.mark.parametrize("name", NAMES)
 
 
@@ -64,7 +72,10 @@ class Notes(NullProgress):
 def small_surrogate() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})))
+        SURROGATES.register(
+            SURROGATE,
+            lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})),
+        )
         yield
 
 
@@ -103,7 +114,11 @@ def weights(method: OnlineAgent) -> torch.Tensor:
 
 def random_states() -> tuple[bytes, bytes, bytes]:
     numpy_state = np.random.get_state()  # noqa: NPY002 (the state that must stay)
-    return pickle.dumps(random.getstate()), pickle.dumps(numpy_state), torch.get_rng_state().numpy().tobytes()
+    return (
+        pickle.dumps(random.getstate()),
+        pickle.dumps(numpy_state),
+        torch.get_rng_state().numpy().tobytes(),
+    )
 
 
 # The VecEnv
@@ -123,7 +138,12 @@ def test_its_steps_are_those_of_the_scalar_environment(settings, task):
             reached = infos[row]["terminal_observation"] if truncated else observations[row]
             np.testing.assert_allclose(reached, observation, rtol=1e-5, atol=1e-5)
             assert rewards[row] == pytest.approx(reward, rel=1e-5, abs=1e-5)
-            assert bool(dones[row]) == infos[row].get("TimeLimit.truncated", False) == truncated == (t == 2)
+            assert (
+                bool(dones[row])
+                == infos[row].get("TimeLimit.truncated", False)
+                == truncated
+                == (t == 2)
+            )
     np.testing.assert_array_equal(many.step(actions[0])[2], [False] * 4)  # a new episode
 
 
@@ -139,7 +159,9 @@ def test_the_end_of_an_episode_is_the_batched_environments_final_observation(set
         np.testing.assert_array_equal(dones, truncated.numpy())
         assert (observations.dtype, rewards.dtype, dones.dtype) == (np.float32, np.float32, bool)
         if "final_obs" in info:
-            np.testing.assert_array_equal([i["terminal_observation"] for i in infos], info["final_obs"].numpy())
+            np.testing.assert_array_equal(
+                [i["terminal_observation"] for i in infos], info["final_obs"].numpy()
+            )
             assert all(set(i) == {"terminal_observation", "TimeLimit.truncated"} for i in infos)
         else:
             assert infos == [{}] * 4
@@ -189,9 +211,13 @@ def test_single_environments_can_be_asked_but_not_changed(settings):
     assert many.get_attr("oracle_calls", [0, 2]) == [0, 0]
     assert many.get_attr("render_mode") == [None] * 4
     assert many.env_is_wrapped(sb3.common.monitor.Monitor) == [False] * 4
-    with pytest.raises(NotImplementedError, match="horizon cannot be set for single designs of a batch"):
+    with pytest.raises(
+        NotImplementedError, match="horizon cannot be set for single designs of a batch"
+    ):
         many.set_attr("horizon", 3)
-    with pytest.raises(NotImplementedError, match=r"designs\(\) cannot be called for single designs of a batch"):
+    with pytest.raises(
+        NotImplementedError, match=r"designs\(\) cannot be called for single designs of a batch"
+    ):
         many.env_method("designs")
 
 
@@ -223,17 +249,30 @@ def test_it_proposes_designs_and_the_seed_decides_them(task, name):
 @EACH
 @pytest.mark.parametrize("action_mode", ["step_vector", "displacement"])
 def test_training_changes_the_policy(task, name, action_mode):
-    fresh, trained = (fitted(name, task.problem(), train_steps=n, action_mode=action_mode) for n in (0, 80))
+    fresh, trained = (
+        fitted(name, task.problem(), train_steps=n, action_mode=action_mode) for n in (0, 80)
+    )
     assert not torch.equal(weights(fresh), weights(trained))
 
 
 def test_training_leads_the_search_to_higher_predictions(task):
-    settings = {"action_mode": "displacement", "action_scale": 0.3, "n_envs": 16, "horizon": 10, "batch_size": 160}
+    settings = {
+        "action_mode": "displacement",
+        "action_scale": 0.3,
+        "n_envs": 16,
+        "horizon": 10,
+        "batch_size": 160,
+    }
     method = fitted("sb3_ppo", task.problem(), train_steps=1600, learning_rate=1e-2, **settings)
     method.propose(32)
     low, high = method._process.bounds
-    anywhere = low + (high - low) * torch.rand(10_000, 2, generator=torch.Generator().manual_seed(0))
-    start, best = method._surrogate.predict(method._process.starts[:32]), method._surrogate.predict(anywhere)
+    anywhere = low + (high - low) * torch.rand(
+        10_000, 2, generator=torch.Generator().manual_seed(0)
+    )
+    start, best = (
+        method._surrogate.predict(method._process.starts[:32]),
+        method._surrogate.predict(anywhere),
+    )
     gained = method.criterion.mean() - float(start.mean())
     assert gained > 0.5 * (float(best.max()) - float(start.mean()))
 
@@ -241,7 +280,11 @@ def test_training_leads_the_search_to_higher_predictions(task):
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        *((name, {field: value}) for name in NAMES for field, value in (("discount", 0.1), ("learning_rate", 1e-2))),
+        *(
+            (name, {field: value})
+            for name in NAMES
+            for field, value in (("discount", 0.1), ("learning_rate", 1e-2))
+        ),
         *((name, {"hidden": 8}) for name in NAMES),
         *((name, {"action_scale": 3.0}) for name in NAMES),
         ("sb3_ppo", {"epochs": 1}),
@@ -257,7 +300,10 @@ def test_training_leads_the_search_to_higher_predictions(task):
     ids=str,
 )
 def test_every_setting_reaches_the_learner(task, name, changed):
-    plain, other = weights(fitted(name, task.problem())), weights(fitted(name, task.problem(), **changed))
+    plain, other = (
+        weights(fitted(name, task.problem())),
+        weights(fitted(name, task.problem(), **changed)),
+    )
     assert plain.shape != other.shape or not torch.equal(plain, other)
 
 
@@ -293,7 +339,9 @@ def test_the_actions_are_the_policys_own_without_noise(task, name):
 
 
 @EACH
-def test_progress_shows_training_and_search_and_nothing_is_written(task, name, tmp_path, monkeypatch):
+def test_progress_shows_training_and_search_and_nothing_is_written(
+    task, name, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     notes = Notes()
@@ -308,7 +356,11 @@ def test_progress_shows_training_and_search_and_nothing_is_written(task, name, t
     assert {"rollout/ep_rew_mean", "train/learning_rate"} <= set(metrics[-1][1])
     assert metrics[-1][1]["rollout/ep_len_mean"] == 5
     assert not any(key.startswith("time/") for _, values in metrics for key in values)
-    assert all(type(value) is float and np.isfinite(value) for _, values in metrics for value in values.values())
+    assert all(
+        type(value) is float and np.isfinite(value)
+        for _, values in metrics
+        for value in values.values()
+    )
     method.propose(3)
     assert notes.shown == [("search", step) for step in range(6)]
     assert list(tmp_path.iterdir()) == []
@@ -338,7 +390,9 @@ def test_the_oracles_reward_is_counted_in_the_record(tmp_path, name):
     settings = {**TINY, "train_steps": 40, "reward": "oracle"}
     request = RunRequest(name, "Branin-Exact-v0", k=6, settings=settings, options={"max_rows": 200})
     done = run(request, tmp_path / "run", quiet=True)
-    assert done.search_oracle_calls == 4 + 40 + 2 * 4  # first starts, steps, the starts of two more episodes
+    assert (
+        done.search_oracle_calls == 4 + 40 + 2 * 4
+    )  # first starts, steps, the starts of two more episodes
     assert done.evaluation.oracle_calls == 6
 
 
@@ -350,8 +404,12 @@ def test_the_oracles_reward_needs_a_task_with_an_oracle(tmp_path):
         fitted("sb3_ppo", problem, reward="oracle")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sb3_ppo", sb3.PPO), ("sb3_sac", sb3.SAC), ("sb3_td3", sb3.TD3)])
-def test_the_saved_weights_are_those_of_the_librarys_own_policy(task, settings, tmp_path, name, kind):
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sb3_ppo", sb3.PPO), ("sb3_sac", sb3.SAC), ("sb3_td3", sb3.TD3)]
+)
+def test_the_saved_weights_are_those_of_the_librarys_own_policy(
+    task, settings, tmp_path, name, kind
+):
     method = fitted(name, task.problem())
     method.save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
@@ -359,7 +417,9 @@ def test_the_saved_weights_are_those_of_the_librarys_own_policy(task, settings, 
         "policy.safetensors",
         "surrogate.safetensors",
     ]
-    policy = kind("MlpPolicy", batched(settings), policy_kwargs={"net_arch": [16, 16]}, device="cpu").policy
+    policy = kind(
+        "MlpPolicy", batched(settings), policy_kwargs={"net_arch": [16, 16]}, device="cpu"
+    ).policy
     policy.load_state_dict(safetensors.torch.load_file(tmp_path / "policy.safetensors"))
     z = method._process.starts[:5]
     actions, _ = policy.predict(z.numpy(), deterministic=True)
@@ -385,15 +445,21 @@ def test_wrong_settings_are_named(changed, message):
 def test_a_missing_library_is_named_before_any_fitting(task, monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     monkeypatch.setattr(online, "fit_surrogate", lambda *a, **k: pytest.fail("fitted for nothing"))
-    with pytest.raises(MissingDependency, match=r"needs stable_baselines3.*pip install 'mbo-gym\[rl\]'"):
+    with pytest.raises(
+        MissingDependency, match=r"needs stable_baselines3.*pip install 'mbo-gym\[rl\]'"
+    ):
         fitted("sb3_ppo", task.problem())
 
 
 def test_the_script_of_its_users_is_short_and_runs(task, monkeypatch, capsys):
     script = Path(__file__).parents[3] / "experiments" / "train_sb3.py"
     assert len(script.read_text().splitlines()) < 60
-    monkeypatch.setitem(SURROGATES._specs, "mlp", SURROGATES._specs[SURROGATE])  # the default one, smaller
-    monkeypatch.setattr(sys, "argv", [str(script), "Branin-Exact-v0", "--steps", "640", "--horizon", "10"])
+    monkeypatch.setitem(
+        SURROGATES._specs, "mlp", SURROGATES._specs[SURROGATE]
+    )  # the default one, smaller
+    monkeypatch.setattr(
+        sys, "argv", [str(script), "Branin-Exact-v0", "--steps", "640", "--horizon", "10"]
+    )
     with pytest.raises(SystemExit) as done:
         runpy.run_path(str(script), run_name="__main__")
     assert done.value.code == 0

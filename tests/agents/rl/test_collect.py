@@ -1,4 +1,5 @@
-"""Episodes for policy-guided search: replayed through the process, and their actions and rewards by hand."""
+"""Episodes for policy-guided search: replayed through the process, and their actions and rewards by
+hand."""
 
 from __future__ import annotations
 
@@ -75,7 +76,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def process_of(problem, **settings) -> SearchProcess:
     valley = Valley()
-    return SearchProcess(problem, make_encoder(problem), (valley, valley), ProcessConfig(**settings), "cpu")
+    return SearchProcess(
+        problem, make_encoder(problem), (valley, valley), ProcessConfig(**settings), "cpu"
+    )
 
 
 def make(problem, process, *, seed=0, **settings) -> Episodes:
@@ -88,15 +91,20 @@ def batch_of(problem, process, trajectories, p=20.0, seed=0):
     return SAMPLERS[SAMPLER_OF[trajectories]](problem, process.encoder, p, N, T, seeded(seed))
 
 
-# ---------------------------------------------------------------------------------------------------- rollouts
+# ----------------------------------------------------------------------------------------------------
+# rollouts
 
 
 @pytest.mark.parametrize("step", ["vector", "scalar"])
 @pytest.mark.parametrize("sign", ["positive", "both"])
 @pytest.mark.parametrize("gradient", ["raw", "unit"])
 @pytest.mark.parametrize(("state", "bounds"), [("design", "none"), ("guided", "data")])
-def test_replayed_actions_lead_exactly_to_the_recorded_states(problem, step, sign, gradient, state, bounds):
-    process = process_of(problem, step=step, sign=sign, gradient=gradient, state=state, bounds=bounds)
+def test_replayed_actions_lead_exactly_to_the_recorded_states(
+    problem, step, sign, gradient, state, bounds
+):
+    process = process_of(
+        problem, step=step, sign=sign, gradient=gradient, state=state, bounds=bounds
+    )
     episodes = make(problem, process, trajectories="rollout")
     assert episodes.observations.shape == (N, T + 1, D if state == "design" else 2 * D + 3)
     assert episodes.actions.shape == (N, T, D if step == "vector" else 1)
@@ -126,7 +134,9 @@ def test_rewards_of_rollouts_are_the_differences_of_the_judges_values(problem, p
 def test_rollouts_start_at_the_best_visible_designs(problem, encoder):
     for p in (10.0, 40.0):
         starts = make(problem, process_of(problem), p=p, n_trajectories=400).observations[:, 0, :D]
-        best = torch.from_numpy(encoder.encode(problem.dataset.x[top_rows_of_percentile(problem, p)]))
+        best = torch.from_numpy(
+            encoder.encode(problem.dataset.x[top_rows_of_percentile(problem, p)])
+        )
         assert torch.equal(starts.unique(dim=0), best.unique(dim=0))  # all of them, and no others
 
 
@@ -146,7 +156,8 @@ def test_rollouts_differ_in_their_mean_step_and_in_their_noise(problem, sign, lo
     assert float(steady.max()) > 0.7
 
 
-# ---------------------------------------------------------------------------------------------------- from the data
+# ----------------------------------------------------------------------------------------------------
+# from the data
 
 
 @each_sampler
@@ -157,7 +168,9 @@ def test_an_action_that_needs_no_clipping_leads_to_the_next_design(problem, traj
     batch = batch_of(problem, process, trajectories)
     assert torch.equal(episodes.observations, batch.z)
     assert (float(episodes.actions.min()), float(episodes.actions.max())) == (-1, 1)
-    start, end, action = (part.flatten(0, 1) for part in (batch.z[:, :-1], batch.z[:, 1:], episodes.actions))
+    start, end, action = (
+        part.flatten(0, 1) for part in (batch.z[:, :-1], batch.z[:, 1:], episodes.actions)
+    )
     moved = process.move(start, process.look(start, 0.0)[1], action)
     inside = action.abs() < 1
     assert 0.1 < float(inside.float().mean()) < 0.9
@@ -167,7 +180,10 @@ def test_an_action_that_needs_no_clipping_leads_to_the_next_design(problem, traj
 
 def test_steps_that_are_too_large_are_clipped_or_set_to_zero(problem):
     process = process_of(problem, **PAPER, action_scale=2.0)
-    clipped, zeroed = (make(problem, process, trajectories="random", outside=how).actions for how in ("clip", "zero"))
+    clipped, zeroed = (
+        make(problem, process, trajectories="random", outside=how).actions
+        for how in ("clip", "zero")
+    )
     outside = clipped.abs() == 1
     assert 0.1 < float(outside.float().mean()) < 0.9
     assert torch.equal(zeroed, torch.where(outside, 0.0, clipped))
@@ -175,7 +191,9 @@ def test_steps_that_are_too_large_are_clipped_or_set_to_zero(problem):
 
 def test_a_scalar_step_ends_as_near_to_the_next_design_as_it_can(problem):
     process = process_of(problem, **PAPER, step="scalar", action_scale=2.0)
-    clipped, zeroed = (make(problem, process, trajectories="random", outside=how) for how in ("clip", "zero"))
+    clipped, zeroed = (
+        make(problem, process, trajectories="random", outside=how) for how in ("clip", "zero")
+    )
     z = batch_of(problem, process, "random").z.double().numpy()
     c, expected = np.array([1.0, 2.0, 0.5]), np.empty((N, T, 1))
     for b in range(N):
@@ -191,21 +209,30 @@ def test_a_scalar_step_ends_as_near_to_the_next_design_as_it_can(problem):
 @pytest.mark.parametrize("step", ["vector", "scalar"])
 def test_the_step_in_training_may_have_a_unit_of_its_own(problem, step):
     settings = {**PAPER, "step": step}
-    wide, narrow = process_of(problem, **settings, action_scale=10.0), process_of(problem, **settings, action_scale=0.3)
+    wide, narrow = (
+        process_of(problem, **settings, action_scale=10.0),
+        process_of(problem, **settings, action_scale=0.3),
+    )
     expected = make(problem, wide, trajectories="random").actions
-    assert torch.equal(make(problem, narrow, trajectories="random", train_scale=10.0).actions, expected)
+    assert torch.equal(
+        make(problem, narrow, trajectories="random", train_scale=10.0).actions, expected
+    )
     assert not torch.equal(make(problem, narrow, trajectories="random").actions, expected)
 
 
 @each_sampler
 def test_rewards_are_the_differences_of_the_visible_scores(problem, trajectories):
     process = process_of(problem, **PAPER)
-    episodes = make(problem, process, trajectories=trajectories, reward="difference", standardise_rewards=False)
+    episodes = make(
+        problem, process, trajectories=trajectories, reward="difference", standardise_rewards=False
+    )
     y = batch_of(problem, process, trajectories).y
     assert torch.equal(episodes.rewards, y[:, 1:] - y[:, :-1])
     if trajectories == "sorted":
         assert float(episodes.rewards.min()) >= 0
-    several = make(problem, process, trajectories=trajectories, reward="n_step", standardise_rewards=False)
+    several = make(
+        problem, process, trajectories=trajectories, reward="n_step", standardise_rewards=False
+    )
     assert torch.equal(several.rewards, episodes.rewards)  # the learner adds them up
 
 
@@ -217,9 +244,17 @@ def test_along_the_data_too_the_judge_may_say_what_a_step_was_worth(problem):
 
 
 @pytest.mark.parametrize("trajectories", ["rollout", "random"])
-def test_what_is_gained_on_the_way_to_the_best_design_adds_up_to_the_whole_approach(problem, encoder, trajectories):
+def test_what_is_gained_on_the_way_to_the_best_design_adds_up_to_the_whole_approach(
+    problem, encoder, trajectories
+):
     process = process_of(problem)
-    episodes = make(problem, process, trajectories=trajectories, reward="distance_to_best", standardise_rewards=False)
+    episodes = make(
+        problem,
+        process,
+        trajectories=trajectories,
+        reward="distance_to_best",
+        standardise_rewards=False,
+    )
     best = torch.from_numpy(encoder.encode(problem.dataset.x[7:8]))
     first, last = episodes.observations[:, 0, :D] - best, episodes.observations[:, -1, :D] - best
     approach = first.square().mean(dim=1).sqrt() - last.square().mean(dim=1).sqrt()
@@ -249,7 +284,8 @@ def test_each_visible_design_is_looked_at_once(problem):
     assert process.guide.asked == len(top_rows_of_percentile(problem, 20.0)) < N * T
 
 
-# ---------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------------------
+# settings
 
 
 @pytest.mark.parametrize(
@@ -259,7 +295,9 @@ def test_each_visible_design_is_looked_at_once(problem):
 )  # fmt: skip
 def test_unless_told_it_rolls_out_where_the_reward_needs_no_scores(problem, reward, chosen):
     process = process_of(problem)
-    default, explicit = (make(problem, process, reward=reward, trajectories=name) for name in (None, chosen))
+    default, explicit = (
+        make(problem, process, reward=reward, trajectories=name) for name in (None, chosen)
+    )
     for name in ("observations", "actions", "rewards"):
         assert torch.equal(getattr(default, name), getattr(explicit, name))
     assert EpisodeConfig(reward=reward).needs_scores == (chosen == "random")
@@ -268,7 +306,9 @@ def test_unless_told_it_rolls_out_where_the_reward_needs_no_scores(problem, rewa
 @pytest.mark.parametrize("trajectories", ["rollout", "random"])
 def test_the_generator_decides_everything(problem, trajectories):
     process = process_of(problem)
-    first, again, other = (make(problem, process, trajectories=trajectories, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        make(problem, process, trajectories=trajectories, seed=seed) for seed in (1, 1, 2)
+    )
     for name in ("observations", "actions", "rewards"):
         assert torch.equal(getattr(first, name), getattr(again, name))
         assert not torch.equal(getattr(first, name), getattr(other, name))
@@ -277,12 +317,17 @@ def test_the_generator_decides_everything(problem, trajectories):
 @pytest.mark.parametrize("trajectories", ["rollout", "random"])
 @pytest.mark.parametrize("terminal", [False, True])
 def test_whether_the_end_is_the_worlds_is_passed_on(problem, trajectories, terminal):
-    assert make(problem, process_of(problem), trajectories=trajectories, terminal=terminal).terminal is terminal
+    assert (
+        make(problem, process_of(problem), trajectories=trajectories, terminal=terminal).terminal
+        is terminal
+    )
 
 
 @pytest.mark.parametrize("reward", ["difference", "n_step"])
 def test_rollouts_have_no_scores_to_be_rewarded_by(reward):
-    with pytest.raises(ValueError, match=f"reward='{reward}' needs scores.* 'surrogate_difference' or"):
+    with pytest.raises(
+        ValueError, match=f"reward='{reward}' needs scores.* 'surrogate_difference' or"
+    ):
         EpisodeConfig(trajectories="rollout", reward=reward)
 
 
@@ -302,5 +347,7 @@ def test_settings_that_cannot_be_are_refused(field, value, message):
 
 
 def test_too_few_designs_for_a_trajectory_are_named(problem):
-    with pytest.raises(InvalidData, match=r"needs 51 distinct designs, the best 20.0 % hold 24; raise p or shorten"):
+    with pytest.raises(
+        InvalidData, match=r"needs 51 distinct designs, the best 20.0 % hold 24; raise p or shorten"
+    ):
         make(problem, process_of(problem), trajectories="random", horizon=50)

@@ -1,4 +1,5 @@
-"""The offline-RL learner: its mini-batches by hand, its six algorithms, its checkpoints and its log."""
+"""The offline-RL learner: its mini-batches by hand, its six algorithms, its checkpoints and its
+log."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def d3rlpy():
 
 @pytest.fixture(scope="module")
 def episodes() -> Episodes:
-    """Return 5 episodes of 4 steps, 3 observed numbers and 2 actions each; every observed number is different."""
+    """Return 5 episodes of 4 steps, 3 observed numbers and 2 actions each; every observed number is
+    different."""
     observations = torch.arange(5 * 5 * 3, dtype=torch.float32).view(5, 5, 3) / 40 - 1
     actions = torch.linspace(-0.9, 0.9, 40)[torch.randperm(40, generator=seeded())].view(5, 4, 2)
     return Episodes(observations, actions, torch.randn(5, 4, generator=seeded(1)))
@@ -89,7 +91,9 @@ class Drawn:
 def train(episodes, *, seed=0, progress=None, snapshots=None, **settings):
     config = OfflineConfig(**{**SMALL, **settings})
     progress = progress or NullProgress()
-    return train_offline(episodes, config, seed=seed, device="cpu", progress=progress, snapshots=snapshots)
+    return train_offline(
+        episodes, config, seed=seed, device="cpu", progress=progress, snapshots=snapshots
+    )
 
 
 def weights(algo) -> Tensor:
@@ -97,7 +101,8 @@ def weights(algo) -> Tensor:
 
 
 def everything(algo) -> Tensor:
-    """Return all that was learned: policy, critics, their slow copies, temperatures, optimisers' moments."""
+    """Return all that was learned: policy, critics, their slow copies, temperatures, optimisers'
+    moments."""
     states = [module.state_dict() for module in algo.impl._checkpointer.modules.values()]
     return torch.cat([tensor.double().flatten() for tensor in tensors_in(states)])
 
@@ -118,7 +123,9 @@ def mini_batch(d3rlpy, episodes, rows, steps, **settings):
 def test_it_trains_and_reports_its_losses(episodes, algorithm):
     notes = Notes()
     algo = train(episodes, algorithm=algorithm, progress=notes)
-    assert [(stage, step) for stage, step, _ in notes.seen] == [("offline_rl", step) for step in range(1, 11)]
+    assert [(stage, step) for stage, step, _ in notes.seen] == [
+        ("offline_rl", step) for step in range(1, 11)
+    ]
     names = set().union(*(values for _, _, values in notes.seen))
     assert names >= ({"loss"} if algorithm == "bc" else {"critic_loss", "actor_loss"})
     assert all(np.isfinite(value) for _, _, values in notes.seen for value in values.values())
@@ -141,7 +148,9 @@ def test_the_seed_decides_the_policy_and_training_changes_it(episodes, algorithm
 @each_algorithm
 def test_behaviour_cloning_alone_ignores_the_rewards(episodes, algorithm):
     worse = replace(episodes, rewards=-3 * episodes.rewards)
-    same = torch.equal(weights(train(episodes, algorithm=algorithm)), weights(train(worse, algorithm=algorithm)))
+    same = torch.equal(
+        weights(train(episodes, algorithm=algorithm)), weights(train(worse, algorithm=algorithm))
+    )
     assert same == (algorithm == "bc")
 
 
@@ -167,8 +176,13 @@ def test_every_setting_reaches_the_learner(episodes, algorithm, field, value):
 
 
 def test_the_learners_own_config_is_d3rlpys(d3rlpy):
-    config = OfflineConfig(discount=0.9, conservative_weight=3.0, n_action_samples=6, learning_rate=2e-3, greed=7.0)
-    made = {name: offline._create(d3rlpy, replace(config, algorithm=name), "cpu").config for name in ALGORITHMS}
+    config = OfflineConfig(
+        discount=0.9, conservative_weight=3.0, n_action_samples=6, learning_rate=2e-3, greed=7.0
+    )
+    made = {
+        name: offline._create(d3rlpy, replace(config, algorithm=name), "cpu").config
+        for name in ALGORITHMS
+    }
     assert {name: type(settings).__name__ for name, settings in made.items()} == {
         "cql": "CQLConfig", "iql": "IQLConfig", "td3bc": "TD3PlusBCConfig", "rebrac": "ReBRACConfig",
         "bc": "BCConfig", "sac": "SACConfig",
@@ -183,7 +197,13 @@ def test_the_learners_own_config_is_d3rlpys(d3rlpy):
 
 
 def test_settings_that_cannot_be_are_refused():
-    for wrong in ({"batch_size": 0}, {"n_step": 0}, {"hidden": 0}, {"train_steps": -1}, {"discount": -0.1}):
+    for wrong in (
+        {"batch_size": 0},
+        {"n_step": 0},
+        {"hidden": 0},
+        {"train_steps": -1},
+        {"discount": -0.1},
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
             OfflineConfig(**wrong)
 
@@ -201,22 +221,35 @@ def test_a_mini_batch_holds_the_transitions_of_the_episodes(d3rlpy, counting, te
             np.testing.assert_array_equal(mini.next_actions[i], counting.actions[b, t + 1])
     assert mini.terminals.tolist() == ([[0], [1], [1], [0]] if terminal else [[0]] * 4)
     assert mini.intervals.tolist() == [[1]] * 4
-    arrays = (mini.observations, mini.actions, mini.rewards, mini.next_observations, mini.next_actions)
-    assert {array.dtype for array in (*arrays, mini.terminals, mini.intervals)} == {np.dtype(np.float32)}
+    arrays = (
+        mini.observations,
+        mini.actions,
+        mini.rewards,
+        mini.next_observations,
+        mini.next_actions,
+    )
+    assert {array.dtype for array in (*arrays, mini.terminals, mini.intervals)} == {
+        np.dtype(np.float32)
+    }
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_rewards_of_several_steps_by_hand(d3rlpy, counting, terminal):
-    # gamma = 1/2, three steps: 1 + 10/2 + 100/4 = 31; from the next step 10 + 50 + 250 = 310, which ends the episode;
+    # gamma = 1/2, three steps: 1 + 10/2 + 100/4 = 31; from the next step 10 + 50 + 250 = 310, which
+    # ends the episode;
     # then two rewards are left, 100 + 500, and one, 1000. Row 1 earns twice as much.
     episodes = replace(counting, terminal=terminal)
     mini = mini_batch(d3rlpy, episodes, [0, 0, 0, 0, 1], [0, 1, 2, 3, 0], n_step=3, discount=0.5)
     assert mini.rewards.tolist() == [[31], [310], [600], [1000], [62]]
     assert mini.intervals.tolist() == [[3], [3], [2], [1], [3]]
     assert mini.terminals.tolist() == ([[0], [1], [1], [1], [0]] if terminal else [[0]] * 5)
-    np.testing.assert_array_equal(mini.next_observations, counting.observations[[0, 0, 0, 0, 1], [3, 4, 4, 4, 3]])
+    np.testing.assert_array_equal(
+        mini.next_observations, counting.observations[[0, 0, 0, 0, 1], [3, 4, 4, 4, 3]]
+    )
     np.testing.assert_array_equal(mini.next_actions[[0, 4]], counting.actions[[0, 1], [3, 3]])
-    longer = mini_batch(d3rlpy, episodes, [0, 0], [0, 3], n_step=9, discount=0.5)  # longer than the episode
+    longer = mini_batch(
+        d3rlpy, episodes, [0, 0], [0, 3], n_step=9, discount=0.5
+    )  # longer than the episode
     assert longer.rewards.tolist() == [[156], [1000]]  # 1 + 5 + 25 + 125
     assert longer.intervals.tolist() == [[4], [1]]
 
@@ -233,9 +266,15 @@ def test_rewards_and_end_flags_are_averaged_over_the_mini_batch(d3rlpy, counting
 
 
 def test_averaged_rewards_have_the_gradient_of_the_broadcast_that_they_stand_for(d3rlpy, counting):
-    # The broadcast: rewards and end flags (N, 1) against values (N,) give targets (N, N), and the loss is the mean of
+    # The broadcast: rewards and end flags (N, 1) against values (N,) give targets (N, N), and the
+    # loss is the mean of
     # (Q_j - target_ij)^2. Here Q is a table with one number for each state of the mini-batch.
-    episodes, rows, steps, discount = replace(counting, terminal=True), [0, 1, 2, 0, 0], [0, 1, 3, 3, 2], 0.9
+    episodes, rows, steps, discount = (
+        replace(counting, terminal=True),
+        [0, 1, 2, 0, 0],
+        [0, 1, 3, 3, 2],
+        0.9,
+    )
     plain = mini_batch(d3rlpy, episodes, rows, steps)
     mean = mini_batch(d3rlpy, episodes, rows, steps, average_rewards=True)
     table, next_value = torch.randn(2, 5, generator=seeded(), dtype=torch.float64)
@@ -247,7 +286,9 @@ def test_averaged_rewards_have_the_gradient_of_the_broadcast_that_they_stand_for
         value = (table - target).square().mean()
         return value.detach(), torch.autograd.grad(value, table)[0]
 
-    broadcast, its_gradient = loss(plain.rewards, plain.terminals)  # (5, 1) against (5,): 25 targets
+    broadcast, its_gradient = loss(
+        plain.rewards, plain.terminals
+    )  # (5, 1) against (5,): 25 targets
     averaged, gradient = loss(mean.rewards[:, 0], mean.terminals[:, 0])
     _, proper = loss(plain.rewards[:, 0], plain.terminals[:, 0])
     torch.testing.assert_close(gradient, its_gradient)
@@ -266,7 +307,9 @@ def test_mini_batches_cover_every_transition(d3rlpy, episodes, monkeypatch):
     train(episodes, algorithm="bc", train_steps=30)
     seen = np.concatenate([mini.observations for mini in drawn])
     states, counts = np.unique(seen, axis=0, return_counts=True)
-    np.testing.assert_array_equal(states, episodes.observations[:, :-1].reshape(20, 3))  # all but the last ones
+    np.testing.assert_array_equal(
+        states, episodes.observations[:, :-1].reshape(20, 3)
+    )  # all but the last ones
     assert counts.sum() == 30 * 32
     assert counts.min() > 15  # 48 each on average
 
@@ -295,7 +338,8 @@ def test_snapshots_hold_the_policy_after_the_steps_asked_for(episodes, algorithm
     assert not torch.equal(torch.cat([v.flatten() for v in snapshots[3].values()]), weights(algo))
 
 
-# ---------------------------------------------------------------------------------------------------- checkpoints
+# ----------------------------------------------------------------------------------------------------
+# checkpoints
 
 
 @pytest.mark.parametrize("algorithm", ["cql", "td3bc", "iql"])
@@ -303,18 +347,28 @@ def test_a_training_taken_up_again_ends_in_the_same_weights(episodes, algorithm,
     whole = train(episodes, algorithm=algorithm)
     settings = {"algorithm": algorithm, "checkpoints": str(tmp_path)}
     with pytest.raises(KeyboardInterrupt):
-        train(episodes, progress=Notes(stop_after=5), **settings)  # five: TD3's actor waits for every other update
+        train(
+            episodes, progress=Notes(stop_after=5), **settings
+        )  # five: TD3's actor waits for every other update
     torch.manual_seed(99)
     notes = Notes()
     resumed = train(episodes, progress=notes, **settings)
     assert notes.steps == [6, 7, 8, 9, 10]
     assert torch.equal(everything(resumed), everything(whole))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_10.d3", "step_10.json", "step_10.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step_10.d3",
+        "step_10.json",
+        "step_10.pt",
+    ]
 
 
 def test_training_is_saved_ten_times_on_its_way_and_at_the_end(episodes, tmp_path, monkeypatch):
     saved, original = [], store.write_atomic
-    monkeypatch.setattr(store, "write_atomic", lambda path, content: saved.append(path.name) or original(path, content))
+    monkeypatch.setattr(
+        store,
+        "write_atomic",
+        lambda path, content: saved.append(path.name) or original(path, content),
+    )
     train(episodes, algorithm="bc", train_steps=31, checkpoints=str(tmp_path))
     kept = [int(name[5:-5]) for name in saved if name.endswith(".json")]
     assert kept == [3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 31]
@@ -324,11 +378,15 @@ def test_a_finished_training_is_not_trained_any_further_but_can_be_made_longer(e
     settings = {"algorithm": "iql", "checkpoints": str(tmp_path)}
     first = train(episodes, train_steps=6, **settings)
     again, notes = Notes(), Notes()
-    assert torch.equal(everything(train(episodes, train_steps=6, progress=again, **settings)), everything(first))
+    assert torch.equal(
+        everything(train(episodes, train_steps=6, progress=again, **settings)), everything(first)
+    )
     assert again.steps == []
     longer = train(episodes, train_steps=10, progress=notes, **settings)
     assert notes.steps == [7, 8, 9, 10]
-    assert torch.equal(everything(longer), everything(train(episodes, algorithm="iql", train_steps=10)))
+    assert torch.equal(
+        everything(longer), everything(train(episodes, algorithm="iql", train_steps=10))
+    )
 
 
 def test_a_checkpoint_of_another_training_is_refused(episodes, tmp_path):
@@ -344,15 +402,22 @@ def test_a_checkpoint_of_another_training_is_refused(episodes, tmp_path):
         "learning rate": {"learning_rate": 1e-2},
     }
     for other in others.values():
-        with pytest.raises(ValueError, match="checkpoint of a training with other data, settings or seed; choose ano"):
+        with pytest.raises(
+            ValueError,
+            match="checkpoint of a training with other data, settings or seed; choose ano",
+        ):
             train(**{"episodes": episodes, **settings, **other})
-    train(episodes, **{**settings, "tensorboard": None, "train_steps": 3})  # where it is logged and how long it is
+    train(
+        episodes, **{**settings, "tensorboard": None, "train_steps": 3}
+    )  # where it is logged and how long it is
 
 
 def test_a_checkpoint_with_more_updates_than_are_asked_for_is_refused(episodes, tmp_path):
     settings = {"algorithm": "bc", "checkpoints": str(tmp_path)}
     train(episodes, train_steps=4, **settings)
-    with pytest.raises(ValueError, match="of 4 updates, more than train_steps=3; choose another folder"):
+    with pytest.raises(
+        ValueError, match="of 4 updates, more than train_steps=3; choose another folder"
+    ):
         train(episodes, train_steps=3, **settings)
 
 
@@ -375,7 +440,11 @@ def test_a_half_written_checkpoint_does_not_count(episodes, tmp_path, monkeypatc
     resumed = train(episodes, progress=notes, **settings)
     assert notes.steps == [7, 8, 9, 10]
     assert torch.equal(everything(resumed), everything(train(episodes, algorithm="iql")))
-    assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_10.d3", "step_10.json", "step_10.pt"]
+    assert sorted(path.name for path in tmp_path.glob("step_*")) == [
+        "step_10.d3",
+        "step_10.json",
+        "step_10.pt",
+    ]
 
 
 def test_snapshots_from_before_an_interruption_are_there_again(episodes, tmp_path):
@@ -388,7 +457,9 @@ def test_snapshots_from_before_an_interruption_are_there_again(episodes, tmp_pat
     for step, kept in whole.items():
         assert kept.keys() == again[step].keys()
         assert all(torch.equal(kept[key], again[step][key]) for key in kept)
-    with pytest.raises(ValueError, match=r"no snapshot of the policy after 4 updates.*step_10; remove the folder"):
+    with pytest.raises(
+        ValueError, match=r"no snapshot of the policy after 4 updates.*step_10; remove the folder"
+    ):
         train(episodes, snapshots=dict.fromkeys((4, 10)), **settings)
 
 
@@ -396,15 +467,21 @@ def test_a_checkpoint_loads_with_d3rlpy_alone(d3rlpy, episodes, tmp_path):
     algo = train(episodes, checkpoints=str(tmp_path))
     loaded = d3rlpy.load_learnable(str(tmp_path / "step_10.d3"))
     observations = episodes.observations[:, 0]
-    np.testing.assert_array_equal(loaded.predict(observations.numpy()), policy_actions(algo, observations).numpy())
+    np.testing.assert_array_equal(
+        loaded.predict(observations.numpy()), policy_actions(algo, observations).numpy()
+    )
 
 
 def test_the_losses_can_be_read_from_tensorboards_file(episodes, tmp_path):
     pytest.importorskip("tensorboardX")
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     notes = Notes()
-    logged = train(episodes, algorithm="iql", train_steps=5, tensorboard=str(tmp_path), progress=notes)
-    assert torch.equal(everything(logged), everything(train(episodes, algorithm="iql", train_steps=5)))
+    logged = train(
+        episodes, algorithm="iql", train_steps=5, tensorboard=str(tmp_path), progress=notes
+    )
+    assert torch.equal(
+        everything(logged), everything(train(episodes, algorithm="iql", train_steps=5))
+    )
     (file,) = tmp_path.rglob("events.out.tfevents*")
     events = accumulators.EventAccumulator(str(file)).Reload()
     names = set(notes.seen[0][2])
@@ -416,7 +493,8 @@ def test_the_losses_can_be_read_from_tensorboards_file(episodes, tmp_path):
         np.testing.assert_array_equal([scalar.value for scalar in scalars], np.float32(expected))
 
 
-# ---------------------------------------------------------------------------------------------------- random states
+# ----------------------------------------------------------------------------------------------------
+# random states
 
 
 def draws() -> list[float]:

@@ -1,4 +1,5 @@
-"""Policy-guided search: what it proposes, its settings, what it saves, at a size that trains in seconds."""
+"""Policy-guided search: what it proposes, its settings, what it saves, at a size that trains in
+seconds."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES, load_surrogate
 
-MLP, ENSEMBLE, PARABOLA = (f"{kind}_of_the_search_tests" for kind in ("mlp", "ensemble", "parabola"))
+MLP, ENSEMBLE, PARABOLA = (
+    f"{kind}_of_the_search_tests" for kind in ("mlp", "ensemble", "parabola")
+)
 SEARCH = {
     "train_steps": 10,
     "batch_size": 32,
@@ -98,7 +101,9 @@ def small_surrogates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
         SURROGATES.register(MLP, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=60)))
-        SURROGATES.register(ENSEMBLE, lambda: EnsembleSurrogate(EnsembleConfig(hidden=8, train_steps=40, members=3)))
+        SURROGATES.register(
+            ENSEMBLE, lambda: EnsembleSurrogate(EnsembleConfig(hidden=8, train_steps=40, members=3))
+        )
         SURROGATES.register(PARABOLA, Parabola)
         yield
 
@@ -137,7 +142,8 @@ def searching(method: PolicyGuidedSearch, **settings) -> PolicyGuidedSearch:
     return other
 
 
-# ---------------------------------------------------------------------------------------------------- proposals
+# ----------------------------------------------------------------------------------------------------
+# proposals
 
 
 @pytest.mark.parametrize("proposals", ["visited", "ends"])
@@ -175,8 +181,12 @@ def test_where_the_way_holds_too_few_designs_they_are_repeated(default):
     assert counts.max() - counts.min() <= 1
 
 
-@pytest.mark.parametrize(("n_starts", "k", "expected"), [(None, 20, 20), (50, 20, 50), (50, 70, 70)])
-def test_the_search_starts_from_as_many_designs_as_it_is_told(default, branin, n_starts, k, expected):
+@pytest.mark.parametrize(
+    ("n_starts", "k", "expected"), [(None, 20, 20), (50, 20, 50), (50, 70, 70)]
+)
+def test_the_search_starts_from_as_many_designs_as_it_is_told(
+    default, branin, n_starts, k, expected
+):
     method, notes = searching(default("branin"), n_starts=n_starts, proposals="ends"), Notes()
     method._progress = notes
     x = method.propose(k)
@@ -199,10 +209,15 @@ def test_the_search_follows_the_policy_along_the_gradient(default, branin, monke
     encoder = make_encoder(branin)
     z = torch.from_numpy(encoder.encode(branin.dataset.top(8).x))
     guide, judge = method._surrogates
-    unit, judged = (f.gradient(z) / f.gradient(z).square().mean(dim=1, keepdim=True).sqrt() for f in (guide, judge))
+    unit, judged = (
+        f.gradient(z) / f.gradient(z).square().mean(dim=1, keepdim=True).sqrt()
+        for f in (guide, judge)
+    )
     low, high = map(torch.from_numpy, feature_bounds(branin, encoder))
     largest = 0.1 * guide.report.rank_correlation
-    expected = (z + largest * 0.6 * unit).clamp(low, high)  # an action of .2 is .6 of the largest step
+    expected = (z + largest * 0.6 * unit).clamp(
+        low, high
+    )  # an action of .2 is .6 of the largest step
     value = judge.predict(torch.from_numpy(encoder.encode(encoder.decode(expected.numpy()))))
     order = value.argsort(descending=True)
     np.testing.assert_allclose(x, encoder.decode(expected[order].numpy()), atol=1e-4)
@@ -214,7 +229,9 @@ def test_the_search_follows_the_policy_along_the_gradient(default, branin, monke
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(None, 6), (2, 2), (0, 0)])
-def test_the_search_takes_as_many_steps_as_it_is_told(default, branin, monkeypatch, steps, expected):
+def test_the_search_takes_as_many_steps_as_it_is_told(
+    default, branin, monkeypatch, steps, expected
+):
     left = []
     method = searching(default("branin"), search_steps=steps, proposals="ends")
 
@@ -239,7 +256,9 @@ def test_the_box_of_the_visible_features_holds_unless_it_is_lifted(branin, bound
 
 def test_a_constant_step_learns_nothing_and_is_boxed_ascent(d3rlpy, branin, monkeypatch, tmp_path):
     for name in ("train_offline", "make_episodes"):
-        monkeypatch.setattr(policy_guided_search, name, lambda *a, **k: pytest.fail("there is nothing to learn"))
+        monkeypatch.setattr(
+            policy_guided_search, name, lambda *a, **k: pytest.fail("there is nothing to learn")
+        )
     method = fitted(branin, step="constant", surrogate=PARABOLA, proposals="ends", action_scale=0.3)
     x = method.propose(12)
     encoder = make_encoder(branin)
@@ -248,10 +267,16 @@ def test_a_constant_step_learns_nothing_and_is_boxed_ascent(d3rlpy, branin, monk
     start, b = z, method._surrogates[0].b
     for _ in range(6):
         gradient = b[:2] + 2 * b[2:4] * z
-        z = (z + 0.3 * gradient / (gradient.square().sum(dim=1, keepdim=True) / 2).sqrt()).clamp(low, high)
+        z = (z + 0.3 * gradient / (gradient.square().sum(dim=1, keepdim=True) / 2).sqrt()).clamp(
+            low, high
+        )
     assert float((z - start).abs().max()) > 0.5
     expected = encoder.decode(z.numpy())
-    order = method._surrogates[1].predict(torch.from_numpy(encoder.encode(expected))).argsort(descending=True)
+    order = (
+        method._surrogates[1]
+        .predict(torch.from_numpy(encoder.encode(expected)))
+        .argsort(descending=True)
+    )
     np.testing.assert_allclose(np.sort(x, axis=0), np.sort(expected, axis=0), atol=1e-3)
     np.testing.assert_allclose(x[0], expected[order[0]], atol=1e-3)
     method.save(tmp_path)
@@ -264,12 +289,16 @@ def test_the_search_is_shown_from_start_to_end_with_its_actions(default, branin)
     method._progress = notes
     x = method.propose(5)
     watched = [*range(0, 45, 2), 45]
-    assert [(stage, step) for stage, step, _, _ in notes.shown] == [("search", step) for step in watched]
+    assert [(stage, step) for stage, step, _, _ in notes.shown] == [
+        ("search", step) for step in watched
+    ]
     np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, atol=1e-5)
     end, raw = notes.shown[-1][2:]
     order = np.argsort(-raw, kind="stable")
     np.testing.assert_array_equal(end[order], x)
-    np.testing.assert_allclose(branin.dataset.score_scale.restore(method.criterion), raw[order], rtol=1e-5)
+    np.testing.assert_allclose(
+        branin.dataset.score_scale.restore(method.criterion), raw[order], rtol=1e-5
+    )
     search = [(step, set(values)) for stage, step, values in notes.seen if stage == "search"]
     assert [step for step, names in search if names == {"prediction"}] == watched
     assert [step for step, names in search if names == {"action"}] == list(range(45))
@@ -282,7 +311,8 @@ def test_the_same_seed_gives_the_same_designs(default, branin):
     assert not np.array_equal(other.propose(10), expected)
 
 
-# ---------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------------------
+# settings
 
 
 @pytest.mark.parametrize(
@@ -290,10 +320,17 @@ def test_the_same_seed_gives_the_same_designs(default, branin):
     [
         ({}, 1, False, 2),
         ({"reward": "n_step", "n_step": 3, "terminal": True}, 3, True, 2),
-        ({"reward": "difference", "n_step": 3, "step": "scalar", "p": 5.0, "outside": "zero"}, 1, False, 1),
+        (
+            {"reward": "difference", "n_step": 3, "step": "scalar", "p": 5.0, "outside": "zero"},
+            1,
+            False,
+            1,
+        ),
     ],
 )
-def test_the_settings_reach_episodes_and_learner(d3rlpy, branin, monkeypatch, settings, n_step, terminal, n_actions):
+def test_the_settings_reach_episodes_and_learner(
+    d3rlpy, branin, monkeypatch, settings, n_step, terminal, n_actions
+):
     learned, made = [], []
 
     def train(given, config, **rest):
@@ -311,12 +348,17 @@ def test_the_settings_reach_episodes_and_learner(d3rlpy, branin, monkeypatch, se
     ((given, config),) = learned
     assert made == [method.config]
     assert type(config) is OfflineConfig
-    assert asdict(config) == {**{key: getattr(method.config, key) for key in asdict(config)}, "n_step": n_step}
+    assert asdict(config) == {
+        **{key: getattr(method.config, key) for key in asdict(config)},
+        "n_step": n_step,
+    }
     assert given.terminal is terminal
     assert (given.observations.shape, given.actions.shape) == ((30, 7, 7), (30, 6, n_actions))
     ((_, _, values),) = [seen for seen in notes.seen if seen[0] == "episodes"]
     assert values["reward"] == pytest.approx(float(given.rewards.mean()))
-    assert values["clipped_share"] == pytest.approx(float((given.actions.abs() == 1).float().mean()))
+    assert values["clipped_share"] == pytest.approx(
+        float((given.actions.abs() == 1).float().mean())
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "td3bc", "rebrac", "bc", "sac"])
@@ -340,7 +382,9 @@ def test_any_registered_surrogate_serves_by_name(d3rlpy, branin, tmp_path):
 
 
 def test_pessimism_lowers_the_values_by_the_ensembles_spread(d3rlpy, branin):
-    plain, doubting = (fitted(branin, surrogate=ENSEMBLE, pessimism=w, step="constant") for w in (0.0, 2.0))
+    plain, doubting = (
+        fitted(branin, surrogate=ENSEMBLE, pessimism=w, step="constant") for w in (0.0, 2.0)
+    )
     z = torch.from_numpy(make_encoder(branin).encode(branin.dataset.x[:50]))
     expected = plain._process.value(z) - 2 * plain._surrogates[1].spread(z)
     torch.testing.assert_close(doubting._process.value(z), expected, rtol=1e-4, atol=1e-4)
@@ -348,10 +392,12 @@ def test_pessimism_lowers_the_values_by_the_ensembles_spread(d3rlpy, branin):
         fitted(branin, pessimism=2.0)
 
 
-def test_a_learned_encoder_serves_as_well(d3rlpy, tfbind8, monkeypatch):
+def test_a_learned_encoder_serves_as_well(d3rlpy, tfbind8):
     tiny = VAEConfig(latent=6, width=8, blocks=2, steps=40)
-    monkeypatch.setitem(ENCODERS, "vae", lambda problem, **rest: cached_vae_encoder(problem, tiny, **rest))
-    method = fitted(tfbind8, encoder="vae", surrogate=PARABOLA, algorithm="bc")
+    with ENCODERS.temporarily(
+        "vae", lambda problem, **rest: cached_vae_encoder(problem, tiny, **rest)
+    ):
+        method = fitted(tfbind8, encoder="vae", surrogate=PARABOLA, algorithm="bc")
     assert isinstance(method._encoder, VAEEncoder)
     x = method.propose(10)
     assert (x.shape, x.dtype) == ((10, 8), np.int32)
@@ -377,7 +423,13 @@ def test_the_presets_are_the_papers_formulation_and_its_programs():
     assert {key: paper[key] for key in expected} == expected
     released = {"train_scale": 10.0, "outside": "zero", "average_rewards": True, "terminal": True}
     assert asdict(presets["released"]) == {**paper, **released}
-    short = {"surrogate": "mlp", "n_trajectories": 1000, "train_steps": 1000, "n_action_samples": 4, "hidden": 128}
+    short = {
+        "surrogate": "mlp",
+        "n_trajectories": 1000,
+        "train_steps": 1000,
+        "n_action_samples": 4,
+        "hidden": 128,
+    }
     assert asdict(presets["paper_short"]) == {**paper, **short}
     assert asdict(presets["released_short"]) == {**paper, **released, **short}
 
@@ -393,7 +445,9 @@ def test_the_paper_searches_unbounded_along_the_raw_gradient(d3rlpy, branin, mon
     z = torch.from_numpy(encoder.encode(branin.dataset.top(9).x))
     for _ in range(6):
         z = z + 0.05 * 2**0.5 * torch.tanh(z) * method._surrogates[0].gradient(z)
-    np.testing.assert_allclose(np.sort(x, axis=0), np.sort(encoder.decode(z.numpy()), axis=0), atol=1e-4)
+    np.testing.assert_allclose(
+        np.sort(x, axis=0), np.sort(encoder.decode(z.numpy()), axis=0), atol=1e-4
+    )
 
 
 def test_words_that_are_not_known_are_refused_when_it_is_built():
@@ -411,18 +465,23 @@ def test_words_that_are_not_known_are_refused_when_it_is_built():
 
 def test_too_few_designs_for_a_trajectory_are_named(d3rlpy):
     few = mbo_gym.make_task("Branin-Exact-v0", max_rows=20).problem()
-    with pytest.raises(InvalidData, match=r"needs 7 distinct designs, the best 20.0 % hold 4; raise p or shorten"):
+    with pytest.raises(
+        InvalidData, match=r"needs 7 distinct designs, the best 20.0 % hold 4; raise p or shorten"
+    ):
         fitted(few, trajectories="random")
 
 
 def test_a_missing_library_is_named_before_any_fitting(branin, monkeypatch):
     monkeypatch.setitem(sys.modules, "d3rlpy", None)
-    monkeypatch.setattr(policy_guided_search, "fit_surrogates", lambda *a, **k: pytest.fail("fitted for nothing"))
+    monkeypatch.setattr(
+        policy_guided_search, "fit_surrogates", lambda *a, **k: pytest.fail("fitted for nothing")
+    )
     with pytest.raises(MissingDependency, match=r"pip install 'mbo-gym\[rl\]'"):
         fitted(branin)
 
 
-# ---------------------------------------------------------------------------------------------------- saving
+# ----------------------------------------------------------------------------------------------------
+# saving
 
 
 @pytest.mark.parametrize("algorithm", ["cql", "iql", "td3bc", "bc"])
@@ -441,7 +500,9 @@ def test_each_saved_policy_acts_as_the_one_that_was_learned(d3rlpy, branin, tmp_
     script = torch.jit.load(str(tmp_path / "policy.pt"))
     torch.testing.assert_close(script(observations), actions)
     weights = safetensors.torch.load_file(tmp_path / "policy.safetensors")
-    by_d3rlpy.impl.policy.load_state_dict({key: torch.zeros_like(value) for key, value in weights.items()})
+    by_d3rlpy.impl.policy.load_state_dict(
+        {key: torch.zeros_like(value) for key, value in weights.items()}
+    )
     by_d3rlpy.impl.policy.load_state_dict(weights)
     torch.testing.assert_close(policy_actions(by_d3rlpy, observations), actions, rtol=0, atol=0)
     for file, surrogate in zip(("surrogate", "judge"), method._surrogates, strict=True):

@@ -1,4 +1,5 @@
-"""OSEL within policy-guided search: which policies it learns and compares, and that it keeps the one it chose."""
+"""OSEL within policy-guided search: which policies it learns and compares, and that it keeps the
+one it chose."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ def fitted(problem, *, progress=None, **settings) -> PolicyGuidedSearch:
 
 @pytest.fixture
 def trained(monkeypatch) -> list:
-    """Record what each training ends with: its p, its algorithm and the snapshots taken on the way."""
+    """Record what each training ends with: its p, its algorithm and the snapshots taken on the
+    way."""
     record, percents = [], []
 
     def make(problem, encoder, process, config, generator):
@@ -98,7 +100,9 @@ def trained(monkeypatch) -> list:
 
 
 def same_weights(first, second) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[key], second[key]) for key in first
+    )
 
 
 @pytest.mark.parametrize("place", [0, 6, 11])
@@ -115,13 +119,17 @@ def test_osel_takes_the_candidate_that_is_ranked_first_with_its_weights(
     monkeypatch.setattr(policy_guided_search, "rank_candidates", rank)
     monkeypatch.setattr(policy_guided_search, "KnnScore", lambda *a, **k: None)
     method = fitted(branin)
-    assert [(c.p, c.step) for c in ranked] == [(p, step) for p in (10, 20, 30, 40) for step in (2, 4, 6, 8)]
+    assert [(c.p, c.step) for c in ranked] == [
+        (p, step) for p in (10, 20, 30, 40) for step in (2, 4, 6, 8)
+    ]
     assert [p for p, _, _ in trained] == [10, 20, 30, 40]
     assert all(candidate.z.shape == (128, 2) for candidate in ranked)
     chosen = ranked[place]
     _, algo, snapshots = trained[place // 4]
     kept = snapshots[chosen.step]
-    assert sum(same_weights(kept, other) for _, _, taken in trained for other in taken.values()) == 1
+    assert (
+        sum(same_weights(kept, other) for _, _, taken in trained for other in taken.values()) == 1
+    )
     assert method._algo is algo
     assert same_weights(method._algo.impl.policy.state_dict(), kept)
     proposals = torch.from_numpy(method._encoder.encode(method.propose(128)))
@@ -134,7 +142,9 @@ def test_osel_takes_the_candidate_that_is_ranked_first_with_its_weights(
 
 
 @pytest.mark.parametrize("embedding", ["hidden", "vpn"])
-def test_osel_ranks_by_the_nearest_visible_designs_in_the_embedding(d3rlpy, branin, monkeypatch, embedding):
+def test_osel_ranks_by_the_nearest_visible_designs_in_the_embedding(
+    d3rlpy, branin, monkeypatch, embedding
+):
     networks, scores = [], []
 
     def train(batch, space, **rest):
@@ -155,7 +165,10 @@ def test_osel_ranks_by_the_nearest_visible_designs_in_the_embedding(d3rlpy, bran
     assert len(told) == 16
     assert told == sorted(told, reverse=True)
     assert [score for _, score in method.ranking] == told
-    assert all(model_selection.osel_score(scores[0], candidate.z) == score for candidate, score in method.ranking)
+    assert all(
+        model_selection.osel_score(scores[0], candidate.z) == score
+        for candidate, score in method.ranking
+    )
     z = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
     embed = networks[0].embed if embedding == "vpn" else method._surrogates[0].hidden
     assert torch.equal(scores[0]._embedded(z), embed(z))
@@ -163,13 +176,17 @@ def test_osel_ranks_by_the_nearest_visible_designs_in_the_embedding(d3rlpy, bran
 
 
 @pytest.mark.parametrize(("train_steps", "kept"), [(10, [2, 5, 7, 10]), (3, [1, 2, 3])])
-def test_osel_keeps_at_most_four_checkpoints_the_last_one_among_them(d3rlpy, branin, trained, train_steps, kept):
+def test_osel_keeps_at_most_four_checkpoints_the_last_one_among_them(
+    d3rlpy, branin, trained, train_steps, kept
+):
     fitted(branin, train_steps=train_steps)
     assert [list(snapshots) for _, _, snapshots in trained] == [kept] * 4
 
 
 def test_osel_needs_something_to_choose_from():
-    with pytest.raises(ValueError, match=r"select='osel' chooses among checkpoints.* got train_steps=0"):
+    with pytest.raises(
+        ValueError, match=r"select='osel' chooses among checkpoints.* got train_steps=0"
+    ):
         PGSConfig(select="osel", train_steps=0)
 
 
@@ -183,5 +200,7 @@ def test_an_interrupted_selection_is_taken_up_again(d3rlpy, branin, tmp_path):
     trained = [step for stage, step, _ in notes.seen if stage == "offline_rl"]
     assert trained == [6, 7, 8, *range(1, 9), *range(1, 9)]
     whole = fitted(branin)
-    assert [(c.p, c.step, score) for c, score in method.ranking] == [(c.p, c.step, s) for c, s in whole.ranking]
+    assert [(c.p, c.step, score) for c, score in method.ranking] == [
+        (c.p, c.step, s) for c, s in whole.ranking
+    ]
     assert np.array_equal(method.propose(10), whole.propose(10))

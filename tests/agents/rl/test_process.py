@@ -1,4 +1,5 @@
-"""The decision process of policy-guided search: what is seen, what a step does and is worth, by hand."""
+"""The decision process of policy-guided search: what is seen, what a step does and is worth, by
+hand."""
 
 from __future__ import annotations
 
@@ -21,7 +22,14 @@ from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.registry import SURROGATES
 
 SPY = "spy_of_the_process_tests"
-PLAIN = {"sign": "both", "gradient": "raw", "state": "design", "judge": "same", "bounds": "none", "pessimism": 0.0}
+PLAIN = {
+    "sign": "both",
+    "gradient": "raw",
+    "state": "design",
+    "judge": "same",
+    "bounds": "none",
+    "pessimism": 0.0,
+}
 
 
 class Valley(Surrogate):
@@ -81,7 +89,9 @@ class Process:
     def __call__(self, guide=None, judge=None, **settings) -> SearchProcess:
         guide = guide or Valley([1.0, 2.0], [0.0, 0.0])
         config = ProcessConfig(**{**PLAIN, "action_scale": 0.5, **settings})
-        return SearchProcess(self.problem, make_encoder(self.problem), (guide, judge or guide), config, "cpu")
+        return SearchProcess(
+            self.problem, make_encoder(self.problem), (guide, judge or guide), config, "cpu"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +125,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-# ---------------------------------------------------------------------------------------------------- look
+# ----------------------------------------------------------------------------------------------------
+# look
 
 
 def test_the_paper_sees_the_design_and_follows_the_raw_gradient(process):
@@ -129,7 +140,9 @@ def test_a_unit_gradient_has_a_root_mean_square_of_one(process):
     z = rows([3.0, 2.0], [-1.0, 0.5], [0.001, 0.0])
     _, direction = process(gradient="unit").look(z, 0.3)
     # (-3, -4) / sqrt((9 + 16) / 2) and (1, -1) / 1; a tiny gradient is as long as a large one
-    torch.testing.assert_close(direction, rows([-0.848528, -1.131371], [1.0, -1.0], [-(2**0.5), 0.0]))
+    torch.testing.assert_close(
+        direction, rows([-0.848528, -1.131371], [1.0, -1.0], [-(2**0.5), 0.0])
+    )
     torch.testing.assert_close(direction.square().mean(dim=1).sqrt(), torch.ones(3))
 
 
@@ -142,11 +155,14 @@ def test_where_there_is_no_gradient_there_is_no_direction(process):
 def test_a_guided_policy_sees_agreement_prediction_spread_and_the_steps_left(process, gradient):
     z, judge = rows([3.0, 2.0], [-1.0, 0.5]), Doubtful([9.0, 9.0], [5.0, 5.0])
     observation, direction = process(judge=judge, state="guided", gradient=gradient).look(z, 0.3)
-    # The guide's direction is (-.849, -1.131) and (1, -1); the judge's, (18, 27) and (54, 40.5) at unit size, is
-    # (.784, 1.177) and (1.131, .849): they agree in the sign of one feature. The guide's prediction is -(9 + 8) / 2 and
+    # The guide's direction is (-.849, -1.131) and (1, -1); the judge's, (18, 27) and (54, 40.5) at
+    # unit size, is
+    # (.784, 1.177) and (1.131, .849): they agree in the sign of one feature. The guide's prediction
+    # is -(9 + 8) / 2 and
     # -(1 + .5) / 2; the judge's spread the root of 13 and of 1.25.
     expected = rows(
-        [3.0, 2.0, -0.665640, -1.331280, -8.5, 3.605551, 0.3], [-1.0, 0.5, 1.131371, -0.848528, -0.75, 1.118034, 0.3]
+        [3.0, 2.0, -0.665640, -1.331280, -8.5, 3.605551, 0.3],
+        [-1.0, 0.5, 1.131371, -0.848528, -0.75, 1.118034, 0.3],
     )
     torch.testing.assert_close(observation, expected)
     assert torch.equal(direction, process(gradient=gradient).look(z, 0.3)[1])
@@ -164,12 +180,15 @@ def test_without_an_ensemble_the_spread_is_zero_and_each_row_may_have_its_own_st
     assert observation[:, 6].tolist() == [1.0, 0.5, 0.0]
 
 
-# ---------------------------------------------------------------------------------------------------- move
+# ----------------------------------------------------------------------------------------------------
+# move
 
 
 def test_a_step_vector_moves_along_the_direction(process):
     z, direction, action = rows([1.0, 2.0]), rows([4.0, -6.0]), rows([0.5, -1.0])
-    assert process().move(z, direction, action).tolist() == [[2.0, 5.0]]  # 1 + .5 * .5 * 4, 2 + .5 * -1 * -6
+    assert process().move(z, direction, action).tolist() == [
+        [2.0, 5.0]
+    ]  # 1 + .5 * .5 * 4, 2 + .5 * -1 * -6
     # positive: the actions .5 and -1 are .75 and 0 of the largest step
     assert process(sign="positive").move(z, direction, action).tolist() == [[2.5, 2.0]]
 
@@ -183,7 +202,9 @@ def test_a_scalar_step_is_the_same_along_all_features(process):
 
 @pytest.mark.parametrize("step", ["vector", "scalar"])
 def test_positive_steps_never_go_against_the_gradient(process, step):
-    positive, both = (process(step=step, sign=sign, action_scale=None) for sign in ("positive", "both"))
+    positive, both = (
+        process(step=step, sign=sign, action_scale=None) for sign in ("positive", "both")
+    )
     z = 3 * noise(500, 2)
     action = noise(500, positive.n_actions, seed=1)
     _, direction = positive.look(z, 1.0)
@@ -198,7 +219,8 @@ def test_the_search_stays_in_the_box_of_the_visible_features_unless_it_is_lifted
 
 
 @pytest.mark.parametrize(
-    ("sign", "allowed", "clipped"), [("both", [-1, -0.5, 1], [-1, 1]), ("positive", [0, 0.25, 1], [0, 1])]
+    ("sign", "allowed", "clipped"),
+    [("both", [-1, -0.5, 1], [-1, 1]), ("positive", [0, 0.25, 1], [0, 1])],
 )
 def test_the_action_of_a_step_takes_that_step(process, sign, allowed, clipped):
     searching = process(sign=sign, step="scalar")
@@ -231,12 +253,19 @@ def test_the_largest_step_is_the_papers_or_a_share_of_a_standard_deviation(proce
 def test_the_less_the_guide_knows_the_shorter_its_steps(process, known, share):
     guide = Valley([1.0, 2.0], [0.0, 0.0])
     guide.report = FitReport(known, 1.0, n_train=8, n_held_out=4, steps=1, seconds=0.0)
-    assert process(guide, gradient="unit", action_scale=None).scale.tolist() == pytest.approx([0.1 * share] * 2)
-    assert process(guide, gradient="raw", action_scale=None).scale.tolist() == pytest.approx([0.05 * 2**0.5] * 2)
-    assert process(guide, gradient="unit", action_scale=0.3).scale.tolist() == pytest.approx([0.3] * 2)
+    assert process(guide, gradient="unit", action_scale=None).scale.tolist() == pytest.approx(
+        [0.1 * share] * 2
+    )
+    assert process(guide, gradient="raw", action_scale=None).scale.tolist() == pytest.approx(
+        [0.05 * 2**0.5] * 2
+    )
+    assert process(guide, gradient="unit", action_scale=0.3).scale.tolist() == pytest.approx(
+        [0.3] * 2
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- value
+# ----------------------------------------------------------------------------------------------------
+# value
 
 
 def test_a_value_is_the_judges_prediction_less_its_doubt(process):
@@ -244,13 +273,20 @@ def test_a_value_is_the_judges_prediction_less_its_doubt(process):
     z = rows([3.0, 2.0], [0.0, -1.0])
     assert process(judge=judge).value(z).tolist() == [-5.0, -2.0]
     torch.testing.assert_close(
-        process(judge=judge, pessimism=2.0).value(z), torch.tensor([-5 - 2 * 13**0.5, -4.0]), rtol=1e-6, atol=0
+        process(judge=judge, pessimism=2.0).value(z),
+        torch.tensor([-5 - 2 * 13**0.5, -4.0]),
+        rtol=1e-6,
+        atol=0,
     )
 
 
 def test_a_value_is_that_of_the_design_that_is_decoded(process):
     z = rows([9.0, 2.0], [-100.0, -4.0])  # the space ends at 3
-    assert process().value(z).tolist() == process().value(rows([3.0, 2.0], [-3.0, -3.0])).tolist() == [-8.5, -13.5]
+    assert (
+        process().value(z).tolist()
+        == process().value(rows([3.0, 2.0], [-3.0, -3.0])).tolist()
+        == [-8.5, -13.5]
+    )
 
 
 def test_between_sequences_a_value_is_that_of_the_sequence_that_is_decoded(letters):
@@ -279,7 +315,9 @@ def test_pessimism_is_two_deviations_where_there_are_members_unless_told(process
 
 
 def test_pessimism_needs_an_ensemble(process):
-    with pytest.raises(ValueError, match=r"pessimism=0.5 needs an ensemble's spread.*'mlp'.*use mean_ensemble"):
+    with pytest.raises(
+        ValueError, match=r"pessimism=0.5 needs an ensemble's spread.*'mlp'.*use mean_ensemble"
+    ):
         process(pessimism=0.5, surrogate="mlp")
     process(judge=Doubtful([1.0, 1.0], [0.0, 0.0]), pessimism=0.5)
 
@@ -290,12 +328,15 @@ def test_negative_settings_are_refused(field):
         ProcessConfig(**{field: -0.1})
 
 
-# ---------------------------------------------------------------------------------------------------- surrogates
+# ----------------------------------------------------------------------------------------------------
+# surrogates
 
 
 def fitted(problem: OfflineProblem, judge: str, seed: int = 0) -> tuple[Spy, Spy]:
     config = ProcessConfig(judge=judge, surrogate=SPY)
-    return fit_surrogates(problem, make_encoder(problem), config, seed=seed, device="cpu", progress=NullProgress())
+    return fit_surrogates(
+        problem, make_encoder(problem), config, seed=seed, device="cpu", progress=NullProgress()
+    )
 
 
 def test_one_surrogate_that_judges_itself_sees_every_row(letters):
@@ -303,12 +344,16 @@ def test_one_surrogate_that_judges_itself_sees_every_row(letters):
     assert guide is judge
     assert (guide.seed, guide.name) == (5, SPY)
     np.testing.assert_array_equal(guide.z, make_encoder(letters).encode(letters.dataset.x))
-    np.testing.assert_array_equal(guide.y, letters.dataset.score_scale.standardise(letters.dataset.y))
+    np.testing.assert_array_equal(
+        guide.y, letters.dataset.score_scale.standardise(letters.dataset.y)
+    )
 
 
 def test_guide_and_judge_see_halves_that_share_no_row_and_make_up_all(letters):
     guide, judge = fitted(letters, "cross")
-    standardised = letters.dataset.score_scale.standardise(letters.dataset.y)  # a different score for each row
+    standardised = letters.dataset.score_scale.standardise(
+        letters.dataset.y
+    )  # a different score for each row
     halves = [np.searchsorted(standardised, spy.y.numpy()) for spy in (guide, judge)]
     assert (len(halves[0]), len(halves[1])) == (21, 20)
     assert sorted(np.concatenate(halves)) == list(range(41))
@@ -317,7 +362,9 @@ def test_guide_and_judge_see_halves_that_share_no_row_and_make_up_all(letters):
         np.testing.assert_array_equal(spy.z, z[half])
         np.testing.assert_array_equal(spy.y, standardised[half])
     assert guide.seed != judge.seed
-    assert abs(np.median(halves[0]) - np.median(halves[1])) < 15  # drawn, not cut: the rows stand in order of score
+    assert (
+        abs(np.median(halves[0]) - np.median(halves[1])) < 15
+    )  # drawn, not cut: the rows stand in order of score
 
 
 def test_the_seed_draws_the_halves(letters):

@@ -1,4 +1,5 @@
-"""OSEL and its value-prediction network: against hand-computed targets, scikit-learn, and choices known beforehand."""
+"""OSEL and its value-prediction network: against hand-computed targets, scikit-learn, and choices
+known beforehand."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.samplers import random_top
 
 PLANE = ContinuousSpace(np.full(2, -4.0), np.full(2, 4.0))
-SMALL = VPNConfig(hidden=32, unroll=4, steps=120, batch_size=32, learning_rate=3e-3, target_every=20)
+SMALL = VPNConfig(
+    hidden=32, unroll=4, steps=120, batch_size=32, learning_rate=3e-3, target_every=20
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -54,11 +57,14 @@ class Ear:
 
 
 def chain(horizon: int = 12) -> TrajectoryBatch:
-    """Two trajectories walk 0, 1, .., T, a one-hot state each; only the last step is rewarded, with 1."""
+    """Two trajectories walk 0, 1, .., T, a one-hot state each; only the last step is rewarded, with
+    1."""
     rewards = torch.zeros(2, horizon)
     rewards[:, -1] = 1.0
     z = torch.eye(horizon + 1).expand(2, -1, -1)
-    return TrajectoryBatch(z, torch.zeros(2, horizon + 1), torch.zeros(2, horizon, horizon + 1), rewards)
+    return TrajectoryBatch(
+        z, torch.zeros(2, horizon + 1), torch.zeros(2, horizon, horizon + 1), rewards
+    )
 
 
 def five_states() -> TrajectoryBatch:
@@ -67,7 +73,10 @@ def five_states() -> TrajectoryBatch:
     return TrajectoryBatch(z, z[:, :, 0], 10 + z[:, :4], 1 + z[:, :4, 0])
 
 
-ROWS, STARTS = torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, 2])  # the last one lacks a step at the end
+ROWS, STARTS = (
+    torch.zeros(3, dtype=torch.int64),
+    torch.tensor([0, 1, 2]),
+)  # the last one lacks a step at the end
 
 
 def test_windows_and_targets_at_a_trajectorys_end_by_hand():
@@ -78,7 +87,8 @@ def test_windows_and_targets_at_a_trajectorys_end_by_hand():
     assert windows.valid.tolist() == [[True] * 3, [True] * 3, [True, True, False]]
     assert windows.actions[:, :2].flatten().tolist() == [10, 11, 11, 12, 12, 13]
     assert windows.rewards[:, :2].tolist() == [[1, 2], [2, 3], [3, 4]]
-    # gamma = 1/2 and a value of 8 beyond: R = r / 2 + R' / 2, from the back; what is past the end hands the 8 on
+    # gamma = 1/2 and a value of 8 beyond: R = r / 2 + R' / 2, from the back; what is past the end
+    # hands the 8 on
     targets = _value_targets(windows.rewards, windows.valid, torch.full((3,), 8.0), 0.5)
     assert targets[0].tolist() == [2.375, 3.75, 5.5]
     assert targets[1].tolist() == [3.25, 4.5, 6.0]
@@ -87,7 +97,9 @@ def test_windows_and_targets_at_a_trajectorys_end_by_hand():
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_losses_are_means_over_the_steps_within_the_trajectory(terminal):
-    network, slow = (ValuePredictionNetwork(1, 2, 8, seeded(seed)).requires_grad_(False) for seed in (0, 1))
+    network, slow = (
+        ValuePredictionNetwork(1, 2, 8, seeded(seed)).requires_grad_(False) for seed in (0, 1)
+    )
     windows = _windows(five_states(), ROWS, STARTS, k=3)
     rewards, values = network.unroll(windows.start, windows.actions)
     at_3, at_4 = slow.value(torch.tensor([[3.0], [4.0]])).tolist()
@@ -101,9 +113,13 @@ def test_losses_are_means_over_the_steps_within_the_trajectory(terminal):
             value_error.append((float(values[i, t - start]) - target) ** 2)
     assert len(reward_error) == 8
     losses = _losses(network, slow, windows, 0.9, terminal)
-    torch.testing.assert_close(torch.stack(losses), torch.tensor([np.mean(reward_error), np.mean(value_error)]).float())
+    torch.testing.assert_close(
+        torch.stack(losses), torch.tensor([np.mean(reward_error), np.mean(value_error)]).float()
+    )
     poisoned = replace(windows, rewards=torch.where(windows.valid, windows.rewards, 1e6))
-    assert torch.equal(torch.stack(_losses(network, slow, poisoned, 0.9, terminal)), torch.stack(losses))
+    assert torch.equal(
+        torch.stack(_losses(network, slow, poisoned, 0.9, terminal)), torch.stack(losses)
+    )
 
 
 def test_the_unrolled_latent_moves_by_the_transition():
@@ -112,19 +128,28 @@ def test_the_unrolled_latent_moves_by_the_transition():
     rewards, values = network.unroll(z, actions)
     assert (rewards.shape, values.shape, network.embed(z).shape) == ((5, 2), (5, 2), (5, 2))
     torch.testing.assert_close(values[:, 0], network.value(z))
-    moved = network.embed(z) + network.transition(torch.cat([network.embed(z), actions[:, 0]], dim=1))
+    moved = network.embed(z) + network.transition(
+        torch.cat([network.embed(z), actions[:, 0]], dim=1)
+    )
     torch.testing.assert_close(values[:, 1], network.value_head(moved).squeeze(1))
-    torch.testing.assert_close(rewards[:, 1], network.reward_head(torch.cat([moved, actions[:, 1]], 1)).squeeze(1))
+    torch.testing.assert_close(
+        rewards[:, 1], network.reward_head(torch.cat([moved, actions[:, 1]], 1)).squeeze(1)
+    )
 
 
 def test_a_chains_values_are_learnt_beyond_the_window():
-    # The reward lies up to 6 steps ahead of a window of 2: only the slow copy's values can carry it to the start.
+    # The reward lies up to 6 steps ahead of a window of 2: only the slow copy's values can carry it
+    # to the start.
     batch, gamma, ear = chain(horizon=6), 0.7, Ear()
     config = replace(SMALL, unroll=2, discount=gamma, steps=300)
     network = train_value_prediction(batch, PLANE, config, seed=0, progress=ear, terminal=True)
-    known = (1 - gamma) * gamma ** torch.arange(5, -1, -1.0)  # .05 at the start, .3 before the reward
+    known = (1 - gamma) * gamma ** torch.arange(
+        5, -1, -1.0
+    )  # .05 at the start, .3 before the reward
     learnt = network.value(batch.z[0, :6])
-    assert (learnt - known).abs().max() < known.diff().min() / 2  # so near that the states are in order
+    assert (
+        learnt - known
+    ).abs().max() < known.diff().min() / 2  # so near that the states are in order
     for loss in ("reward_loss", "value_loss"):
         assert ear.heard[-1][loss] < 0.1 * ear.heard[0][loss]
 
@@ -160,20 +185,29 @@ def test_settings_and_trajectories_without_actions_are_refused():
     with pytest.raises(ValueError, match="unroll must be at least 1"):
         VPNConfig(unroll=0)
     with pytest.raises(ValueError, match="with_actions"):
-        train_value_prediction(TrajectoryBatch(torch.zeros(1, 3, 2), torch.zeros(1, 3)), PLANE, seed=0)
+        train_value_prediction(
+            TrajectoryBatch(torch.zeros(1, 3, 2), torch.zeros(1, 3)), PLANE, seed=0
+        )
 
 
 @pytest.mark.parametrize("block", [350, 1 << 21])
 def test_neighbours_are_those_of_scikit_learn(monkeypatch, block):
     monkeypatch.setattr(model_selection, "_BLOCK_NUMBERS", block)
-    reference, values = torch.randn(300, 5, generator=seeded()), torch.randn(300, generator=seeded(1))
+    reference, values = (
+        torch.randn(300, 5, generator=seeded()),
+        torch.randn(300, generator=seeded(1)),
+    )
     # far from the origin, where squares of single precision would swap neighbours
     reference = 1000 + reference
     points = torch.cat([reference[:20], 1000 + 3 * torch.randn(30, 5, generator=seeded(2))])
     for k in (1, 10, 300):
-        theirs = KNeighborsRegressor(k, algorithm="brute").fit(reference.double().numpy(), values.double().numpy())
+        theirs = KNeighborsRegressor(k, algorithm="brute").fit(
+            reference.double().numpy(), values.double().numpy()
+        )
         expected = theirs.predict(points.double().numpy())
-        np.testing.assert_allclose(knn_mean(points, reference, values, k), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            knn_mean(points, reference, values, k), expected, rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("k", [0, 4])
@@ -197,9 +231,13 @@ def landscape() -> OfflineProblem:
 def knn(request, landscape) -> KnnScore:
     encoder = make_encoder(landscape)
     if request.param == "surrogate":
-        surrogate = fit_surrogate(landscape, encoder, MLPSurrogate(MLPConfig(hidden=32, train_steps=200)), seed=0)
+        surrogate = fit_surrogate(
+            landscape, encoder, MLPSurrogate(MLPConfig(hidden=32, train_steps=200)), seed=0
+        )
         return KnnScore(landscape, encoder, surrogate.hidden)
-    batch = with_actions(random_top(landscape, encoder, 100, 200, 20, seeded()), None, "displacement", 4.0)
+    batch = with_actions(
+        random_top(landscape, encoder, 100, 200, 20, seeded()), None, "displacement", 4.0
+    )
     return KnnScore(landscape, encoder, train_value_prediction(batch, PLANE, SMALL, seed=0).embed)
 
 
@@ -214,16 +252,23 @@ FAR = [(-2.0, -2.0), (-2.0, 2.0), (2.0, -2.0)]
 
 @pytest.mark.parametrize("best", [10, 20, 30, 40])
 def test_the_p_whose_proposals_lie_on_the_hill_is_chosen(landscape, knn, best):
-    # One p ends on the hill (score 1 at its centre); the others end on the plain (below .001), wherever the hill's
-    # stands in the list: first, in the middle, last. Within the best p the later checkpoint has climbed further.
+    # One p ends on the hill (score 1 at its centre); the others end on the plain (below .001),
+    # wherever the hill's
+    # stands in the list: first, in the middle, last. Within the best p the later checkpoint has
+    # climbed further.
     others = iter(FAR)
     candidates = []
     for p in (10, 20, 30, 40):
         ends = [(1.0, 1.0), (2.0, 2.0)] if p == best else [next(others)] * 2
-        candidates += [Candidate(p, step, disc(landscape, end)) for step, end in zip((500, 2000), ends, strict=True)]
+        candidates += [
+            Candidate(p, step, disc(landscape, end))
+            for step, end in zip((500, 2000), ends, strict=True)
+        ]
     ranked = rank_candidates(candidates, knn)
     assert [(c.p, c.step) for c, _ in ranked[:2]] == [(best, 2000), (best, 500)]
-    assert {(c.p, c.step) for c, _ in ranked} == {(p, step) for p in (10, 20, 30, 40) for step in (500, 2000)}
+    assert {(c.p, c.step) for c, _ in ranked} == {
+        (p, step) for p in (10, 20, 30, 40) for step in (500, 2000)
+    }
     assert all(score == osel_score(knn, candidate.z) for candidate, score in ranked)
     scores = [score for _, score in ranked]
     assert scores == sorted(scores, reverse=True)
@@ -236,7 +281,9 @@ def test_one_lucky_proposal_wins_by_the_maximum_only(landscape, knn):
     ranked = rank_candidates([lucky, good], knn)
     assert [c.p for c, _ in ranked] == [20, 10]
     ranked = rank_candidates([lucky, good], knn, "max")
-    assert ranked[0][1] == ranked[1][1]  # the same best proposal: a tie, which leaves the order as it was
+    assert (
+        ranked[0][1] == ranked[1][1]
+    )  # the same best proposal: a tie, which leaves the order as it was
     assert [c.p for c, _ in ranked] == [10, 20]
     assert [c.p for c, _ in rank_candidates([good, lucky], knn, "max")] == [20, 10]
 

@@ -18,7 +18,14 @@ from mbo_gym.errors import MissingDependency
 from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.surrogates.base import FitReport, Surrogate
 
-QUICK = {"n_best": 30, "batch_size": 4, "rounds": 2, "mc_samples": 32, "raw_samples": 8, "restarts": 2} | {
+QUICK = {
+    "n_best": 30,
+    "batch_size": 4,
+    "rounds": 2,
+    "mc_samples": 32,
+    "raw_samples": 8,
+    "restarts": 2,
+} | {
     "fit_steps": 20,
     "acquisition_steps": 20,
 }
@@ -67,7 +74,8 @@ def points(n=25):
 
 
 def posterior_by_hand(process, unit, y, noise, where):
-    """Gaussian process regression in plain numpy, with the fitted kernel and mean; means and variances (m,)."""
+    """Gaussian process regression in plain numpy, with the fitted kernel and mean; means and
+    variances (m,)."""
     unit, y, where = (np.asarray(a, dtype=np.float64) for a in (unit, y, where))
     shift, scale = y.mean(), y.std(ddof=1)
     lengthscale = process.covar_module.lengthscale.detach().numpy()
@@ -100,13 +108,17 @@ def test_the_process_is_gaussian_regression_with_the_given_noise(noise):
 def test_the_acquisition_of_one_design_is_the_closed_form_of_expected_improvement(acquisition):
     pytest.importorskip("botorch")
     unit, y = points()
-    config = BOqEIConfig(**{**QUICK, "batch_size": 1, "mc_samples": 2048, "acquisition": acquisition})
+    config = BOqEIConfig(
+        **{**QUICK, "batch_size": 1, "mc_samples": 2048, "acquisition": acquisition}
+    )
     batch, gain, process = next_batch(unit, y, config, 0)
     mean, variance = posterior_by_hand(process, unit, y, config.noise, batch)
     std = np.sqrt(variance)
     above = (mean - float(y.max())) / std
     expected = (std * (above * norm.cdf(above) + norm.pdf(above))).item()
-    assert gain == pytest.approx(expected if acquisition == "qei" else np.log(expected), rel=0.02, abs=0.01)
+    assert gain == pytest.approx(
+        expected if acquisition == "qei" else np.log(expected), rel=0.02, abs=0.01
+    )
 
 
 def test_a_batch_lies_in_the_box_and_depends_on_the_seed_alone():
@@ -137,7 +149,10 @@ def test_the_fit_goes_on_from_the_last_process():
 def test_the_rounds_climb_to_the_top_of_the_labels(branin):
     method = fitted(branin, rounds=6)
     x = method.propose(3)
-    mean, std = branin.dataset.x.mean(axis=0, dtype=np.float64), branin.dataset.x.std(axis=0, dtype=np.float64)
+    mean, std = (
+        branin.dataset.x.mean(axis=0, dtype=np.float64),
+        branin.dataset.x.std(axis=0, dtype=np.float64),
+    )
     noise = method.config.noise  # finer than that it has no reason to look
     assert 5 - noise < method.criterion[0] <= 5
     np.testing.assert_allclose((x[0] - mean) / std, [0.3, -0.2], atol=noise**0.5)
@@ -172,7 +187,9 @@ def test_the_released_choice_has_the_visible_designs_too(branin, monkeypatch):
 def test_noise_on_the_labels_is_a_setting(branin):
     method = fitted(branin, label_noise=0.1, batch_size=32, rounds=1)
     x = method.propose(32)
-    error = method.criterion - Bowl().predict(torch.from_numpy(make_encoder(branin).encode(x))).numpy()
+    error = (
+        method.criterion - Bowl().predict(torch.from_numpy(make_encoder(branin).encode(x))).numpy()
+    )
     assert 0.06 < error.std() < 0.14
 
 
@@ -182,14 +199,23 @@ def test_there_are_as_many_rounds_as_the_budget_needs(branin, k, rounds):
     x = fitted(branin, notes, acquisition_steps=3, fit_steps=3).propose(k)
     assert len(notes.of("bo_qei", "acquisition")) == rounds
     assert len(np.unique(x, axis=0)) == k
-    assert [(step, len(shown)) for _, step, shown, _ in notes.shown] == [*((r, 4) for r in range(rounds)), (rounds, k)]
+    assert [(step, len(shown)) for _, step, shown, _ in notes.shown] == [
+        *((r, 4) for r in range(rounds)),
+        (rounds, k),
+    ]
     np.testing.assert_allclose(notes.shown[-1][2], x, rtol=1e-4)
 
 
 def test_categorical_designs_and_single_rows_will_do():
     task = mbo_gym.make_task("TFBind8-Exact-v0", max_rows=300)
     pytest.importorskip("botorch")
-    settings = {**QUICK, "n_best": 1, "acquisition_steps": 3, "fit_steps": 3, "surrogate": "quadratic"}
+    settings = {
+        **QUICK,
+        "n_best": 1,
+        "acquisition_steps": 3,
+        "fit_steps": 3,
+        "surrogate": "quadratic",
+    }
     method = BOqEI(BOqEIConfig(**settings))
     method.fit(task.problem(), seed=0, device="cpu", progress=NullProgress())
     x = method.propose(5)
@@ -205,7 +231,14 @@ def test_without_the_library_it_says_what_to_install(branin, monkeypatch):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"noise": 0.0}, {"rounds": 0}, {"batch_size": 0}, {"label_noise": -1.0}, {"raw_samples": 3}, {"fit_steps": 0}],
+    [
+        {"noise": 0.0},
+        {"rounds": 0},
+        {"batch_size": 0},
+        {"label_noise": -1.0},
+        {"raw_samples": 3},
+        {"fit_steps": 0},
+    ],
 )
 def test_settings_that_make_no_search_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -19,7 +19,9 @@ from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
 
 TOP = np.array([0.3, -0.2, 0.7], dtype=np.float32)
-STARTS = np.array([[1.3, 0.8, 0.0], [-0.7, -0.2, 0.1], [0.3, 0.3, -1.0], [0.9, -1.0, 1.0]], dtype=np.float32)
+STARTS = np.array(
+    [[1.3, 0.8, 0.0], [-0.7, -0.2, 0.1], [0.3, 0.3, -1.0], [0.9, -1.0, 1.0]], dtype=np.float32
+)
 BOX = np.array([-1, -1, -1], dtype=np.float32), np.array([2, 0.8, 1], dtype=np.float32)
 
 
@@ -42,7 +44,9 @@ class Asked:
         return self.function(z)
 
 
-def search(function, starts=STARTS, box=None, seed=0, watch=lambda step, z, value: None, **settings):
+def search(
+    function, starts=STARTS, box=None, seed=0, watch=lambda step, z, value: None, **settings
+):
     pytest.importorskip("cma")
     config, progress = CMAESConfig(**settings), NullProgress()
     return evolve(function, starts, config, box=box, seed=seed, progress=progress, watch=watch)
@@ -77,7 +81,9 @@ def test_the_first_generation_is_normal_around_the_starts(sigma0):
 
 def test_what_comes_back_is_the_best_that_each_search_has_tried():
     asked, shown = Asked(bowl), []
-    best = search(asked, steps=6, watch=lambda step, z, value: shown.append((step, z.copy(), value.copy())))
+    best = search(
+        asked, steps=6, watch=lambda step, z, value: shown.append((step, z.copy(), value.copy()))
+    )
     tried = np.concatenate([z.reshape(4, -1, 3) for z in asked.z], axis=1)
     value = bowl(tried.reshape(-1, 3)).reshape(4, -1)
     np.testing.assert_array_equal(best, tried[np.arange(4), value.argmax(axis=1)])
@@ -110,8 +116,13 @@ def test_the_covariance_is_full_where_there_is_room_for_it_and_diagonal_where_to
         return -np.square(z @ rotated * scale).sum(axis=1)
 
     starts = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
-    ends = {how: valley(search(valley, starts, covariance=how)).mean() for how in (None, "full", "diagonal")}
-    assert ends[None] == ends["full"] > ends["diagonal"] / 100  # only a full one turns with the valley
+    ends = {
+        how: valley(search(valley, starts, covariance=how)).mean()
+        for how in (None, "full", "diagonal")
+    }
+    assert (
+        ends[None] == ends["full"] > ends["diagonal"] / 100
+    )  # only a full one turns with the valley
     monkeypatch.setattr("agents.search.cma_es._MOST_FULL", 5)
     assert valley(search(valley, starts)).mean() == ends["diagonal"]
 
@@ -227,7 +238,9 @@ class Rows(EnsembleSurrogate):
 
 
 def rows_seen(**settings):
-    config = EnsembleConfig(hidden=4, members=3, train_steps=20, batch_size=40, held_out=0.0, **settings)
+    config = EnsembleConfig(
+        hidden=4, members=3, train_steps=20, batch_size=40, held_out=0.0, **settings
+    )
     surrogate, z = Rows(config), torch.arange(400.0)[:, None]
     surrogate.seen = torch.zeros(3, 400, dtype=torch.int64)
     surrogate.fit(z, z[:, 0], seed=0)

@@ -57,7 +57,9 @@ def fitted(problem, w, progress=None, seed=0, **settings):
     return method
 
 
-LETTERS = [float(a % 3 == 2) + 0.1 * (a // 3) * float(a % 3 == 1) for a in range(24)]  # the last letter, mostly
+LETTERS = [
+    float(a % 3 == 2) + 0.1 * (a // 3) * float(a % 3 == 1) for a in range(24)
+]  # the last letter, mostly
 
 
 def test_the_first_gaussian_lies_around_the_best_designs(branin):
@@ -74,8 +76,12 @@ def test_the_first_gaussian_lies_around_the_best_designs(branin):
 def test_the_first_letters_have_the_best_designs_frequencies_and_one_more_of_each(tfbind8):
     distribution = fitted(tfbind8, LETTERS, n_best=30).new_distribution()
     best = tfbind8.dataset.top(30).x
-    expected = np.array([[(best[:, site] == a).sum() + 1 for a in range(4)] for site in range(8)]) / 34
-    np.testing.assert_allclose(distribution.parameters[0].detach().softmax(dim=1), expected, rtol=1e-5)
+    expected = (
+        np.array([[(best[:, site] == a).sum() + 1 for a in range(4)] for site in range(8)]) / 34
+    )
+    np.testing.assert_allclose(
+        distribution.parameters[0].detach().softmax(dim=1), expected, rtol=1e-5
+    )
     drawn = distribution.draw(20_000, torch.Generator().manual_seed(0)).numpy()
     assert drawn.shape == (20_000, 8)
     found = np.stack([(drawn == a).mean(axis=0) for a in range(4)], axis=1)
@@ -89,9 +95,13 @@ def test_log_probabilities_are_those_of_torch(tfbind8):
     drawn = gaussian.draw(7, generator)
     expected = torch.distributions.Normal(best.mean(dim=0), 0.3).log_prob(drawn).sum(dim=1)
     assert torch.allclose(gaussian.log_probability(drawn), expected, rtol=1e-4)
-    letters = IndependentLetters(torch.randint(4, (10, 8), generator=generator), 4, make_encoder(tfbind8))
+    letters = IndependentLetters(
+        torch.randint(4, (10, 8), generator=generator), 4, make_encoder(tfbind8)
+    )
     drawn = letters.draw(7, generator)
-    expected = torch.distributions.Categorical(logits=letters.parameters[0]).log_prob(drawn).sum(dim=1)
+    expected = (
+        torch.distributions.Categorical(logits=letters.parameters[0]).log_prob(drawn).sum(dim=1)
+    )
     assert torch.allclose(letters.log_probability(drawn), expected, rtol=1e-4)
 
 
@@ -164,7 +174,9 @@ def test_it_proposes_the_best_distinct_designs_of_all_that_it_drew(tfbind8):
 
 def test_the_released_draws_repeat_themselves_once_the_distribution_has_collapsed(tfbind8):
     notes = Notes()
-    method = fitted(tfbind8, LETTERS, notes, steps=150, batch_size=64, learning_rate=0.1, proposals="drawn")
+    method = fitted(
+        tfbind8, LETTERS, notes, steps=150, batch_size=64, learning_rate=0.1, proposals="drawn"
+    )
     x = method.propose(64)
     assert len(np.unique(x, axis=0)) < 20
     assert (np.diff(method.criterion) <= 0).all()
@@ -177,15 +189,23 @@ def test_the_released_draws_repeat_themselves_once_the_distribution_has_collapse
 
 
 def test_the_gaussian_climbs_and_both_proposals_lie_ahead_of_the_data(branin):
-    ahead = float((make_encoder(branin).encode(branin.dataset.x) @ np.array([1.0, -1.0], dtype=np.float32)).max())
-    drawn = fitted(branin, [1.0, -1.0], steps=200, batch_size=64, learning_rate=0.05, proposals="drawn")
+    ahead = float(
+        (
+            make_encoder(branin).encode(branin.dataset.x) @ np.array([1.0, -1.0], dtype=np.float32)
+        ).max()
+    )
+    drawn = fitted(
+        branin, [1.0, -1.0], steps=200, batch_size=64, learning_rate=0.05, proposals="drawn"
+    )
     visited = fitted(branin, [1.0, -1.0], steps=200, batch_size=64, learning_rate=0.05)
     drawn.propose(20), visited.propose(20)
     assert np.median(drawn.criterion) > ahead
     assert (visited.criterion > np.median(drawn.criterion)).all()
 
 
-@pytest.mark.parametrize(("task", "w", "n"), [("branin", [1.0, 2.0], 2048), ("tfbind8", LETTERS, 256)])
+@pytest.mark.parametrize(
+    ("task", "w", "n"), [("branin", [1.0, 2.0], 2048), ("tfbind8", LETTERS, 256)]
+)
 def test_the_published_batches_differ_by_the_kind_of_space(request, task, w, n):
     method = fitted(request.getfixturevalue(task), w, steps=2)
     method.propose(3)
@@ -199,14 +219,18 @@ def test_it_shows_designs_on_the_way_and_its_proposals_at_the_end(tfbind8):
     assert [step for _, step, _, _ in notes.shown] == list(range(0, 41, 2))
     assert {shown.shape for _, _, shown, _ in notes.shown} == {(8, 8)}
     np.testing.assert_array_equal(notes.shown[-1][2], x)
-    np.testing.assert_allclose(notes.shown[-1][3], tfbind8.dataset.score_scale.restore(method.criterion), rtol=1e-6)
+    np.testing.assert_allclose(
+        notes.shown[-1][3], tfbind8.dataset.score_scale.restore(method.criterion), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("proposals", ["visited", "drawn"])
 def test_the_same_seed_gives_the_same_designs(branin, proposals):
     torch_state = torch.get_rng_state()
     runs = [
-        fitted(branin, [1.0, 2.0], seed=seed, steps=5, batch_size=16, proposals=proposals).propose(9)
+        fitted(branin, [1.0, 2.0], seed=seed, steps=5, batch_size=16, proposals=proposals).propose(
+            9
+        )
         for seed in (3, 3, 4)
     ]
     assert np.array_equal(runs[0], runs[1])
@@ -214,7 +238,9 @@ def test_the_same_seed_gives_the_same_designs(branin, proposals):
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
-@pytest.mark.parametrize("wrong", [{"sigma0": 0.0}, {"steps": -1}, {"batch_size": 1}, {"n_best": 0}, {"steps": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"sigma0": 0.0}, {"steps": -1}, {"batch_size": 1}, {"n_best": 0}, {"steps": 0}]
+)
 def test_settings_that_make_no_search_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ReinforceConfig(**wrong)

@@ -1,4 +1,5 @@
-"""The denoiser around a network that knows the answer, its condition, and the average of weights."""
+"""The denoiser around a network that knows the answer, its condition, and the average of
+weights."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ class Recorder(nn.Module):
         super().__init__()
         self.answer = answer
 
-    def forward(self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None) -> Tensor:
+    def forward(
+        self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
         self.z, self.noise, self.condition, self.extra = z, noise, condition, extra
         return torch.zeros_like(z) if self.answer is None else self.answer
 
@@ -32,7 +35,9 @@ class Sum(nn.Module):
     """A network that adds up its condition columns."""
 
     def forward(self, z: Tensor, noise: Tensor, condition: Tensor, extra: None) -> Tensor:
-        return z + (condition * torch.tensor([1.0, 10.0, 100.0])[: condition.shape[1]]).sum(dim=1, keepdim=True)
+        return z + (condition * torch.tensor([1.0, 10.0, 100.0])[: condition.shape[1]]).sum(
+            dim=1, keepdim=True
+        )
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -40,7 +45,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def target(parameterisation: str, x: Tensor, noise: Tensor, s: Tensor, sigma_data: float) -> Tensor:
-    """What each network is to return, as its paper has it, with alpha and sigma of the preserving process."""
+    """What each network is to return, as its paper has it, with alpha and sigma of the preserving
+    process."""
     alpha, sigma = 1 / (1 + s**2).sqrt(), s / (1 + s**2).sqrt()
     if parameterisation == "edm":
         total = sigma_data**2 + s**2
@@ -55,7 +61,8 @@ def test_the_exact_target_gives_the_exact_design(parameterisation, shape):
     s = LEVELS.view(-1, *(1,) * (len(shape) - 1))
     network = Recorder(target(parameterisation, x, noise, s, 0.7))
     denoiser = Denoiser(network, parameterisation, sigma_data=0.7)
-    # z is up to 100 times as large as x and the target is multiplied by up to 80: three digits of float64's sixteen
+    # z is up to 100 times as large as x and the target is multiplied by up to 80: three digits of
+    # float64's sixteen
     torch.testing.assert_close(denoiser(x + s * noise, LEVELS), x, rtol=0, atol=1e-12)
 
 
@@ -92,7 +99,9 @@ def test_the_network_sees_a_quarter_of_the_logarithm_or_the_time():
     network, z = Recorder(), drawn(5, 3)
     Denoiser(network)(z, LEVELS)
     torch.testing.assert_close(network.noise, LEVELS.log() / 4)
-    Denoiser(network, "eps", time=VPLinear(0.01, 2.0))(z, VPLinear(0.01, 2.0).level(torch.full((5,), 0.4).double()))
+    Denoiser(network, "eps", time=VPLinear(0.01, 2.0))(
+        z, VPLinear(0.01, 2.0).level(torch.full((5,), 0.4).double())
+    )
     torch.testing.assert_close(network.noise, torch.full((5,), 0.4).double())
 
 
@@ -169,7 +178,8 @@ def test_the_average_of_weights_is_the_one_computed_by_hand():
             module.running_mean.fill_(2 * value)
             module.num_batches_tracked.fill_(int(value))
         average.update()
-    # decays 2/11 and min(.25, 3/12) = .25: weight 1 -> 2/11 * 1 + 9/11 * 3 = 29/11 -> (29/11) / 4 + 5 * 3/4
+    # decays 2/11 and min(.25, 3/12) = .25: weight 1 -> 2/11 * 1 + 9/11 * 3 = 29/11 -> (29/11) / 4 +
+    # 5 * 3/4
     assert float(average.weights["weight"]) == pytest.approx(29 / 44 + 15 / 4)
     # the running mean starts at 0: -> 9/11 * 6 = 54/11 -> (54/11) / 4 + 10 * 3/4
     assert float(average.weights["running_mean"]) == pytest.approx(54 / 44 + 30 / 4)
@@ -180,7 +190,9 @@ def test_the_average_of_weights_is_the_one_computed_by_hand():
     assert float(module.weight.detach()) == pytest.approx(29 / 44 + 15 / 4)
     with torch.no_grad():
         module.weight.fill_(9.0)
-    assert float(average.weights["weight"]) == pytest.approx(29 / 44 + 15 / 4)  # a copy, not the weights themselves
+    assert float(average.weights["weight"]) == pytest.approx(
+        29 / 44 + 15 / 4
+    )  # a copy, not the weights themselves
 
 
 def test_the_average_of_weights_forgets_at_its_decay_in_the_end():

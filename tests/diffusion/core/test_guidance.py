@@ -1,4 +1,5 @@
-"""Guidance against closed forms: on Gaussians every guided denoiser is linear, so the guided flow can be solved."""
+"""Guidance against closed forms: on Gaussians every guided denoiser is linear, so the guided flow
+can be solved."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ from diffusion.core.guidance import clipped, conditional, energy_guided, inpaint
 from diffusion.core.samplers import SAMPLERS, ddim, dpm_solver_2m, euler_maruyama, heun
 from diffusion.core.schedule import Karras, levels
 
-SLOPE, WITHIN = 1.5, 0.25  # a design is SLOPE * label + a normal of variance WITHIN, the label a standard normal
+SLOPE, WITHIN = (
+    1.5,
+    0.25,
+)  # a design is SLOPE * label + a normal of variance WITHIN, the label a standard normal
 WHOLE = SLOPE**2 + WITHIN
 
 
@@ -58,8 +62,10 @@ def labelled() -> tuple[Denoiser, LabelledGaussian]:
 def test_the_guided_flow_is_the_closed_form():
     denoiser, _ = labelled()
     z, label, start, end = drawn(6, 1) * 5, drawn(6, 1, seed=1), 5.0, 0.01
-    # w = 2: dz/ds = s (3 (z - m) / q - 2 z / (q + r)), with q = WITHIN + s^2, r = WHOLE - WITHIN and m = SLOPE * label.
-    # Without m it is solved by q^1.5 / (q + r); with it, by that times z_0's share and 3 m times the integral of
+    # w = 2: dz/ds = s (3 (z - m) / q - 2 z / (q + r)), with q = WITHIN + s^2, r = WHOLE - WITHIN
+    # and m = SLOPE * label.
+    # Without m it is solved by q^1.5 / (q + r); with it, by that times z_0's share and 3 m times
+    # the integral of
     # (q + r) / (2 q^2.5) from the level's q up to the start's.
     r, q_0, q_1 = WHOLE - WITHIN, WITHIN + start**2, WITHIN + end**2
 
@@ -102,7 +108,9 @@ def test_weight_0_is_plain_conditioning():
 def test_unconditional_leaves_the_condition_out():
     denoiser, network = labelled()
     z, s, extra = drawn(4, 1), torch.tensor(0.8, dtype=torch.float64), drawn(4, 2)
-    torch.testing.assert_close(unconditional(denoiser, extra=extra)(z, s), WHOLE * z / (WHOLE + s**2))
+    torch.testing.assert_close(
+        unconditional(denoiser, extra=extra)(z, s), WHOLE * z / (WHOLE + s**2)
+    )
     assert network.extra is extra
 
 
@@ -125,7 +133,8 @@ def energy(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("s", [0.01, 0.5, 2.0, 80.0])
 def test_through_the_denoiser_a_linear_energy_tilts_a_gaussian_exactly(s):
-    # p(x) exp(-scale * a . x) is the same Gaussian about mean - scale * covariance a, and this is its denoiser
+    # p(x) exp(-scale * a . x) is the same Gaussian about mean - scale * covariance a, and this is
+    # its denoiser
     level = torch.tensor(s, dtype=torch.float64)
     z = drawn(5, 2) * s
     guided = energy_guided(gaussian(MEAN, COVARIANCE), energy, 0.8, through_denoiser=True)
@@ -138,11 +147,14 @@ def test_the_cheaper_form_is_exact_for_data_of_unit_variance(s):
     level, one = torch.tensor(s, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
     z = drawn(5, 2) * s
     guided = energy_guided(gaussian(MEAN, one), energy, 0.8)
-    torch.testing.assert_close(guided(z, level), gaussian(MEAN - 0.8 * UPHILL, one)(z, level), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        guided(z, level), gaussian(MEAN - 0.8 * UPHILL, one)(z, level), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_the_shift_of_the_cheaper_form_is_the_closed_form():
-    # Variance v < 1 about 0: dz/ds = s z / (v + s^2) + scale a s / (1 + s^2). With p = sqrt(v + s^2) the solution from
+    # Variance v < 1 about 0: dz/ds = s z / (v + s^2) + scale a s / (1 + s^2). With p = sqrt(v +
+    # s^2) the solution from
     # z = 0 is -scale a p times the integral of dp / (1 - v + p^2), an arc tangent.
     v, start, end, scale = 0.25, 5.0, 0.01, 0.8
     z, rungs = torch.zeros(1, 2, dtype=torch.float64), fine_levels(start)
@@ -151,7 +163,9 @@ def test_the_shift_of_the_cheaper_form_is_the_closed_form():
     wanted = -scale * UPHILL * p_1 * (math.atan(p_0 / rest) - math.atan(p_1 / rest)) / rest
     fine, coarse = heun(guide, z, rungs), heun(guide, z, rungs[::2])
     assert float((fine - coarse).abs().max()) < 1e-2
-    assert float((fine - wanted).abs().max()) < 0.5 * float((fine - coarse).abs().max())  # as for the guided flow
+    assert float((fine - wanted).abs().max()) < 0.5 * float(
+        (fine - coarse).abs().max()
+    )  # as for the guided flow
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
@@ -210,7 +224,11 @@ def test_the_known_part_comes_out_exactly(name):
     known, z = started(noise, 1.7, 80.0)
     guide = inpainted(lambda z, s: 0.3 * z, known, HELD, noise)
     rungs = levels(Karras(), 12)
-    out = euler_maruyama(guide, z, rungs, seeded(1)) if name == "euler_maruyama" else SAMPLERS[name](guide, z, rungs)
+    out = (
+        euler_maruyama(guide, z, rungs, seeded(1))
+        if name == "euler_maruyama"
+        else SAMPLERS[name](guide, z, rungs)
+    )
     assert torch.equal(out[:, 0], known[:, 0])
     assert (out[:, 1] != known[:, 1]).all()
 
@@ -247,12 +265,16 @@ def test_uncorrelated_features_are_left_to_themselves():
 
 @pytest.mark.parametrize("correlation", [0.05, 0.8, -0.8, 0.99])
 def test_in_painting_moves_the_rest_as_far_as_the_closed_form_says(correlation):
-    # Without noise (everything is linear, so this is the mean) the rest u follows, with q = 1 + s^2 and c the
+    # Without noise (everything is linear, so this is the mean) the rest u follows, with q = 1 + s^2
+    # and c the
     # correlation, du/dq = (q u - c known) / (2 (q^2 - c^2)); from u = 0 at the start
-    #     u = (q^2 - c^2)^(1/4) * c * known / 2 * integral of (p^2 - c^2)^(-5/4) dp from q to the start's.
+    #     u = (q^2 - c^2)^(1/4) * c * known / 2 * integral of (p^2 - c^2)^(-5/4) dp from q to the
+    # start's.
     start, end, value = 80.0, 0.01, 1.7
     q_0, q_1 = 1 + start**2, 1 + end**2
-    integral = quad(lambda p: (p**2 - correlation**2) ** -1.25, q_1, q_0, epsabs=1e-12, limit=500)[0]
+    integral = quad(lambda p: (p**2 - correlation**2) ** -1.25, q_1, q_0, epsabs=1e-12, limit=500)[
+        0
+    ]
     wanted = (q_1**2 - correlation**2) ** 0.25 * correlation * value / 2 * integral
     known, z = started(torch.zeros(1, 2, dtype=torch.float64), value, start)
     guide = inpainted(unit_pair(correlation), known, HELD, torch.zeros_like(known))
@@ -267,7 +289,8 @@ def test_in_painting_moves_the_rest_as_far_as_the_closed_form_says(correlation):
 
 @pytest.mark.parametrize(("correlation", "share"), [(0.05, 0.50), (0.8, 0.63), (0.99, 0.88)])
 def test_in_painting_with_fresh_noise_moves_the_rest_further(correlation, share):
-    # the mean of Euler-Maruyama is its path without noise; there u = known * (1 - sqrt(1 - c^2)) / c at level 0
+    # the mean of Euler-Maruyama is its path without noise; there u = known * (1 - sqrt(1 - c^2)) /
+    # c at level 0
     closed = (1 - math.sqrt(1 - correlation**2)) / correlation**2
     assert closed == pytest.approx(share, abs=0.006)
     known, z = started(torch.zeros(1, 2, dtype=torch.float64), 1.7, 80.0)
@@ -276,7 +299,8 @@ def test_in_painting_with_fresh_noise_moves_the_rest_further(correlation, share)
     for n in (200, 400):
         out = euler_maruyama(guide, z, levels(Karras(), n), seeded(), temperature=0.0)
         found.append(float(out[0, 1]) / (correlation * 1.7))
-    # first order: the finer one is off by what halving the steps changed, here with half as much again; the start at
+    # first order: the finer one is off by what halving the steps changed, here with half as much
+    # again; the start at
     # level 80 in place of infinity leaves 1 / 80^2
     assert abs(found[1] - found[0]) < 0.03
     assert abs(found[1] - closed) < 1.5 * abs(found[1] - found[0]) + 80.0**-2

@@ -19,7 +19,9 @@ class Recorder(nn.Module):
         super().__init__()
         self.answer = answer
 
-    def forward(self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None) -> Tensor:
+    def forward(
+        self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
         self.z, self.condition, self.extra = z, condition, extra
         return self.answer
 
@@ -29,10 +31,13 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def by_hand(**settings: Tensor) -> float:
-    """The loss of two designs of two features whose errors are (1, 2) and (3, -1); F returns the design."""
+    """The loss of two designs of two features whose errors are (1, 2) and (3, -1); F returns the
+    design."""
     x = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
     denoiser = Denoiser(Recorder(torch.tensor([[1.0, 3.0], [5.0, 2.0]])), "x0")
-    return float(denoising_loss(denoiser, x, torch.tensor([0.5, 2.0]), torch.ones(2, 2), **settings))
+    return float(
+        denoising_loss(denoiser, x, torch.tensor([0.5, 2.0]), torch.ones(2, 2), **settings)
+    )
 
 
 def test_the_loss_is_the_one_computed_by_hand():
@@ -40,27 +45,39 @@ def test_the_loss_is_the_one_computed_by_hand():
 
 
 def test_rows_and_channels_have_weights():
-    assert by_hand(row_weight=torch.tensor([2.0, 0.5])) == pytest.approx((2 * (1 + 4) + 0.5 * (9 + 1)) / 4)
+    assert by_hand(row_weight=torch.tensor([2.0, 0.5])) == pytest.approx(
+        (2 * (1 + 4) + 0.5 * (9 + 1)) / 4
+    )
     assert by_hand(channel_weight=torch.tensor([1.0, 10.0])) == pytest.approx((1 + 40 + 9 + 10) / 4)
     both = by_hand(row_weight=torch.tensor([2.0, 0.5]), channel_weight=torch.tensor([1.0, 10.0]))
     assert both == pytest.approx((2 * 41 + 0.5 * 19) / 4)
 
 
 def test_what_is_known_counts_nothing():
-    assert by_hand(known=torch.tensor([[True, False], [False, False]])) == pytest.approx((4 + 9 + 1) / 4)
-    assert by_hand(known=torch.tensor([True, False])) == pytest.approx((4 + 1) / 4)  # extends to both rows
+    assert by_hand(known=torch.tensor([[True, False], [False, False]])) == pytest.approx(
+        (4 + 9 + 1) / 4
+    )
+    assert by_hand(known=torch.tensor([True, False])) == pytest.approx(
+        (4 + 1) / 4
+    )  # extends to both rows
 
 
 @pytest.mark.parametrize("parameterisation", get_args(Parameterisation))
 def test_what_is_known_carries_no_noise(parameterisation):
-    x, noise, level = drawn(3, 4, 2), drawn(3, 4, 2, seed=1), torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64)
+    x, noise, level = (
+        drawn(3, 4, 2),
+        drawn(3, 4, 2, seed=1),
+        torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64),
+    )
     known = torch.tensor([True, False, True, False])[:, None]  # steps 0 and 2 of each trajectory
     network = Recorder(drawn(3, 4, 2, seed=2))
     denoiser = Denoiser(network, parameterisation)
     loss = denoising_loss(denoiser, x, level, noise, known=known)
     scale = denoiser.coefficients(level)[2].view(-1, 1, 1)
     torch.testing.assert_close(network.z[:, [0, 2]], (scale * x)[:, [0, 2]])
-    torch.testing.assert_close(network.z[:, [1, 3]], (scale * (x + level.view(-1, 1, 1) * noise))[:, [1, 3]])
+    torch.testing.assert_close(
+        network.z[:, [1, 3]], (scale * (x + level.view(-1, 1, 1) * noise))[:, [1, 3]]
+    )
     network.answer = torch.where(known, 1e6, network.answer)
     assert float(denoising_loss(denoiser, x, level, noise, known=known)) == float(loss)
 

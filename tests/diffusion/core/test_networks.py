@@ -1,4 +1,5 @@
-"""Networks: shapes at any horizon, what reaches the output, published sizes, and seeds that leave no trace."""
+"""Networks: shapes at any horizon, what reaches the output, published sizes, and seeds that leave
+no trace."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def test_unet_widths_need_not_be_multiples_of_the_groups():
 def test_the_unet_takes_any_number_of_levels(multipliers):
     network = woken(small_unet(multipliers=multipliers))
     assert len(network.down) == len(multipliers)
-    # two blocks a level down, two in the middle, two a level up but for the finest; two convolutions each
+    # two blocks a level down, two in the middle, two a level up but for the finest; two
+    # convolutions each
     kernels = [m for m in network.modules() if isinstance(m, nn.Conv1d) and m.kernel_size == (5,)]
     assert len(kernels) == 2 * (2 * len(multipliers) + 2 + 2 * (len(multipliers) - 1)) + 1
     assert network(drawn(B, 9, 4), drawn(B), None, None).any()
@@ -97,7 +99,11 @@ def networks() -> dict[str, tuple[nn.Module, torch.Tensor]]:
 @pytest.mark.parametrize("name", sorted(networks()))
 def test_gradients_flow_to_all_inputs_and_all_weights(name):
     network, z = networks()[name]
-    z, noise, condition = z.requires_grad_(), drawn(B).requires_grad_(), drawn(B, 2).requires_grad_()
+    z, noise, condition = (
+        z.requires_grad_(),
+        drawn(B).requires_grad_(),
+        drawn(B, 2).requires_grad_(),
+    )
     woken(network)(z, noise, condition, None).square().sum().backward()
     for got in (z, noise, condition, *network.parameters()):
         assert got.grad is not None
@@ -129,7 +135,9 @@ def test_conditions_and_extra_channels_must_be_those_the_network_was_built_for(n
     network, z = networks()[name]
     with pytest.raises(ValueError, match=r"condition must be of shape \(3, 2\), got None"):
         network(z, drawn(B), None, None)
-    with pytest.raises(ValueError, match=r"condition must be of shape \(3, 2\), got shape \(3, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"condition must be of shape \(3, 2\), got shape \(3, 1\)"
+    ):
         network(z, drawn(B), drawn(B, 1), None)
     with pytest.raises(ValueError, match=r"extra must be left out .* got shape \(3, 4, 1\)"):
         network(z, drawn(B), drawn(B, 2), drawn(B, 4, 1))
@@ -160,19 +168,27 @@ def test_the_concat_mlp_by_hand():
     network.network.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
     got = network(torch.tensor([[1.0]]), torch.tensor([0.25]), torch.tensor([[-0.5]]), None)
     hidden = torch.tensor([1 + 0.5 - 1.5 + 0.5, -0.25 - 0.5])  # z, noise, condition in this order
-    torch.testing.assert_close(got, (2 * functional.silu(hidden[0]) - functional.silu(hidden[1]) + 1).view(1, 1))
+    torch.testing.assert_close(
+        got, (2 * functional.silu(hidden[0]) - functional.silu(hidden[1]) + 1).view(1, 1)
+    )
 
 
 def test_published_networks_have_the_published_sizes():
     # DDOM: 60 features, time and score to three hidden layers of 1024
     ddom = ConcatMLP(60, hidden=1024, layers=3, n_conditions=1, dropout=0.15)
-    assert n_weights(ddom) == (62 * 1024 + 1024) + 2 * (1024**2 + 1024) + (1024 * 60 + 60) == 2_225_212
-    # GTG: 3.69 million at width 32 without a condition; ours embeds the noise in 4 widths, scales units where GTG only
+    assert (
+        n_weights(ddom) == (62 * 1024 + 1024) + 2 * (1024**2 + 1024) + (1024 * 60 + 60) == 2_225_212
+    )
+    # GTG: 3.69 million at width 32 without a condition; ours embeds the noise in 4 widths, scales
+    # units where GTG only
     # shifts them (half of each modulation), and has one skip more
     with torch.device("meta"):
         for width, published in ((32, 3.69e6), (128, 58.8e6)):
             network = TemporalUNet(61, width=width, multipliers=(1, 4, 8))
-            scales = sum(n_weights(m.modulation) for m in network.modules() if hasattr(m, "modulation")) // 2
+            scales = (
+                sum(n_weights(m.modulation) for m in network.modules() if hasattr(m, "modulation"))
+                // 2
+            )
             assert n_weights(network) - scales == pytest.approx(published, rel=0.06)
 
 
@@ -180,7 +196,9 @@ def test_steps_with_a_condition_of_their_own_differ_by_it():
     network = woken(TemporalUNet(3, width=8, multipliers=(1, 2), n_conditions=1))
     z, noise = drawn(B, 7, 3), drawn(B)
     one = drawn(B, 1)
-    torch.testing.assert_close(network(z, noise, one, None), network(z, noise, one[:, None].expand(B, 7, 1), None))
+    torch.testing.assert_close(
+        network(z, noise, one, None), network(z, noise, one[:, None].expand(B, 7, 1), None)
+    )
     other = one[:, None].repeat(1, 7, 1)
     other[:, 3:] += 10
     change = (network(z, noise, other, None) - network(z, noise, one, None)).abs().amax(dim=(0, 2))

@@ -1,4 +1,5 @@
-"""Schedules against their papers' formulas and published values; the levels of sampling and of training."""
+"""Schedules against their papers' formulas and published values; the levels of sampling and of
+training."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from diffusion.core.schedule import Cosine, Karras, VPLinear, drawn_levels, levels, log_normal_levels
+from diffusion.core.schedule import (
+    Cosine,
+    Karras,
+    VPLinear,
+    drawn_levels,
+    levels,
+    log_normal_levels,
+)
 
 DDOM = VPLinear(0.01, 2.0)
 PRESERVING = [DDOM, VPLinear(), VPLinear(3.0, 3.0), Cosine()]
@@ -25,7 +33,8 @@ def test_time_is_the_inverse_of_level(schedule):
     t = torch.linspace(1e-4, 0.98, 500, dtype=torch.float64)
     level = schedule.level(t)
     assert (level.diff() > 0).all()
-    # float64 has sixteen digits; differences such as 1 - 1 / (1 + s^2) lose up to seven at s of 1e-3
+    # float64 has sixteen digits; differences such as 1 - 1 / (1 + s^2) lose up to seven at s of
+    # 1e-3
     torch.testing.assert_close(schedule.time(level), t, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(schedule.level(schedule.time(level)), level, rtol=1e-9, atol=0)
 
@@ -34,7 +43,9 @@ def test_time_is_the_inverse_of_level(schedule):
 def test_float32_gives_the_levels_of_float64(schedule):
     t = torch.tensor([1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9])
     # a handful of roundings of 6e-8, and a power of 7
-    torch.testing.assert_close(schedule.level(t).double(), schedule.level(t.double()), rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        schedule.level(t).double(), schedule.level(t.double()), rtol=2e-6, atol=0
+    )
 
 
 @pytest.mark.parametrize("schedule", PRESERVING, ids=str)
@@ -44,11 +55,14 @@ def test_variance_preserving_schedules_keep_the_variance(schedule):
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t), rtol=1e-12, atol=0)
     torch.testing.assert_close(sigma / alpha, schedule.level(t), rtol=1e-12, atol=0)
     assert float(schedule.level(float64(0.0))) == 0
-    assert float(schedule.level(torch.zeros(()))) == 0  # in float32 too: `levels` tells by it where to end
+    assert (
+        float(schedule.level(torch.zeros(()))) == 0
+    )  # in float32 too: `levels` tells by it where to end
 
 
 def test_linear_beta_gives_the_published_values():
-    # DDOM's .01 to 2: exp(-(.01 + 1.99 / 2) / 2) = exp(-.5025) = .605 is left of the signal at the end
+    # DDOM's .01 to 2: exp(-(.01 + 1.99 / 2) / 2) = exp(-.5025) = .605 is left of the signal at the
+    # end
     assert float(DDOM.alpha(float64(1.0))) == pytest.approx(math.exp(-0.5025), rel=1e-12)
     assert float(DDOM.alpha(float64(1.0))) == pytest.approx(0.605, abs=5e-4)
     # where DEMO starts to edit, t = .4: weight .922, deviation .388 (published with three digits)
@@ -78,7 +92,9 @@ def test_cosine_is_the_formula_of_the_paper():
 
 def test_levels_of_karras_are_those_of_the_paper():
     low, high, n = 0.002 ** (1 / 7), 80 ** (1 / 7), 18
-    published = [(high + i / (n - 1) * (low - high)) ** 7 for i in range(n)] + [0.0]  # EDM, equation 5
+    published = [(high + i / (n - 1) * (low - high)) ** 7 for i in range(n)] + [
+        0.0
+    ]  # EDM, equation 5
     np.testing.assert_allclose(levels(Karras(), n), published, rtol=1e-6)  # float32
     assert levels(Karras(), 1).tolist() == [80, 0]
     t = float64(0.0, 0.3, 1.0)
@@ -108,7 +124,9 @@ def test_levels_may_start_in_the_middle(schedule, n):
 
 def test_levels_are_evenly_spaced_in_time():
     times = VPLinear().time(levels(VPLinear(), 5).double())
-    np.testing.assert_allclose(times, [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-6)  # levels are rounded to float32
+    np.testing.assert_allclose(
+        times, [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-6
+    )  # levels are rounded to float32
 
 
 def test_levels_out_of_range_are_refused():
@@ -134,7 +152,9 @@ def test_levels_for_training_are_uniform_in_time(schedule):
     assert (drawn > 0).all()
     times = schedule.time(drawn.double())
     times = times[times < 0.99]  # above, the cosine's level is cut off
-    assert kstest(times / 0.99, "uniform").pvalue > 1e-4  # a true uniform fails once in 10,000 seeds
+    assert (
+        kstest(times / 0.99, "uniform").pvalue > 1e-4
+    )  # a true uniform fails once in 10,000 seeds
 
 
 def test_log_normal_levels_have_normal_logarithms():

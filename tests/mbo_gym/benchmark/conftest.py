@@ -1,4 +1,5 @@
-"""What tests of the benchmark share: methods that misbehave, importable in every process, and grids of them."""
+"""What tests of the benchmark share: methods that misbehave, importable in every process, and grids
+of them."""
 
 from __future__ import annotations
 
@@ -98,7 +99,8 @@ class Wide(Odd):
 
 @pytest.fixture(scope="session")
 def odd_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with an installed package of methods: ``odd``, and ``odd_wide`` on two cores."""
+    """Return a folder with an installed package of methods: ``odd``, and ``odd_wide`` on two
+    cores."""
     folder = tmp_path_factory.mktemp("site-packages")
     (folder / "odd_methods.py").write_text(_METHODS)
     info = folder / "odd_methods-0.1.dist-info"
@@ -127,7 +129,9 @@ def odd(what: str = "", marks: Path | str = "", label: str = "", name: str = "od
     return MethodChoice(name, settings=settings, label=label)
 
 
-def cells_of(*methods: MethodChoice | str, seeds: tuple[int, ...] = (0,), k: int = 8, **options: Any) -> list[Cell]:
+def cells_of(
+    *methods: MethodChoice | str, seeds: tuple[int, ...] = (0,), k: int = 8, **options: Any
+) -> list[Cell]:
     """Return the cells of methods on Branin."""
     chosen = [MethodChoice(method) if isinstance(method, str) else method for method in methods]
     return Grid(chosen, [TaskChoice(TASK, options)], seeds, (k,)).cells()
@@ -139,7 +143,9 @@ def comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in record.items() if key not in changing}
     if kept["result"] is not None:
         measured = {"fit_seconds", "propose_seconds", "peak_memory_mb"}
-        kept["result"] = {key: value for key, value in kept["result"].items() if key not in measured}
+        kept["result"] = {
+            key: value for key, value in kept["result"].items() if key not in measured
+        }
     if kept["error"] is not None:
         kept["error"] = {key: value for key, value in kept["error"].items() if key != "traceback"}
     return kept
@@ -165,7 +171,8 @@ def is_running(pid: int) -> bool:
 
 PROGRAM = """
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+# also where the tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mbo_gym.cli import main
 main()
 """
@@ -173,7 +180,8 @@ main()
 
 @pytest.fixture
 def start(odd_package: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return what starts `mbo-gym` with arguments in a process group of its own, as a shell does, in `tmp_path`."""
+    """Return what starts `mbo-gym` with arguments in a process group of its own, as a shell does,
+    in `tmp_path`."""
     started: list[subprocess.Popen[str]] = []
 
     def call(*arguments: str | Path) -> subprocess.Popen[str]:

@@ -1,4 +1,5 @@
-"""Made-up records of a benchmark: one cell with chosen scores, and a whole results file with all that can occur."""
+"""Made-up records of a benchmark: one cell with chosen scores, and a whole results file with all
+that can occur."""
 
 from __future__ import annotations
 
@@ -21,13 +22,26 @@ _FACTS: dict[str, dict[str, Any]] = {
     _TFBIND: {
         "d_best": 0.439,
         "n_visible": 32898,
-        "ceiling": {"p100": 1.0, "p50": 0.931, "exact": True, "note": "the best K designs of the table"},
-        "controls": {"random": {"p100": 0.959, "p50": 0.440}, "top_k": {"p100": 0.439, "p50": 0.437}},
+        "ceiling": {
+            "p100": 1.0,
+            "p50": 0.931,
+            "exact": True,
+            "note": "the best K designs of the table",
+        },
+        "controls": {
+            "random": {"p100": 0.959, "p50": 0.440},
+            "top_k": {"p100": 0.439, "p50": 0.437},
+        },
     },
     _LEVY: {
         "d_best": 0.613,
         "n_visible": 15000,
-        "ceiling": {"p100": 1.354, "p50": 1.354, "exact": True, "note": "the minimum of the formula, at 1"},
+        "ceiling": {
+            "p100": 1.354,
+            "p50": 1.354,
+            "exact": True,
+            "note": "the minimum of the formula, at 1",
+        },
         "controls": {},
     },
     _CSV: {"d_best": 1.0, "n_visible": 412, "ceiling": {}, "controls": {}},
@@ -57,7 +71,8 @@ def record(
         task_id: The task; of three of them the facts are known, any other has none.
         seed: Of the method.
         p100: Best normalised score; None for a task without an oracle.
-        p50: Median over all and over distinct proposals, also of the first 128; the mean is the same. None for `p100`.
+        p50: Median over all and over distinct proposals, also of the first 128; the mean is the
+            same. None for `p100`.
         result: Parts of the result that differ.
         **changes: Fields of the record that differ.
     """
@@ -69,7 +84,9 @@ def record(
     scores = None if p100 is None else {"n": k, "p100": p100, "p50": p50, "mean": p50}
     facts = _FACTS.get(task_id, {"d_best": 0.5, "n_visible": 1000, "ceiling": {}, "controls": {}})
     cell: dict[str, Any] = {
-        "key": hashlib.sha256(f"{label} {task_id} {sorted(options.items())} {k} {seed}".encode()).hexdigest()[:16],
+        "key": hashlib.sha256(
+            f"{label} {task_id} {sorted(options.items())} {k} {seed}".encode()
+        ).hexdigest()[:16],
         "status": "done",
         "label": label,
         "method": method,
@@ -93,7 +110,9 @@ def record(
         "result": {
             "task_id": task_id,
             "k": k,
-            "note": "" if scores else "Not scored: this task has no oracle. Measure the designs yourself.",
+            "note": ""
+            if scores
+            else "Not scored: this task has no oracle. Measure the designs yourself.",
             "overall": scores,
             "first": scores and {**scores, "n": min(128, k)},
             "distinct": scores,
@@ -118,18 +137,23 @@ def record(
     return {**cell, **changes}
 
 
-def failed(label: str = "grad", task_id: str = _TFBIND, seed: int = 0, **changes: Any) -> dict[str, Any]:
+def failed(
+    label: str = "grad", task_id: str = _TFBIND, seed: int = 0, **changes: Any
+) -> dict[str, Any]:
     """Return one cell that failed with a ValueError."""
     trace = 'Traceback (most recent call last):\n  File "a.py", line 3, in fit\nValueError: loss is <nan>\n'
     error = {"type": "ValueError", "message": "loss is <nan>", "traceback": trace}
-    return record(label, task_id, seed, **{"status": "failed", "error": error, **changes}) | {"result": None}
+    return record(label, task_id, seed, **{"status": "failed", "error": error, **changes}) | {
+        "result": None
+    }
 
 
 def make_records() -> list[dict[str, Any]]:
     """Return the records of a benchmark with all that can occur; the same ones at each call.
 
-    TFBind8: exact controls from the table, no control run. Levy in 30 dimensions: controls run, a failed cell, one
-    method missing, a method with fewer seeds. A CSV of the user's without an oracle. Two commits.
+    TFBind8: exact controls from the table, no control run. Levy in 30 dimensions: controls run, a
+    failed cell, one method missing, a method with fewer seeds. A CSV of the user's without an
+    oracle. Two commits.
     """
     rng = np.random.default_rng(7)
     records = []
@@ -147,15 +171,24 @@ def make_records() -> list[dict[str, Any]]:
         ("pgs", 0.66, 0.575, 5),
     ):
         records += [_noisy(rng, label, _LEVY, seed, p100, p50) for seed in range(seeds)]
-    records.append(failed("pgs", _LEVY, 5, environment={**ENVIRONMENT, "git": ENVIRONMENT["git"] + "+changes"}))
-    believed = [{"step": step, "prediction": 0.8 + step / 50, "score": None} for step in range(0, 101, 5)]
+    records.append(
+        failed("pgs", _LEVY, 5, environment={**ENVIRONMENT, "git": ENVIRONMENT["git"] + "+changes"})
+    )
+    believed = [
+        {"step": step, "prediction": 0.8 + step / 50, "score": None} for step in range(0, 101, 5)
+    ]
     for label, search in (("random", []), ("grad", believed)):
-        records += [record(label, _CSV, seed, p100=None, result={"search": search}) for seed in range(3)]
+        records += [
+            record(label, _CSV, seed, p100=None, result={"search": search}) for seed in range(3)
+        ]
     return records
 
 
-def _noisy(rng: np.random.Generator, label: str, task_id: str, seed: int, p100: float, p50: float) -> dict[str, Any]:
-    """Return a cell whose scores scatter about the given ones, with quantiles, and a search where a method has one."""
+def _noisy(
+    rng: np.random.Generator, label: str, task_id: str, seed: int, p100: float, p50: float
+) -> dict[str, Any]:
+    """Return a cell whose scores scatter about the given ones, with quantiles, and a search where a
+    method has one."""
     spread = 0.0 if label == "top_k" else 0.02
     top, middle = (float(v) for v in rng.normal([p100, p50], spread))
     top = min(max(top, middle), _FACTS[task_id]["ceiling"]["p100"])
@@ -184,9 +217,15 @@ def _noisy(rng: np.random.Generator, label: str, task_id: str, seed: int, p100: 
 
 
 def _search(rng: np.random.Generator, task_id: str, end: float) -> list[dict[str, Any]]:
-    """Return a search whose surrogate believes in more and more while the score rises and then falls to `end`."""
+    """Return a search whose surrogate believes in more and more while the score rises and then
+    falls to `end`."""
     start, steps = _FACTS[task_id]["d_best"], np.arange(0, 101, 5)
-    score = start + (end - start) * steps / 100 + 0.3 * np.sin(np.pi * steps / 100) + rng.normal(0, 0.005, len(steps))
+    score = (
+        start
+        + (end - start) * steps / 100
+        + 0.3 * np.sin(np.pi * steps / 100)
+        + rng.normal(0, 0.005, len(steps))
+    )
     prediction = start + 0.012 * steps
     return [
         {"step": int(step), "prediction": float(p), "score": float(s)}
@@ -197,7 +236,12 @@ def _search(rng: np.random.Generator, task_id: str, end: float) -> list[dict[str
 def _external(rng: np.random.Generator) -> dict[str, Any]:
     """Return a cell that was scored from a file."""
     cell = _noisy(rng, "my_method", _TFBIND, 0, 0.99, 0.83)
-    cell["result"] |= {"search": [], "fit_seconds": 0.0, "propose_seconds": 0.0, "peak_memory_mb": None}
+    cell["result"] |= {
+        "search": [],
+        "fit_seconds": 0.0,
+        "propose_seconds": 0.0,
+        "peak_memory_mb": None,
+    }
     return cell | {
         "external": True,
         "config": {"file": "designs.csv", "sha256": "ab" * 32},

@@ -79,7 +79,9 @@ def row_of(text: str, name: str) -> list[str]:
 
 
 def test_the_console_script_is_main():
-    (script,) = [point for point in entry_points(group="console_scripts") if point.name == "mbo-gym"]
+    (script,) = [
+        point for point in entry_points(group="console_scripts") if point.name == "mbo-gym"
+    ]
     assert script.load() is cli.main
 
 
@@ -110,8 +112,18 @@ def test_list_all_shows_each_factor(mbo):
 def test_list_says_what_is_missing_and_how_to_get_it(mbo, monkeypatch, tmp_path):
     monkeypatch.setenv("MBO_GYM_DATA", str(tmp_path))
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
-    assert row_of(mbo("list").out, "Superconductor-RandomForest-v0")[1:5] == ["missing", "mbo-gym", "data", "get"]
-    assert row_of(mbo("list").out, "AntMorphology-Exact-v0")[1:] == ["missing", "by", "hand:", "design_bench"]
+    assert row_of(mbo("list").out, "Superconductor-RandomForest-v0")[1:5] == [
+        "missing",
+        "mbo-gym",
+        "data",
+        "get",
+    ]
+    assert row_of(mbo("list").out, "AntMorphology-Exact-v0")[1:] == [
+        "missing",
+        "by",
+        "hand:",
+        "design_bench",
+    ]
     (tmp_path / "unique_m.csv").write_text("")
     assert row_of(mbo("list").out, "Superconductor-RandomForest-v0")[1:] == ["here", "unique_m.csv"]
 
@@ -135,7 +147,13 @@ def test_list_surrogates(mbo):
 def test_show_gives_the_facts(mbo):
     code, out, err = mbo("show", "TFBind8-Exact-v0")
     assert (code, err) == (0, "")
-    for fact in ("8 sites of 4 letters (A C G T)", "32,898 of 65,792", "0.4393", "ceiling (exact), K=256", "Barrera"):
+    for fact in (
+        "8 sites of 4 letters (A C G T)",
+        "32,898 of 65,792",
+        "0.4393",
+        "ceiling (exact), K=256",
+        "Barrera",
+    ):
         assert fact in out
     assert re.search(r"control top_k, K=256 +│ 100th 0\.439, 50th 0\.439", out)
     assert re.search(r"control random, K=256 +│ 100th 0\.9\d\d, 50th 0\.4\d\d", out)
@@ -154,7 +172,17 @@ def test_names_that_look_like_markup_are_shown_as_they_are(mbo, tmp_path):
     assert "yield [mol], higher is better" in out
     assert "[red]a, [/b]" in out.replace("'", "")
     code, out, _ = mbo(
-        "run", "top_k", "csv", "-o", path, "-o", "score_column=yield [mol]", "--k", "2", "--output", "[x]"
+        "run",
+        "top_k",
+        "csv",
+        "-o",
+        path,
+        "-o",
+        "score_column=yield [mol]",
+        "--k",
+        "2",
+        "--output",
+        "[x]",
     )
     assert code == 0
     assert "runs in [x]/" in out
@@ -162,7 +190,9 @@ def test_names_that_look_like_markup_are_shown_as_they_are(mbo, tmp_path):
 
 
 def test_run_writes_a_folder_and_prints_the_table(mbo, tmp_path):
-    code, out, err = mbo("run", "grad", TASK, "--k", "20", "--set", f"surrogate={SURROGATE}", "--output", tmp_path)
+    code, out, err = mbo(
+        "run", "grad", TASK, "--k", "20", "--set", f"surrogate={SURROGATE}", "--output", tmp_path
+    )
     assert (code, err) == (0, "")
     (name,) = folders(tmp_path)
     assert re.fullmatch(r"grad-Branin-Exact-v0-[0-9a-f]{8}-seed0", name)
@@ -178,7 +208,9 @@ def test_run_writes_a_folder_and_prints_the_table(mbo, tmp_path):
 
 def test_run_prints_the_published_numbers_and_the_exact_controls(mbo, tmp_path):
     settings = ["--set", f"surrogate={SURROGATE}", "--set", "steps=2"]
-    out = mbo("run", "grad", "TFBind8-Exact-v0", "-o", "max_rows=300", *settings, "--output", tmp_path).out
+    out = mbo(
+        "run", "grad", "TFBind8-Exact-v0", "-o", "max_rows=300", *settings, "--output", tmp_path
+    ).out
     assert "published grad: 100th 0.898 +- 0.033 (K=256, 8 seeds, +-: standard error; DEMO" in out
     assert out.count("published grad") == 3
     assert row_of(out, "random")[1:3] == ["(exact)", "0.959"]
@@ -188,9 +220,14 @@ def test_run_prints_the_published_numbers_and_the_exact_controls(mbo, tmp_path):
 def test_several_methods_and_seeds_make_one_table(mbo, tmp_path):
     code, out, _ = mbo("run", "random, top_k", TASK, "--seeds", "0-1,4", "--output", tmp_path)
     assert code == 0
-    expected = [f"{method}-{TASK}-seed{seed}" for method in ("random", "top_k") for seed in (0, 1, 4)]
+    expected = [
+        f"{method}-{TASK}-seed{seed}" for method in ("random", "top_k") for seed in (0, 1, 4)
+    ]
     assert folders(tmp_path) == expected  # all settings at their defaults: no hash in the name
-    scores = [json.loads((tmp_path / name / "result.json").read_text())["overall"]["p100"] for name in expected[:3]]
+    scores = [
+        json.loads((tmp_path / name / "result.json").read_text())["overall"]["p100"]
+        for name in expected[:3]
+    ]
     assert len(set(scores)) == 3
     assert row_of(out, "mean")[1] == f"{np.mean(scores):.3f}"
     assert row_of(out, "std")[1] == f"{np.std(scores, ddof=1):.3f}"
@@ -213,13 +250,24 @@ def test_every_choice_gets_a_folder_of_its_own(mbo, tmp_path):
     ):
         assert mbo("run", "top_k_noise", TASK, *more, "--output", tmp_path).code == 0
     assert len(folders(tmp_path)) == 6
-    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in folders(tmp_path)]
+    configs = [
+        json.loads((tmp_path / name / "config.json").read_text()) for name in folders(tmp_path)
+    ]
     assert sorted(config["config"]["noise"] for config in configs) == [0.1, 0.1, 0.1, 0.1, 0.2, 1.0]
     assert sorted(config["request"]["k"] for config in configs) == [9, 256, 256, 256, 256, 256]
 
 
 def test_a_preset_and_settings_together(mbo, tmp_path):
-    settings = ["--preset", "adam", "-s", f"surrogate={SURROGATE}", "-s", "steps=3", "-s", "bounds=data"]
+    settings = [
+        "--preset",
+        "adam",
+        "-s",
+        f"surrogate={SURROGATE}",
+        "-s",
+        "steps=3",
+        "-s",
+        "bounds=data",
+    ]
     assert mbo("run", "grad", TASK, "--k", "5", *settings, "--output", tmp_path).code == 0
     (name,) = folders(tmp_path)
     config = json.loads((tmp_path / name / "config.json").read_text())["config"]
@@ -233,7 +281,9 @@ def test_a_finished_run_in_the_way_is_found_before_any_work(mbo, tmp_path):
     assert "seed2 exists already" in err
     assert "--overwrite" in err
     assert folders(tmp_path) == [f"random-{TASK}-seed2"]
-    assert mbo("run", "random", TASK, "--seeds", "0-2", "--output", tmp_path, "--overwrite").code == 0
+    assert (
+        mbo("run", "random", TASK, "--seeds", "0-2", "--output", tmp_path, "--overwrite").code == 0
+    )
     assert len(folders(tmp_path)) == 3
 
 
@@ -253,14 +303,19 @@ def test_plot_is_off_unless_asked_for_and_help_says_what_it_does(mbo, tmp_path):
     (name,) = folders(tmp_path)
     assert "picture.png" not in folders(tmp_path / name)
     shown = " ".join(mbo("run", "--help").out.replace("│", " ").split())
-    assert re.search(r"--plot (<bool> )?draw each run into picture\.png: .*\(needs matplotlib\)", shown)
+    assert re.search(
+        r"--plot (<bool> )?draw each run into picture\.png: .*\(needs matplotlib\)", shown
+    )
 
 
 def test_plot_without_matplotlib_says_what_to_install(mbo, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = mbo("run", "top_k", TASK, "--plot", "--output", tmp_path)
     assert (code, folders(tmp_path)) == (2, [])
-    assert "This needs matplotlib, which is not installed. Install it with: pip install 'mbo-gym[report]'" in err
+    assert (
+        "This needs matplotlib, which is not installed. Install it with: pip install 'mbo-gym[report]'"
+        in err
+    )
 
 
 def test_your_own_file(mbo, tmp_path):
@@ -308,7 +363,10 @@ def test_data_get_without_network_says_what_to_do(mbo, monkeypatch, tmp_path):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
     code, out, err = mbo("data", "get", "superconductor")
     assert (code, out) == (2, "")
-    assert "could not be fetched (<urlopen error no network>). By hand: download the zip of https://doi.org/" in err
+    assert (
+        "could not be fetched (<urlopen error no network>). By hand: download the zip of https://doi.org/"
+        in err
+    )
     assert folders(tmp_path) == []
 
 
@@ -410,7 +468,9 @@ def test_a_narrow_terminal_gets_whole_numbers_in_fewer_columns(tmp_path):
     assert len(row_of(wide, "random")) == 12
 
 
-@pytest.mark.parametrize("make", [tables.tasks, tables.methods, tables.data_sources, tables.surrogates])
+@pytest.mark.parametrize(
+    "make", [tables.tasks, tables.methods, tables.data_sources, tables.surrogates]
+)
 def test_no_table_is_cut_off_at_80_columns(make):
     text = rendered(make(), 80)
     assert "…" not in text.replace("...", "")
@@ -419,7 +479,8 @@ def test_no_table_is_cut_off_at_80_columns(make):
 
 PROGRAM = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+# also where the tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mbo_gym.cli import main
 sys.argv[0] = "mbo-gym"
 main()
@@ -439,7 +500,9 @@ def test_as_a_program_of_its_own(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(folders(tmp_path / "runs")) == 4
-    failed = subprocess.run(program("show", "Levi-Exact-v0"), capture_output=True, text=True, check=False)
+    failed = subprocess.run(
+        program("show", "Levi-Exact-v0"), capture_output=True, text=True, check=False
+    )
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("There is no task 'Levi-Exact-v0'. Did you mean Levy-Exact-v0")
 
@@ -449,7 +512,9 @@ def test_ctrl_c_in_the_middle_leaves_finished_runs_only(tmp_path):
     import signal
 
     command = program("run", "top_k,grad", TASK, "--output", tmp_path)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             deadline = time.monotonic() + 120
             while not any(path.stat().st_size for path in tmp_path.glob(".grad-*/metrics.jsonl")):

@@ -30,7 +30,8 @@ class Outcome(NamedTuple):
 
 @pytest.fixture
 def mbo(capsys, monkeypatch, tmp_path):
-    """Return what runs `mbo-gym` with arguments, inside this process but through its own main(), in `tmp_path`."""
+    """Return what runs `mbo-gym` with arguments, inside this process but through its own main(), in
+    `tmp_path`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -48,7 +49,18 @@ def bench(mbo):
     """Return what runs a serial benchmark of two methods on Branin; more flags as arguments."""
 
     def call(*arguments: str | Path, methods: str = "random,top_k", tasks: str = TASK) -> Outcome:
-        grid = ["--methods", methods, "--tasks", tasks, "--k", "8", "--executor", "serial", "--output", "results"]
+        grid = [
+            "--methods",
+            methods,
+            "--tasks",
+            tasks,
+            "--k",
+            "8",
+            "--executor",
+            "serial",
+            "--output",
+            "results",
+        ]
         return mbo("benchmark", *grid, *arguments)
 
     return call
@@ -93,7 +105,9 @@ def test_only_the_cells_of_the_command_are_shown(bench):
 
 
 def test_a_file_makes_a_grid_and_flags_override_its_seeds_and_budgets(mbo, tmp_path):
-    (tmp_path / "grid.toml").write_text(f'methods = ["controls"]\ntasks = ["{TASK}"]\nseeds = "0-7"\nk = 256\n')
+    (tmp_path / "grid.toml").write_text(
+        f'methods = ["controls"]\ntasks = ["{TASK}"]\nseeds = "0-7"\nk = 256\n'
+    )
     out = mbo("benchmark", "grid.toml", "--seeds", "3", "--k", "8,4", "--dry-run").out
     for name in ("random", "top_k", "top_k_noise", "mean_design", "random_filtered"):
         rows = re.findall(rf"\b{name}\s.*{TASK}.*?\b([48])\b.*?\b3\b", out)
@@ -102,10 +116,22 @@ def test_a_file_makes_a_grid_and_flags_override_its_seeds_and_budgets(mbo, tmp_p
 
 
 def test_a_failed_cell_is_shown_and_run_again_on_request_only(mbo, tmp_path):
-    (tmp_path / "grid.toml").write_text(f'methods = ["top_k", {{name = "odd", preset = "bad"}}]\ntasks = ["{TASK}"]\n')
+    (tmp_path / "grid.toml").write_text(
+        f'methods = ["top_k", {{name = "odd", preset = "bad"}}]\ntasks = ["{TASK}"]\n'
+    )
 
     def once(*more: str) -> Outcome:
-        return mbo("benchmark", "grid.toml", "--k", "8", "--executor", "serial", "--output", "results", *more)
+        return mbo(
+            "benchmark",
+            "grid.toml",
+            "--k",
+            "8",
+            "--executor",
+            "serial",
+            "--output",
+            "results",
+            *more,
+        )
 
     code, out, err = once()
     assert code == 0
@@ -122,11 +148,18 @@ def test_a_failed_cell_is_shown_and_run_again_on_request_only(mbo, tmp_path):
 def test_a_dry_run_lists_the_cells_with_the_time_they_take_and_runs_nothing(bench):
     bench()
     folder = {path: path.stat().st_mtime_ns for path in Path("results").rglob("*")}
-    code, out, err = bench("--dry-run", "--seeds", "0-2", "--workers", "2", methods="random,mean_design")
+    code, out, err = bench(
+        "--dry-run", "--seeds", "0-2", "--workers", "2", methods="random,mean_design"
+    )
     assert (code, err) == (0, "")
     assert "1 done, 0 failed, 5 to run" in out
-    rows = re.findall(r"([0-9a-f]{16})\W+(\w+)\W+Branin-Exact-v0\W+8\W+(\d)\W+(done|to run)\s+(.*)", out)
-    found = [(name, seed, state, re.sub(r"\W+", " ", takes).strip()) for _, name, seed, state, takes in rows]
+    rows = re.findall(
+        r"([0-9a-f]{16})\W+(\w+)\W+Branin-Exact-v0\W+8\W+(\d)\W+(done|to run)\s+(.*)", out
+    )
+    found = [
+        (name, seed, state, re.sub(r"\W+", " ", takes).strip())
+        for _, name, seed, state, takes in rows
+    ]
     assert found[0] == ("random", "0", "done", "")
     assert [f[:3] for f in found[1:3]] == [("random", "1", "to run"), ("random", "2", "to run")]
     assert all(re.fullmatch(r"[\d e-]+ s", f[3]) for f in found[1:3])
@@ -146,7 +179,10 @@ def test_tensorboard_files_lie_in_the_cells_folder_only_where_asked_for(bench):
     pytest.importorskip("tensorboard")
     assert bench("--log", "tensorboard", methods="odd").code == 0
     assert bench(methods="odd_wide").code == 0
-    (folder,), (without,) = Path("results/cells").glob("odd-*"), Path("results/cells").glob("odd_wide-*")
+    (folder,), (without,) = (
+        Path("results/cells").glob("odd-*"),
+        Path("results/cells").glob("odd_wide-*"),
+    )
     assert len(list((folder / "tensorboard").glob("events.out.tfevents.*"))) == 1
     assert not (without / "tensorboard").exists()
 
@@ -168,7 +204,10 @@ def test_only_one_benchmark_at_a_time_writes_to_a_folder(bench):
         ([], "a benchmark needs a TOML file, or --methods and --tasks"),
         (["--methods", "random"], "a benchmark needs a TOML file, or --methods and --tasks"),
         (["--methods", ",", "--tasks", TASK], "a benchmark needs methods, got none"),
-        (["--methods", "randm", "--tasks", TASK], "There is no method 'randm'. Did you mean random"),
+        (
+            ["--methods", "randm", "--tasks", TASK],
+            "There is no method 'randm'. Did you mean random",
+        ),
         (
             ["--methods", "random", "--tasks", "Brann-Exact-v0"],
             "There is no task 'Brann-Exact-v0'. Did you mean Branin",
@@ -177,15 +216,33 @@ def test_only_one_benchmark_at_a_time_writes_to_a_folder(bench):
             ["--methods", "random", "--tasks", TASK, "-o", "max_row=3"],
             "no task option 'max_row'. Did you mean max_rows",
         ),
-        (["--methods", "random", "--tasks", TASK, "-o", "max_rows"], "--option takes key=value, got 'max_rows'"),
-        (["--methods", "random", "--tasks", TASK, "--seeds", "x"], "seeds are whole numbers and ranges"),
+        (
+            ["--methods", "random", "--tasks", TASK, "-o", "max_rows"],
+            "--option takes key=value, got 'max_rows'",
+        ),
+        (
+            ["--methods", "random", "--tasks", TASK, "--seeds", "x"],
+            "seeds are whole numbers and ranges",
+        ),
         (["--methods", "random", "--tasks", TASK, "--seeds", "1,1"], "none twice, got '1,1'"),
-        (["--methods", "random", "--tasks", TASK, "--k", "eight"], "--k takes whole numbers, got 'eight'"),
+        (
+            ["--methods", "random", "--tasks", TASK, "--k", "eight"],
+            "--k takes whole numbers, got 'eight'",
+        ),
         (["--methods", "random", "--tasks", TASK, "--k", "0"], "k must be at least 1, got 0"),
-        (["--methods", "random,random", "--tasks", TASK], "random and random on Branin-Exact-v0 are the same run"),
-        (["--methods", "random", "--tasks", TASK, "--log", "tensorbord"], "Did you mean tensorboard"),
+        (
+            ["--methods", "random,random", "--tasks", TASK],
+            "random and random on Branin-Exact-v0 are the same run",
+        ),
+        (
+            ["--methods", "random", "--tasks", TASK, "--log", "tensorbord"],
+            "Did you mean tensorboard",
+        ),
         (["none.toml"], "none.toml"),
-        (["grid.toml", "--tasks", TASK], "a grid comes from a file or from --methods and --tasks, not from both"),
+        (
+            ["grid.toml", "--tasks", TASK],
+            "a grid comes from a file or from --methods and --tasks, not from both",
+        ),
         (["grid.toml"], "There is no key in grid.toml 'method'. Did you mean methods"),
     ],
 )
@@ -277,19 +334,26 @@ def test_a_folder_without_results_is_named(mbo, folder, message):
 
 def test_evaluate_shows_the_scores_and_adds_rows_with_counted_seeds(bench, mbo):
     bench("--seeds", "0-1", methods="random")
-    files = [next(Path("results/cells").glob(f"random-*-seed{seed}-*")) / "designs.csv" for seed in (0, 1)]
+    files = [
+        next(Path("results/cells").glob(f"random-*-seed{seed}-*")) / "designs.csv"
+        for seed in (0, 1)
+    ]
     code, out, _ = mbo("evaluate", TASK, *files, "--name", "theirs", "--seed", "4")
     assert code == 0
     assert [line.partition(": ")[0] for line in out.splitlines()] == [str(file) for file in files]
     assert "8 designs, 100th" in out
     assert len(records()) == 2
-    out = mbo("evaluate", TASK, *files, "--name", "theirs", "--seed", "4", "--output", "results").out
+    out = mbo(
+        "evaluate", TASK, *files, "--name", "theirs", "--seed", "4", "--output", "results"
+    ).out
     assert "Added to results as 'theirs'" in out
     theirs = [r for r in records() if r["external"]]
     assert [(r["label"], r["seed"]) for r in theirs] == [("theirs", 4), ("theirs", 5)]
     ours = [r for r in records() if not r["external"]]
     assert [r["result"]["overall"] for r in theirs] == [r["result"]["overall"] for r in ours]
-    assert re.search(r"^\W*theirs\*\s", mbo("report", "results").out, re.M)  # no better than the control it came from
+    assert re.search(
+        r"^\W*theirs\*\s", mbo("report", "results").out, re.M
+    )  # no better than the control it came from
     mbo("evaluate", TASK, files[0], "--name", "theirs", "--seed", "4", "--output", "results")
     assert len(records()) == 4
 
@@ -310,9 +374,15 @@ def test_evaluate_takes_the_options_of_the_task(mbo, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([TASK, "x.csv", "--name", "grad"], "--name grad is a method of this installation; choose another"),
+        (
+            [TASK, "x.csv", "--name", "grad"],
+            "--name grad is a method of this installation; choose another",
+        ),
         ([TASK, "x.csv", "--name", " "], "--name must not be empty"),
-        (["Brann-Exact-v0", "x.csv"], "There is no task 'Brann-Exact-v0'. Did you mean Branin-Exact-v0"),
+        (
+            ["Brann-Exact-v0", "x.csv"],
+            "There is no task 'Brann-Exact-v0'. Did you mean Branin-Exact-v0",
+        ),
         ([TASK, "none.csv"], "none.csv"),
         ([TASK, "x.csv", "none.csv"], "none.csv"),
         ([TASK, "x.txt"], "x.txt has the suffix '.txt'"),

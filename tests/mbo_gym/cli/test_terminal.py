@@ -20,7 +20,9 @@ def show(monkeypatch, capsys):
 
     def call(made: Table, width: int | None, **settings) -> str:
         original = terminal.Console
-        fixed = {} if width is None else {"force_terminal": True, "color_system": None, "width": width}
+        fixed = (
+            {} if width is None else {"force_terminal": True, "color_system": None, "width": width}
+        )
         monkeypatch.setattr(terminal, "Console", lambda **k: original(**{**fixed, **k}))
         monkeypatch.setenv("TERM", "xterm")
         terminal.show(made, **settings)
@@ -45,7 +47,9 @@ def test_a_narrow_terminal_goes_without_columns_in_the_order_given(show):
 
 def test_more_columns_go_until_it_fits_and_are_named_below_the_caption(show):
     made = table("the caption")
-    out = show(made, 44, left_out_first=("not there", "two\nlines", "first", "second"), where="--markdown")
+    out = show(
+        made, 44, left_out_first=("not there", "two\nlines", "first", "second"), where="--markdown"
+    )
     assert not any(text in out for text in ("1" * 10, "3" * 10))
     assert "2" * 10 in out
     words = " ".join(out.split())

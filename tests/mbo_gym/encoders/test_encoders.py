@@ -1,4 +1,5 @@
-"""Encoders: hand-computed numbers, invertibility, and decoding that lands inside the space whatever comes."""
+"""Encoders: hand-computed numbers, invertibility, and decoding that lands inside the space whatever
+comes."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def box(low, high) -> ContinuousSpace:
 
 
 def test_logits_of_four_letters_are_log_7_by_hand():
-    # p of the letter itself: .6 + .4 / 4 = .7; of each other one .1; log(.7 / .1) = log 7 = 1.9459..
+    # p of the letter itself: .6 + .4 / 4 = .7; of each other one .1; log(.7 / .1) = log 7 =
+    # 1.9459..
     z = Logits(DNA).encode(np.array([[0, 1], [3, 2]]))
     c = math.log(7)
     np.testing.assert_allclose(z, [[-c, -c, -c, c, 0, 0], [0, 0, c, 0, c, 0]], rtol=1e-6)
@@ -60,7 +62,9 @@ def test_z_score_by_hand():
     # column 0: mean 2, variance 2/3; column 1 never varies
     encoder = ZScore(ANYWHERE, np.array([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]))
     np.testing.assert_allclose(
-        encoder.encode(np.array([[1.0, 7.0], [5.0, 7.0]])), [[-(1.5**0.5), 0], [3 * 1.5**0.5, 0]], rtol=1e-6
+        encoder.encode(np.array([[1.0, 7.0], [5.0, 7.0]])),
+        [[-(1.5**0.5), 0], [3 * 1.5**0.5, 0]],
+        rtol=1e-6,
     )
     np.testing.assert_allclose(encoder.decode(np.array([[1.5**0.5, 3.0]])), [[3.0, 7.0]], rtol=1e-6)
 
@@ -68,9 +72,12 @@ def test_z_score_by_hand():
 def test_min_max_by_hand():
     encoder = MinMax(ANYWHERE, np.array([[0.0, -4.0], [10.0, -4.0], [5.0, -4.0]]))
     np.testing.assert_allclose(
-        encoder.encode(np.array([[0.0, -4.0], [7.5, -4.0], [20.0, -4.0]])), [[-1, 0], [0.5, 0], [3, 0]]
+        encoder.encode(np.array([[0.0, -4.0], [7.5, -4.0], [20.0, -4.0]])),
+        [[-1, 0], [0.5, 0], [3, 0]],
     )
-    np.testing.assert_allclose(encoder.decode(np.array([[0.5, 0.9], [-1.0, 0.0]])), [[7.5, -4.0], [0.0, -4.0]])
+    np.testing.assert_allclose(
+        encoder.decode(np.array([[0.5, 0.9], [-1.0, 0.0]])), [[7.5, -4.0], [0.0, -4.0]]
+    )
 
 
 def test_data_that_never_vary_at_all_decode_to_themselves():
@@ -94,7 +101,9 @@ def test_decoding_is_clipped_to_the_bounds():
 def test_one_hot_by_hand():
     encoder = OneHot(DNA)
     assert encoder.encode(np.array([[2, 0]])).tolist() == [[0, 0, 1, 0, 1, 0, 0, 0]]
-    assert encoder.decode(np.array([[0.1, 0.4, 0.4, 0.0, -3.0, -2.0, -2.5, -9.0]])).tolist() == [[1, 1]]
+    assert encoder.decode(np.array([[0.1, 0.4, 0.4, 0.0, -3.0, -2.0, -2.5, -9.0]])).tolist() == [
+        [1, 1]
+    ]
 
 
 @pytest.mark.parametrize("scaling", [ZScore, MinMax])
@@ -176,7 +185,9 @@ def continuous(draw):
     sides = st.floats(-1e6, 1e6, width=32)
     a, b = (draw(hnp.arrays(np.float32, d, elements=sides)) for _ in range(2))
     low, high = np.minimum(a, b), np.maximum(a, b)
-    x = low + draw(hnp.arrays(np.float64, (draw(st.integers(1, 6)), d), elements=st.floats(0, 1))) * (high - low)
+    x = low + draw(
+        hnp.arrays(np.float64, (draw(st.integers(1, 6)), d), elements=st.floats(0, 1))
+    ) * (high - low)
     unbounded = draw(hnp.arrays(bool, d))
     space = ContinuousSpace(np.where(unbounded, -np.inf, low), np.where(unbounded, np.inf, high))
     return space, np.clip(x.astype(np.float32), low, high)
@@ -188,7 +199,9 @@ def test_continuous_encoders_are_inverted_and_decode_inside(made, scaling, data)
     encoder = scaling(space, x)
     z = encoder.encode(x)
     assert np.isfinite(z).all()
-    tolerance = 1e-5 * (np.abs(x).max(axis=0) + 1e-30)  # float32 resolves each feature relative to its size
+    tolerance = 1e-5 * (
+        np.abs(x).max(axis=0) + 1e-30
+    )  # float32 resolves each feature relative to its size
     assert (np.abs(encoder.decode(z) - x) <= tolerance).all()
     wild = data.draw(hnp.arrays(np.float32, (4, encoder.n_features), elements=WILD))
     assert space.contains(encoder.decode(wild)).all()

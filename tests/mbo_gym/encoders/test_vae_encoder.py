@@ -1,4 +1,5 @@
-"""The sequence VAE: sound for any length, its losses computed directly, and an encoder that gives designs back."""
+"""The sequence VAE: sound for any length, its losses computed directly, and an encoder that gives
+designs back."""
 
 from __future__ import annotations
 
@@ -74,9 +75,13 @@ def test_any_length_has_every_site_reach_the_latents_and_the_other_way_round(len
     mean, log_variance = network.posterior(x)
     assert mean.shape == log_variance.shape == (1, 6)
     changed = x.repeat(length, 1)
-    changed[range(length), range(length)] += torch.where(x[0] == 4, -1, 1)  # row i differs at site i
+    changed[range(length), range(length)] += torch.where(
+        x[0] == 4, -1, 1
+    )  # row i differs at site i
     assert ((network.posterior(changed)[0] - mean).abs().amax(dim=1) > 0).all()
-    latents = torch.randn(1, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    latents = torch.randn(
+        1, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    ).requires_grad_()
     logits = network.decode(latents)
     assert logits.shape == (1, length, 5)
     for site in {0, length // 2, length - 1}:
@@ -100,7 +105,9 @@ def test_the_losses_are_the_two_terms_of_the_bound(fitted):
     x, network = designs(5), fitted.network
     mean, log_variance = network.posterior(x)
     prior = torch.distributions.Normal(torch.zeros_like(mean), 1.0)
-    divergence = torch.distributions.kl_divergence(torch.distributions.Normal(mean, (log_variance / 2).exp()), prior)
+    divergence = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, (log_variance / 2).exp()), prior
+    )
     probability = network.decode(mean).softmax(dim=2)
     negative_log = [-sum(math.log(probability[i, j, x[i, j]]) for j in range(7)) for i in range(5)]
     reconstruction, kl = network.losses(x, None)
@@ -113,7 +120,9 @@ def test_a_generator_draws_the_latents_from_the_posterior(fitted):
     noise = torch.randn(4, 10, generator=torch.Generator().manual_seed(3))
     mean, log_variance = fitted.network.posterior(x)
     logits = fitted.network.decode(mean + noise * (log_variance / 2).exp())
-    expected = torch.nn.functional.cross_entropy(logits.transpose(1, 2), x.long(), reduction="none").sum(dim=1)
+    expected = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), x.long(), reduction="none"
+    ).sum(dim=1)
     drawn, kl = fitted.network.losses(x, torch.Generator().manual_seed(3))
     torch.testing.assert_close(drawn, expected)
     torch.testing.assert_close(kl, fitted.network.losses(x, None)[1])
@@ -140,12 +149,18 @@ def test_latents_and_kl_weight_change_what_is_trained():
     short = {**asdict(QUICK), "steps": 60, "learning_rate": 1e-2}
     base, mean, heavy = (
         train_vae(SPACE, x, VAEConfig(**{**short, **change}), seed=0)
-        for change in ({"kl_weight": 0.0}, {"kl_weight": 0.0, "latents": "mean"}, {"kl_weight": 100.0})
+        for change in (
+            {"kl_weight": 0.0},
+            {"kl_weight": 0.0, "latents": "mean"},
+            {"kl_weight": 100.0},
+        )
     )
     kl_free, kl_heavy = (float(network.losses(x, None)[1].mean()) for network in (base, heavy))
     assert kl_heavy < 0.1 * kl_free
     assert not torch.equal(base.to_logits[1].weight, mean.to_logits[1].weight)
-    assert torch.equal(mean.to_posterior.bias[4:], _untrained(short).to_posterior.bias[4:])  # no noise: no variance
+    assert torch.equal(
+        mean.to_posterior.bias[4:], _untrained(short).to_posterior.bias[4:]
+    )  # no noise: no variance
 
 
 def _untrained(settings) -> SequenceVAE:
@@ -175,9 +190,12 @@ def test_progress_hears_of_the_losses():
 
 
 def test_unseen_designs_come_back_whole(fitted):
-    # Uniform designs: a network that misses one of the seven sites gives at most a third of them back.
+    # Uniform designs: a network that misses one of the seven sites gives at most a third of them
+    # back.
     seen = {tuple(row) for row in designs().tolist()}
-    x = np.array([row for row in SPACE.sample(2000, np.random.default_rng(1)) if tuple(row) not in seen])
+    x = np.array(
+        [row for row in SPACE.sample(2000, np.random.default_rng(1)) if tuple(row) not in seen]
+    )
     assert len(x) > 1000
     assert (fitted.decode(fitted.encode(x)) == x).all(axis=1).mean() > 0.8
 
@@ -232,7 +250,11 @@ def test_arrays_and_tensors_are_mapped_alike(fitted):
     assert fitted.decode(np.empty((0, 10))).shape == (0, 7)
 
 
-@given(hnp.arrays(np.float32, (4, 4), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)))
+@given(
+    hnp.arrays(
+        np.float32, (4, 4), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)
+    )
+)
 def test_decoding_lands_inside_the_space_whatever_comes(z):
     decoded = _quick().decode(z)
     assert SPACE.contains(decoded).all()
@@ -259,7 +281,11 @@ def test_what_is_saved_is_read_back_exactly(fitted, tmp_path):
     x, z = designs(60).numpy(), np.random.default_rng(2).normal(size=(60, 10)) * 2
     np.testing.assert_array_equal(again.encode(x), fitted.encode(x))
     np.testing.assert_array_equal(again.decode(z), fitted.decode(z))
-    assert (again.config, again.report, again.fingerprint) == (fitted.config, fitted.report, fitted.fingerprint)
+    assert (again.config, again.report, again.fingerprint) == (
+        fitted.config,
+        fitted.report,
+        fitted.fingerprint,
+    )
     assert (again.space.length, again.space.letters) == (7, ("a", "b", "c"))
     with safetensors.safe_open(path, framework="pt") as file:
         assert {"shift", "scale", "network.to_posterior.weight"} <= set(file.keys())
@@ -281,7 +307,9 @@ def test_the_cache_answers_the_second_time(tiny, monkeypatch):
 
     first = make_encoder(problem, "vae", seed=3)
     trainings = []
-    monkeypatch.setattr(vae_encoder, "train_vae", lambda *args, **kwargs: trainings.append(args) or 1 / 0)
+    monkeypatch.setattr(
+        vae_encoder, "train_vae", lambda *args, **kwargs: trainings.append(args) or 1 / 0
+    )
     second = make_encoder(problem, "vae", seed=3, progress=Ear())
     assert heard == [("vae_report", asdict(first.report))]
     np.testing.assert_array_equal(first.encode(problem.dataset.x), second.encode(problem.dataset.x))
@@ -290,7 +318,9 @@ def test_the_cache_answers_the_second_time(tiny, monkeypatch):
     for changed, seed in ((problem, 4), (other, 3)):
         with pytest.raises(ZeroDivisionError):
             make_encoder(changed, "vae", seed=seed)
-    monkeypatch.setattr(vae_encoder, "VAEConfig", partial(VAEConfig, **{**asdict(QUICK), "steps": 6}))
+    monkeypatch.setattr(
+        vae_encoder, "VAEConfig", partial(VAEConfig, **{**asdict(QUICK), "steps": 6})
+    )
     with pytest.raises(ZeroDivisionError):
         make_encoder(problem, "vae", seed=3)
     assert len(trainings) == 3
@@ -314,7 +344,9 @@ def test_surrogates_of_other_encoders_are_cached_apart(tiny, tiny_surrogate, mon
 
 
 def test_a_continuous_space_is_answered():
-    with pytest.raises(ValueError, match="needs a categorical space, Branin-Exact-v0 is continuous; use 'z_score'"):
+    with pytest.raises(
+        ValueError, match="needs a categorical space, Branin-Exact-v0 is continuous; use 'z_score'"
+    ):
         make_encoder(mbo_gym.make_task("Branin-Exact-v0").problem(), "vae")
 
 
@@ -349,7 +381,9 @@ def test_trajectories_on_vae_features_are_exported(tiny, tmp_path):
     again = load_npz(tmp_path / "batch.npz")
     assert again.meta["encoder"] == "vae"
     rows = again.rows.flatten().numpy()
-    np.testing.assert_array_equal(again.z.flatten(0, 1).numpy(), encoder.encode(tiny.dataset.x[rows]))
+    np.testing.assert_array_equal(
+        again.z.flatten(0, 1).numpy(), encoder.encode(tiny.dataset.x[rows])
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def test_the_state_itself_is_not_changed():
 def test_the_action_between_two_states_by_hand(outside, far):
     end = torch.tensor([[1.0, 0.0, -0.5]])
     step = action_between(Z, end, None, torch.tensor([4.0, 0.1, 1.0]), outside)
-    torch.testing.assert_close(step, torch.tensor([[0.25, -far, 0.0]]))  # -0.5 / 0.1 = -5 lies outside
+    torch.testing.assert_close(
+        step, torch.tensor([[0.25, -far, 0.0]])
+    )  # -0.5 / 0.1 = -5 lies outside
     gradient = torch.tensor([[2.0, 10.0, 0.0]])
     step = action_between(Z, end, gradient, 1.0, outside)
     torch.testing.assert_close(step, torch.tensor([[0.5, -0.05, 0.0]]))  # the last feature: 0 / 0
@@ -86,13 +88,17 @@ def test_the_box_is_what_the_visible_designs_span(branin):
     z = encoder.encode(branin.dataset.x)
     assert np.array_equal(low, z.min(axis=0))
     assert np.array_equal(high, z.max(axis=0))
-    torch.testing.assert_close(default_action_scale(branin, encoder, "displacement"), torch.from_numpy(high - low))
+    torch.testing.assert_close(
+        default_action_scale(branin, encoder, "displacement"), torch.from_numpy(high - low)
+    )
 
 
 def test_step_vectors_have_the_units_of_pgs(branin):
-    # 0.05 sqrt(d) for continuous spaces (the paper's 60 features: .387), 2 sqrt(d) for categorical ones
+    # 0.05 sqrt(d) for continuous spaces (the paper's 60 features: .387), 2 sqrt(d) for categorical
+    # ones
     torch.testing.assert_close(
-        default_action_scale(branin, make_encoder(branin), "step_vector"), torch.full((2,), 0.05 * 2**0.5)
+        default_action_scale(branin, make_encoder(branin), "step_vector"),
+        torch.full((2,), 0.05 * 2**0.5),
     )
     levy = mbo_gym.make_task("Levy-Exact-v0", max_rows=100).problem()
     scale = default_action_scale(levy, make_encoder(levy), "step_vector")

@@ -25,7 +25,9 @@ def visible(x) -> OfflineDataset:
 
 
 FOUR = visible([[0, 0, 0, 0], [1, 1, 1, 1]])
-LINE = visible([[1.0, 5.0], [3.0, 5.0]])  # mean 2 and standard deviation 1; the second feature never varies
+LINE = visible(
+    [[1.0, 5.0], [3.0, 5.0]]
+)  # mean 2 and standard deviation 1; the second feature never varies
 
 
 def test_hamming_by_hand():
@@ -36,7 +38,9 @@ def test_hamming_by_hand():
 
 
 def test_z_scores_by_hand():
-    x = np.array([[3.0, 5.0], [6.0, 9.0]])  # the second is 3 standard deviations and 4 units from the nearest
+    x = np.array(
+        [[3.0, 5.0], [6.0, 9.0]]
+    )  # the second is 3 standard deviations and 4 units from the nearest
     np.testing.assert_allclose(nearest_distances(PLANE, LINE, x), [0, 5 / math.sqrt(2)], rtol=1e-15)
     assert novelty(PLANE, LINE, x) == pytest.approx(2.5 / math.sqrt(2))
     assert diversity(PLANE, LINE, x) == pytest.approx(5 / math.sqrt(2))
@@ -53,7 +57,9 @@ def test_one_proposal_has_no_diversity_and_none_have_nothing():
 def test_equal_proposals_are_pairs_at_distance_zero():
     for space, data in ((LETTERS, FOUR), (PLANE, LINE)):
         assert diversity(space, data, data.x[[0, 0, 0]]) == 0.0
-        assert diversity(space, data, data.x[[0, 0, 1]]) == pytest.approx(diversity(space, data, data.x) * 2 / 3)
+        assert diversity(space, data, data.x[[0, 0, 1]]) == pytest.approx(
+            diversity(space, data, data.x) * 2 / 3
+        )
 
 
 @pytest.mark.parametrize("block", [1, 700, 1 << 19])

@@ -23,7 +23,12 @@ from mbo_gym.progress.protocol import NullProgress, SearchPoint
 
 SPACE = CategoricalSpace(2, 3, ("a", "b", "c"))  # aa, ab, ac, ba, .., cc
 ALL = np.array(list(itertools.product(range(3), repeat=2)), dtype=np.int32)
-COMMON = {"description": "nine designs", "licence": "none", "references": (), "version_history": ("v0",)}
+COMMON = {
+    "description": "nine designs",
+    "licence": "none",
+    "references": (),
+    "version_history": ("v0",),
+}
 
 
 def table_task(table=range(9), *, y_min=0.0, y_max=10.0, visible=range(5)) -> Task:
@@ -40,7 +45,9 @@ def line_task(**changes) -> Task:
     """Return a task on [0, 1]^2 whose score is the sum, visible up to 0.5."""
     x = np.array([[0.0, 0.0], [0.25, 0.25], [0.5, 0.0]], dtype=np.float32)
     space = ContinuousSpace(np.zeros(2), np.ones(2))
-    info = TaskInfo(task_id="Sum-Exact-v0", y_min=0.0, y_max=2.0, oracle="Exact: the sum.", **COMMON)
+    info = TaskInfo(
+        task_id="Sum-Exact-v0", y_min=0.0, y_max=2.0, oracle="Exact: the sum.", **COMMON
+    )
     parts = {"hidden_oracle": FunctionOracle(space, lambda x: x.sum(axis=1)), **changes}
     return Task(info, space, OfflineDataset(x, x.sum(axis=1)), **parts).with_options()
 
@@ -48,11 +55,18 @@ def line_task(**changes) -> Task:
 def test_all_numbers_by_hand():
     result = evaluate(table_task(), np.array([[2, 2], [2, 1], [0, 0], [2, 2]]))  # raw 8, 7, 0, 8
     assert (result.task_id, result.k, result.d_best) == ("Nine-Exact-v0", 4, pytest.approx(0.4))
-    assert result.overall == Summary(4, pytest.approx(0.8), pytest.approx(0.75), pytest.approx(0.575))
+    assert result.overall == Summary(
+        4, pytest.approx(0.8), pytest.approx(0.75), pytest.approx(0.575)
+    )
     assert result.distinct == Summary(3, pytest.approx(0.8), pytest.approx(0.7), pytest.approx(0.5))
     assert result.first == result.overall
     assert result.share_above_best == 0.75
-    assert (result.n_unique, result.n_in_data, result.n_infeasible, result.oracle_calls) == (3, 1, 0, 4)
+    assert (result.n_unique, result.n_in_data, result.n_infeasible, result.oracle_calls) == (
+        3,
+        1,
+        0,
+        4,
+    )
     np.testing.assert_array_equal(result.scores, [8, 7, 0, 8])
     assert result.note == ""
 
@@ -61,8 +75,12 @@ def test_the_first_128_are_scored_on_their_own():
     x = np.repeat(ALL[[1, 8]], [128, 32], axis=0)  # 128 times 1, then 32 times 8
     result = evaluate(table_task(), x)
     assert result.first == Summary(128, pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1))
-    assert result.overall == Summary(160, pytest.approx(0.8), pytest.approx(0.1), pytest.approx(0.24))
-    assert result.distinct == Summary(2, pytest.approx(0.8), pytest.approx(0.45), pytest.approx(0.45))
+    assert result.overall == Summary(
+        160, pytest.approx(0.8), pytest.approx(0.1), pytest.approx(0.24)
+    )
+    assert result.distinct == Summary(
+        2, pytest.approx(0.8), pytest.approx(0.45), pytest.approx(0.45)
+    )
 
 
 def test_above_the_best_means_strictly_above():
@@ -75,15 +93,21 @@ def test_above_the_best_means_strictly_above():
 def test_a_row_outside_the_space_counts_as_the_worst(bad):
     result = evaluate(table_task(), np.array([[2, 2], bad, [1, 2]]))  # raw 8, nothing, 5
     assert (result.k, result.n_infeasible, result.oracle_calls, result.n_unique) == (3, 1, 2, 3)
-    assert result.overall == Summary(3, pytest.approx(0.8), pytest.approx(0.5), pytest.approx(1.3 / 3))
+    assert result.overall == Summary(
+        3, pytest.approx(0.8), pytest.approx(0.5), pytest.approx(1.3 / 3)
+    )
     assert result.share_above_best == pytest.approx(2 / 3)
     np.testing.assert_array_equal(result.scores, [8, np.nan, 5])
 
 
 def test_the_worst_is_below_zero_where_a_feasible_score_is():
     task = table_task(y_min=4.0, y_max=14.0)  # raw 0 is -0.4
-    assert evaluate(task, np.array([[0, 0], [9, 9]])).overall == Summary(2, *[pytest.approx(-0.4)] * 3)
-    assert evaluate(task, np.array([[2, 2], [9, 9]])).overall.p50 == pytest.approx(0.2)  # (0.4 + 0) / 2
+    assert evaluate(task, np.array([[0, 0], [9, 9]])).overall == Summary(
+        2, *[pytest.approx(-0.4)] * 3
+    )
+    assert evaluate(task, np.array([[2, 2], [9, 9]])).overall.p50 == pytest.approx(
+        0.2
+    )  # (0.4 + 0) / 2
 
 
 def test_a_score_that_is_not_finite_is_infeasible():
@@ -97,12 +121,19 @@ def test_a_score_that_is_not_finite_is_infeasible():
 def test_nothing_feasible():
     result = evaluate(table_task(), np.array([[3, 3], [7, 7]]))
     assert result.overall == result.distinct == Summary(2, 0.0, 0.0, 0.0)
-    assert (result.share_above_best, result.n_infeasible, result.oracle_calls, result.n_in_data) == (0.0, 2, 0, 0)
+    assert (
+        result.share_above_best,
+        result.n_infeasible,
+        result.oracle_calls,
+        result.n_in_data,
+    ) == (0.0, 2, 0, 0)
     assert np.isnan(result.scores).all()
 
 
 def test_nothing_feasible_on_a_continuous_space():
-    result = evaluate(line_task(), np.array([[1.5, 0.0], [np.nan, 0.5], [-0.1, 0.0], [-np.inf, 0.0]]))
+    result = evaluate(
+        line_task(), np.array([[1.5, 0.0], [np.nan, 0.5], [-0.1, 0.0], [-np.inf, 0.0]])
+    )
     assert (result.n_infeasible, result.overall.p100, result.oracle_calls) == (4, 0.0, 0)
 
 
@@ -114,7 +145,10 @@ def test_whole_numbers_typed_as_floats_are_letters():
 
 
 def test_sequences_may_be_written_as_text():
-    by_text, by_number = evaluate(table_task(), ["cc", "ab", "cc"]), evaluate(table_task(), ALL[[8, 1, 8]])
+    by_text, by_number = (
+        evaluate(table_task(), ["cc", "ab", "cc"]),
+        evaluate(table_task(), ALL[[8, 1, 8]]),
+    )
     assert by_text == by_number
     assert evaluate(table_task(), np.array(["ca"])).scores[0] == 6
     with pytest.raises(InvalidDesign, match="row 1: 'abc' has 3 letters, this space has 2"):
@@ -146,7 +180,9 @@ def test_text_is_no_design_of_a_continuous_space():
 
 
 def test_minus_zero_is_zero():
-    result = evaluate(line_task(), np.array([[0.5, -0.0], [0.5, 0.0], [-0.0, -0.0]], dtype=np.float32))
+    result = evaluate(
+        line_task(), np.array([[0.5, -0.0], [0.5, 0.0], [-0.0, -0.0]], dtype=np.float32)
+    )
     assert (result.n_unique, result.n_in_data) == (2, 3)
 
 
@@ -157,9 +193,21 @@ def test_rows_that_only_share_their_first_number_are_not_in_the_data():
 def test_without_an_oracle_there_are_counts_and_a_reason():
     task = line_task(hidden_oracle=None)
     result = evaluate(task, np.array([[0.5, 0.0], [0.75, 0.0], [2.0, 0.0], [0.75, 0.0]]))
-    assert (result.k, result.n_unique, result.n_in_data, result.n_infeasible, result.oracle_calls) == (4, 3, 1, 1, 0)
+    assert (
+        result.k,
+        result.n_unique,
+        result.n_in_data,
+        result.n_infeasible,
+        result.oracle_calls,
+    ) == (4, 3, 1, 1, 0)
     assert result.note == "Not scored: this task has no oracle. Exact: the sum."
-    assert [result.overall, result.first, result.distinct, result.share_above_best, result.scores] == [None] * 5
+    assert [
+        result.overall,
+        result.first,
+        result.distinct,
+        result.share_above_best,
+        result.scores,
+    ] == [None] * 5
     assert "4 designs, 3 distinct, 1 in the data. Not scored" in str(result)
 
 
@@ -167,16 +215,22 @@ def test_the_budget_of_a_given_oracle_holds():
     task = table_task()
     oracle = task.oracle(budget=5)
     assert evaluate(task, ALL[[8, 7, 6]], oracle=oracle).oracle_calls == 3
-    with pytest.raises(BudgetExceeded, match="3 more designs would make 6 oracle calls, the budget is 5"):
+    with pytest.raises(
+        BudgetExceeded, match="3 more designs would make 6 oracle calls, the budget is 5"
+    ):
         evaluate(task, ALL[[0, 1, 2]], oracle=oracle)
     assert oracle.calls == 3
-    assert evaluate(task, np.array([[0, 0], [1, 1], [5, 5]]), oracle=oracle).oracle_calls == 2  # bad rows cost nothing
+    assert (
+        evaluate(task, np.array([[0, 0], [1, 1], [5, 5]]), oracle=oracle).oracle_calls == 2
+    )  # bad rows cost nothing
     assert oracle.calls == 5
 
 
 def test_the_text_has_the_numbers():
     text = str(evaluate(table_task(), np.array([[2, 2], [2, 1], [0, 0], [2, 5]])))
-    assert "4 designs, 100th 0.800, 50th 0.350 (distinct 0.350), D(best) 0.400, above it 50%" in text
+    assert (
+        "4 designs, 100th 0.800, 50th 0.350 (distinct 0.350), D(best) 0.400, above it 50%" in text
+    )
     assert "4 distinct, 1 in the data, 1 infeasible, 3 oracle calls" in text
 
 
@@ -186,10 +240,17 @@ def test_the_dictionary_is_plain_json():
     result = replace(result, controls=evaluate(table_task(), ALL[[8]]).controls)
     plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert plain == {**result.to_dict(), "quantiles": list(result.quantiles)}
-    assert plain["overall"] == {"n": 4, "p100": result.overall.p100, "p50": result.overall.p50, "mean": 0.4}
+    assert plain["overall"] == {
+        "n": 4,
+        "p100": result.overall.p100,
+        "p50": result.overall.p50,
+        "mean": 0.4,
+    }
     assert plain["ceiling"]["exact"] is True
     assert "scores" not in plain
-    unscored = json.loads(json.dumps(evaluate(line_task(hidden_oracle=None), np.zeros((1, 2))).to_dict()))
+    unscored = json.loads(
+        json.dumps(evaluate(line_task(hidden_oracle=None), np.zeros((1, 2))).to_dict())
+    )
     assert unscored["overall"] is None
 
 
@@ -202,7 +263,10 @@ def test_evaluating_changes_nothing():
     assert task.oracle().calls == 0
 
 
-TABLES = ([3.0, -1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.5], [1.0, 1.0, 1.0, 0.0, 0.0, 7.0, 7.0, 2.0, 2.0])
+TABLES = (
+    [3.0, -1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.5],
+    [1.0, 1.0, 1.0, 0.0, 0.0, 7.0, 7.0, 2.0, 2.0],
+)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -221,7 +285,10 @@ def test_the_random_control_agrees_with_drawing(k):
     table = task.normalise(task.hidden_oracle.table)
     draws = table[np.random.default_rng(0).integers(len(table), size=(40_000, k))]
     control = known_controls(task, k)["random"]
-    for got, sample in ((control["p100"], draws.max(axis=1)), (control["p50"], np.median(draws, axis=1))):
+    for got, sample in (
+        (control["p100"], draws.max(axis=1)),
+        (control["p50"], np.median(draws, axis=1)),
+    ):
         assert got == pytest.approx(sample.mean(), abs=5 * sample.std() / len(sample) ** 0.5)
 
 
@@ -252,7 +319,10 @@ def test_the_top_k_control_is_what_the_method_scores(k):
     method = mbo_gym.make_method("top_k")
     method.fit(task.problem(), seed=0, device="cpu", progress=NullProgress())
     scored = evaluate(task, method.propose(k)).overall
-    assert known_controls(task, k)["top_k"] == {"p100": pytest.approx(scored.p100), "p50": pytest.approx(scored.p50)}
+    assert known_controls(task, k)["top_k"] == {
+        "p100": pytest.approx(scored.p100),
+        "p50": pytest.approx(scored.p50),
+    }
 
 
 def test_controls_cost_no_oracle_call_and_are_known_for_tables_only():
@@ -264,10 +334,14 @@ def test_controls_cost_no_oracle_call_and_are_known_for_tables_only():
 
 
 def test_diversity_and_novelty_of_sequences_by_hand():
-    result = evaluate(table_task(), ALL[[8, 7, 0, 8]])  # cc, cb, aa, cc; visible: aa, ab, ac, ba, bb
+    result = evaluate(
+        table_task(), ALL[[8, 7, 0, 8]]
+    )  # cc, cb, aa, cc; visible: aa, ab, ac, ba, bb
     assert result.n_visible == 5
     assert result.diversity == pytest.approx((1 / 2 + 1 + 0 + 1 + 1 / 2 + 1) / 6)
-    assert result.novelty == pytest.approx((1 / 2 + 1 / 2 + 0 + 1 / 2) / 4)  # cc is one letter from ac, cb from ab
+    assert result.novelty == pytest.approx(
+        (1 / 2 + 1 / 2 + 0 + 1 / 2) / 4
+    )  # cc is one letter from ac, cb from ab
 
 
 def test_diversity_and_novelty_of_numbers_are_in_z_scores():
@@ -281,7 +355,9 @@ def test_diversity_and_novelty_of_numbers_are_in_z_scores():
 def test_infeasible_designs_count_for_neither():
     clean, dirty = ALL[[8, 0]], np.array([[2, 2], [3, 3], [0, 0]])
     for name in ("diversity", "novelty", "n_visible"):
-        assert getattr(evaluate(table_task(), dirty), name) == getattr(evaluate(table_task(), clean), name)
+        assert getattr(evaluate(table_task(), dirty), name) == getattr(
+            evaluate(table_task(), clean), name
+        )
     nothing = evaluate(table_task(), np.array([[3, 3]]))
     assert (nothing.diversity, nothing.novelty) == (None, None)
     assert evaluate(table_task(), ALL[[8]]).diversity == 0.0
@@ -322,16 +398,24 @@ def test_a_search_is_scored_by_hand():
 def test_a_search_scores_the_same_64_rows_of_each_point():
     x = np.repeat(ALL[[0, 8]], [500, 500], axis=0)
     prediction = np.arange(1000.0)
-    (first, second), calls = score_search(table_task(), [point(0, x, prediction), point(1, x, prediction)])
+    (first, second), calls = score_search(
+        table_task(), [point(0, x, prediction), point(1, x, prediction)]
+    )
     assert calls == 2 * N_SEARCH == 128
     assert first == {**second, "step": 0}
     assert first["score"] == pytest.approx(0.4)
-    assert first["prediction"] == pytest.approx(49.95)  # evenly spaced, the first and the last among them
+    assert first["prediction"] == pytest.approx(
+        49.95
+    )  # evenly spaced, the first and the last among them
 
 
 def test_what_a_search_cannot_score_is_left_out():
     table = [0, 1, 2, 3, 4, np.nan, 6, 7, 8]
-    trace = [point(0, ALL[[8, 5]], [1, 3]), point(1, ALL[[5]], [4]), point(2, [[7, 7], [2, 1]], [5, 6])]
+    trace = [
+        point(0, ALL[[8, 5]], [1, 3]),
+        point(1, ALL[[5]], [4]),
+        point(2, [[7, 7], [2, 1]], [5, 6]),
+    ]
     points, calls = score_search(table_task(table), [*trace, point(3, [[7, 7]], [8])])
     assert points == [
         {"step": 0, "prediction": pytest.approx(0.2), "score": pytest.approx(0.8)},

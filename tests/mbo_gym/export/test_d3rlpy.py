@@ -35,8 +35,12 @@ def make_batch(
     batch = random_top(problem, encoder, 20.0, B, T, torch.Generator().manual_seed(0))
     surrogate = None
     if action_mode == "step_vector":
-        surrogate = fit_surrogate(problem, encoder, make_surrogate("mlp", hidden=32, train_steps=200), seed=0)
-    return with_actions(batch, surrogate, action_mode, default_action_scale(problem, encoder, action_mode))
+        surrogate = fit_surrogate(
+            problem, encoder, make_surrogate("mlp", hidden=32, train_steps=200), seed=0
+        )
+    return with_actions(
+        batch, surrogate, action_mode, default_action_scale(problem, encoder, action_mode)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +74,18 @@ def picked(buffer: Any) -> list[Any]:
     return [buffer.transition_picker(*buffer.buffer[i]) for i in range(buffer.transition_count)]
 
 
-def check_transitions(buffer: Any, batch: TrajectoryBatch, terminal: bool, rtol: float = 0.0) -> None:
+def check_transitions(
+    buffer: Any, batch: TrajectoryBatch, terminal: bool, rtol: float = 0.0
+) -> None:
     assert buffer.size() == B
     assert buffer.transition_count == B * T
     assert buffer.dataset_info.action_space == CONTINUOUS
     assert buffer.dataset_info.action_size == batch.z.shape[2]
     transitions = picked(buffer)
-    observed = {name: np.stack([getattr(t, name) for t in transitions]) for name in ("observation", "action", "reward")}
+    observed = {
+        name: np.stack([getattr(t, name) for t in transitions])
+        for name in ("observation", "action", "reward")
+    }
     assert all(array.dtype == np.float32 for array in observed.values())
     actions, rewards = batch.require_actions()
     np.testing.assert_array_equal(observed["observation"], batch.z[:, :-1].flatten(0, 1))
@@ -85,13 +94,17 @@ def check_transitions(buffer: Any, batch: TrajectoryBatch, terminal: bool, rtol:
     after = batch.z[:, 1:].clone()
     if terminal:
         after[:, -1] = 0
-    np.testing.assert_array_equal(np.stack([t.next_observation for t in transitions]), after.flatten(0, 1))
+    np.testing.assert_array_equal(
+        np.stack([t.next_observation for t in transitions]), after.flatten(0, 1)
+    )
     ends = np.tile(np.arange(T) == T - 1, B) & terminal
     np.testing.assert_array_equal([t.terminal for t in transitions], ends)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_every_transition_is_there(batch: TrajectoryBatch, terminal: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_transition_is_there(
+    batch: TrajectoryBatch, terminal: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
     buffer = to_d3rlpy(batch, terminal=terminal)
     check_transitions(buffer, batch, terminal)
     assert {episode.rewards.shape for episode in buffer.episodes} == {(T if terminal else T + 1, 1)}
@@ -101,14 +114,19 @@ def test_every_transition_is_there(batch: TrajectoryBatch, terminal: bool, capfd
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_file_loads_with_every_transition(batch: TrajectoryBatch, terminal: bool, tmp_path: Path) -> None:
+def test_the_file_loads_with_every_transition(
+    batch: TrajectoryBatch, terminal: bool, tmp_path: Path
+) -> None:
     path = save_d3rlpy(batch, tmp_path / "folder" / "data.h5", terminal=terminal)
-    # 2^-24 is what makes whole actions continuous for d3rlpy, once in the file; nothing else may differ
+    # 2^-24 is what makes whole actions continuous for d3rlpy, once in the file; nothing else may
+    # differ
     check_transitions(load(path), batch, terminal, rtol=2.0**-24)
     changed = sum(
         int((a != b).sum())
         for a, b in zip(
-            (t.action for t in picked(load(path))), batch.require_actions()[0].flatten(0, 1).numpy(), strict=True
+            (t.action for t in picked(load(path))),
+            batch.require_actions()[0].flatten(0, 1).numpy(),
+            strict=True,
         )
     )
     whole_actions = not (batch.require_actions()[0][0] % 1).any()
@@ -131,7 +149,11 @@ def test_the_file_is_what_d3rlpy_writes_itself(branin: TrajectoryBatch, tmp_path
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("config", ["CQLConfig", "IQLConfig"])
 def test_algorithms_train_on_the_file(
-    config: str, terminal: bool, whole: TrajectoryBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: str,
+    terminal: bool,
+    whole: TrajectoryBatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     buffer = load(save_d3rlpy(whole, "data.h5", terminal=terminal))
@@ -153,7 +175,9 @@ def test_algorithms_train_on_the_file(
 def test_algorithms_train_on_the_buffer(branin: TrajectoryBatch) -> None:
     algorithm = d3rlpy.algos.BCConfig(batch_size=16).create(device="cpu")
     quiet = d3rlpy.logging.NoopAdapterFactory()
-    algorithm.fit(to_d3rlpy(branin), n_steps=5, n_steps_per_epoch=5, show_progress=False, logger_adapter=quiet)
+    algorithm.fit(
+        to_d3rlpy(branin), n_steps=5, n_steps_per_epoch=5, show_progress=False, logger_adapter=quiet
+    )
 
 
 def test_a_failed_write_leaves_the_old_file(
@@ -193,12 +217,16 @@ def test_import_is_silent_and_keeps_the_notices() -> None:
         "before = dict(notices.notices)\n"
         "print(optional_import('d3rlpy', 'rl').__name__, bool(before), notices.notices == before)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert (done.stdout.strip(), done.stderr) == ("d3rlpy True True", "")
 
 
 def test_export_task(tmp_path: Path) -> None:
-    said = export_task("Branin-Exact-v0", to="d3rlpy", output=tmp_path / "b.h5", trajectories=B, horizon=T)
+    said = export_task(
+        "Branin-Exact-v0", to="d3rlpy", output=tmp_path / "b.h5", trajectories=B, horizon=T
+    )
     check_transitions(load(tmp_path / "b.h5"), make_batch("Branin-Exact-v0"), terminal=False)
     assert said.transitions == B * T
     assert "d3rlpy.dataset.ReplayBuffer.load(" in str(said)

@@ -43,7 +43,9 @@ class Recorded(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         following, reward, terminated, truncated, info = self.env.step(action)
-        self.steps.append(Step(self.observation, action, float(reward), following, terminated, truncated))
+        self.steps.append(
+            Step(self.observation, action, float(reward), following, terminated, truncated)
+        )
         self.observation = following
         return following, reward, terminated, truncated, info
 
@@ -86,11 +88,15 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Trained(algo, buffer, env.steps, design_env.oracle_calls)
 
 
-def test_fit_online_fills_the_buffer_with_the_last_steps_of_the_environment(trained: Trained) -> None:
+def test_fit_online_fills_the_buffer_with_the_last_steps_of_the_environment(
+    trained: Trained,
+) -> None:
     assert len(trained.steps) == EPISODES * T
     buffer = trained.buffer
     kept = [buffer.transition_picker(*buffer.buffer[i]) for i in range(buffer.transition_count)]
-    steps = [step for step in trained.steps[-3 * T :] if not step.truncated]  # d3rlpy leaves out the timed-out step
+    steps = [
+        step for step in trained.steps[-3 * T :] if not step.truncated
+    ]  # d3rlpy leaves out the timed-out step
     assert len(kept) == len(steps) == LIMIT
     for transition, step in zip(kept, steps, strict=True):
         np.testing.assert_array_equal(transition.observation, step.observation)
@@ -101,9 +107,13 @@ def test_fit_online_fills_the_buffer_with_the_last_steps_of_the_environment(trai
 
 
 def test_time_limits_reach_d3rlpy_as_truncations(trained: Trained) -> None:
-    assert [step.truncated for step in trained.steps] == [i % T == T - 1 for i in range(EPISODES * T)]
+    assert [step.truncated for step in trained.steps] == [
+        i % T == T - 1 for i in range(EPISODES * T)
+    ]
     assert not any(step.terminated for step in trained.steps)
-    assert [(len(episode), episode.terminated) for episode in trained.buffer.episodes] == [(T, False)] * 3
+    assert [(len(episode), episode.terminated) for episode in trained.buffer.episodes] == [
+        (T, False)
+    ] * 3
     batch = trained.buffer.sample_transition_batch(64)
     assert not batch.terminals.any()  # so the value of what follows is bootstrapped
 
@@ -114,7 +124,9 @@ def test_training_moves_the_policy_and_asks_no_oracle(trained: Trained) -> None:
     untrained.build_with_env(branin())
     z = np.zeros((1, 2), dtype=np.float32)
     assert not np.array_equal(trained.algo.predict(z), untrained.predict(z))
-    assert trained.algo.grad_step == EPISODES * T - (8 + 2)  # from step 11 on more than 8 transitions are there
+    assert trained.algo.grad_step == EPISODES * T - (
+        8 + 2
+    )  # from step 11 on more than 8 transitions are there
     assert trained.oracle_calls == 0
 
 
@@ -131,14 +143,19 @@ def test_the_evaluator_returns_the_mean_return_of_the_greedy_policy(trained: Tra
         starts.append(info["design"])
         rewards, truncated = [], False
         while not truncated:
-            observation, reward, _, truncated, _ = env.step(trained.algo.predict(observation[None])[0])
+            observation, reward, _, truncated, _ = env.step(
+                trained.algo.predict(observation[None])[0]
+            )
             rewards.append(float(reward))
         assert len(rewards) == T
         returns.append(sum(rewards))
     assert value == np.mean(returns)
 
-    # The same episodes in the batched environment: a return is what the surrogate gained over the episode.
-    envs = gym.make_vec("mbo_gym/Branin-Exact-v0", num_envs=4, action_mode="displacement", horizon=T + 1)
+    # The same episodes in the batched environment: a return is what the surrogate gained over the
+    # episode.
+    envs = gym.make_vec(
+        "mbo_gym/Branin-Exact-v0", num_envs=4, action_mode="displacement", horizon=T + 1
+    )
     assert isinstance(envs, DesignVectorEnv)
     z, first = envs.reset(options={"design": np.stack(starts)})
     for _ in range(T):

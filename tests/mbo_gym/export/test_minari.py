@@ -37,7 +37,8 @@ Item = TypeVar("Item")
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep data sets in the test's folder, and know a surrogate that fits in a moment (once, see tests/conftest.py)."""
+    """Keep data sets in the test's folder, and know a surrogate that fits in a moment (once, see
+    tests/conftest.py)."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     tiny = Spec("tiny", partial(make_surrogate, "mlp"), {"hidden": 32, "train_steps": 200})
     monkeypatch.setitem(SURROGATES._specs, "tiny", tiny)
@@ -57,7 +58,9 @@ def make_batch(
     scale = default_action_scale(problem, encoder, action_mode)
     if (action_mode, reward) == ("displacement", "difference"):
         return with_actions(batch, None, action_mode, scale)
-    batch = with_actions(batch, fitted_surrogate(problem, encoder, "tiny"), action_mode, scale, reward=reward)
+    batch = with_actions(
+        batch, fitted_surrogate(problem, encoder, "tiny"), action_mode, scale, reward=reward
+    )
     return replace(batch, meta={**batch.meta, "surrogate": "tiny"})
 
 
@@ -65,7 +68,9 @@ def make_batch(
 def test_the_data_set_loads_back(terminal: bool, recwarn: pytest.WarningsRecorder) -> None:
     batch = make_batch()
     to_minari(batch, ID, terminal=terminal)
-    assert [str(warning.message) for warning in recwarn if "set to None" in str(warning.message)] == []
+    assert [
+        str(warning.message) for warning in recwarn if "set to None" in str(warning.message)
+    ] == []
     dataset = minari.load_dataset(ID)
     actions, rewards = batch.require_actions()
     assert (dataset.total_episodes, dataset.total_steps) == (B, B * T)
@@ -87,9 +92,15 @@ def test_the_data_set_loads_back(terminal: bool, recwarn: pytest.WarningsRecorde
 
 @pytest.mark.parametrize(
     ("task_id", "options"),
-    [("Branin-Exact-v0", {}), ("TFBind8-Exact-v0", {"fraction": 0.2}), ("Levy-Exact-v1", {"dim": 4, "max_rows": 500})],
+    [
+        ("Branin-Exact-v0", {}),
+        ("TFBind8-Exact-v0", {"fraction": 0.2}),
+        ("Levy-Exact-v1", {"dim": 4, "max_rows": 500}),
+    ],
 )
-def test_the_recovered_environment_repeats_the_episodes(task_id: str, options: dict[str, Any]) -> None:
+def test_the_recovered_environment_repeats_the_episodes(
+    task_id: str, options: dict[str, Any]
+) -> None:
     batch = make_batch(task_id, reward="surrogate_difference", **options)
     to_minari(batch, ID)
     dataset = minari.load_dataset(ID)
@@ -119,10 +130,18 @@ def test_the_spec_says_how_the_data_were_made(action_mode: ActionMode) -> None:
     assert (spec.namespace, spec.name, spec.version) == ("mbo_gym", "TFBind8-Exact", 1)
     assert (registered.version, registered.kwargs) == (None, {"task": "TFBind8-Exact-v1"})
     dataset = to_minari(batch, ID, description="For the tests.", author="A. Uthor")
-    assert minari.load_dataset(ID).env_spec == spec == gym.envs.registration.EnvSpec.from_json(spec.to_json())
+    assert (
+        minari.load_dataset(ID).env_spec
+        == spec
+        == gym.envs.registration.EnvSpec.from_json(spec.to_json())
+    )
     env = dataset.recover_environment()
     process = env.unwrapped.process
-    assert (process.config.action_mode, process.config.reward, process.config.horizon) == (action_mode, "surrogate", T)
+    assert (process.config.action_mode, process.config.reward, process.config.horizon) == (
+        action_mode,
+        "surrogate",
+        T,
+    )
     assert process.scale.tolist() == batch.meta["action_scale"]
     assert len(process.task.dataset) == 500
     metadata = dataset.storage.metadata
@@ -152,7 +171,9 @@ def test_a_malformed_id_leaves_nothing(dataset_id: str, folders: Path) -> None:
 class Interrupted(NullProgress):
     """Stops in the middle, as Ctrl-C would."""
 
-    def track(self, items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    def track(
+        self, items: Iterable[Item], description: str, total: int | None = None
+    ) -> Iterator[Item]:
         for i, item in enumerate(items):
             if i == 3:
                 raise KeyboardInterrupt
@@ -170,7 +191,9 @@ def test_an_interrupted_export_leaves_nothing() -> None:
 
 def test_batches_that_do_not_say_their_environment_are_refused() -> None:
     batch = make_batch()
-    with pytest.raises(InvalidData, match="its meta lacks task_id, encoder, action_mode, action_scale"):
+    with pytest.raises(
+        InvalidData, match="its meta lacks task_id, encoder, action_mode, action_scale"
+    ):
         to_minari(replace(batch, meta={}), ID)
     with pytest.raises(UnknownId, match="no surrogate 'mine'"):
         to_minari(replace(batch, meta={**batch.meta, "surrogate": "mine"}), ID)
@@ -203,5 +226,7 @@ def test_export_task(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
     assert str(said).endswith(f"read them with minari.load_dataset('{ID}').")
     dataset, batch = minari.load_dataset(ID), make_batch(reward="surrogate_difference")
-    np.testing.assert_array_equal(np.stack([e.rewards for e in dataset]), batch.require_actions()[1])
+    np.testing.assert_array_equal(
+        np.stack([e.rewards for e in dataset]), batch.require_actions()[1]
+    )
     assert dataset.env_spec.kwargs["surrogate"] == "tiny"

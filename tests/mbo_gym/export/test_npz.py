@@ -28,13 +28,17 @@ def batch() -> TrajectoryBatch:
     problem = mbo_gym.make_task("Branin-Exact-v0", fraction=0.2).problem()
     encoder = make_encoder(problem)
     drawn = random_top(problem, encoder, 20.0, 4, 5, torch.Generator().manual_seed(0))
-    return with_actions(drawn, None, "displacement", default_action_scale(problem, encoder, "displacement"))
+    return with_actions(
+        drawn, None, "displacement", default_action_scale(problem, encoder, "displacement")
+    )
 
 
 def same(a: TrajectoryBatch, b: TrajectoryBatch) -> bool:
     for name in FIELDS:
         mine, its = getattr(a, name), getattr(b, name)
-        if (mine is None) != (its is None) or (mine is not None and (mine.dtype != its.dtype or not mine.equal(its))):
+        if (mine is None) != (its is None) or (
+            mine is not None and (mine.dtype != its.dtype or not mine.equal(its))
+        ):
             return False
     return dict(a.meta) == dict(b.meta)
 
@@ -72,14 +76,18 @@ def test_meta_that_is_not_json_is_refused(batch: TrajectoryBatch, tmp_path: Path
 
 def test_a_damaged_file_is_refused_wherever_the_damage_is(tmp_path: Path) -> None:
     z, y = torch.randn(2, 3, 2), torch.randn(2, 3)
-    original = TrajectoryBatch(z, y, torch.rand(2, 2, 2), torch.randn(2, 2), torch.arange(6).view(2, 3), {"a": [1, 2]})
+    original = TrajectoryBatch(
+        z, y, torch.rand(2, 2, 2), torch.randn(2, 2), torch.arange(6).view(2, 3), {"a": [1, 2]}
+    )
     content = save_npz(original, tmp_path / "whole.npz").read_bytes()
     damaged = tmp_path / "damaged.npz"
     for end in range(0, len(content), 7):
         damaged.write_bytes(content[:end])
         with pytest.raises(InvalidData, match="truncated, damaged or another"):
             load_npz(damaged)
-    for place in range(0, len(content), 3):  # a changed byte is either refused or (dates, padding) changes nothing
+    for place in range(
+        0, len(content), 3
+    ):  # a changed byte is either refused or (dates, padding) changes nothing
         damaged.write_bytes(content[:place] + bytes([content[place] ^ 0x21]) + content[place + 1 :])
         try:
             assert same(load_npz(damaged), original)
@@ -91,7 +99,9 @@ def test_a_damaged_file_is_refused_wherever_the_damage_is(tmp_path: Path) -> Non
 def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "page.npz"
     path.write_bytes(content)
-    with pytest.raises(InvalidData, match=r"page\.npz .* Write it anew with mbo_gym\.export\.save_npz"):
+    with pytest.raises(
+        InvalidData, match=r"page\.npz .* Write it anew with mbo_gym\.export\.save_npz"
+    ):
         load_npz(path)
 
 
@@ -109,7 +119,9 @@ def test_transition_arrays_need_actions_and_transitions(batch: TrajectoryBatch) 
     with pytest.raises(ValueError, match="no actions yet"):
         transition_arrays(TrajectoryBatch(batch.z, batch.y))
     with pytest.raises(ValueError, match="no transition"):
-        transition_arrays(TrajectoryBatch(batch.z[:0], batch.y[:0], torch.zeros(0, 5, 2), torch.zeros(0, 5)))
+        transition_arrays(
+            TrajectoryBatch(batch.z[:0], batch.y[:0], torch.zeros(0, 5, 2), torch.zeros(0, 5))
+        )
     z, actions, rewards = transition_arrays(batch)
     assert (z.shape, actions.shape, rewards.shape) == ((4, 6, 2), (4, 5, 2), (4, 5))
     assert np.shares_memory(z, batch.z.numpy())
@@ -120,7 +132,14 @@ def test_export_task_fits_no_surrogate_without_need(
 ) -> None:
     monkeypatch.setattr("mbo_gym.export.fitted_surrogate", None)
     output = tmp_path / "b.npz"
-    said = export_task("Branin-Exact-v0", to="npz", output=output, trajectories=4, horizon=5, options={"fraction": 0.2})
+    said = export_task(
+        "Branin-Exact-v0",
+        to="npz",
+        output=output,
+        trajectories=4,
+        horizon=5,
+        options={"fraction": 0.2},
+    )
     assert (said.episodes, said.transitions, said.output) == (4, 20, str(output))
     assert str(said) == (
         f"Wrote 4 trajectories with 20 transitions; read them with mbo_gym.export.load_npz({str(output)!r})."
@@ -131,7 +150,13 @@ def test_export_task_fits_no_surrogate_without_need(
 
 def test_export_task_takes_local_trajectories(tmp_path: Path) -> None:
     settings = {"trajectories": 4, "horizon": 5, "options": {"fraction": 0.2}}
-    export_task("Branin-Exact-v0", to="npz", output=tmp_path / "b.npz", sampler="local_improving", **settings)
+    export_task(
+        "Branin-Exact-v0",
+        to="npz",
+        output=tmp_path / "b.npz",
+        sampler="local_improving",
+        **settings,
+    )
     loaded = load_npz(tmp_path / "b.npz")
     assert loaded.require_actions()[0].shape == (4, 5, 2)
     assert {name: loaded.meta[name] for name in ("sampler", "p", "k", "eps", "distance", "stuck_steps")} == {
@@ -139,7 +164,9 @@ def test_export_task_takes_local_trajectories(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_export_task_refuses_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_task_refuses_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mbo_gym.export.make_task", None)
     wrong: list[tuple[dict[str, object], type[Exception], str]] = [
         ({"to": "d3rply"}, UnknownId, "no export format 'd3rply'. Did you mean d3rlpy"),
@@ -159,5 +186,7 @@ def test_export_task_refuses_before_any_work(tmp_path: Path, monkeypatch: pytest
 
 def test_exporting_imports_no_optional_library() -> None:
     program = "import sys, mbo_gym.export; print([m for m in ('d3rlpy', 'minari', 'h5py', 'gym') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -57,7 +57,11 @@ TABLES = {
     "numbers outside the letters stay": ("p,q,r,s\n0,-1,0.5,7\n", DNA, [[0, -1, 0.5, 7]]),
     "digits as letters": ("sequence\n012\n330\n", DIGITS, [[0, 1, 2], [3, 3, 0]]),
     "digits as letters, no header": ("012\n330\n", DIGITS, [[0, 1, 2], [3, 3, 0]]),
-    "digits a site under names with digits": ("x0,x1,x2\n0,1,2\n3,3,7\n", DIGITS, [[0, 1, 2], [3, 3, 7]]),
+    "digits a site under names with digits": (
+        "x0,x1,x2\n0,1,2\n3,3,7\n",
+        DIGITS,
+        [[0, 1, 2], [3, 3, 7]],
+    ),
     "letters of several characters": ("sequence\nala ser\ngly gly\n", WORDS, [[0, 2], [1, 1]]),
     "letters of several characters, no header": ("ala ser\ngly gly\n", WORDS, [[0, 2], [1, 1]]),
 }
@@ -71,7 +75,9 @@ def test_tables_are_read(read, text, space, expected):
 
 
 def test_tabs_are_read(read):
-    np.testing.assert_array_equal(read("a\tb\tc\n.5\t.25\t1\n0\t2\tnan\n", PLANE, "x.tsv"), np.float32(ABC))
+    np.testing.assert_array_equal(
+        read("a\tb\tc\n.5\t.25\t1\n0\t2\tnan\n", PLANE, "x.tsv"), np.float32(ABC)
+    )
     np.testing.assert_array_equal(read("ACGT\nAATC\n", DNA, "x.TSV"), ACGT)
 
 
@@ -98,7 +104,11 @@ def test_arrays_of_letters_are_read(tmp_path):
 
 
 def test_values_outside_the_space_keep_their_meaning(tmp_path):
-    for x in (np.array([[0, 0, 0, 0.5]]), np.array([[0, 0, 0, 2**32]]), np.array([[0, 0, np.nan, -1]])):
+    for x in (
+        np.array([[0, 0, 0, 0.5]]),
+        np.array([[0, 0, 0, 2**32]]),
+        np.array([[0, 0, np.nan, -1]]),
+    ):
         np.save(tmp_path / "x.npy", x)
         found = read_designs(tmp_path / "x.npy", DNA)
         np.testing.assert_array_equal(found, x)
@@ -119,34 +129,102 @@ def test_what_a_run_writes_reads_back_exactly(tmp_path, method, task_id, options
 
 
 BAD_TABLES = {
-    "a word": ("a,b,c\n1,2,3\n1,two,3\n", PLANE, ["line 3, column 'b'", "'two' is not a number", "Mend the cell"]),
-    "a word, no header": ("1,2,3\n1,two,3\n", PLANE, ["line 2, column 'b'", "'two' is not a number"]),
-    "a word in the first line": ("1,two,3\n1,2,3\n", PLANE, ["line 1, column 'b'", "'two' is not a number"]),
+    "a word": (
+        "a,b,c\n1,2,3\n1,two,3\n",
+        PLANE,
+        ["line 3, column 'b'", "'two' is not a number", "Mend the cell"],
+    ),
+    "a word, no header": (
+        "1,2,3\n1,two,3\n",
+        PLANE,
+        ["line 2, column 'b'", "'two' is not a number"],
+    ),
+    "a word in the first line": (
+        "1,two,3\n1,2,3\n",
+        PLANE,
+        ["line 1, column 'b'", "'two' is not a number"],
+    ),
     "a decimal comma": ("a;b;c\n1;2,5;3\n", PLANE, ["line 2, column 'b'", "decimal point"]),
     "missing columns": (
         "a,x\n1,2\n",
         PLANE,
         ["lacks the columns 'b', 'c'; it has 2: 'a', 'x'", "'a', 'b', 'c', in any"],
     ),
-    "too few columns, no header": ("1,2\n", PLANE, ["lacks the columns 'a', 'b', 'c'", "exactly so many columns"]),
-    "the numbers of columns": ("0,1,2\n.5,.5,.5\n", PLANE, ["line 1", "as pandas writes", "'a', 'b', 'c'"]),
-    "rows of unequal length": ("a,b,c\n1,2\n", PLANE, ["line 2: 2 cells are too few", "names 3 columns"]),
+    "too few columns, no header": (
+        "1,2\n",
+        PLANE,
+        ["lacks the columns 'a', 'b', 'c'", "exactly so many columns"],
+    ),
+    "the numbers of columns": (
+        "0,1,2\n.5,.5,.5\n",
+        PLANE,
+        ["line 1", "as pandas writes", "'a', 'b', 'c'"],
+    ),
+    "rows of unequal length": (
+        "a,b,c\n1,2\n",
+        PLANE,
+        ["line 2: 2 cells are too few", "names 3 columns"],
+    ),
     "only a header": ("a,b,c\n", PLANE, ["no rows"]),
     "empty": ("", PLANE, ["is empty"]),
-    "a short sequence": ("sequence\nACGT\nACG\n", DNA, ["line 3, column 'sequence'", "3 letters, this space has 4"]),
-    "an unknown letter": ("sequence\nACGT\nACGX\n", DNA, ["line 3", "letter 4 of 'ACGX' is 'X'", "'A', 'C', 'G', 'T'"]),
-    "small letters": ("sequence\nacgt\n", DNA, ["line 2", "letter 1 of 'acgt' is 'a'", "capital and small"]),
-    "a typing error first, no header": ("ACGX\nACGT\n", DNA, ["line 1", "'X'", "call the column 'sequence'"]),
-    "a letter too few first, no header": ("ACG\nACGT\n", DNA, ["line 1", "3 letters", "call the column 'sequence'"]),
-    "one bad cell of the only column that fits": ("id,dna\n1,ACGT\n2,AC\n", DNA, ["line 3, column 'dna'", "2 letters"]),
-    "two columns of sequences": ("p,q\nACGT,AATC\n", DNA, ["'p', 'q'", "not clear", "Call it 'sequence'"]),
-    "no column of sequences": ("p,q\n1,2\n", DNA, ["one column of sequences", "or 4 columns", "'p', 'q'"]),
+    "a short sequence": (
+        "sequence\nACGT\nACG\n",
+        DNA,
+        ["line 3, column 'sequence'", "3 letters, this space has 4"],
+    ),
+    "an unknown letter": (
+        "sequence\nACGT\nACGX\n",
+        DNA,
+        ["line 3", "letter 4 of 'ACGX' is 'X'", "'A', 'C', 'G', 'T'"],
+    ),
+    "small letters": (
+        "sequence\nacgt\n",
+        DNA,
+        ["line 2", "letter 1 of 'acgt' is 'a'", "capital and small"],
+    ),
+    "a typing error first, no header": (
+        "ACGX\nACGT\n",
+        DNA,
+        ["line 1", "'X'", "call the column 'sequence'"],
+    ),
+    "a letter too few first, no header": (
+        "ACG\nACGT\n",
+        DNA,
+        ["line 1", "3 letters", "call the column 'sequence'"],
+    ),
+    "one bad cell of the only column that fits": (
+        "id,dna\n1,ACGT\n2,AC\n",
+        DNA,
+        ["line 3, column 'dna'", "2 letters"],
+    ),
+    "two columns of sequences": (
+        "p,q\nACGT,AATC\n",
+        DNA,
+        ["'p', 'q'", "not clear", "Call it 'sequence'"],
+    ),
+    "no column of sequences": (
+        "p,q\n1,2\n",
+        DNA,
+        ["one column of sequences", "or 4 columns", "'p', 'q'"],
+    ),
     "only scores": ("score\n1\n", DNA, ["one column of sequences", "'score'"]),
-    "no letter of a site": ("p,q,r,s\nA,C,G,T\nA,C,5,T\n", DNA, ["line 3, column 'r'", "'5' is no letter", "0 .. 3"]),
-    "neither letter nor number": ("p,q,r,s\n0,1,2,?\n", DNA, ["line 2, column 's'", "'?' is no letter"]),
+    "no letter of a site": (
+        "p,q,r,s\nA,C,G,T\nA,C,5,T\n",
+        DNA,
+        ["line 3, column 'r'", "'5' is no letter", "0 .. 3"],
+    ),
+    "neither letter nor number": (
+        "p,q,r,s\n0,1,2,?\n",
+        DNA,
+        ["line 2, column 's'", "'?' is no letter"],
+    ),
     "an empty site": ("p,q,r,s\n0,1,2,\n", DNA, ["line 2, column 's'", "''"]),
     "the numbers of sites": ("0,1,2,3\n3,3,3,3\n", DNA, ["line 1", "as pandas writes"]),
-    "an unknown word": ("sequence\nala ser\nala pro\n", WORDS, ["line 3", "letter 2 of 'ala pro' is 'pro'"]),
+    "an unknown word": (
+        "sequence\nala ser\nala pro\n",
+        WORDS,
+        ["line 3", "letter 2 of 'ala pro' is 'pro'"],
+    ),
 }
 
 
@@ -181,7 +259,9 @@ def test_an_array_that_holds_no_designs_is_refused(tmp_path, x, space, words):
 
 def test_several_arrays_need_one_called_x(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros((1, 3)), b=np.zeros((1, 3)))
-    with pytest.raises(InvalidData, match=r"holds the arrays 'a', 'b'. Call the one with the designs 'x'"):
+    with pytest.raises(
+        InvalidData, match=r"holds the arrays 'a', 'b'. Call the one with the designs 'x'"
+    ):
         read_designs(tmp_path / "x.npz", PLANE)
 
 
@@ -205,7 +285,9 @@ def test_pickles_are_refused_and_not_run(tmp_path, name):
         np.save(tmp_path / name, x, allow_pickle=True)
     else:
         np.savez(tmp_path / name, x=x)
-    with pytest.raises(InvalidData, match=r"Pickled Python objects are refused.*np.savez\(path, x=designs\)"):
+    with pytest.raises(
+        InvalidData, match=r"Pickled Python objects are refused.*np.savez\(path, x=designs\)"
+    ):
         read_designs(tmp_path / name, PLANE)
     assert not (tmp_path / "sprung").exists()
 
@@ -222,12 +304,16 @@ def test_damaged_arrays_are_refused(tmp_path, name, keep):
 
 @pytest.mark.parametrize("name", ["designs.xlsx", "designs", "designs.pkl"])
 def test_other_suffixes_are_refused(read, name):
-    with pytest.raises(InvalidData, match=r"which says nothing about how to read it.*\.csv, \.tsv, \.npz, \.npy"):
+    with pytest.raises(
+        InvalidData, match=r"which says nothing about how to read it.*\.csv, \.tsv, \.npz, \.npy"
+    ):
         read("a,b,c\n1,2,3\n", PLANE, name)
 
 
 @pytest.mark.parametrize("name", ["no.csv", "no.npz", "folder.npy"])
 def test_a_file_that_is_not_there_is_named(tmp_path, name):
     (tmp_path / "folder.npy").mkdir()
-    with pytest.raises(MissingData, match=f"{name}.*there is no such file. Name an existing file of designs"):
+    with pytest.raises(
+        MissingData, match=f"{name}.*there is no such file. Name an existing file of designs"
+    ):
         read_designs(tmp_path / name, PLANE)

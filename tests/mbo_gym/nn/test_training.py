@@ -1,4 +1,5 @@
-"""The trainer: fits, repeats, and ends in the same weights when it was stopped and taken up again."""
+"""The trainer: fits, repeats, and ends in the same weights when it was stopped and taken up
+again."""
 
 from __future__ import annotations
 
@@ -35,9 +36,12 @@ class Recorder(NullProgress):
 
 
 class Trained:
-    """A denoiser with dropout over 20 designs of two features, trained; `at` is called with the number of each loss."""
+    """A denoiser with dropout over 20 designs of two features, trained; `at` is called with the
+    number of each loss."""
 
-    def __init__(self, config=CONFIG, *, seed=0, at=lambda call: None, hidden=8, x=X, **settings) -> None:
+    def __init__(
+        self, config=CONFIG, *, seed=0, at=lambda call: None, hidden=8, x=X, **settings
+    ) -> None:
         with seeded(0):
             self.denoiser = Denoiser(ConcatMLP(2, hidden=hidden, layers=1, dropout=0.25))
         self.rows: list[torch.Tensor] = []
@@ -164,29 +168,45 @@ def test_learning_rate_by_hand():
 
 def test_the_learning_rate_reaches_adam():
     # under a constant gradient of 1, a step of Adam is the learning rate, but for its epsilon
-    config = TrainingConfig(steps=12, batch_size=2, learning_rate=0.4, warm_up=4, ema=0.0, precision="float32")
+    config = TrainingConfig(
+        steps=12, batch_size=2, learning_rate=0.4, warm_up=4, ema=0.0, precision="float32"
+    )
     p, seen = train_parameter(lambda step: 1.0, config)
     steps = -torch.tensor([*seen, p]).diff()
-    torch.testing.assert_close(steps, torch.tensor([config.rate(step) for step in range(12)]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        steps, torch.tensor([config.rate(step) for step in range(12)]), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_moving_average_by_hand():
-    config = TrainingConfig(steps=3, batch_size=2, learning_rate=1.0, warm_up=0, decay="none", ema=0.22)
+    config = TrainingConfig(
+        steps=3, batch_size=2, learning_rate=1.0, warm_up=0, decay="none", ema=0.22
+    )
     # weights 0, -1, -2, -3; decays min(.22, 2/11), then .22 twice (3/12 and 4/13 are above it)
     average = 0.0
     for weight, decay in ((-1.0, 2 / 11), (-2.0, 0.22), (-3.0, 0.22)):
         average = decay * average + (1 - decay) * weight
     assert train_parameter(lambda step: 1.0, config)[0] == pytest.approx(average, rel=1e-5)
-    assert train_parameter(lambda step: 1.0, replace(config, ema=0.0))[0] == pytest.approx(-3.0, rel=1e-5)
+    assert train_parameter(lambda step: 1.0, replace(config, ema=0.0))[0] == pytest.approx(
+        -3.0, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("off", [0, None])
 def test_long_gradients_are_cut(off):
-    # the second gradient is 100 times the first: cut to the same length, Adam makes the same step again
-    config = TrainingConfig(steps=2, batch_size=2, learning_rate=1.0, warm_up=0, decay="none", ema=0.0)
+    # the second gradient is 100 times the first: cut to the same length, Adam makes the same step
+    # again
+    config = TrainingConfig(
+        steps=2, batch_size=2, learning_rate=1.0, warm_up=0, decay="none", ema=0.0
+    )
     recorder = Recorder()
-    assert train_parameter(lambda step: (1.0, 100.0)[step], config, recorder)[0] == pytest.approx(-2.0, rel=1e-5)
-    assert [values["gradient_norm"] for _, _, values in recorder.seen] == [1.0, 100.0]  # before the cut
+    assert train_parameter(lambda step: (1.0, 100.0)[step], config, recorder)[0] == pytest.approx(
+        -2.0, rel=1e-5
+    )
+    assert [values["gradient_norm"] for _, _, values in recorder.seen] == [
+        1.0,
+        100.0,
+    ]  # before the cut
     m, v = 0.9 * 0.1 + 0.1 * 100, 0.999 * 0.001 + 0.001 * 100**2
     second = (m / (1 - 0.9**2)) / math.sqrt(v / (1 - 0.999**2))
     uncut, _ = train_parameter(lambda step: (1.0, 100.0)[step], replace(config, clip=off))
@@ -280,7 +300,9 @@ def fail(call, at):
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, clip=None, decay="none", ema=0.0)])
 def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(tmp_path, config):
     whole = Trained(config)
-    killed = Trained(config, at=lambda call: fail(call, 17), checkpoints=tmp_path, checkpoint_every=7)
+    killed = Trained(
+        config, at=lambda call: fail(call, 17), checkpoints=tmp_path, checkpoint_every=7
+    )
     assert str(killed.error) == "the machine went down"
     assert step_of(tmp_path) == 14
     torch.rand(3)  # the global state plays no part
@@ -308,7 +330,8 @@ def test_checkpoints_change_nothing(tmp_path):
 def test_ctrl_c_leaves_a_checkpoint_of_a_whole_update(tmp_path):
     with keyboard_interrupts():
         stopped = Trained(
-            at=lambda call: signal.raise_signal(signal.SIGINT) if call == 11 else None, checkpoints=tmp_path
+            at=lambda call: signal.raise_signal(signal.SIGINT) if call == 11 else None,
+            checkpoints=tmp_path,
         )
         assert isinstance(stopped.error, KeyboardInterrupt)
         assert len(stopped.rows) == step_of(tmp_path) == 12
@@ -344,7 +367,10 @@ def test_ctrl_c_at_the_last_update_is_not_lost(tmp_path):
     ("settings", "message"),
     [
         ({"seed": 1}, "seed is 0 there and 1 here;"),
-        ({"config": replace(CONFIG, learning_rate=0.5)}, "learning_rate is 0.001 there and 0.5 here;"),
+        (
+            {"config": replace(CONFIG, learning_rate=0.5)},
+            "learning_rate is 0.001 there and 0.5 here;",
+        ),
         ({"x": X[:19]}, "n_rows is 20 there and 19 here;"),
         ({"stage": "other"}, "stage is diffusion there and other here;"),
         ({"hidden": 9}, r"weights.network.network.0.weight is \[8, 3\] there and \[9, 3\] here"),
@@ -354,7 +380,9 @@ def test_ctrl_c_at_the_last_update_is_not_lost(tmp_path):
 )
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, settings, message):
     Trained(checkpoints=tmp_path, facts={"data": "123"})
-    with pytest.raises(ValueError, match=f"holds the checkpoint of another training: .*{message}") as caught:
+    with pytest.raises(
+        ValueError, match=f"holds the checkpoint of another training: .*{message}"
+    ) as caught:
         Trained(**{"facts": {"data": "123"}, **settings}, checkpoints=tmp_path)
     assert "choose another folder for checkpoints, or remove this one" in str(caught.value)
 
@@ -365,7 +393,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-100], b"", b"not a checkpoint at all"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"is damaged or no checkpoint: .* remove it to train anew"):
+        with pytest.raises(
+            ValueError, match=r"is damaged or no checkpoint: .* remove it to train anew"
+        ):
             Trained(checkpoints=tmp_path)
     safetensors.torch.save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="is damaged or no checkpoint"):
@@ -381,7 +411,10 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, bad):
     def loss(rows, generator):
         return module.weight.sum() * (bad if next(calls) == 25 else 1.0)
 
-    with pytest.raises(FloatingPointError, match=r"training made-up failed: loss .* at step 28 .*lower learning_rate"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"training made-up failed: loss .* at step 28 .*lower learning_rate",
+    ):
         train(
             module,
             loss,

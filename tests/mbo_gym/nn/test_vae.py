@@ -1,4 +1,5 @@
-"""VAEs of both kinds of designs: likelihoods against slow references, what training finds, weights of rows."""
+"""VAEs of both kinds of designs: likelihoods against slow references, what training finds, weights
+of rows."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def test_the_probability_of_letters_is_the_product_over_the_sites():
 def test_the_density_of_features_is_the_product_of_normal_ones():
     likelihood = Gaussian(2)
     with torch.no_grad():
-        likelihood.log_spread.copy_(torch.tensor([math.log(0.49), math.log(1.99)]))  # and .01 at least
+        likelihood.log_spread.copy_(
+            torch.tensor([math.log(0.49), math.log(1.99)])
+        )  # and .01 at least
     mean, x = torch.tensor([[0.0, 1.0], [3.0, -1.0]]), torch.tensor([[0.5, 1.0], [2.0, 2.0]])
     expected = torch.distributions.Normal(mean, torch.tensor([0.5, 2.0])).log_prob(x).sum(dim=1)
     torch.testing.assert_close(likelihood.log_probability(mean, x), expected)
@@ -58,7 +61,9 @@ def test_drawn_letters_have_the_probabilities_of_their_logits():
 
 
 def test_drawn_features_have_their_mean_and_spread():
-    x = Gaussian(2).sample(torch.tensor([[5.0, -1.0]]).expand(20_000, 2), torch.Generator().manual_seed(0))
+    x = Gaussian(2).sample(
+        torch.tensor([[5.0, -1.0]]).expand(20_000, 2), torch.Generator().manual_seed(0)
+    )
     np.testing.assert_allclose(x.mean(dim=0).detach(), [5, -1], atol=0.03)
     np.testing.assert_allclose(x.std(dim=0).detach(), [1.01, 1.01], rtol=0.03)
 
@@ -90,8 +95,12 @@ def test_features_that_never_vary_have_a_density_all_the_same():
 
 def test_a_vae_draws_designs_that_are_distributed_like_the_data():
     generator = torch.Generator().manual_seed(0)
-    x = torch.randint(3, (2000, 1), generator=generator).expand(-1, 4)  # all sites hold the same letter
-    new = drawn(trained(Categorical(4, 3), x, VAETraining(steps=800, batch_size=64, learning_rate=1e-2)))
+    x = torch.randint(3, (2000, 1), generator=generator).expand(
+        -1, 4
+    )  # all sites hold the same letter
+    new = drawn(
+        trained(Categorical(4, 3), x, VAETraining(steps=800, batch_size=64, learning_rate=1e-2))
+    )
     assert (new == new[:, :1]).all(dim=1).double().mean() > 0.5  # independent sites: 1 / 27
     shares = torch.bincount(new[:, 0], minlength=3) / len(new)
     assert (shares - 1 / 3).abs().max() < 0.15
@@ -101,7 +110,9 @@ def test_a_vae_draws_designs_that_are_distributed_like_the_data():
 def test_rows_without_weight_are_not_learned(kind):
     x = torch.arange(2).repeat_interleave(300)[:, None].expand(-1, 3)
     x, likelihood = (x, Categorical(3, 2)) if kind == "letters" else (x * 4.0 - 2.0, Gaussian(3))
-    new = drawn(trained(likelihood, x, row_weight=torch.arange(2.0).repeat_interleave(300))).double()
+    new = drawn(
+        trained(likelihood, x, row_weight=torch.arange(2.0).repeat_interleave(300))
+    ).double()
     assert abs(float(new.mean()) - float(x[-1, 0])) < 0.1
 
 
@@ -126,24 +137,34 @@ def test_training_goes_on_from_the_weights_that_are_there():
 def test_the_weight_of_the_divergence_decides_how_much_the_latents_hold():
     x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
     light, heavy = (
-        trained(Gaussian(3), x, VAETraining(steps=200, learning_rate=1e-2, kl_weight=weight)) for weight in (0.01, 100)
+        trained(Gaussian(3), x, VAETraining(steps=200, learning_rate=1e-2, kl_weight=weight))
+        for weight in (0.01, 100)
     )
     assert float(heavy.losses(x, None)[1].mean()) < 0.1 * float(light.losses(x, None)[1].mean())
 
 
 def test_the_same_generator_gives_the_same_network_and_the_global_state_stays():
-    x, before = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), torch.get_rng_state()
+    x, before = (
+        torch.randn(40, 2, generator=torch.Generator().manual_seed(0)),
+        torch.get_rng_state(),
+    )
     first, again = new_vae(Gaussian(2)), new_vae(Gaussian(2))
     torch.set_rng_state(before)  # building a network draws from the global state, all else does not
     for vae in (first, again):
         fit_vae(vae, x, VAETraining(steps=5), torch.Generator().manual_seed(4))
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in first.state_dict().items())
+    assert all(
+        torch.equal(value, again.state_dict()[key]) for key, value in first.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [({"steps": 0}, "steps"), ({"kl_weight": -1.0}, "kl_weight"), ({"latents": "noise"}, "must be one of")],
+    [
+        ({"steps": 0}, "steps"),
+        ({"kl_weight": -1.0}, "kl_weight"),
+        ({"latents": "noise"}, "must be one of"),
+    ],
 )
 def test_settings_out_of_range_are_refused(setting, words):
     with pytest.raises(ValueError, match=words):

@@ -1,4 +1,5 @@
-"""Oracles: what they answer, what they refuse, what they count; and that a method cannot reach one."""
+"""Oracles: what they answer, what they refuse, what they count; and that a method cannot reach
+one."""
 
 from __future__ import annotations
 
@@ -98,9 +99,14 @@ def test_a_subclass_without_a_score_says_so():
 
 def test_a_budget_is_kept_to_the_last_design():
     scored = []
-    metered = MeteredOracle(FunctionOracle(LINE, lambda x: scored.append(len(x)) or x[:, 0]), budget=5)
+    metered = MeteredOracle(
+        FunctionOracle(LINE, lambda x: scored.append(len(x)) or x[:, 0]), budget=5
+    )
     metered(np.zeros((3, 1)))
-    with pytest.raises(BudgetExceeded, match=r"3 more designs would make 6 oracle calls, the budget is 5 \(2 left\)"):
+    with pytest.raises(
+        BudgetExceeded,
+        match=r"3 more designs would make 6 oracle calls, the budget is 5 \(2 left\)",
+    ):
         metered(np.zeros((3, 1)))
     assert (metered.calls, scored) == (3, [3])
     metered.score_tensor(torch.zeros(2, 1))
@@ -136,7 +142,8 @@ def test_every_oracle_of_the_process_is_counted_inside_the_block_only():
 
 
 def reachable(start: object) -> list[object]:
-    """Everything that can be reached from an object through attributes, containers, closures and bound methods."""
+    """Everything that can be reached from an object through attributes, containers, closures and
+    bound methods."""
     seen: dict[int, object] = {}
     stack = [start]
     while stack:
@@ -152,12 +159,18 @@ def reachable(start: object) -> list[object]:
         for kind in type(item).__mro__:
             slots = kind.__dict__.get("__slots__", ())
             stack += [
-                getattr(item, name) for name in ([slots] if isinstance(slots, str) else slots) if hasattr(item, name)
+                getattr(item, name)
+                for name in ([slots] if isinstance(slots, str) else slots)
+                if hasattr(item, name)
             ]
         if isinstance(item, types.FunctionType):
-            stack += [cell.cell_contents for cell in item.__closure__ or ()] + list(item.__defaults__ or ())
+            stack += [cell.cell_contents for cell in item.__closure__ or ()] + list(
+                item.__defaults__ or ()
+            )
         stack += [
-            getattr(item, name) for name in ("__self__", "func", "args", "keywords", "base") if hasattr(item, name)
+            getattr(item, name)
+            for name in ("__self__", "func", "args", "keywords", "base")
+            if hasattr(item, name)
         ]
     return list(seen.values())
 
@@ -165,11 +178,17 @@ def reachable(start: object) -> list[object]:
 @pytest.mark.parametrize("task_id", ["TFBind8-Exact-v0", "Branin-Exact-v0", "Levy-Exact-v1"])
 def test_a_method_cannot_reach_the_oracle(task_id):
     task = mbo_gym.make_task(task_id, fraction=0.5, noise=0.1)
-    task = replace(task, options={**task.options, "oracle": task.hidden_oracle})  # what the csv task may be given
+    task = replace(
+        task, options={**task.options, "oracle": task.hidden_oracle}
+    )  # what the csv task may be given
     problem = task.problem()
     assert "oracle" not in problem.options
-    assert not [item for item in reachable(problem) if isinstance(item, (Oracle, MeteredOracle, Task))]
-    assert [item for item in reachable(task) if isinstance(item, Oracle)]  # the walk does find one where it is
+    assert not [
+        item for item in reachable(problem) if isinstance(item, (Oracle, MeteredOracle, Task))
+    ]
+    assert [
+        item for item in reachable(task) if isinstance(item, Oracle)
+    ]  # the walk does find one where it is
     assert task.problem() is problem
 
 

@@ -13,7 +13,9 @@ from mbo_gym.problem.dataset import OfflineDataset, ScoreScale, first_of_each_de
 
 def data(y, x=None) -> OfflineDataset:
     y = np.asarray(y, dtype=np.float32)
-    return OfflineDataset(np.arange(len(y), dtype=np.float32)[:, None] if x is None else np.asarray(x), y)
+    return OfflineDataset(
+        np.arange(len(y), dtype=np.float32)[:, None] if x is None else np.asarray(x), y
+    )
 
 
 def test_arrays_are_frozen_copies_of_fixed_types():
@@ -44,8 +46,12 @@ def test_unusable_arrays_are_refused(x, y, message):
 def test_score_scale_by_hand():
     scale = data([1, 2, 3, 4]).score_scale  # variance ((1.5)^2 + (.5)^2) 2 / 4 = 1.25
     assert scale == ScoreScale(2.5, 1.25**0.5)
-    np.testing.assert_allclose(scale.standardise(np.array([2.5, 5.0])), [0.0, 2.5 / 1.25**0.5], rtol=1e-6)
-    np.testing.assert_allclose(scale.restore(scale.standardise(np.array([1.0, 4.0]))), [1.0, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        scale.standardise(np.array([2.5, 5.0])), [0.0, 2.5 / 1.25**0.5], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        scale.restore(scale.standardise(np.array([1.0, 4.0]))), [1.0, 4.0], rtol=1e-6
+    )
     assert data([7, 7]).score_scale == ScoreScale(7.0, 1.0)
 
 
@@ -76,7 +82,11 @@ def test_percentile_split_by_hand():
 
 def test_every_nth_by_score_takes_the_floor_as_stride():
     dataset = data([6, 5, 4, 3, 2, 1, 0])
-    assert dataset.every_nth_by_score(3).y.tolist() == [0, 2, 4]  # stride 7 // 3 = 2, at most 3 rows
+    assert dataset.every_nth_by_score(3).y.tolist() == [
+        0,
+        2,
+        4,
+    ]  # stride 7 // 3 = 2, at most 3 rows
     assert dataset.every_nth_by_score(4).y.tolist() == [0, 1, 2, 3]
     assert dataset.every_nth_by_score(7) is dataset
     with pytest.raises(ValueError, match="at least 1"):

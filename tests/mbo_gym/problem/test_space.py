@@ -15,7 +15,9 @@ DNA = CategoricalSpace(3, 4, ("A", "C", "G", "T"))
 
 
 def test_continuous_contains_its_bounds_and_nothing_beyond():
-    rows = np.array([[0, -1], [2, 1e30], [2.001, 0], [-0.001, 0], [1, np.nan], [1, np.inf], [1, -1.5]])
+    rows = np.array(
+        [[0, -1], [2, 1e30], [2.001, 0], [-0.001, 0], [1, np.nan], [1, np.inf], [1, -1.5]]
+    )
     assert BOX.contains(rows).tolist() == [True, True, False, False, False, False, False]
 
 
@@ -63,14 +65,20 @@ def test_features_get_names_where_none_are_given():
 
 
 def test_categorical_contains_whole_numbers_below_the_alphabet():
-    assert DNA.contains(np.array([[0, 1, 3], [0, 1, 4], [-1, 0, 0]])).tolist() == [True, False, False]
+    assert DNA.contains(np.array([[0, 1, 3], [0, 1, 4], [-1, 0, 0]])).tolist() == [
+        True,
+        False,
+        False,
+    ]
     floats = np.array([[0.0, 1.0, 3.0], [0.5, 1.0, 1.0], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0]])
     assert DNA.contains(floats).tolist() == [True, False, False, False]
     assert DNA.contains(np.array([[255, 0, 0]], dtype=np.uint8)).tolist() == [False]
 
 
 def test_categorical_says_which_site_is_wrong():
-    assert DNA.why_not(np.array([0, 7, 1])) == "site 1 holds 7, allowed are the whole numbers 0 .. 3"
+    assert (
+        DNA.why_not(np.array([0, 7, 1])) == "site 1 holds 7, allowed are the whole numbers 0 .. 3"
+    )
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 4)), np.zeros(3), np.zeros((1, 3, 1))])
@@ -80,7 +88,8 @@ def test_a_wrong_shape_is_named(bad):
 
 
 @pytest.mark.parametrize(
-    "bad", [np.array([["A", "C", "G"]]), np.zeros((1, 3), dtype=complex), np.zeros((1, 3), dtype=bool)]
+    "bad",
+    [np.array([["A", "C", "G"]]), np.zeros((1, 3), dtype=complex), np.zeros((1, 3), dtype=bool)],
 )
 def test_what_is_not_a_number_is_refused(bad):
     with pytest.raises(InvalidDesign, match="numbers"):
@@ -96,7 +105,8 @@ def test_sequences_are_read_and_written():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("AC", "row 1: 'AC' has 2 letters"), ("ACX", r"row 1: 'ACX' holds \['X'\]")]
+    ("text", "message"),
+    [("AC", "row 1: 'AC' has 2 letters"), ("ACX", r"row 1: 'ACX' holds \['X'\]")],
 )
 def test_a_wrong_sequence_is_named(text, message):
     with pytest.raises(InvalidDesign, match=message):
@@ -108,7 +118,8 @@ def test_letters_of_several_characters_are_spaced():
 
 
 @pytest.mark.parametrize(
-    ("length", "n", "letters"), [(0, 4, ()), (3, 1, ()), (3, 4, ("A", "C", "G")), (3, 2, ("A", "A"))]
+    ("length", "n", "letters"),
+    [(0, 4, ()), (3, 1, ()), (3, 4, ("A", "C", "G")), (3, 2, ("A", "A"))],
 )
 def test_categorical_refuses_what_is_no_alphabet(length, n, letters):
     with pytest.raises(ValueError, match="need"):
@@ -125,11 +136,14 @@ def test_categorical_samples_lie_inside_and_read_back(length, n, seed):
 
 
 @given(
-    st.lists(st.tuples(st.floats(-1e30, 1e30), st.floats(0, 1e30)), min_size=1, max_size=4), st.integers(0, 2**32 - 1)
+    st.lists(st.tuples(st.floats(-1e30, 1e30), st.floats(0, 1e30)), min_size=1, max_size=4),
+    st.integers(0, 2**32 - 1),
 )
 def test_continuous_samples_lie_inside_whatever_the_bounds(pairs, seed):
     low = np.array([a for a, _ in pairs], dtype=np.float32)
-    space = ContinuousSpace(low, np.maximum(low, np.array([a + w for a, w in pairs], dtype=np.float32)))
+    space = ContinuousSpace(
+        low, np.maximum(low, np.array([a + w for a, w in pairs], dtype=np.float32))
+    )
     x = space.sample(5, np.random.default_rng(seed))
     assert space.contains(x).all()
     assert all(space.to_gymnasium().contains(row) for row in x)

@@ -48,7 +48,10 @@ def scalars(folder):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = reader.EventAccumulator(str(folder))
     events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def test_json_lines_are_on_disk_at_once(tmp_path):
@@ -95,7 +98,12 @@ def test_tensorboard_reads_what_was_logged(tmp_path, capfd):
 def test_wandb_gets_each_stage_over_its_own_steps(tmp_path, wandb):
     logger = WandbLogger(tmp_path, "grad on Branin", {"steps": 11})
     (started,) = wandb.started
-    expected = {"project": "mbo-gym", "name": "grad on Branin", "dir": str(tmp_path), "config": {"steps": 11}}
+    expected = {
+        "project": "mbo-gym",
+        "name": "grad on Branin",
+        "dir": str(tmp_path),
+        "config": {"steps": 11},
+    }
     assert started == expected
     logger.log("surrogate", 50, {"loss": 1.5})
     logger.log("ascent", 0, {"prediction": -3.0, "size": 2.0})
@@ -120,9 +128,13 @@ def test_wandb_gets_each_stage_over_its_own_steps(tmp_path, wandb):
     ("module", "name", "extra"),
     [("torch.utils.tensorboard", "tensorboard", "report"), ("wandb", "wandb", "wandb")],
 )
-def test_a_library_that_is_not_there_is_named_with_its_extra(tmp_path, monkeypatch, module, name, extra):
+def test_a_library_that_is_not_there_is_named_with_its_extra(
+    tmp_path, monkeypatch, module, name, extra
+):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependency, match=rf"This needs {name}, .* pip install 'mbo-gym\[{extra}\]'"):
+    with pytest.raises(
+        MissingDependency, match=rf"This needs {name}, .* pip install 'mbo-gym\[{extra}\]'"
+    ):
         make_loggers([name], tmp_path, run_name="run", config={})
     assert os.listdir(tmp_path) == []
 
@@ -140,7 +152,9 @@ def test_the_named_loggers_are_made_for_the_runs_folder(tmp_path, wandb):
 
 
 def test_an_unknown_logger_opens_nothing(tmp_path, wandb):
-    with pytest.raises(UnknownId, match=r"There is no logger 'tensorbord'\. Did you mean tensorboard\?"):
+    with pytest.raises(
+        UnknownId, match=r"There is no logger 'tensorbord'\. Did you mean tensorboard\?"
+    ):
         make_loggers(["wandb", "tensorbord"], tmp_path, run_name="run", config={})
     assert wandb.started == []
 

@@ -21,7 +21,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch) -> Callable[[], Terminal]:
-    """Return what puts a terminal in the place of the error stream (pytest puts its own there after the set-up)."""
+    """Return what puts a terminal in the place of the error stream (pytest puts its own there after
+    the set-up)."""
 
     def place() -> Terminal:
         stream = Terminal()
@@ -112,7 +113,11 @@ def test_a_loop_that_fails_leaves_no_bar(terminal):
 def test_loops_within_loops(terminal):
     terminal()
     with RichProgress() as progress:
-        seen = [(i, j) for i in progress.track(range(2), "outer") for j in progress.track(range(2), "inner")]
+        seen = [
+            (i, j)
+            for i in progress.track(range(2), "outer")
+            for j in progress.track(range(2), "inner")
+        ]
     assert seen == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -147,7 +152,10 @@ def test_every_logger_gets_the_metrics_and_is_closed_at_the_end():
         progress.metrics("search", 10, prediction=-2.0, action=0.25)
         assert [logger.closed for logger in loggers] == [0, 0]
     for logger in loggers:
-        assert logger.seen == [("surrogate", 0, {"loss": 1.5}), ("search", 10, {"prediction": -2.0, "action": 0.25})]
+        assert logger.seen == [
+            ("surrogate", 0, {"loss": 1.5}),
+            ("search", 10, {"prediction": -2.0, "action": 0.25}),
+        ]
         assert logger.closed == 1
 
 
@@ -164,13 +172,19 @@ def test_metrics_go_nowhere_without_a_logger():
 
 
 def test_designs_along_the_search_are_kept_as_they_were():
-    x, prediction = np.array([[1, 2], [3, 4]], dtype=np.int32), np.array([0.5, 0.25], dtype=np.float32)
+    x, prediction = (
+        np.array([[1, 2], [3, 4]], dtype=np.int32),
+        np.array([0.5, 0.25], dtype=np.float32),
+    )
     with RichProgress() as progress:
         progress.designs("ascent", 0, x, prediction)
         x += 1  # a search that works in place
         prediction += 1
         progress.designs("ascent", 10, x[:1], prediction[:1])
-    assert [(point.stage, point.step) for point in progress.trace] == [("ascent", 0), ("ascent", 10)]
+    assert [(point.stage, point.step) for point in progress.trace] == [
+        ("ascent", 0),
+        ("ascent", 10),
+    ]
     assert progress.trace[0].x.dtype == np.int32
     np.testing.assert_array_equal(progress.trace[0].x, [[1, 2], [3, 4]])
     np.testing.assert_array_equal(progress.trace[0].prediction, [0.5, 0.25])

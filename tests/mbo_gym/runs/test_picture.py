@@ -1,4 +1,5 @@
-"""The picture of a run: walks by row, a readable PNG for every kind of task, and no oracle call that is counted."""
+"""The picture of a run: walks by row, a readable PNG for every kind of task, and no oracle call
+that is counted."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def own_task(tmp_path, text: str, **options):
 
 @pytest.fixture
 def draw(tmp_path):
-    """Return what draws proposals and a trace; it returns the labels drawn and the size, and allows no warning."""
+    """Return what draws proposals and a trace; it returns the labels drawn and the size, and allows
+    no warning."""
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
@@ -84,7 +86,8 @@ def test_the_last_stage_that_walks_is_taken():
     trace = [point("first", 0, numbered(4, 0)), point("first", 1, numbered(4, 1))]
     trace += [point("edit", 0, numbered(2, 10)), point("edit", 3, numbered(2, 13))]
     assert assemble_walks(trace).stage == "edit"
-    assert assemble_walks([*trace, point("chosen", 0, numbered(9, 0))]).stage == "edit"  # a single step is no walk
+    # a single step is no walk
+    assert assemble_walks([*trace, point("chosen", 0, numbered(9, 0))]).stage == "edit"
     assert assemble_walks(trace[:3]).stage == "first"
 
 
@@ -112,7 +115,8 @@ def test_principal_components_are_those_of_a_known_cloud():
     weights[:, 1] -= weights[:, 0] * (weights[:, 0] @ weights[:, 1]) / (weights[:, 0] @ weights[:, 0])
     mean, components, shares = principal_components(weights @ np.stack([along, across]) + 7)
     np.testing.assert_allclose(mean, [7, 7, 7])
-    np.testing.assert_allclose(components, np.stack([-along, across], axis=1), atol=1e-12)  # the largest is positive
+    # the largest is positive
+    np.testing.assert_allclose(components, np.stack([-along, across], axis=1), atol=1e-12)
     np.testing.assert_allclose(shares, (weights**2).sum(axis=0) / (weights**2).sum())
 
 
@@ -169,12 +173,15 @@ def test_designs_outside_the_space_are_named_and_not_drawn(draw, task_id, option
     [
         ("a,b,y\n1,2,3\n2,3,4\n4,5,2\n", {}, (860, 640)),  # no oracle, so no landscape
         ("a,b,y\n1,2,3\n2,3,4\n4,5,2\n", {"bounds": "none"}, (860, 640)),  # a plane without ends
-        ("a,b,y\n1,2,3\n1,3,4\n1,5,2\n", {"oracle": lambda x: x[:, 1]}, (860, 640)),  # a plane without width
-        ("a,b,y\n1,2,3\n2,3,4\n4,5,2\n", {"oracle": lambda x: 0 * x[:, 1]}, (860, 640)),  # a flat landscape
+        # a plane without width
+        ("a,b,y\n1,2,3\n1,3,4\n1,5,2\n", {"oracle": lambda x: x[:, 1]}, (860, 640)),
+        # a flat landscape
+        ("a,b,y\n1,2,3\n2,3,4\n4,5,2\n", {"oracle": lambda x: 0 * x[:, 1]}, (860, 640)),
         ("a,b,y\n1,2,3\n2,3,4\n4,5,2\n", {"oracle": lambda x: np.nan * x[:, 1]}, (860, 640)),
         ("a,y\n1,3\n2,4\n4,2\n", {}, (860, 640)),  # no scores, so no second panel
         ("a,y\n1,3\n2,4\n4,2\n", {"oracle": lambda x: x[:, 0]}, (1200, 640)),
-        ("s,y\nAC,1\nCA,2\nCC,5\n", {"oracle": lambda x: x[:, 0]}, (1200, 640)),  # two sites are no plane
+        # two sites are no plane
+        ("s,y\nAC,1\nCA,2\nCC,5\n", {"oracle": lambda x: x[:, 0]}, (1200, 640)),
     ],
 )
 def test_every_kind_of_task_can_be_drawn(draw, tmp_path, text, options, size):

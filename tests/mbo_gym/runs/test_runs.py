@@ -98,7 +98,8 @@ def test_the_folder_holds_everything(done):
     assert sorted(os.listdir(done.folder / "model")) == ["config.json", "surrogate.safetensors"]
     assert os.listdir(done.folder.parent) == ["one"]
     assert load_surrogate(done.folder / "model" / "surrogate.safetensors").config.hidden == 8
-    assert done.folder.stat().st_mode & 0o777 == 0o755  # others may read it, unlike a temporary folder
+    # others may read it, unlike a temporary folder
+    assert done.folder.stat().st_mode & 0o777 == 0o755
 
 
 def test_config_json_says_what_was_run(done):
@@ -140,7 +141,8 @@ def test_metrics_are_json_lines(done):
 def test_the_search_is_scored_once_it_is_over(done):
     result = json.loads((done.folder / "result.json").read_text())
     assert result["search"] == done.search
-    assert [point["step"] for point in done.search] == list(range(12))  # before each of the 11 steps and after the last
+    # before each of the 11 steps and after the last
+    assert [point["step"] for point in done.search] == list(range(12))
     assert (result["search_oracle_calls"], result["trace_oracle_calls"]) == (0, 12 * 10)
     best = mbo_gym.make_task(TASK)
     assert done.search[0]["score"] == pytest.approx(best.normalise(best.dataset.top(10).y).mean(), rel=1e-5)
@@ -195,7 +197,8 @@ def test_designs_csv_reads_back_exactly(done):
     np.testing.assert_array_equal(table[:, :2].astype(np.float32), designs["x"])
     np.testing.assert_allclose(table[:, 2], designs["criterion"], rtol=1e-6)
     np.testing.assert_allclose(table[:, 3], designs["y"], rtol=1e-6)
-    assert mbo_gym.make_task(TASK).space.contains(table[:, :2]).all()  # as text they are still inside the space
+    # as text they are still inside the space
+    assert mbo_gym.make_task(TASK).space.contains(table[:, :2]).all()
 
 
 def test_designs_csv_of_sequences_reads_back(tmp_path):

@@ -1,4 +1,5 @@
-"""The choice among surrogates: by the same held-out rows, and nothing but the chosen one afterwards."""
+"""The choice among surrogates: by the same held-out rows, and nothing but the chosen one
+afterwards."""
 
 from __future__ import annotations
 
@@ -60,10 +61,14 @@ def test_it_is_what_the_chosen_one_would_be_on_its_own(kind):
     z = data(kind)[0]
     assert torch.equal(surrogate.predict(z), alone.predict(z))
     assert torch.equal(surrogate.gradient(z), alone.gradient(z))
-    for ours, theirs in zip(surrogate.value_and_gradient(z), alone.value_and_gradient(z), strict=True):
+    for ours, theirs in zip(
+        surrogate.value_and_gradient(z), alone.value_and_gradient(z), strict=True
+    ):
         assert torch.equal(ours, theirs)
     assert surrogate.report.rmse == report.rmse
-    assert surrogate.report.seconds > surrogate.reports[surrogate.chosen].seconds  # all candidates' together
+    assert (
+        surrogate.report.seconds > surrogate.reports[surrogate.chosen].seconds
+    )  # all candidates' together
 
 
 def test_only_an_ensemble_has_a_spread_and_hidden_layers():
@@ -86,7 +91,9 @@ def test_all_kinds_hold_out_the_same_rows(monkeypatch):
             return original(self, z)
 
         monkeypatch.setattr(kind, "predict", predict)
-        surrogate = kind() if kind is QuadraticSurrogate else kind(type(kind().config)(train_steps=1))
+        surrogate = (
+            kind() if kind is QuadraticSurrogate else kind(type(kind().config)(train_steps=1))
+        )
         surrogate.fit(*data("steps"), seed=3)  # predicts for the report only
     held = list(seen.values())
     assert len(held) == 3
@@ -128,7 +135,9 @@ def test_candidates_that_cannot_be_fitted_are_left_out():
     surrogate.fit(z, z[:, 0], seed=0)
     assert surrogate.chosen == NETWORKS
     assert set(surrogate.reports) == {NETWORKS}
-    with pytest.raises(CannotFit, match=r"none of the candidates can be fitted; quadratic: .*got 101"):
+    with pytest.raises(
+        CannotFit, match=r"none of the candidates can be fitted; quadratic: .*got 101"
+    ):
         AutoSurrogate(AutoConfig(("quadratic",))).fit(z, z[:, 0], seed=0)
 
 
@@ -144,7 +153,9 @@ def test_a_model_that_diverged_is_not_kept(monkeypatch):
 
 def test_rows_or_shares_that_allow_no_comparison_are_refused(monkeypatch):
     z, y = data("quadratic")
-    with pytest.raises(ValueError, match=r"same held-out rows.*'quadratic': 0} of 9 rows. Give more rows"):
+    with pytest.raises(
+        ValueError, match=r"same held-out rows.*'quadratic': 0} of 9 rows. Give more rows"
+    ):
         AutoSurrogate(AutoConfig(("quadratic",))).fit(z[:9], y[:9], seed=0)
     AutoSurrogate(AutoConfig(("quadratic",))).fit(z[:10], y[:10], seed=0)
     half = Spec("half", lambda: QuadraticSurrogate(QuadraticConfig(held_out=0.5)))
@@ -168,11 +179,15 @@ def test_the_cache_knows_the_candidates_settings(cache_folder, monkeypatch):
     problem = mbo_gym.make_task("Branin-Exact-v0").problem()
     encoder, name = make_encoder(problem), "auto_of_the_cache_test"
     known = SURROGATES.spec("quadratic")
-    monkeypatch.setitem(SURROGATES._specs, name, Spec(name, lambda: AutoSurrogate(AutoConfig(("quadratic",)))))
+    monkeypatch.setitem(
+        SURROGATES._specs, name, Spec(name, lambda: AutoSurrogate(AutoConfig(("quadratic",))))
+    )
     first = fitted_surrogate(problem, encoder, name)
     files = set((cache_folder / "fitted").iterdir())
     second, z = fitted_surrogate(problem, encoder, name), torch.zeros(5, 2)
     assert torch.equal(first.predict(z), second.predict(z))
     assert set((cache_folder / "fitted").iterdir()) == files
-    monkeypatch.setitem(SURROGATES._specs, "quadratic", Spec("quadratic", known.entry_point, {"held_out": 0.5}))
+    monkeypatch.setitem(
+        SURROGATES._specs, "quadratic", Spec("quadratic", known.entry_point, {"held_out": 0.5})
+    )
     assert fitted_surrogate(problem, encoder, name).report.n_held_out == 1250

@@ -1,4 +1,5 @@
-"""The quadratic surrogate: exact on quadratics, closed-form, with a ridge weight that held-out rows agree with."""
+"""The quadratic surrogate: exact on quadratics, closed-form, with a ridge weight that held-out rows
+agree with."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def rows(n: int, d: int = D, seed: int = 1) -> torch.Tensor:
     """Features with means and scales of their own."""
-    return normal(n, d, seed=seed) * torch.linspace(0.01, 30, d, dtype=torch.float64) + torch.arange(d) * 10
+    return (
+        normal(n, d, seed=seed) * torch.linspace(0.01, 30, d, dtype=torch.float64)
+        + torch.arange(d) * 10
+    )
 
 
 LINEAR, MATRIX = normal(D, seed=2), normal(D, D, seed=3)
@@ -58,12 +62,16 @@ def test_it_equals_ridge_regression_with_the_least_error_of_each_row_left_out():
     surrogate = fitted(z, y, held_out=0)
     u = (z - z.mean(0)) / z.std(0, correction=0)
     terms = torch.stack([*u.T, *(u[:, i] * u[:, j] for i in range(3) for j in range(i, 3))], dim=1)
-    terms = torch.cat([torch.ones(n, 1), (terms - terms.mean(0)) / terms.std(0, correction=0)], dim=1)
+    terms = torch.cat(
+        [torch.ones(n, 1), (terms - terms.mean(0)) / terms.std(0, correction=0)], dim=1
+    )
     penalty = n * torch.eye(10).double()
     penalty[0, 0] = 0  # of the intercept
 
     def weights(ridge: float, kept: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.solve(terms[kept].T @ terms[kept] + ridge * penalty, terms[kept].T @ y[kept])
+        return torch.linalg.solve(
+            terms[kept].T @ terms[kept] + ridge * penalty, terms[kept].T @ y[kept]
+        )
 
     def error_of_rows_left_out(ridge: float) -> float:
         others = [torch.arange(n) != row for row in range(n)]
@@ -72,7 +80,9 @@ def test_it_equals_ridge_regression_with_the_least_error_of_each_row_left_out():
     errors = {ridge: error_of_rows_left_out(ridge) for ridge in quadratic.RIDGES.tolist()}
     assert surrogate.ridge == min(errors, key=errors.get)
     assert quadratic.RIDGES[0] < surrogate.ridge < quadratic.RIDGES[-1]
-    torch.testing.assert_close(surrogate.predict(z), terms @ weights(surrogate.ridge, torch.arange(n)))
+    torch.testing.assert_close(
+        surrogate.predict(z), terms @ weights(surrogate.ridge, torch.arange(n))
+    )
 
 
 def test_blocks_of_rows_and_columns_equal_the_whole(monkeypatch):
@@ -157,7 +167,11 @@ def test_what_is_saved_predicts_the_same(tmp_path):
     again = load_surrogate(tmp_path / "f.safetensors")
     assert torch.equal(again.predict(z), surrogate.predict(z))
     assert torch.equal(again.gradient(z), surrogate.gradient(z))
-    assert (type(again), again.config, again.report) == (QuadraticSurrogate, surrogate.config, surrogate.report)
+    assert (type(again), again.config, again.report) == (
+        QuadraticSurrogate,
+        surrogate.config,
+        surrogate.report,
+    )
 
 
 def test_the_seed_says_only_which_rows_are_held_out():
@@ -177,7 +191,8 @@ def test_the_seed_says_only_which_rows_are_held_out():
 def test_too_many_features_say_the_limit_and_the_way_out():
     z = normal(10, 101)
     with pytest.raises(
-        CannotFit, match=r"max_features=100 features, got 101: it would have 5252 terms.*light_ensemble"
+        CannotFit,
+        match=r"max_features=100 features, got 101: it would have 5252 terms.*light_ensemble",
     ):
         QuadraticSurrogate().fit(z, z[:, 0], seed=0)
     surrogate = make_surrogate("quadratic", max_features=4)

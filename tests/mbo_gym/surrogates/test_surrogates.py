@@ -1,4 +1,5 @@
-"""Surrogates: exact after loading, the same for the same seed, with gradients that are the prediction's."""
+"""Surrogates: exact after loading, the same for the same seed, with gradients that are the
+prediction's."""
 
 from __future__ import annotations
 
@@ -153,9 +154,15 @@ def test_members_of_one_batched_network_equal_networks_on_their_own():
     ensemble = _fitted("mean")
     for member in range(3):
         single = MLPSurrogate(MLPConfig(**SMALL))
-        state = {key: value[member : member + 1] for key, value in ensemble.state().items() if key != "unit"}
+        state = {
+            key: value[member : member + 1]
+            for key, value in ensemble.state().items()
+            if key != "unit"
+        }
         single.load_state({**state, "unit": ensemble.state()["unit"]})
-        torch.testing.assert_close(single.predict(z), ensemble.predict_members(z)[member], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            single.predict(z), ensemble.predict_members(z)[member], rtol=1e-5, atol=1e-5
+        )
 
 
 def test_the_network_computes_what_its_weights_say():
@@ -246,7 +253,11 @@ def test_the_cache_answers_the_second_time(branin, cache_folder, monkeypatch):
         assert torch.equal(first.predict(z), second.predict(z))
         assert set((cache_folder / "fitted").iterdir()) == files
         other = mbo_gym.make_task("Branin-Exact-v0", fraction=0.5).problem()
-        changes = [(other, encoder, 3), (branin, make_encoder(branin, "min_max"), 3), (branin, encoder, 4)]
+        changes = [
+            (other, encoder, 3),
+            (branin, make_encoder(branin, "min_max"), 3),
+            (branin, encoder, 4),
+        ]
         for problem, other_encoder, seed in changes:
             with pytest.raises(AssertionError, match="fitted again"):
                 fitted_surrogate(problem, other_encoder, name, seed=seed)
@@ -257,7 +268,9 @@ def test_the_cache_answers_the_second_time(branin, cache_folder, monkeypatch):
 def test_names_and_settings():
     assert make_surrogate("mlp", hidden=7).config == MLPConfig(hidden=7)
     assert make_surrogate("mlp_paper").config.hidden == 2048
-    assert make_surrogate("min_ensemble", members=2).config == EnsembleConfig(members=2, aggregate="min")
+    assert make_surrogate("min_ensemble", members=2).config == EnsembleConfig(
+        members=2, aggregate="min"
+    )
     assert make_surrogate("mean_ensemble").config.aggregate == "mean"
     with pytest.raises(UnknownId, match="Did you mean"):
         make_surrogate("mlp_papers")
@@ -279,20 +292,24 @@ def test_fit_surrogate_fits_standardised_scores(branin):
             seen.update(z=z, y=y, seed=seed)
 
     fit_surrogate(branin, make_encoder(branin), Ear(), seed=9)
-    np.testing.assert_array_equal(seen["y"], branin.dataset.score_scale.standardise(branin.dataset.y))
+    np.testing.assert_array_equal(
+        seen["y"], branin.dataset.score_scale.standardise(branin.dataset.y)
+    )
     np.testing.assert_allclose([seen["y"].mean(), seen["y"].std()], [0, 1], atol=1e-3)
     assert seen["seed"] == 9
 
 
 def test_a_loaded_model_lies_aligned_in_memory_however_long_the_header_is(tmp_path):
-    # Matrix products round by alignment: unaligned weights made one in six files predict another last bit.
+    # Matrix products round by alignment: unaligned weights made one in six files predict another
+    # last bit.
     surrogate = BUILD["mlp"]()
     surrogate.fit(*data(), seed=0)
     for length in range(12):
         surrogate.name = "x" * length
         surrogate.save(tmp_path / "f.safetensors")
         assert all(
-            tensor.data_ptr() % 64 == 0 for tensor in load_surrogate(tmp_path / "f.safetensors").state().values()
+            tensor.data_ptr() % 64 == 0
+            for tensor in load_surrogate(tmp_path / "f.safetensors").state().values()
         )
 
 
@@ -305,7 +322,9 @@ def test_the_last_hidden_layer_is_what_the_prediction_is_linear_in(fitted):
     for m, prediction in enumerate(members):  # the members' layers lie side by side
         layer = hidden[:, m * width : (m + 1) * width]
         output = layer @ state["weight.2"][m, :, 0] + state["bias.2"][m]
-        torch.testing.assert_close(state["unit"][0] + state["unit"][1] * output.flatten(), prediction)
+        torch.testing.assert_close(
+            state["unit"][0] + state["unit"][1] * output.flatten(), prediction
+        )
 
 
 def test_a_surrogate_without_hidden_layers_says_what_has_them():
@@ -313,7 +332,9 @@ def test_a_surrogate_without_hidden_layers_says_what_has_them():
         kind = "plain"
         hidden = Surrogate.hidden
 
-    with pytest.raises(NotImplementedError, match=r"'plain' surrogates have no hidden layer.*mean_ensemble"):
+    with pytest.raises(
+        NotImplementedError, match=r"'plain' surrogates have no hidden layer.*mean_ensemble"
+    ):
         Plain().hidden(torch.zeros(1, 2))
     with pytest.raises(RuntimeError, match="not fitted"):
         MLPSurrogate().hidden(torch.zeros(1, 2))
@@ -322,11 +343,14 @@ def test_a_surrogate_without_hidden_layers_says_what_has_them():
 def test_rows_are_drawn_by_rank_where_that_is_asked_for():
     surrogate = EnsembleSurrogate(EnsembleConfig(members=2, rank_weight=0.01))
     y = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    drawn = torch.cat([surrogate._order(y, torch.Generator().manual_seed(seed)) for seed in range(200)], dim=1)
+    drawn = torch.cat(
+        [surrogate._order(y, torch.Generator().manual_seed(seed)) for seed in range(200)], dim=1
+    )
     assert torch.equal(drawn[0], drawn[1])  # all members see the same rows
     share = torch.bincount(drawn[0], minlength=1000) / drawn.shape[1]
     weight = 1 / (10 + y.argsort(descending=True).argsort())
     expected = weight / weight.sum()
-    # Counts are binomial: of 1000 rows none strays by 6 standard deviations but once in 500,000 tests.
+    # Counts are binomial: of 1000 rows none strays by 6 standard deviations but once in 500,000
+    # tests.
     assert ((share - expected).abs() < 6 * (expected / drawn.shape[1]).sqrt()).all()
     assert surrogate._order(y, torch.Generator().manual_seed(0)).shape == (2, 1000)

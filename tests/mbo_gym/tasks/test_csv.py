@@ -45,7 +45,12 @@ def test_numbers_become_a_bounded_continuous_space(tmp_path: Path) -> None:
     assert task.dataset.x.tolist() == [[0.5, -1], [1.5, -2], [2.5, -4]]
     assert task.dataset.x.dtype == task.dataset.y.dtype == np.float32
     assert task.dataset.y.tolist() == [3, 1, 2]
-    assert (task.info.task_id, task.info.y_min, task.info.y_max, task.info.d_best) == ("csv", 1, 3, 1.0)
+    assert (task.info.task_id, task.info.y_min, task.info.y_max, task.info.d_best) == (
+        "csv",
+        1,
+        3,
+        1.0,
+    )
     assert task.space.contains(task.dataset.x).all()
 
 
@@ -66,7 +71,10 @@ def test_a_given_alphabet_sets_letters_and_their_order(tmp_path: Path) -> None:
 def test_digit_sequences_are_numbers_unless_an_alphabet_is_given(tmp_path: Path) -> None:
     content = "site,score\n0123,1\n3210,2\n"
     assert make(tmp_path, content).dataset.x.tolist() == [[123], [3210]]
-    assert make(tmp_path, content, alphabet="0123").dataset.x.tolist() == [[0, 1, 2, 3], [3, 2, 1, 0]]
+    assert make(tmp_path, content, alphabet="0123").dataset.x.tolist() == [
+        [0, 1, 2, 3],
+        [3, 2, 1, 0],
+    ]
 
 
 def test_peptides_that_spell_numbers_stay_sequences(tmp_path: Path) -> None:
@@ -92,7 +100,12 @@ def test_minimise_negates_scores_and_says_so(tmp_path: Path) -> None:
 def test_percentile_hides_the_best_rows_but_not_from_the_constants(tmp_path: Path) -> None:
     task = make(tmp_path, NUMBERS, percentile=50)
     assert task.dataset.y.tolist() == [1, 2]
-    assert (task.info.y_max, task.info.n_full, task.info.n_visible, task.info.d_best) == (3, 3, 2, 0.5)
+    assert (task.info.y_max, task.info.n_full, task.info.n_visible, task.info.d_best) == (
+        3,
+        3,
+        2,
+        0.5,
+    )
 
 
 def test_common_options_work_on_a_csv(tmp_path: Path) -> None:
@@ -138,7 +151,18 @@ def test_duplicated_rows_are_kept(tmp_path: Path) -> None:
         NUMBERS.replace("a,b", '"a", "b"').replace("0.5,-1", '"0.5","-1"').encode(),
         NUMBERS.rstrip().encode(),
     ],
-    ids=["bom", "crlf", "cr", "blank end", "blank lines", "semicolon", "tab", "spaces", "quotes", "no last line end"],
+    ids=[
+        "bom",
+        "crlf",
+        "cr",
+        "blank end",
+        "blank lines",
+        "semicolon",
+        "tab",
+        "spaces",
+        "quotes",
+        "no last line end",
+    ],
 )
 def test_harmless_variations_read_the_same(tmp_path: Path, content: bytes) -> None:
     plain, varied = make(tmp_path, NUMBERS), make(tmp_path, content)
@@ -152,7 +176,10 @@ def test_another_delimiter_can_be_given(tmp_path: Path) -> None:
 
 def test_missing_values_can_be_dropped(tmp_path: Path) -> None:
     task = make(
-        tmp_path, "a,unused,score\n1,,3\n,,4\n2,,nan\n3,,inf\n4,,NA\n5,,6\n", design_columns="a", on_missing="drop"
+        tmp_path,
+        "a,unused,score\n1,,3\n,,4\n2,,nan\n3,,inf\n4,,NA\n5,,6\n",
+        design_columns="a",
+        on_missing="drop",
     )
     assert task.dataset.x.tolist() == [[1], [5]]
     assert task.dataset.y.tolist() == [3, 6]
@@ -170,9 +197,21 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "header only": ("a,score\n", {}, ["only the header", "'a', 'score'"]),
     "duplicate names": ("a,a,score\n1,2,3\n", {}, ["line 1", "called 'a'"]),
     "no header": ("1,2,3\n4,5,6\n", {}, ["no column 'score'", "seems to be data"]),
-    "score not named": (NUMBERS, {"score_column": None}, ["Pass score_column=", "'a', 'b', 'score'"]),
-    "unknown score": (NUMBERS, {"score_column": "scores"}, ["no column 'scores'", "Did you mean 'score'?"]),
-    "unknown design": ("temp,score\n1,2\n", {"design_columns": ["tmp"]}, ["no column 'tmp'", "Did you mean 'temp'?"]),
+    "score not named": (
+        NUMBERS,
+        {"score_column": None},
+        ["Pass score_column=", "'a', 'b', 'score'"],
+    ),
+    "unknown score": (
+        NUMBERS,
+        {"score_column": "scores"},
+        ["no column 'scores'", "Did you mean 'score'?"],
+    ),
+    "unknown design": (
+        "temp,score\n1,2\n",
+        {"design_columns": ["tmp"]},
+        ["no column 'tmp'", "Did you mean 'temp'?"],
+    ),
     "score in designs": (
         NUMBERS,
         {"design_columns": ["a", "score"]},
@@ -182,9 +221,17 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "no designs": (NUMBERS, {"design_columns": []}, ["at least one column"]),
     "one column": ("score\n1\n2\n", {}, ["one column only", "delimiter="]),
     "unnamed column": (",a,score\n0,1,2\n1,2,3\n", {}, ["column 1 has no name", "design_columns="]),
-    "too few cells": ("a,b,score\n1,2,3\n\n1,2\n", {}, ["line 4", "2 cells are too few", "names 3 columns"]),
+    "too few cells": (
+        "a,b,score\n1,2,3\n\n1,2\n",
+        {},
+        ["line 4", "2 cells are too few", "names 3 columns"],
+    ),
     "too many cells": ("a,b,score\n1,2,3\n1,2,3,4\n", {}, ["line 3", "4 cells are too many"]),
-    "missing cell": ("a,b,score\n1,2,3\n1,,3\n4,5,\n", {}, ["line 3, column 'b'", "2 of 3 rows", "on_missing='drop'"]),
+    "missing cell": (
+        "a,b,score\n1,2,3\n1,,3\n4,5,\n",
+        {},
+        ["line 3, column 'b'", "2 of 3 rows", "on_missing='drop'"],
+    ),
     "NaN": ("a,score\n1,2\n1,NaN\n", {}, ["line 3, column 'score'", "'NaN'", "1 of 2"]),
     "infinite": ("a,score\n-inf,2\n1,3\n", {}, ["line 2, column 'a'", "'-inf'"]),
     "nothing left": (
@@ -192,35 +239,79 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
         {"on_missing": "drop"},
         ["line 2, column 'a'", "2 of 2 rows", "Fill them in."],
     ),
-    "no number": ("a,score\n1,2\n2,high\n", {}, ["line 3, column 'score'", "'high' is not a number"]),
-    "bad cell in numbers": ("a,score\n1,2\n2x,3\n", {}, ["line 3, column 'a'", "'2x' is not a number", "alphabet="]),
-    "text among columns": ("id,a,score\nu1,1,2\n", {}, ["line 2, column 'id'", "'u1'", "design_columns='id'"]),
+    "no number": (
+        "a,score\n1,2\n2,high\n",
+        {},
+        ["line 3, column 'score'", "'high' is not a number"],
+    ),
+    "bad cell in numbers": (
+        "a,score\n1,2\n2x,3\n",
+        {},
+        ["line 3, column 'a'", "'2x' is not a number", "alphabet="],
+    ),
+    "text among columns": (
+        "id,a,score\nu1,1,2\n",
+        {},
+        ["line 2, column 'id'", "'u1'", "design_columns='id'"],
+    ),
     "underscore": ("a,score\n1_000,2\n3,4\n", {}, ["line 2, column 'a'", "'1_000'"]),
-    "decimal comma": ("a;score\n1,5;2\n2,5;3\n3;4\n", {}, ["line 2, column 'a'", "'1,5'", "decimal point"]),
+    "decimal comma": (
+        "a;score\n1,5;2\n2,5;3\n3;4\n",
+        {},
+        ["line 2, column 'a'", "'1,5'", "decimal point"],
+    ),
     "constant designs": ("a,b,score\n1,2,3\n1,2,4\n", {}, ["same design", "'a', 'b'"]),
     "constant score": ("a,score\n1,2\n2,2\n", {}, ["'score' is 2 in every row", "score_column="]),
-    "constant as float32": ("a,score\n1,16777216\n2,16777217\n", {}, ["every row (as float32)", "offset"]),
-    "unequal sequences": ("s,score\nACG,1\nAC,2\n", {}, ["line 3, column 's'", "'AC' has 2 letters", "(line 2) has 3"]),
+    "constant as float32": (
+        "a,score\n1,16777216\n2,16777217\n",
+        {},
+        ["every row (as float32)", "offset"],
+    ),
+    "unequal sequences": (
+        "s,score\nACG,1\nAC,2\n",
+        {},
+        ["line 3, column 's'", "'AC' has 2 letters", "(line 2) has 3"],
+    ),
     "letter outside": (
         SEQUENCES,
         {"alphabet": "ACT"},
         ["line 2, column 'sequence'", "letter 1 of 'GATC' is 'G'", "'ACT'"],
     ),
-    "small letter": ("s,score\nAC,1\nAc,2\n", {"alphabet": "AC"}, ["line 3", "letter 2", "capital and small"]),
+    "small letter": (
+        "s,score\nAC,1\nAc,2\n",
+        {"alphabet": "AC"},
+        ["line 3", "letter 2", "capital and small"],
+    ),
     "one letter": ("s,score\nAA,1\nAA,2\n", {}, ["column 's'", "letters 'A'", "two or more"]),
     "one sequence": ("s,score\nAC,1\nAC,2\n", {}, ["same design", "'s'"]),
     "letter twice": (SEQUENCES, {"alphabet": "ACGTA"}, ["alphabet=", "different"]),
     "space in sequences": ("s,score\nA C,1\nC A,2\n", {}, ["no spaces"]),
     "alphabet of numbers": (NUMBERS, {"alphabet": "ACGT"}, ["one column of sequences", "'a', 'b'"]),
-    "too large": ("a,score\n1,2\n4e38,3\n", {}, ["line 3, column 'a'", "4e+38 is too large for float32"]),
+    "too large": (
+        "a,score\n1,2\n4e38,3\n",
+        {},
+        ["line 3, column 'a'", "4e+38 is too large for float32"],
+    ),
     "open quote": ('a,score\n1,2\n"3,4\n5,6\n', {}, ["line 3", "quotes"]),
     "Latin-1": (b"a,score\n1,2\n\xb5,3\n", {}, ["line 3", "0xb5 is not UTF-8", "Save it again"]),
     "UTF-16": (NUMBERS.encode("utf-16"), {}, ["UTF-16", "Save it again"]),
     "binary": (b"a,score\n1,2\n\0,3\n", {}, ["NUL"]),
     "long delimiter": (NUMBERS, {"delimiter": "::"}, ["one character", "'::'"]),
-    "unknown bounds": (NUMBERS, {"bounds": {"aa": (0, 1)}}, ["no column 'aa'", "Did you mean 'a'?"]),
-    "bounds of the score": (NUMBERS, {"bounds": {"score": (0, 1)}}, ["'score'", "not a design column"]),
-    "data outside bounds": (NUMBERS, {"bounds": {"a": (0, 2)}}, ["line 4, column 'a'", "2.5", "[0, 2]", "1 such rows"]),
+    "unknown bounds": (
+        NUMBERS,
+        {"bounds": {"aa": (0, 1)}},
+        ["no column 'aa'", "Did you mean 'a'?"],
+    ),
+    "bounds of the score": (
+        NUMBERS,
+        {"bounds": {"score": (0, 1)}},
+        ["'score'", "not a design column"],
+    ),
+    "data outside bounds": (
+        NUMBERS,
+        {"bounds": {"a": (0, 2)}},
+        ["line 4, column 'a'", "2.5", "[0, 2]", "1 such rows"],
+    ),
     "bounds upside down": (NUMBERS, {"bounds": {"a": (3, 0)}}, ["bounds['a']", "low <= high"]),
     "bounds of three": (NUMBERS, {"bounds": {"a": (0, 1, 2)}}, ["bounds['a']", "(low, high)"]),
     "bounds not a mapping": (NUMBERS, {"bounds": "open"}, ["'none'", "'open'"]),
@@ -279,7 +370,9 @@ def test_forest_oracle_is_a_stated_stand_in(tmp_path: Path, content: str) -> Non
     y = task.oracle()(whole.dataset.x)
     assert (y >= task.info.y_min).all()
     assert (y <= task.info.y_max).all()
-    assert y[np.argmax(whole.dataset.y)] > y[np.argmin(whole.dataset.y)]  # fitted on all rows, in the task's sign
+    assert (
+        y[np.argmax(whole.dataset.y)] > y[np.argmin(whole.dataset.y)]
+    )  # fitted on all rows, in the task's sign
     assert task.problem().options["oracle"] == "random_forest"
 
 
@@ -314,15 +407,25 @@ def test_callable_oracle_of_a_wrong_shape_is_refused(tmp_path: Path) -> None:
 
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
-NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp")), min_size=1, max_size=12)
+NAMES = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp")), min_size=1, max_size=12
+)
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[str], np.ndarray]:
     d = draw(st.integers(1, 4))
-    names = draw(st.lists(NAMES.filter(lambda s: s == s.strip()), min_size=d + 1, max_size=d + 1, unique=True))
-    values = draw(hnp.arrays(np.float32, st.tuples(st.integers(2, 8), st.just(d + 1)), elements=FINITE))
-    assume(np.ptp(values[:, -1].astype(np.float64)) > 0 and (values[:, :-1] != values[0, :-1]).any())
+    names = draw(
+        st.lists(
+            NAMES.filter(lambda s: s == s.strip()), min_size=d + 1, max_size=d + 1, unique=True
+        )
+    )
+    values = draw(
+        hnp.arrays(np.float32, st.tuples(st.integers(2, 8), st.just(d + 1)), elements=FINITE)
+    )
+    assume(
+        np.ptp(values[:, -1].astype(np.float64)) > 0 and (values[:, :-1] != values[0, :-1]).any()
+    )
     return names, values
 
 

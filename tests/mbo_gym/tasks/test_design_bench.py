@@ -11,13 +11,13 @@ import pytest
 
 import mbo_gym
 from mbo_gym.data import manifest
-from mbo_gym.data.design_bench import ENVIRONMENT_VARIABLE, read_arrays
+from mbo_gym.data.design_bench import ENVIRONMENT_VARIABLE
 from mbo_gym.errors import InvalidData, MissingData, UnknownId
 from mbo_gym.files import store
 from mbo_gym.oracles.table import TableOracle
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.tasks import synthetic
-from mbo_gym.tasks.design_bench import TASKS, make_design_bench_task
+from mbo_gym.tasks.design_bench import TASKS, make_design_bench_task, read_arrays
 
 CONSTANTS = Path(__file__).parents[4] / "shared" / "data" / "norm_constants.json"
 LOST = [task_id for task_id, facts in TASKS.items() if facts.lost]
@@ -31,7 +31,8 @@ def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path, stem: str, x: np.ndarray, y: np.ndarray, cuts: Sequence[int] = ()) -> None:
-    """Write designs and scores in pieces that end before the rows `cuts`, scores as (N, 1) as Design-Bench had them."""
+    """Write designs and scores in pieces that end before the rows `cuts`, scores as (N, 1) as
+    Design-Bench had them."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(y)], strict=True)):
         np.save(folder / f"{stem}-x-{k}.npy", x[a:b])
@@ -47,7 +48,8 @@ def random_rows(task_id: str, n: int, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 
 def tfbind8_rows() -> tuple[np.ndarray, np.ndarray]:
-    """Return TFBind8 as Design-Bench's files hold it: each 8-mer, then its reverse complement, (65792, 8)."""
+    """Return TFBind8 as Design-Bench's files hold it: each 8-mer, then its reverse complement,
+    (65792, 8)."""
     shipped = store.load_npz(manifest.shipped("tfbind8_six6_ref_r1"))
     forward = np.stack(np.unravel_index(shipped["octamer"].astype(int), (4,) * 8), axis=1)
     e = shipped["e_score_1e5"] / 1e5
@@ -68,13 +70,25 @@ def test_pieces_are_joined_in_the_order_of_their_numbers(tmp_path: Path) -> None
 
 def test_tfbind8_from_the_folder_equals_the_shipped_task(tmp_path: Path) -> None:
     write(tmp_path / "tf_bind_8-SIX6_REF_R1", "tf_bind_8", *tfbind8_rows(), cuts=[30_000, 60_000])
-    ours, theirs = mbo_gym.make_task("TFBind8-Exact-v0"), make_design_bench_task("TFBind8-Exact-v0", tmp_path)
+    ours, theirs = (
+        mbo_gym.make_task("TFBind8-Exact-v0"),
+        make_design_bench_task("TFBind8-Exact-v0", tmp_path),
+    )
     assert theirs.dataset.content_hash() == ours.dataset.content_hash()
     assert isinstance(theirs.hidden_oracle, TableOracle)
     assert isinstance(ours.hidden_oracle, TableOracle)
     np.testing.assert_array_equal(theirs.hidden_oracle.table, ours.hidden_oracle.table)
     assert theirs.space.letters == ours.space.letters  # type: ignore[union-attr]
-    for field in ("task_id", "y_min", "y_max", "n_full", "n_visible", "d_best", "percentile", "score_name"):
+    for field in (
+        "task_id",
+        "y_min",
+        "y_max",
+        "n_full",
+        "n_visible",
+        "d_best",
+        "percentile",
+        "score_name",
+    ):
         assert getattr(theirs.info, field) == getattr(ours.info, field), field
     assert theirs.info.n_visible == 32_898
 
@@ -105,7 +119,9 @@ def test_tasks_whose_oracle_is_lost_have_data_but_no_oracle(tmp_path: Path, task
     np.testing.assert_array_equal(task.dataset.x, x[seen])
     np.testing.assert_array_equal(task.dataset.y, y[seen])
     assert task.space.contains(task.dataset.x).all()
-    assert task.info.d_best == pytest.approx((y[seen].max() - facts.y_min) / (facts.y_max - facts.y_min))
+    assert task.info.d_best == pytest.approx(
+        (y[seen].max() - facts.y_min) / (facts.y_max - facts.y_min)
+    )
     assert not task.has_oracle
     with pytest.raises(MissingData, match="cannot be had, so there is none"):
         task.oracle()
@@ -133,7 +149,9 @@ def test_a_forest_or_a_function_can_stand_in(tmp_path: Path) -> None:
     forest = make_design_bench_task("UTR-ResNet-v0", tmp_path, oracle="random_forest")
     assert "stand-in" in forest.info.oracle
     assert np.corrcoef(forest.oracle()(x), y)[0, 1] > 0.5
-    own = make_design_bench_task("UTR-ResNet-v0", tmp_path, oracle=lambda designs: designs.sum(axis=1))
+    own = make_design_bench_task(
+        "UTR-ResNet-v0", tmp_path, oracle=lambda designs: designs.sum(axis=1)
+    )
     np.testing.assert_array_equal(own.oracle()(x), x.sum(axis=1))
     with pytest.raises(UnknownId, match="random_forest"):
         make_design_bench_task("UTR-ResNet-v0", tmp_path, oracle="forest")
@@ -141,9 +159,15 @@ def test_a_forest_or_a_function_can_stand_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("function", ["Levy", "Rastrigin", "Rosenbrock"])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_functions_keep_their_own_oracle_whatever_sign_the_file_has(tmp_path: Path, function: str, sign: int) -> None:
+def test_functions_keep_their_own_oracle_whatever_sign_the_file_has(
+    tmp_path: Path, function: str, sign: int
+) -> None:
     facts = synthetic.FUNCTIONS[function]
-    x = np.random.default_rng(0).uniform(-facts.half_width, facts.half_width, size=(50, 60)).astype(np.float32)
+    x = (
+        np.random.default_rng(0)
+        .uniform(-facts.half_width, facts.half_width, size=(50, 60))
+        .astype(np.float32)
+    )
     f = facts.f(x.astype(np.float64))
     write(tmp_path / function.lower(), function.lower(), x, sign * f)
     task = make_design_bench_task(f"{function}-Exact-v0", tmp_path)
@@ -175,7 +199,10 @@ def test_tfbind10_comes_through_its_own_maker(tmp_path: Path) -> None:
 
 def test_superconductor_comes_through_its_own_maker(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.uniform(size=(60, 86)).astype(np.float32), rng.uniform(0, 185, size=60).astype(np.float32)
+    x, y = (
+        rng.uniform(size=(60, 86)).astype(np.float32),
+        rng.uniform(0, 185, size=60).astype(np.float32),
+    )
     write(tmp_path / "superconductor", "superconductor", x, y)
     task = make_design_bench_task("Superconductor-RandomForest-v0", tmp_path)
     assert task.info.n_visible == 48
@@ -198,7 +225,9 @@ def test_the_folder_is_looked_for_by_argument_variable_and_data_folder(
 
 
 def test_without_a_folder_the_way_out_is_named() -> None:
-    with pytest.raises(MissingData, match=rf"not on this machine.*{ENVIRONMENT_VARIABLE}.*no longer be downloaded"):
+    with pytest.raises(
+        MissingData, match=rf"not on this machine.*{ENVIRONMENT_VARIABLE}.*no longer be downloaded"
+    ):
         mbo_gym.make_task("GFP-Transformer-v0")
 
 
@@ -209,7 +238,9 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_sub_folder_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "utr").mkdir()
-    with pytest.raises(MissingData, match=r"no sub-folder tf_bind_8-SIX6_REF_R1 or tf_bind_8, .*It has: utr"):
+    with pytest.raises(
+        MissingData, match=r"no sub-folder tf_bind_8-SIX6_REF_R1 or tf_bind_8, .*It has: utr"
+    ):
         read_arrays("TFBind8-Exact-v0", tmp_path)
 
 
@@ -220,7 +251,9 @@ def test_a_sub_folder_of_another_name_is_known_by_its_files(tmp_path: Path) -> N
     np.save(tmp_path / "utrecht" / "utrecht-x-0.npy", x)  # another stem that only begins alike
     np.testing.assert_array_equal(read_arrays("UTR-ResNet-v0", tmp_path)[1], y)
     write(tmp_path / "second_copy", "utr", x, y)
-    with pytest.raises(MissingData, match=r"several sub-folders of utr \(my_utr_copy, second_copy\)"):
+    with pytest.raises(
+        MissingData, match=r"several sub-folders of utr \(my_utr_copy, second_copy\)"
+    ):
         read_arrays("UTR-ResNet-v0", tmp_path)
 
 
@@ -242,7 +275,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         r"utr-x-1.npy is truncated or no numpy array \(\d+ bytes\)",
     ),
     "empty": (lambda f: (f / "utr-y-0.npy").write_bytes(b""), "utr-y-0.npy is truncated"),
-    "a zip": (lambda f: (f / "utr-y-0.npy").write_bytes(b"PK\x03\x04rubbish"), "utr-y-0.npy is truncated"),
+    "a zip": (
+        lambda f: (f / "utr-y-0.npy").write_bytes(b"PK\x03\x04rubbish"),
+        "utr-y-0.npy is truncated",
+    ),
     "pickle": (
         lambda f: np.save(f / "utr-y-0.npy", np.array([{}] * 2), allow_pickle=True),
         "utr-y-0.npy is truncated or no",
@@ -252,14 +288,23 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: np.save(f / "utr-y-1.npy", np.zeros((3, 1))),
         "do not belong together: .*(2, 50).*(3, 1)",
     ),
-    "two scores": (lambda f: np.save(f / "utr-y-1.npy", np.zeros((2, 2))), "do not belong together"),
+    "two scores": (
+        lambda f: np.save(f / "utr-y-1.npy", np.zeros((2, 2))),
+        "do not belong together",
+    ),
     "other width": (
         lambda f: np.save(f / "utr-x-1.npy", np.zeros((2, 49), int)),
         r"x.shape=\(2, 49\), utr-x-0.npy has",
     ),
-    "fifth letter": (lambda f: np.save(f / "utr-x-0.npy", np.full((2, 50), 4)), "whole numbers from 0 below 4"),
+    "fifth letter": (
+        lambda f: np.save(f / "utr-x-0.npy", np.full((2, 50), 4)),
+        "whole numbers from 0 below 4",
+    ),
     "half letter": (lambda f: np.save(f / "utr-x-0.npy", np.full((2, 50), 0.5)), "whole numbers"),
-    "score not finite": (lambda f: np.save(f / "utr-y-0.npy", np.full((2, 1), np.nan)), "not finite"),
+    "score not finite": (
+        lambda f: np.save(f / "utr-y-0.npy", np.full((2, 1), np.nan)),
+        "not finite",
+    ),
     "second data set": (lambda f: write(f, "gfp", np.zeros((2, 3)), np.zeros(2)), ""),
 }
 
@@ -280,12 +325,18 @@ def test_broken_folders_are_refused_with_the_file_and_the_remedy(tmp_path: Path,
 
 def test_arrays_of_another_task_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "utr", "utr", *random_rows("TFBind8-Exact-v0", 6))
-    with pytest.raises(MissingData, match=r"not those of UTR-ResNet-v0: designs must have shape \(N, 50\)"):
+    with pytest.raises(
+        MissingData, match=r"not those of UTR-ResNet-v0: designs must have shape \(N, 50\)"
+    ):
         read_arrays("UTR-ResNet-v0", tmp_path)
 
 
 def test_a_damaged_superconductor_folder_is_named_not_hidden(tmp_path: Path) -> None:
-    write(tmp_path / "superconductor", "superconductor", *random_rows("Superconductor-RandomForest-v0", 6))
+    write(
+        tmp_path / "superconductor",
+        "superconductor",
+        *random_rows("Superconductor-RandomForest-v0", 6),
+    )
     (tmp_path / "superconductor" / "superconductor-y-0.npy").write_text("<html>")
     with pytest.raises(MissingData, match=r"superconductor-y-0\.npy is a web page"):
         mbo_gym.make_task("Superconductor-RandomForest-v0", folder=str(tmp_path))

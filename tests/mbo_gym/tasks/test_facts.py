@@ -1,4 +1,5 @@
-"""The tasks' facts as published and measured: visible rows, D(best), constants, controls, ceilings. To 3 digits."""
+"""The tasks' facts as published and measured: visible rows, D(best), constants, controls, ceilings.
+To 3 digits."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ FACTS = {
     "UTR-ResNet-v0": (280_000, 140_000, 0.594),
     "GFP-Transformer-v0": (None, 5_000, 0.789),
 }
-SUPERCONDUCTOR = {21_263: (17_010, 0.399), 19_137: (15_313, 0.403)}  # the whole data; the development subset
+SUPERCONDUCTOR = {
+    21_263: (17_010, 0.399),
+    19_137: (15_313, 0.403),
+}  # the whole data; the development subset
 
 
 def make(task_id: str, **options):
@@ -58,7 +62,9 @@ def test_the_papers_cuts_of_tfbind10(rows, shared_data):
 
 def test_constants_are_the_papers(shared_data):
     checked = 0
-    for task_id, (low, high) in json.loads((shared_data / "norm_constants.json").read_text()).items():
+    for task_id, (low, high) in json.loads(
+        (shared_data / "norm_constants.json").read_text()
+    ).items():
         if task_id not in mbo_gym.list_tasks():
             continue
         try:
@@ -66,7 +72,10 @@ def test_constants_are_the_papers(shared_data):
         except MissingData:
             continue
         if task_id.startswith(("Rastrigin", "Rosenbrock")):
-            low, high = -high, -low  # the file's are of the function itself, ours of minus the function
+            low, high = (
+                -high,
+                -low,
+            )  # the file's are of the function itself, ours of minus the function
         assert (info.y_min, info.y_max) == pytest.approx((low, high), rel=1e-12), task_id
         checked += 1
     assert checked >= 5
@@ -99,6 +108,8 @@ def test_noise_pays_in_superconductor_v0_and_not_in_v1(shared_data):
         task = mbo_gym.make_task(f"Superconductor-RandomForest-v{version}")
         x, spread = task.dataset.top(256).x, task.dataset.x.std(axis=0)
         noise = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
-        best[version] = task.normalise(task.oracle()(np.clip(x + 0.3 * spread * noise, 0, None))).max()
+        best[version] = task.normalise(
+            task.oracle()(np.clip(x + 0.3 * spread * noise, 0, None))
+        ).max()
     assert best[0] > 0.55
     assert best[1] < 0.45

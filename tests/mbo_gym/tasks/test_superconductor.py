@@ -1,4 +1,5 @@
-"""Superconductor, and the forest behind it: the numbers of scikit-learn without scikit-learn, kept as plain arrays."""
+"""Superconductor, and the forest behind it: the numbers of scikit-learn without scikit-learn, kept
+as plain arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ PLANE = ContinuousSpace(np.full(3, -10.0), np.full(3, 10.0))
 
 def made_up(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    x = np.round(rng.normal(size=(n, 3)), 2).astype(np.float32)  # rounded, so that designs tie with thresholds
+    x = np.round(rng.normal(size=(n, 3)), 2).astype(
+        np.float32
+    )  # rounded, so that designs tie with thresholds
     return x, (x[:, 0] * x[:, 1] + rng.normal(0, 0.1, n)).astype(np.float32)
 
 
@@ -50,7 +53,9 @@ def test_the_arrays_predict_what_scikit_learn_predicts(config):
     for designs in (x, new):
         expected = sklearn_forest(config, x, y).predict(designs)
         np.testing.assert_allclose(oracle(designs), expected, rtol=1e-6)
-        np.testing.assert_array_equal(oracle.score_tensor(torch.tensor(designs)).numpy(), oracle(designs))
+        np.testing.assert_array_equal(
+            oracle.score_tensor(torch.tensor(designs)).numpy(), oracle(designs)
+        )
 
 
 def test_sequences_enter_the_forest_as_indicators():
@@ -59,7 +64,9 @@ def test_sequences_enter_the_forest_as_indicators():
     y = (x == 1).sum(axis=1) + 0.1 * x[:, 0]
     oracle = fit_forest(space, x, y.astype(np.float32), ForestConfig(n_estimators=6))
     indicators = np.eye(3, dtype=np.float32)[x].reshape(150, -1)
-    expected = sklearn_forest(ForestConfig(n_estimators=6), indicators, y.astype(np.float32)).predict(indicators)
+    expected = sklearn_forest(
+        ForestConfig(n_estimators=6), indicators, y.astype(np.float32)
+    ).predict(indicators)
     np.testing.assert_allclose(oracle(x), expected, rtol=1e-6)
 
 
@@ -88,7 +95,11 @@ def test_the_second_fit_comes_from_the_cache(monkeypatch):
 
     monkeypatch.setattr(forest, "_fit", fail)
     np.testing.assert_array_equal(fit_forest(PLANE, x, y, config)(x), first(x))
-    for other in ((x, y + 1, config), (x + 1, y, config), (x, y, ForestConfig(n_estimators=3, random_state=1))):
+    for other in (
+        (x, y + 1, config),
+        (x + 1, y, config),
+        (x, y, ForestConfig(n_estimators=3, random_state=1)),
+    ):
         with pytest.raises(AssertionError, match="fitted again"):
             fit_forest(PLANE, *other)
 
@@ -102,7 +113,9 @@ def test_superconductors_forest_is_fitted_once_and_cached(shared_data, monkeypat
 
     monkeypatch.setattr(forest, "_fit", fail)
     x = first.dataset.x[:50]
-    np.testing.assert_array_equal(mbo_gym.make_task("Superconductor-RandomForest-v1").oracle()(x), first.oracle()(x))
+    np.testing.assert_array_equal(
+        mbo_gym.make_task("Superconductor-RandomForest-v1").oracle()(x), first.oracle()(x)
+    )
 
 
 def test_superconductors_space_is_86_amounts(shared_data):
@@ -113,13 +126,17 @@ def test_superconductors_space_is_86_amounts(shared_data):
     assert np.isinf(task.space.high).all()
     best = task.dataset.top(128).x
     cuprates = (best[:, ELEMENTS.index("Cu")] > 0) & (best[:, ELEMENTS.index("O")] > 0)
-    assert cuprates.mean() > 0.8  # what high critical temperatures are known from: the columns are in the right order
+    assert (
+        cuprates.mean() > 0.8
+    )  # what high critical temperatures are known from: the columns are in the right order
 
 
 def write_csv(path, rows: int, header: str | None = None, cell: str = "1.5") -> None:
     line = ",".join(["0"] * 85 + [cell, "20.0", "X1"])
     lines = [line.replace("20.0", "0.00021"), line.replace("20.0", "185")] + [line] * (rows - 2)
-    path.write_text("\n".join([header or ",".join([*ELEMENTS, "critical_temp", "material"]), *lines]))
+    path.write_text(
+        "\n".join([header or ",".join([*ELEMENTS, "critical_temp", "material"]), *lines])
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +158,9 @@ def test_a_right_csv_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "folders", lambda: [tmp_path])
     write_csv(tmp_path / "unique_m.csv", 21_263)
     monkeypatch.setattr(
-        superconductor, "fit_forest", lambda space, x, y, config: fit_forest(space, x, y, ForestConfig(2))
+        superconductor,
+        "fit_forest",
+        lambda space, x, y, config: fit_forest(space, x, y, ForestConfig(2)),
     )
     task = mbo_gym.make_task("Superconductor-RandomForest-v0")
     assert task.info.n_full == 21_263

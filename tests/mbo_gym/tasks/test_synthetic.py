@@ -1,4 +1,5 @@
-"""Synthetic tasks: functions by hand, constants recomputed, and what version 1 does to the mean design."""
+"""Synthetic tasks: functions by hand, constants recomputed, and what version 1 does to the mean
+design."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from mbo_gym.tasks.synthetic import FUNCTIONS, branin, levy, make_synthetic, ras
 
 def test_levy_by_hand():
     assert levy(np.ones((1, 5)))[0] == pytest.approx(0, abs=1e-30)
-    # x = (3, 3): w = 1.5; sin(1.5 pi)^2 = 1; .5^2 (1 + 10 sin(1.5 pi + 1)^2); .5^2 (1 + sin(3 pi)^2) = .25
+    # x = (3, 3): w = 1.5; sin(1.5 pi)^2 = 1; .5^2 (1 + 10 sin(1.5 pi + 1)^2); .5^2 (1 + sin(3
+    # pi)^2) = .25
     by_hand = 1 + 0.25 * (1 + 10 * np.cos(1) ** 2) + 0.25
     assert levy(np.array([[3.0, 3.0]]))[0] == pytest.approx(by_hand)
 
@@ -63,7 +65,9 @@ def test_version_1_moves_the_optimum_away_from_the_centre(name, dim):
     c, oracle = optimum_of_v1(name, dim), task.oracle()
     assert (np.abs(c) > 0.6 * FUNCTIONS[name].half_width).all()
     at_optimum = oracle(c[None].astype(np.float32))[0]
-    assert at_optimum == pytest.approx(task.ceiling.scores[0], abs=1e-6 * (task.info.y_max - task.info.y_min))
+    assert at_optimum == pytest.approx(
+        task.ceiling.scores[0], abs=1e-6 * (task.info.y_max - task.info.y_min)
+    )
     rng = np.random.default_rng(0)
     assert (oracle(task.space.clip(c + 0.05 * rng.normal(size=(200, dim)))) < at_optimum).all()
     assert task.normalise(np.array([at_optimum]))[0] > 1
@@ -74,7 +78,9 @@ def test_version_1_is_rotated(name):
     task = make_synthetic(name, version=1, dim=4)
     c, step = optimum_of_v1(name, 4), 0.08 * FUNCTIONS[name].half_width
     along = task.oracle()((c + step * np.eye(4)).astype(np.float32))
-    assert len(set(np.round(along, 2))) == 4  # unrotated Levy and Rastrigin treat (nearly) all axes alike
+    assert (
+        len(set(np.round(along, 2))) == 4
+    )  # unrotated Levy and Rastrigin treat (nearly) all axes alike
     directions = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
     around = task.oracle()((c + step * directions).astype(np.float32))
     assert (around < 0).all()
@@ -88,7 +94,8 @@ def test_the_mean_design_all_but_solves_v0_and_does_not_solve_v1(name):
         mean = task.normalise(task.oracle()(task.dataset.x.mean(axis=0, dtype=np.float64)[None]))[0]
         best = task.normalise(task.ceiling.scores[:1])[0]
         way[version] = (mean - task.info.d_best) / (best - task.info.d_best)
-        # In 60 dimensions the centre is nearer to any place than uniform samples are, so it still beats them.
+        # In 60 dimensions the centre is nearer to any place than uniform samples are, so it still
+        # beats them.
         assert mean > task.info.d_best
         assert (mean > 1) == (version == 0)
     assert way[0] > 0.99 - 0.01 * (name == "Rastrigin")

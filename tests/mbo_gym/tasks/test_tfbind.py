@@ -1,4 +1,5 @@
-"""TFBind8 and TFBind10: the arrays of Design-Bench, bit for bit, and what sets the versions apart."""
+"""TFBind8 and TFBind10: the arrays of Design-Bench, bit for bit, and what sets the versions
+apart."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def test_tfbind10_of_50000_rows_is_every_83rd(shared_data):
     with np.load(shared_data / "tfbind10_pho4_50k_every83.npz", allow_pickle=False) as reference:
         np.testing.assert_array_equal(task.dataset.x, reference["x"])
         assert task.dataset.y.tobytes() == reference["y"].tobytes()
-    assert task.info.d_best == pytest.approx(mbo_gym.make_task("TFBind10-Exact-v0").info.d_best, abs=1e-3)
+    assert task.info.d_best == pytest.approx(
+        mbo_gym.make_task("TFBind10-Exact-v0").info.d_best, abs=1e-3
+    )
 
 
 def test_tfbind10_knows_the_last_row_in_v0_and_the_mean_in_v1(shared_data):
@@ -44,12 +47,19 @@ def test_tfbind10_knows_the_last_row_in_v0_and_the_mean_in_v1(shared_data):
         code, y = b[0] << 16 | b[1] << 8 | b[2], raw["y_unique"][i[0] << 8 | i[1]]
     some = np.unique(code)[:: len(np.unique(code)) // 20]
     x = np.stack(np.unravel_index(some, (4,) * 10), axis=1).astype(np.int32)
-    rows = [np.flatnonzero(code == c) for c in some]  # a sequence stands in the half of its own, or in its complement's
+    rows = [
+        np.flatnonzero(code == c) for c in some
+    ]  # a sequence stands in the half of its own, or in its complement's
     twins = [np.flatnonzero(code == 4**10 - 1 - c) for c in some]
     last = [y[t[-1]] if len(t) else y[r[-1]] for r, t in zip(rows, twins, strict=True)]
-    mean = [np.concatenate([y[r], y[t]]).mean(dtype=np.float64) for r, t in zip(rows, twins, strict=True)]
+    mean = [
+        np.concatenate([y[r], y[t]]).mean(dtype=np.float64)
+        for r, t in zip(rows, twins, strict=True)
+    ]
     np.testing.assert_array_equal(mbo_gym.make_task("TFBind10-Exact-v0").oracle()(x), last)
-    np.testing.assert_allclose(mbo_gym.make_task("TFBind10-Exact-v1").oracle()(x), mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        mbo_gym.make_task("TFBind10-Exact-v1").oracle()(x), mean, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_tfbind10_v1_leaves_no_visible_design_with_a_hidden_high_score(shared_data):

@@ -28,15 +28,21 @@ def seeded(seed: int = 0) -> torch.Generator:
 def continuous(x, y, score_range=(0.0, 1.0)) -> OfflineProblem:
     x = np.asarray(x, dtype=np.float32)
     bound = np.full(x.shape[1], np.inf)
-    return OfflineProblem("made-up", ContinuousSpace(-bound, bound), OfflineDataset(x, np.asarray(y)), score_range)
+    return OfflineProblem(
+        "made-up", ContinuousSpace(-bound, bound), OfflineDataset(x, np.asarray(y)), score_range
+    )
 
 
 def categorical(x, y, n_categories: int, score_range=(0.0, 1.0)) -> OfflineProblem:
     space = CategoricalSpace(np.asarray(x).shape[1], n_categories)
-    return OfflineProblem("made-up", space, OfflineDataset(np.asarray(x), np.asarray(y)), score_range)
+    return OfflineProblem(
+        "made-up", space, OfflineDataset(np.asarray(x), np.asarray(y)), score_range
+    )
 
 
-def draw(problem: OfflineProblem, p: float, n: int, horizon: int, seed: int = 0, **settings) -> TrajectoryBatch:
+def draw(
+    problem: OfflineProblem, p: float, n: int, horizon: int, seed: int = 0, **settings
+) -> TrajectoryBatch:
     return local_improving(problem, make_encoder(problem), p, n, horizon, seeded(seed), **settings)
 
 
@@ -47,13 +53,18 @@ def squared_distance(a: Sequence[float], b: Sequence[float]) -> float:
     return total
 
 
-def slowly_nearest(features: Tensor, here: int, allowed: list[int], ties: list[int], k: int) -> list[int]:
+def slowly_nearest(
+    features: Tensor, here: int, allowed: list[int], ties: list[int], k: int
+) -> list[int]:
     rows = features.tolist()
     return sorted(allowed, key=lambda i: (squared_distance(rows[here], rows[i]), ties[i]))[:k]
 
 
-def slowly_drawn(problem, features, p, n, horizon, generator, k, eps) -> tuple[list[list[int]], int]:
-    """Return the rows of the trajectories and how many steps were stuck; `features` are those of all rows."""
+def slowly_drawn(
+    problem, features, p, n, horizon, generator, k, eps
+) -> tuple[list[list[int]], int]:
+    """Return the rows of the trajectories and how many steps were stuck; `features` are those of
+    all rows."""
     y = problem.dataset.y.astype(float).tolist()
     low, high = problem.score_range
     rows: list[int] = []
@@ -65,7 +76,9 @@ def slowly_drawn(problem, features, p, n, horizon, generator, k, eps) -> tuple[l
     n_stuck = 0
     for _ in range(horizon):
         ties = torch.randperm(len(rows), generator=generator).tolist()
-        for path, u in zip(paths, torch.rand(n, generator=generator, dtype=torch.float64).tolist(), strict=True):
+        for path, u in zip(
+            paths, torch.rand(n, generator=generator, dtype=torch.float64).tolist(), strict=True
+        ):
             best = max(y[rows[i]] for i in path)
             new = [i for i in range(len(rows)) if i not in path]
             good = [i for i in new if y[rows[i]] >= best - eps * (high - low)]
@@ -84,7 +97,9 @@ FEATURES = {
     "whole numbers, many ties": lattice,
     "whole numbers too large for single precision": lambda: lattice().float() * 10_001,
     "tenths, whose ties rounding breaks": lambda: lattice() * 0.1,
-    "far from the origin, where products are off": lambda: 1e6 + torch.randn(400, 2, generator=seeded()).double(),
+    "far from the origin, where products are off": lambda: (
+        1e6 + torch.randn(400, 2, generator=seeded()).double()
+    ),
     "single precision": lambda: 100 + torch.randn(400, 3, generator=seeded()).float(),
     "indicators": lambda: torch.nn.functional.one_hot(lattice().long(), 4).flatten(1).float(),
     "all alike": lambda: torch.ones(400, 2).double(),
@@ -95,11 +110,17 @@ FEATURES = {
 @pytest.mark.parametrize("k", [1, 3, 20])  # 1 and 3 go by groups
 def test_the_nearest_are_those_of_a_slow_search_for_any_block(name: str, k: int) -> None:
     features = FEATURES[name]()
-    here, ties = torch.randint(400, (30,), generator=seeded(1)), torch.randperm(400, generator=seeded(2))
+    here, ties = (
+        torch.randint(400, (30,), generator=seeded(1)),
+        torch.randperm(400, generator=seeded(2)),
+    )
     limit = torch.tensor([400, 399, 5, 1, 64, 65] * 5)
     left_out = torch.stack([torch.randperm(400, generator=seeded(s))[:4] for s in range(30)])
     left_out[2] = torch.arange(4)  # one remains of five
-    found = [NearestPlaces(features, block=block).find(here, limit, left_out, ties, k) for block in (1, 997, 1 << 22)]
+    found = [
+        NearestPlaces(features, block=block).find(here, limit, left_out, ties, k)
+        for block in (1, 997, 1 << 22)
+    ]
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
     for row in range(30):
@@ -112,7 +133,9 @@ def test_walks_do_not_depend_on_the_block() -> None:
     features, reach = lattice(), (torch.arange(400) + 10).clamp(max=400)
     start = torch.arange(0, 400, 7)
     one, other = (
-        walk(NearestPlaces(features, block=block), reach, start, horizon=25, generator=seeded(), k=5)
+        walk(
+            NearestPlaces(features, block=block), reach, start, horizon=25, generator=seeded(), k=5
+        )
         for block in (100, 1 << 20)
     )
     assert torch.equal(one[0], other[0])
@@ -134,7 +157,9 @@ def test_trajectories_are_those_of_a_slow_program(distance: str, eps: float) -> 
         problem = continuous(x, y, (-2.0, 6.0))
         features = torch.from_numpy(x)
         if distance == "z_score":
-            features = torch.from_numpy(make_encoder(problem, "z_score").encode(problem.dataset.x)).double()
+            features = torch.from_numpy(
+                make_encoder(problem, "z_score").encode(problem.dataset.x)
+            ).double()
     for k in (1, 6):
         batch = draw(problem, 60, 15, 20, k=k, eps=eps, distance=distance)
         expected, n_stuck = slowly_drawn(problem, features, 60, 15, 20, seeded(), k, eps)
@@ -157,7 +182,9 @@ def test_designs_are_new_and_never_far_below_the_best_so_far(task_id: str) -> No
     assert 0 < below.max() <= 0.02 + 1e-12
     assert y[rows[:, 0]].min() >= np.percentile(y, 20) > y.min()
     assert normalised[:, -8:].mean() > normalised[:, 0].mean() + 0.02
-    np.testing.assert_array_equal(batch.z.flatten(0, 1).numpy(), encoder.encode(problem.dataset.x[rows.ravel()]))
+    np.testing.assert_array_equal(
+        batch.z.flatten(0, 1).numpy(), encoder.encode(problem.dataset.x[rows.ravel()])
+    )
     np.testing.assert_array_equal(batch.y.numpy(), problem.dataset.score_scale.standardise(y[rows]))
     assert dict(batch.meta) == {
         "task_id": task_id, "task_options": {}, "encoder": "min_max", "sampler": "local_improving", "p": 80, "k": 20,
@@ -183,7 +210,8 @@ def test_eps_is_a_share_of_the_score_range_and_its_bound_counts() -> None:
 
 def test_without_a_candidate_the_best_of_the_nearest_follows() -> None:
     batch = draw(LINE, 1, 3, 4, k=3, eps=0.0)
-    # from 0 the nearest three are 1, 2, 3; from 1 they are 2, 3, -10; from -10 only 2 and 3 are left
+    # from 0 the nearest three are 1, 2, 3; from 1 they are 2, 3, -10; from -10 only 2 and 3 are
+    # left
     assert batch.rows.tolist() == [[0, 1, 4, 2, 3]] * 3
     assert batch.meta["stuck_steps"] == 12
 
@@ -197,7 +225,9 @@ def test_the_k_nearest_are_equally_likely() -> None:
 
 
 def test_which_of_equally_distant_designs_is_nearer_is_drawn() -> None:
-    star = categorical([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], [1.0, 0.99, 0.98, 0.97, 0.995], 2)
+    star = categorical(
+        [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], [1.0, 0.99, 0.98, 0.97, 0.995], 2
+    )
     following = torch.stack([draw(star, 1, 2, 1, seed=seed, k=1).rows[:, 1] for seed in range(300)])
     counts = torch.bincount(following[:, 0], minlength=5)
     assert (counts[[0, 4]] == 0).all()
@@ -213,7 +243,9 @@ def test_raw_distances_are_ruled_by_the_unit() -> None:
 
 def test_the_generator_may_be_numpys() -> None:
     encoder = make_encoder(LINE)
-    one, same = (local_improving(LINE, encoder, 80, 20, 3, np.random.default_rng(3)) for _ in range(2))
+    one, same = (
+        local_improving(LINE, encoder, 80, 20, 3, np.random.default_rng(3)) for _ in range(2)
+    )
     other = local_improving(LINE, encoder, 80, 20, 3, np.random.default_rng(4))
     assert torch.equal(one.rows, same.rows)
     assert not torch.equal(one.rows, other.rows)
@@ -221,7 +253,9 @@ def test_the_generator_may_be_numpys() -> None:
 
 def test_too_few_designs_are_an_error() -> None:
     assert draw(LINE, 1, 2, 4).rows.sort(dim=1).values.tolist() == [[0, 1, 2, 3, 4]] * 2
-    with pytest.raises(InvalidData, match="needs 6 distinct designs, the data hold 5; shorten the horizon"):
+    with pytest.raises(
+        InvalidData, match="needs 6 distinct designs, the data hold 5; shorten the horizon"
+    ):
         draw(LINE, 1, 2, 5)
     twice = continuous([[0.0], [0.0], [1.0]], [1.0, 2.0, 3.0])
     with pytest.raises(InvalidData, match="needs 3 distinct designs, the data hold 2"):
@@ -234,7 +268,10 @@ def test_too_few_designs_are_an_error() -> None:
         ({"k": 0}, "k must be at least 1"),
         ({"eps": -0.1}, "eps finite and not negative"),
         ({"eps": float("nan")}, "eps finite and not negative"),
-        ({"distance": "hamming"}, "'z_score' or 'raw' or None where designs are continuous, got 'hamming'"),
+        (
+            {"distance": "hamming"},
+            "'z_score' or 'raw' or None where designs are continuous, got 'hamming'",
+        ),
         ({"distance": "euclidean"}, "got 'euclidean'"),
     ],
 )
@@ -244,7 +281,9 @@ def test_settings_out_of_range_are_refused(settings, message: str) -> None:
 
 
 def test_sequences_have_only_hammings_distance() -> None:
-    with pytest.raises(ValueError, match="'hamming' or None where designs are categorical, got 'raw'"):
+    with pytest.raises(
+        ValueError, match="'hamming' or None where designs are categorical, got 'raw'"
+    ):
         draw(categorical([[0, 1], [1, 1]], [0.0, 1.0], 2), 50, 1, 1, distance="raw")
 
 

@@ -23,7 +23,13 @@ from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
-from mbo_gym.trajectories.samplers import SAMPLERS, _draw_distinct, random_top, sorted_top, top_rows_of_percentile
+from mbo_gym.trajectories.samplers import (
+    SAMPLERS,
+    _draw_distinct,
+    random_top,
+    sorted_top,
+    top_rows_of_percentile,
+)
 
 
 class Linear(Surrogate):
@@ -57,9 +63,15 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def problem_of(y, x=None) -> OfflineProblem:
     y = np.asarray(y, dtype=np.float32)
-    x = np.arange(len(y), dtype=np.float32)[:, None] if x is None else np.asarray(x, dtype=np.float32)
+    x = (
+        np.arange(len(y), dtype=np.float32)[:, None]
+        if x is None
+        else np.asarray(x, dtype=np.float32)
+    )
     bound = np.full(x.shape[1], np.inf)
-    return OfflineProblem("made-up", ContinuousSpace(-bound, bound), OfflineDataset(x, y), (0.0, 1.0))
+    return OfflineProblem(
+        "made-up", ContinuousSpace(-bound, bound), OfflineDataset(x, y), (0.0, 1.0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +117,18 @@ def test_a_repeated_design_counts_once_with_its_best_score():
 def test_random_top_draws_whole_designs_of_the_best_percent(tfbind8):
     encoder = make_encoder(tfbind8)
     batch = random_top(tfbind8, encoder, 20, 50, 30, seeded())
-    assert (batch.z.shape, batch.y.shape, batch.horizon, len(batch)) == ((50, 31, 24), (50, 31), 30, 50)
+    assert (batch.z.shape, batch.y.shape, batch.horizon, len(batch)) == (
+        (50, 31, 24),
+        (50, 31),
+        30,
+        50,
+    )
     rows = batch.rows.numpy()
     y = tfbind8.dataset.y
     assert y[rows].min() >= np.percentile(y, 80)
-    np.testing.assert_array_equal(batch.z.numpy(), encoder.encode(tfbind8.dataset.x[rows.ravel()]).reshape(50, 31, 24))
+    np.testing.assert_array_equal(
+        batch.z.numpy(), encoder.encode(tfbind8.dataset.x[rows.ravel()]).reshape(50, 31, 24)
+    )
     np.testing.assert_array_equal(batch.y.numpy(), tfbind8.dataset.score_scale.standardise(y[rows]))
     codes = {tuple(x) for x in tfbind8.dataset.x[rows[0]]}
     assert len(codes) == 31
@@ -121,7 +140,9 @@ def test_random_top_draws_whole_designs_of_the_best_percent(tfbind8):
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_the_generator_decides_everything(tfbind8, name):
     encoder = make_encoder(tfbind8)
-    one, same, other = (SAMPLERS[name](tfbind8, encoder, 10, 5, 8, seeded(s)).rows for s in (0, 0, 1))
+    one, same, other = (
+        SAMPLERS[name](tfbind8, encoder, 10, 5, 8, seeded(s)).rows for s in (0, 0, 1)
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -155,10 +176,15 @@ ROWS = torch.tensor([[0, 1, 2], [1, 3, 4]])
 
 def test_displacement_actions_and_rewards_by_hand():
     done = with_actions(TrajectoryBatch(Z, Y, rows=ROWS), Linear([2.0, 0.5]), "displacement", 2.0)
-    expected = [[[0.5, -1.0], [0.0, 1.0]], [[-0.5, 1.0], [1.0, 0.0]]]  # -4 / 2, 4 / 2 and 7 / 2 are clipped
+    expected = [
+        [[0.5, -1.0], [0.0, 1.0]],
+        [[-0.5, 1.0], [1.0, 0.0]],
+    ]  # -4 / 2, 4 / 2 and 7 / 2 are clipped
     torch.testing.assert_close(done.actions, torch.tensor(expected))
     torch.testing.assert_close(done.rewards, torch.tensor([[2.0, -0.5], [-3.0, 1.0]]))
-    wide = with_actions(TrajectoryBatch(Z, Y), Linear([2.0, 0.5]), "displacement", torch.tensor([1.0, 8.0]))
+    wide = with_actions(
+        TrajectoryBatch(Z, Y), Linear([2.0, 0.5]), "displacement", torch.tensor([1.0, 8.0])
+    )
     expected = [[[1.0, -0.5], [0.0, 0.5]], [[-1.0, 0.875], [1.0, 0.0]]]
     torch.testing.assert_close(wide.actions, torch.tensor(expected))
     assert wide.meta["action_scale"] == [1.0, 8.0]
@@ -167,8 +193,11 @@ def test_displacement_actions_and_rewards_by_hand():
 def test_step_vector_actions_by_hand():
     surrogate = Linear([2.0, 0.0])
     done = with_actions(TrajectoryBatch(Z, Y, rows=ROWS), surrogate, "step_vector", 1.0)
-    # steps of feature 0 are 1, 0, -1, 2 over a gradient of 2; feature 1 has no gradient, so no action
-    torch.testing.assert_close(done.actions, torch.tensor([[[0.5, 0.0], [0.0, 0.0]], [[-0.5, 0.0], [1.0, 0.0]]]))
+    # steps of feature 0 are 1, 0, -1, 2 over a gradient of 2; feature 1 has no gradient, so no
+    # action
+    torch.testing.assert_close(
+        done.actions, torch.tensor([[[0.5, 0.0], [0.0, 0.0]], [[-0.5, 0.0], [1.0, 0.0]]])
+    )
     short = with_actions(TrajectoryBatch(Z, Y), surrogate, "step_vector", 0.25, outside="zero")
     torch.testing.assert_close(short.actions, torch.zeros(2, 2, 2))  # 2, -2 and 4 lie outside
     half = with_actions(TrajectoryBatch(Z, Y), surrogate, "step_vector", 0.5, outside="zero")
@@ -177,9 +206,14 @@ def test_step_vector_actions_by_hand():
 
 def test_surrogate_rewards_by_hand():
     done = with_actions(
-        TrajectoryBatch(Z, Y, rows=ROWS), Linear([2.0, 0.5]), "displacement", reward="surrogate_difference"
+        TrajectoryBatch(Z, Y, rows=ROWS),
+        Linear([2.0, 0.5]),
+        "displacement",
+        reward="surrogate_difference",
     )
-    torch.testing.assert_close(done.rewards, torch.tensor([[0.0, 2.0], [1.5, 4.0]]))  # f: 0, 0, 2 and 0, 1.5, 5.5
+    torch.testing.assert_close(
+        done.rewards, torch.tensor([[0.0, 2.0], [1.5, 4.0]])
+    )  # f: 0, 0, 2 and 0, 1.5, 5.5
 
 
 def test_the_gradient_of_a_repeated_design_is_computed_once():
@@ -193,7 +227,9 @@ def test_the_gradient_of_a_repeated_design_is_computed_once():
 
 def test_gradients_belong_to_their_designs(tfbind8):
     encoder = make_encoder(tfbind8)
-    surrogate = fit_surrogate(tfbind8, encoder, MLPSurrogate(MLPConfig(hidden=16, train_steps=20)), seed=0)
+    surrogate = fit_surrogate(
+        tfbind8, encoder, MLPSurrogate(MLPConfig(hidden=16, train_steps=20)), seed=0
+    )
     batch = random_top(tfbind8, encoder, 1, 30, 12, seeded())
     scale = 500.0  # so large that hardly any action is clipped
     done = with_actions(batch, surrogate, "step_vector", scale)
@@ -201,13 +237,20 @@ def test_gradients_belong_to_their_designs(tfbind8):
     steps = done.actions * scale * gradient
     free = (done.actions.abs() < 1) & (gradient != 0)
     assert free.float().mean() > 0.5
-    torch.testing.assert_close(steps[free], (batch.z[:, 1:] - batch.z[:, :-1])[free], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        steps[free], (batch.z[:, 1:] - batch.z[:, :-1])[free], rtol=1e-3, atol=1e-4
+    )
 
 
 def test_displacements_in_the_default_unit_replay_exactly(tfbind8):
     encoder = make_encoder(tfbind8)
     scale = default_action_scale(tfbind8, encoder, "displacement")
-    done = with_actions(random_top(tfbind8, encoder, 20, 20, 10, seeded()), Linear([0.0] * 24), "displacement", scale)
+    done = with_actions(
+        random_top(tfbind8, encoder, 20, 20, 10, seeded()),
+        Linear([0.0] * 24),
+        "displacement",
+        scale,
+    )
     bounds = tuple(torch.from_numpy(side) for side in feature_bounds(tfbind8, encoder))
     z = done.z[:, 0]
     for t in range(10):

@@ -13,13 +13,20 @@ from tests.mbo_gym.benchmark.records import ENVIRONMENT, failed, make_records, r
 
 TFBIND, LEVY = "TFBind8-Exact-v0", "Levy-Exact-v0"
 CEILING = {"p100": 1.0, "p50": 0.8, "exact": False, "note": ""}
-SEARCH = [{"step": 0, "prediction": 0.5, "score": 0.4}, {"step": 5, "prediction": 0.7, "score": 0.2}]
+SEARCH = [
+    {"step": 0, "prediction": 0.5, "score": 0.4},
+    {"step": 5, "prediction": 0.7, "score": 0.2},
+]
 
 
 def cells(label, p50s, task_id="Toy-v0", **changes):
-    """Return a cell a seed, whose best and median scores are the given one, on a task with a ceiling of 1 and 0.8."""
+    """Return a cell a seed, whose best and median scores are the given one, on a task with a
+    ceiling of 1 and 0.8."""
     result = {"ceiling": CEILING, **changes.pop("result", {})}
-    return [record(label, task_id, seed, p100=p50, result=result, **changes) for seed, p50 in enumerate(p50s)]
+    return [
+        record(label, task_id, seed, p100=p50, result=result, **changes)
+        for seed, p50 in enumerate(p50s)
+    ]
 
 
 def entry_of(analysis, label, problem="Toy-v0"):
@@ -34,7 +41,9 @@ def test_scores_are_described_over_seeds():
     parts = {"overall": {"n": 256, "p100": 0.9, "p50": 0.5, "mean": 0.45}, "share_above_best": 0.25}
     parts |= {"distinct": {"n": 9, "p100": 0.9, "p50": 0.4, "mean": 0.3}}
     parts |= {"first": {"n": 128, "p100": 0.8, "p50": 0.6, "mean": 0.5}}
-    entry = entry_of(analyse([record("a", "Toy-v0", 1, result=parts), record("a", "Toy-v0", 0, p100=0.7)]), "a")
+    entry = entry_of(
+        analyse([record("a", "Toy-v0", 1, result=parts), record("a", "Toy-v0", 0, p100=0.7)]), "a"
+    )
     assert entry.seeds == (0, 1)
     assert tuple(entry.values) == tuple(entry.scores) == MEASURES
     assert {name: values[1] for name, values in entry.values.items()} == {
@@ -46,7 +55,9 @@ def test_scores_are_described_over_seeds():
         "first_p50": 0.6,
         "share_above_best": 0.25,
     }
-    assert (entry.scores["p100"].mean, entry.scores["p100"].standard_error) == pytest.approx((0.8, 0.1))
+    assert (entry.scores["p100"].mean, entry.scores["p100"].standard_error) == pytest.approx(
+        (0.8, 0.1)
+    )
 
 
 def test_skill_is_the_way_from_the_best_control_to_the_ceiling():
@@ -56,14 +67,20 @@ def test_skill_is_the_way_from_the_best_control_to_the_ceiling():
     assert problem.best_control == {"p100": ("top_k", 0.4), "p50_distinct": ("top_k", 0.4)}
     skill = entry_of(analysis, "a").skill
     assert skill["p100"].value == pytest.approx((0.6 - 0.4) / (1 - 0.4))
-    assert (skill["p50_distinct"].value, skill["p50_distinct"].low, skill["p50_distinct"].high) == pytest.approx(
-        (0.5, 0.25, 0.75)
-    )  # both seeds 0.5, both 0.7
-    assert entry_of(analysis, "random").skill["p50_distinct"].value == pytest.approx((0.3 - 0.4) / 0.4)
+    assert (
+        skill["p50_distinct"].value,
+        skill["p50_distinct"].low,
+        skill["p50_distinct"].high,
+    ) == pytest.approx((0.5, 0.25, 0.75))  # both seeds 0.5, both 0.7
+    assert entry_of(analysis, "random").skill["p50_distinct"].value == pytest.approx(
+        (0.3 - 0.4) / 0.4
+    )
     assert entry_of(analysis, "top_k").skill["p50_distinct"].value == 0
 
 
-@pytest.mark.parametrize(("p50s", "expected"), [([0.5, 0.7], True), ([0.4, 0.7], False), ([0.1, 0.3], False)])
+@pytest.mark.parametrize(
+    ("p50s", "expected"), [([0.5, 0.7], True), ([0.4, 0.7], False), ([0.1, 0.3], False)]
+)
 def test_better_than_a_control_needs_an_interval_above_zero(p50s, expected):
     analysis = analyse(cells("top_k", [0.4, 0.4]) + cells("a", p50s))
     assert entry_of(analysis, "a").better_than_control is expected
@@ -72,19 +89,35 @@ def test_better_than_a_control_needs_an_interval_above_zero(p50s, expected):
 
 def test_one_seed_does_not_tell_whether_a_method_is_better():
     entry = entry_of(analyse(cells("top_k", [0.4, 0.4]) + cells("a", [0.7])), "a")
-    assert (entry.skill["p50_distinct"].value, entry.better_than_control) == (pytest.approx(0.75), None)
+    assert (entry.skill["p50_distinct"].value, entry.better_than_control) == (
+        pytest.approx(0.75),
+        None,
+    )
 
 
 def test_without_ceiling_or_control_there_is_no_skill():
-    no_ceiling = analyse(cells("random", [0.2, 0.3], result={"ceiling": {}}) + cells("a", [0.5, 0.6]))
+    no_ceiling = analyse(
+        cells("random", [0.2, 0.3], result={"ceiling": {}}) + cells("a", [0.5, 0.6])
+    )
     no_control = analyse(cells("b", [0.2, 0.3]) + cells("a", [0.5, 0.6]))
     reached = analyse(cells("random", [0.9, 0.9]) + cells("a", [0.5, 0.6]))
     for analysis in (no_ceiling, no_control):
-        assert (entry_of(analysis, "a").skill, entry_of(analysis, "a").better_than_control) == ({}, None)
-    assert list(entry_of(reached, "a").skill) == ["p100"]  # the median's ceiling, 0.8, lies below the control
+        assert (entry_of(analysis, "a").skill, entry_of(analysis, "a").better_than_control) == (
+            {},
+            None,
+        )
+    assert list(entry_of(reached, "a").skill) == [
+        "p100"
+    ]  # the median's ceiling, 0.8, lies below the control
     assert "The ceiling of Toy-v0 is unknown: skill cannot be told." in no_ceiling.notes
-    assert "No control was run on Toy-v0: skill cannot be told. Add `controls` to the methods." in no_control.notes
-    assert "On Toy-v0 the control random reaches the ceiling (0.900): no skill is left to show." in reached.notes
+    assert (
+        "No control was run on Toy-v0: skill cannot be told. Add `controls` to the methods."
+        in no_control.notes
+    )
+    assert (
+        "On Toy-v0 the control random reaches the ceiling (0.900): no skill is left to show."
+        in reached.notes
+    )
 
 
 def test_exact_controls_stand_beside_the_methods_that_were_run():
@@ -99,13 +132,18 @@ def test_exact_controls_stand_beside_the_methods_that_were_run():
     assert exact.values == {"p100": (0.959,), "p50_distinct": (0.440,), "p50": (0.440,)}
     assert (exact.scores["p100"].n, exact.command, exact.facts["seconds"]) == (1, "", None)
     assert analysis.problems[0].best_control["p100"] == ("random (exact)", 0.959)
-    assert entry_of(analysis, "grad", TFBIND).skill["p50_distinct"].value == pytest.approx(0.16 / 0.491)
+    assert entry_of(analysis, "grad", TFBIND).skill["p50_distinct"].value == pytest.approx(
+        0.16 / 0.491
+    )
     assert [s.label for s in analysis.standings] == ["grad"]
     assert not any("No control" in note for note in analysis.notes)
 
 
 def test_a_control_that_was_run_takes_the_place_of_the_exact_one():
-    labels = [e.label for e in analyse([record("random", TFBIND, p50=0.45), record("grad", TFBIND)]).entries]
+    labels = [
+        e.label
+        for e in analyse([record("random", TFBIND, p50=0.45), record("grad", TFBIND)]).entries
+    ]
     assert labels == ["grad", "random", "top_k (exact)"]
     labels = [e.label for e in analyse([failed("random", TFBIND), record("grad", TFBIND)]).entries]
     assert labels == ["grad", "random (exact)", "top_k (exact)", "random"]  # that run failed
@@ -114,7 +152,11 @@ def test_a_control_that_was_run_takes_the_place_of_the_exact_one():
 def test_a_problem_is_a_task_with_its_options_and_a_budget():
     options = [{"dim": 30}, {"dim": 5, "a": 1}, {}]
     records = [record("a", LEVY, options=o) for o in options]
-    assert [p.name for p in analyse(records).problems] == [f"{LEVY} [dim=30]", f"{LEVY} [a=1, dim=5]", LEVY]
+    assert [p.name for p in analyse(records).problems] == [
+        f"{LEVY} [dim=30]",
+        f"{LEVY} [a=1, dim=5]",
+        LEVY,
+    ]
     records.append(record("a", LEVY, options={}, k=128))
     names = [p.name for p in analyse(records).problems]
     assert names[2:] == [f"{LEVY} [K=256]", f"{LEVY} [K=128]"]
@@ -139,11 +181,17 @@ def test_ranks_and_skill_are_averaged_over_problems():
     assert a.problems == ("A-v0", "B-v0")
     assert a.complete
     for ranking in RANKINGS:
-        assert (a.mean_rank[ranking].value, b.mean_rank[ranking].value) == (1.75, 1.5)  # ranks 1, 2.5 and 2, 1
+        assert (a.mean_rank[ranking].value, b.mean_rank[ranking].value) == (
+            1.75,
+            1.5,
+        )  # ranks 1, 2.5 and 2, 1
         assert (a.median_rank[ranking], b.median_rank[ranking]) == (1.75, 1.5)
     assert a.skill.value == pytest.approx((0.75 + 0) / 2)
     assert b.skill.value == pytest.approx((0.5 + 0.6) / 2)
-    assert (a.improvement.value, b.improvement.value) == (0.75, 1)  # on B-v0 it ties with the control
+    assert (a.improvement.value, b.improvement.value) == (
+        0.75,
+        1,
+    )  # on B-v0 it ties with the control
     assert a.iqm["p100"].value == pytest.approx(0.5)
 
 
@@ -165,7 +213,11 @@ def test_problems_without_a_skill_count_for_the_other_rankings_only():
 
 
 def test_only_methods_with_scores_on_every_problem_are_compared_over_problems():
-    records = cells("a", [0.7, 0.7], "A-v0") + cells("b", [0.6, 0.6], "A-v0") + cells("b", [0.6, 0.6], "B-v0")
+    records = (
+        cells("a", [0.7, 0.7], "A-v0")
+        + cells("b", [0.6, 0.6], "A-v0")
+        + cells("b", [0.6, 0.6], "B-v0")
+    )
     analysis = analyse([*records, failed("a", "B-v0"), record("a", "csv", p100=None)])
     b, a = analysis.standings
     assert (b.label, b.complete, b.mean_rank["p100"].value) == ("b", True, 1)
@@ -176,7 +228,10 @@ def test_only_methods_with_scores_on_every_problem_are_compared_over_problems():
 
 def test_nobody_is_ranked_where_nobody_has_every_problem():
     analysis = analyse(cells("a", [0.7, 0.7], "A-v0") + cells("b", [0.6, 0.6], "B-v0"))
-    assert [(s.label, s.complete, s.mean_rank) for s in analysis.standings] == [("a", False, {}), ("b", False, {})]
+    assert [(s.label, s.complete, s.mean_rank) for s in analysis.standings] == [
+        ("a", False, {}),
+        ("b", False, {}),
+    ]
 
 
 def test_without_an_oracle_there_are_counts_and_no_scores():
@@ -184,7 +239,11 @@ def test_without_an_oracle_there_are_counts_and_no_scores():
     (entry,) = analysis.entries
     assert (entry.values, entry.scores, entry.skill, entry.quantiles) == ({}, {}, {}, ())
     assert (entry.seeds, entry.facts["n_unique"], entry.facts["oracle_calls"]) == ((0, 1), 256, 0)
-    assert (analysis.standings, analysis.reproduced, analysis.comparisons[entry.problem]) == ((), (), ())
+    assert (analysis.standings, analysis.reproduced, analysis.comparisons[entry.problem]) == (
+        (),
+        (),
+        (),
+    )
     assert analysis.notes == (f"{entry.problem} has no oracle: designs are counted, not scored.",)
 
 
@@ -215,43 +274,70 @@ def test_a_command_holds_all_seeds_done_or_not():
 
 
 def test_commands_that_differ_in_more_than_seeds_stay_apart():
-    files = [record("a", "Toy-v0", s, external=True, command=f"mbo-gym evaluate Toy-v0 {s}.csv") for s in range(2)]
-    assert entry_of(analyse(files), "a").command == "mbo-gym evaluate Toy-v0 0.csv\nmbo-gym evaluate Toy-v0 1.csv"
+    files = [
+        record("a", "Toy-v0", s, external=True, command=f"mbo-gym evaluate Toy-v0 {s}.csv")
+        for s in range(2)
+    ]
+    assert (
+        entry_of(analyse(files), "a").command
+        == "mbo-gym evaluate Toy-v0 0.csv\nmbo-gym evaluate Toy-v0 1.csv"
+    )
 
 
 def test_published_numbers_are_compared_on_as_many_designs():
     first = {"n": 128, "p100": 0.8, "p50": 0.2, "mean": 0.2}
-    rows = analyse([record("grad", TFBIND, s, p100=0.9, p50=0.3, result={"first": first}) for s in range(2)]).reproduced
+    rows = analyse(
+        [record("grad", TFBIND, s, p100=0.9, p50=0.3, result={"first": first}) for s in range(2)]
+    ).reproduced
     assert {(row.published.percentile, row.published.k, row.ours.mean) for row in rows} >= {
         (100, 128, 0.8),
         (100, 256, 0.9),
     }
     assert {row.ours.mean for row in rows} <= {0.8, 0.9, 0.2, 0.3}
-    assert all((row.label, row.problem, row.k, row.ours.n) == ("grad", TFBIND, 256, 2) for row in rows)
+    assert all(
+        (row.label, row.problem, row.k, row.ours.n) == ("grad", TFBIND, 256, 2) for row in rows
+    )
     assert analyse(cells("unheard_of", [0.5, 0.6])).reproduced == ()
 
 
 def test_quantiles_and_facts_are_averaged_over_the_seeds_that_know_them():
     low = {"quantiles": [0.0] * 41, "peak_memory_mb": None, "novelty": None}
-    records = [record("a", "Toy-v0", 0, result=low), record("a", "Toy-v0", 1, result={"novelty": None}, seconds=15.5)]
+    records = [
+        record("a", "Toy-v0", 0, result=low),
+        record("a", "Toy-v0", 1, result={"novelty": None}, seconds=15.5),
+    ]
     records[1]["result"]["quantiles"] = [1.0] * 41
     entry = entry_of(analyse(records), "a")
     assert entry.quantiles == (0.5,) * 41
-    assert (entry.facts["seconds"], entry.facts["peak_memory_mb"], entry.facts["novelty"]) == (14, 512.25, None)
+    assert (entry.facts["seconds"], entry.facts["peak_memory_mb"], entry.facts["novelty"]) == (
+        14,
+        512.25,
+        None,
+    )
 
 
 def test_a_search_is_averaged_over_the_steps_that_all_searches_have():
-    other = [{"step": 0, "prediction": 0.7, "score": 0.6}, {"step": 5, "prediction": 0.9, "score": None}]
+    other = [
+        {"step": 0, "prediction": 0.7, "score": 0.6},
+        {"step": 5, "prediction": 0.9, "score": None},
+    ]
     other.append({"step": 10, "prediction": 1.0, "score": 0.1})
     diverged = [*SEARCH, {"step": 15, "prediction": None, "score": None}]
-    records = [record("a", "Toy-v0", s, result={"search": path}) for s, path in enumerate([diverged, other, []])]
+    records = [
+        record("a", "Toy-v0", s, result={"search": path})
+        for s, path in enumerate([diverged, other, []])
+    ]
     expected = ((0, pytest.approx(0.6), pytest.approx(0.5)), (5, pytest.approx(0.8), None))
     assert entry_of(analyse(records), "a").search == expected
     assert entry_of(analyse(records[2:]), "a").search == ()
 
 
 def test_methods_are_tested_pairwise_and_exact_controls_are_not():
-    records = [record(label, TFBIND, s, p50=p50 + s / 100) for label, p50 in (("a", 0.5), ("b", 0.6)) for s in range(3)]
+    records = [
+        record(label, TFBIND, s, p50=p50 + s / 100)
+        for label, p50 in (("a", 0.5), ("b", 0.6))
+        for s in range(3)
+    ]
     (comparison,) = analyse(records).comparisons[TFBIND]
     assert (comparison.a, comparison.b, comparison.difference) == ("b", "a", pytest.approx(0.1))
 
@@ -260,11 +346,15 @@ def test_environments_are_kept_once():
     changed = {**ENVIRONMENT, "git": "f" * 40 + "+changes"}
     newer = {**ENVIRONMENT, "versions": {**ENVIRONMENT["versions"], "torch": "2.6.0"}}
     records = [
-        record("a", "Toy-v0", seed, environment=e) for seed, e in enumerate([ENVIRONMENT, changed, newer, changed])
+        record("a", "Toy-v0", seed, environment=e)
+        for seed, e in enumerate([ENVIRONMENT, changed, newer, changed])
     ]
     analysis = analyse([*records, record("b", "Toy-v0", environment=changed)])
     assert analysis.environments == (ENVIRONMENT, changed, newer)
-    assert (entry_of(analysis, "a").environments, entry_of(analysis, "b").environments) == ((0, 1, 2), (1,))
+    assert (entry_of(analysis, "a").environments, entry_of(analysis, "b").environments) == (
+        (0, 1, 2),
+        (1,),
+    )
     assert analysis.notes[-3:] == (
         "The records come from 2 states of the code: 0123456789, ffffffffff+changes.",
         "Some records were made with uncommitted changes (+changes): no commit repeats them for certain.",
@@ -282,7 +372,9 @@ def test_notes_tell_of_few_and_of_unequal_seeds():
 
 def test_notes_tell_what_cannot_be_trusted():
     oracle = cells("greedy", [0.6] * 8, result={"search_oracle_calls": 7})
-    notes = analyse(cells("random", [0.2] * 8) + cells("mine", [0.5] * 8, external=True) + oracle).notes
+    notes = analyse(
+        cells("random", [0.2] * 8) + cells("mine", [0.5] * 8, external=True) + oracle
+    ).notes
     assert notes == (
         "greedy on Toy-v0 asked the oracle while it learned and searched (7 calls a run): it is not offline.",
         "Scored from a file: mine. What the program that made the designs has seen, the oracle perhaps, is not known.",
@@ -292,7 +384,9 @@ def test_notes_tell_what_cannot_be_trusted():
 
 
 def test_without_records_there_is_nothing_to_analyse():
-    with pytest.raises(ValueError, match="there are no records to analyse; run `mbo-gym benchmark` first"):
+    with pytest.raises(
+        ValueError, match="there are no records to analyse; run `mbo-gym benchmark` first"
+    ):
         analyse([])
 
 
@@ -301,10 +395,19 @@ def test_a_whole_benchmark_is_analysed():
     json.dumps(records, allow_nan=False)
     analysis = analyse(records, title="All")
     assert (analysis.title, analysis.n_cells, len(analysis.failures)) == ("All", len(records), 1)
-    assert [len([e for e in analysis.entries if e.problem == p.name]) for p in analysis.problems] == [6, 4, 2]
+    assert [
+        len([e for e in analysis.entries if e.problem == p.name]) for p in analysis.problems
+    ] == [6, 4, 2]
     for problem in analysis.problems:
-        means = [e.scores["p50_distinct"].mean for e in analysis.entries if e.problem == problem.name and e.scores]
+        means = [
+            e.scores["p50_distinct"].mean
+            for e in analysis.entries
+            if e.problem == problem.name and e.scores
+        ]
         assert means == sorted(means, reverse=True)
-    assert [(s.label, s.complete) for s in analysis.standings][:2] == [("grad", True), ("pgs", True)]
+    assert [(s.label, s.complete) for s in analysis.standings][:2] == [
+        ("grad", True),
+        ("pgs", True),
+    ]
     assert entry_of(analysis, "pgs", f"{LEVY} [dim=30]").better_than_control is False
     assert entry_of(analysis, "pgs", TFBIND).better_than_control is True

@@ -1,4 +1,5 @@
-"""The papers' numbers, compared with rows typed from the papers, and our own numbers beside them, by hand."""
+"""The papers' numbers, compared with rows typed from the papers, and our own numbers beside them,
+by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +12,13 @@ from statistics import median
 import pytest
 
 import mbo_gym
-from mbo_gym.benchmark.analysis.published import Published, parse, published, published_for, reproduce
+from mbo_gym.benchmark.analysis.published import (
+    Published,
+    parse,
+    published,
+    published_for,
+    reproduce,
+)
 from mbo_gym.errors import InvalidData
 
 SHORT = {
@@ -117,8 +124,18 @@ def pairs(numbers: str) -> list[tuple[float, float | None]]:
         ),
         ("RaM, ICLR 2025, Table 2", "grad", "", "0.273 0.853 0.510 0.969 0.646"),
         ("RaM, ICLR 2025, Table 2", "cma_es", "", "1.712+-0.754 0.725 0.463 0.944 0.641"),
-        ("RaM, ICLR 2025, Table 2", "pgs", "", "0.715+-0.046 0.954+-0.022 0.444+-0.020 0.889+-0.061 0.634+-0.040"),
-        ("RaM, ICLR 2025, Table 2", "gtg", "", "0.855+-0.044 0.942+-0.017 0.480+-0.055 0.910+-0.040 0.619+-0.029"),
+        (
+            "RaM, ICLR 2025, Table 2",
+            "pgs",
+            "",
+            "0.715+-0.046 0.954+-0.022 0.444+-0.020 0.889+-0.061 0.634+-0.040",
+        ),
+        (
+            "RaM, ICLR 2025, Table 2",
+            "gtg",
+            "",
+            "0.855+-0.044 0.942+-0.017 0.480+-0.055 0.910+-0.040 0.619+-0.029",
+        ),
         ("RaM, ICLR 2025, Table 2", "ram_listnet", "", "0.949 0.962 0.517 0.981 0.670"),
         ("RaM, ICLR 2025, Table 7", "pgs", "", "0.190 0.885 0.233 0.503 0.386"),
         ("RaM, ICLR 2025, Table 7", "mins", "", "0.640 0.886 0.332 0.407 0.465"),
@@ -132,27 +149,36 @@ def test_rows_are_as_printed(source, method, variant, numbers):
     assert cells(source, method, variant) == expected
 
 
-@pytest.mark.parametrize(("source", "table"), [(f"{DEMO}, Tables 1-2", 0), (f"{DEMO}, Tables 4-5", 1)])
+@pytest.mark.parametrize(
+    ("source", "table"), [(f"{DEMO}, Tables 1-2", 0), (f"{DEMO}, Tables 4-5", 1)]
+)
 def test_the_scores_give_the_ranks_that_the_paper_prints(source, table):
     scores = {method: [mean for mean, _ in cells(source, method).values()] for method in RANKS}
     ranks = {  # ties share the better rank
-        method: [1 + sum(s[i] > own[i] for s in scores.values()) for i in range(7)] for method, own in scores.items()
+        method: [1 + sum(s[i] > own[i] for s in scores.values()) for i in range(7)]
+        for method, own in scores.items()
     }
-    assert {m: (round(sum(r) / 7, 1), median(r)) for m, r in ranks.items()} == {m: r[table] for m, r in RANKS.items()}
+    assert {m: (round(sum(r) / 7, 1), median(r)) for m, r in ranks.items()} == {
+        m: r[table] for m, r in RANKS.items()
+    }
 
 
 def test_sources_are_complete():
     assert {row.source for row in published()} == set(SOURCES)
     for source, (n_methods, tasks, percentile, k) in SOURCES.items():
         rows = [row for row in published() if row.source == source]
-        assert Counter(SHORT[row.task_id] for row in rows) == dict.fromkeys(tasks.split(), n_methods)
+        assert Counter(SHORT[row.task_id] for row in rows) == dict.fromkeys(
+            tasks.split(), n_methods
+        )
         assert {(row.percentile, row.k, row.seeds) for row in rows} == {(percentile, k, 8)}
         assert all(row.where for row in rows)
 
 
 def test_every_row_is_of_a_registered_task_and_stands_once():
     assert {row.task_id for row in published()} <= set(mbo_gym.list_tasks())
-    keys = [(row.method, row.task_id, row.percentile, row.source, row.variant) for row in published()]
+    keys = [
+        (row.method, row.task_id, row.percentile, row.source, row.variant) for row in published()
+    ]
     assert len(set(keys)) == len(keys)
 
 
@@ -164,9 +190,15 @@ def test_spreads_and_what_they_are():
     demo = [row for row in published() if row.source.startswith("DEMO")]
     assert all(row.std is not None and row.std >= 0 for row in demo)
     quoted = {row.method for row in demo if row.spread == "unknown"}
-    assert quoted == {"bo_qei", "cma_es", "reinforce"}  # the paper says that it took these from Design-Bench's
+    assert quoted == {
+        "bo_qei",
+        "cma_es",
+        "reinforce",
+    }  # the paper says that it took these from Design-Bench's
     assert {row.spread for row in demo if row.method not in quoted} == {"standard error"}
-    elsewhere = [row for row in published() if not row.source.startswith("DEMO") and row.std is not None]
+    elsewhere = [
+        row for row in published() if not row.source.startswith("DEMO") and row.std is not None
+    ]
     assert Counter(row.method for row in elsewhere) == {"gtg": 5, "pgs": 5, "cma_es": 1}
     assert {row.spread for row in elsewhere} == {"unknown"}
 
@@ -177,7 +209,11 @@ def test_visible_rows_and_the_best_of_them_are_those_of_our_tasks():
         rows = [row for row in published() if row.task_id == task_id]
         assert {row.n_visible for row in rows} == {task.info.n_visible}
         assert {row.d_best for row in rows} - {None} == {round(task.info.d_best, 3)}
-    visible = {row.source.split(",")[0]: row.n_visible for row in published() if SHORT[row.task_id] == "TF10"}
+    visible = {
+        row.source.split(",")[0]: row.n_visible
+        for row in published()
+        if SHORT[row.task_id] == "TF10"
+    }
     assert visible == {"DEMO": 50_000, "RaM": 10_000}
     assert {row.n_visible for row in published() if SHORT[row.task_id] == "SC"} == {17_010}
 
@@ -189,27 +225,42 @@ def test_notes_belong_to_their_tasks():
         "Ant",
         "DKitty",
     }
-    assert {note for task, note in by_task.items() if SHORT[task] in ("Levy", "TF8", "TF10", "NAS")} == {""}
+    assert {
+        note for task, note in by_task.items() if SHORT[task] in ("Levy", "TF8", "TF10", "NAS")
+    } == {""}
     (row,) = published_for("grad", "Levy-Exact-v0")
     assert row.source_notes == ()
-    assert "random forest" in published_for("grad", "Superconductor-RandomForest-v0")[0].source_notes[0]
+    assert (
+        "random forest"
+        in published_for("grad", "Superconductor-RandomForest-v0")[0].source_notes[0]
+    )
 
 
 def test_looking_up():
     rows = published_for("grad", "TFBind8-Exact-v0")
     assert [(row.mean, row.k) for row in rows] == [(0.898, 256), (0.969, 128), (0.977, 128)]
     assert [row.mean for row in published_for("grad", "TFBind8-Exact-v0", 50)] == [0.556]
-    assert published_for("grad", "Branin-Exact-v0") == published_for("top_k", "TFBind8-Exact-v0") == []
+    assert (
+        published_for("grad", "Branin-Exact-v0") == published_for("top_k", "TFBind8-Exact-v0") == []
+    )
 
 
 def test_looking_up_gives_variants_only_when_asked():
     assert [row.mean for row in published_for("demo", "Levy-Exact-v0")] == [1.005]
-    assert [row.mean for row in published_for("demo", "Levy-Exact-v0", variant="without editing")] == [0.990]
-    assert [row.mean for row in published_for("demo", "Levy-Exact-v0", variant=None)] == [1.005, 0.901, 0.990]
+    assert [
+        row.mean for row in published_for("demo", "Levy-Exact-v0", variant="without editing")
+    ] == [0.990]
+    assert [row.mean for row in published_for("demo", "Levy-Exact-v0", variant=None)] == [
+        1.005,
+        0.901,
+        0.990,
+    ]
 
 
 def test_importing_reads_no_file():
-    code = "import mbo_gym.benchmark.analysis.published as p; print(p.published.cache_info().currsize)"
+    code = (
+        "import mbo_gym.benchmark.analysis.published as p; print(p.published.cache_info().currsize)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
     assert published() is published()
@@ -239,11 +290,33 @@ all = "made up"
 
 
 def test_a_file_becomes_numbers():
-    common = {"method": "m", "percentile": 100, "k": 4, "seeds": 5, "source": "Made up, Table 9", "where": "nowhere"}
+    common = {
+        "method": "m",
+        "percentile": 100,
+        "k": 4,
+        "seeds": 5,
+        "source": "Made up, Table 9",
+        "where": "nowhere",
+    }
     a = Published(
-        task_id="A-v0", mean=0.5, std=None, note="both", source_notes=("made up",), n_visible=100, d_best=0.1, **common
+        task_id="A-v0",
+        mean=0.5,
+        std=None,
+        note="both",
+        source_notes=("made up",),
+        n_visible=100,
+        d_best=0.1,
+        **common,
     )
-    b = replace(a, task_id="B-v0", mean=0.25, std=0.125, note="both; second", spread="standard deviation", n_visible=20)
+    b = replace(
+        a,
+        task_id="B-v0",
+        mean=0.25,
+        std=0.125,
+        note="both; second",
+        spread="standard deviation",
+        n_visible=20,
+    )
     b = replace(b, d_best=0.2)
     less = {"variant": "less", "note": ""}
     assert parse(GOOD) == (
@@ -257,15 +330,27 @@ def test_a_file_becomes_numbers():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("scores = [0.5, [0.25, 0.125]]", "scores = [0.5]", r"Table 9, m: 2 tasks need a list .* got \[0.5\]"),
+        (
+            "scores = [0.5, [0.25, 0.125]]",
+            "scores = [0.5]",
+            r"Table 9, m: 2 tasks need a list .* got \[0.5\]",
+        ),
         ("scores = [0.5, [0.25, 0.125]]", "scores = 0.5", "Table 9, m: 2 tasks need a list"),
-        ("[0.25, 0.125]", "[0.25, 0.125, 1]", r"Table 9, m: a score is a mean or \[mean, spread\], got"),
+        (
+            "[0.25, 0.125]",
+            "[0.25, 0.125, 1]",
+            r"Table 9, m: a score is a mean or \[mean, spread\], got",
+        ),
         ("[0.25, 0.125]", "[]", "Table 9, m: a score is"),
         ("[0.25, 0.125]", "[0.25, -0.125]", "Table 9, m: a score is"),
         ("[0.5,", "[nan,", "Table 9, m: a score is"),
         ("[0.5,", "[true,", "Table 9, m: a score is"),
         ("[0.5,", "['0.5',", "Table 9, m: a score is"),
-        ('variant = "less"', 'kind = "less"', "Table 9, m: kind not known; needed are method, scores, allowed variant"),
+        (
+            'variant = "less"',
+            'kind = "less"',
+            "Table 9, m: kind not known; needed are method, scores, allowed variant",
+        ),
         ('{ method = "m", variant', "{ variant", "Table 9, a row without a method: method missing"),
         ('variant = "less", ', "", "Made up, Table 9: m on A-v0 stands twice"),
         ('spread = "unknown"', 'spread = "sd"', "Table 9, m: spread must be one of .* got 'sd'"),
@@ -275,8 +360,16 @@ def test_a_file_becomes_numbers():
         ("seeds = 5", "", "Made up, Table 9: seeds missing"),
         ("seeds = 5", "seeds = 5\nruns = 5", "Made up, Table 9: runs not known"),
         ('name = "Made up, Table 9"', "", "a source without a name: name missing"),
-        ("percentile = 100", "percentile = 99", "Made up, Table 9: percentile must be 50 or 100, got 99"),
-        ('tasks = ["A", "B"]', 'tasks = ["A", "C"]', "Made up, Table 9: tasks names C; known are A, B"),
+        (
+            "percentile = 100",
+            "percentile = 99",
+            "Made up, Table 9: percentile must be 50 or 100, got 99",
+        ),
+        (
+            'tasks = ["A", "B"]',
+            'tasks = ["A", "C"]',
+            "Made up, Table 9: tasks names C; known are A, B",
+        ),
         ("n_visible = { B = 20 }", "n_visible = { C = 20 }", "Made up, Table 9: n_visible names C"),
         ("d_best = [0.1, 0.2]", "d_best = [0.1]", "Made up, Table 9: d_best must hold 2 numbers"),
         ('"A B" = "both"', '"A D" = "both"', "Table 9, m: notes names D; known are A, B, all"),
@@ -290,14 +383,38 @@ def test_a_bad_file_is_refused_by_the_source_s_name(old, new, message):
         parse(GOOD.replace(old, new, 1))
 
 
-THEIRS = Published("m", "A-v0", 100, 0.5, 0.08, 4, 4, "Made up, Table 9", spread="standard deviation", n_visible=100)
-SAME = {"label": "m [x]", "problem": "A-v0", "k": 4, "scored": 4, "preset": "paper", "options": {}, "n_visible": 100}
+THEIRS = Published(
+    "m",
+    "A-v0",
+    100,
+    0.5,
+    0.08,
+    4,
+    4,
+    "Made up, Table 9",
+    spread="standard deviation",
+    n_visible=100,
+)
+SAME = {
+    "label": "m [x]",
+    "problem": "A-v0",
+    "k": 4,
+    "scored": 4,
+    "preset": "paper",
+    "options": {},
+    "n_visible": 100,
+}
 FOUR = (0.6, 0.7, 0.6, 0.7)  # mean 0.65, standard error 0.057735 / 2
 
 
 def test_a_difference_by_hand():
     result = reproduce(THEIRS, FOUR, **SAME)
-    assert (result.published, result.label, result.problem, result.k) == (THEIRS, "m [x]", "A-v0", 4)
+    assert (result.published, result.label, result.problem, result.k) == (
+        THEIRS,
+        "m [x]",
+        "A-v0",
+        4,
+    )
     assert (result.ours.n, result.ours.mean) == (4, pytest.approx(0.65))
     assert result.difference == pytest.approx(0.15)
     assert result.standard_errors == pytest.approx(0.15 / (0.01 / 12 + 0.04**2) ** 0.5)  # 3.04
@@ -314,7 +431,8 @@ def test_a_spread_that_is_a_standard_error_is_not_divided_again():
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict"), [(0.5, "above"), (0.56, "yes"), (0.65, "yes"), (0.74, "yes"), (0.8, "below")]
+    ("mean", "verdict"),
+    [(0.5, "above"), (0.56, "yes"), (0.65, "yes"), (0.74, "yes"), (0.8, "below")],
 )
 def test_two_standard_errors_decide(mean, verdict):  # 2 standard errors are 0.0987
     assert reproduce(replace(THEIRS, mean=mean), FOUR, **SAME).verdict == verdict
@@ -322,10 +440,16 @@ def test_two_standard_errors_decide(mean, verdict):  # 2 standard errors are 0.0
 
 def test_one_seed_cannot_tell():
     result = reproduce(replace(THEIRS, seeds=1), [0.9], **SAME)
-    assert (result.verdict, result.standard_errors, result.difference) == ("cannot tell", None, pytest.approx(0.4))
+    assert (result.verdict, result.standard_errors, result.difference) == (
+        "cannot tell",
+        None,
+        pytest.approx(0.4),
+    )
 
 
-@pytest.mark.parametrize(("ours", "verdict"), [(0.5004, "yes"), (0.4996, "yes"), (0.5006, "above"), (0.4994, "below")])
+@pytest.mark.parametrize(
+    ("ours", "verdict"), [(0.5004, "yes"), (0.4996, "yes"), (0.5006, "above"), (0.4994, "below")]
+)
 def test_without_any_spread_the_printed_digits_decide(ours, verdict):
     result = reproduce(replace(THEIRS, std=0.0), [ours] * 4, **SAME)
     assert (result.verdict, result.standard_errors) == (verdict, None)
@@ -354,10 +478,16 @@ def test_rounding_in_print_is_no_difference():
         (
             {"spread": "unknown"},
             {},
-            ["their +- may be a standard deviation or a standard error: taken as a standard deviation"],
+            [
+                "their +- may be a standard deviation or a standard error: taken as a standard deviation"
+            ],
         ),
         ({"variant": "without editing"}, {}, ["theirs is the variant without editing"]),
-        ({"note": "of this row", "source_notes": ("one", "two")}, {}, ["of this row", "one", "two"]),
+        (
+            {"note": "of this row", "source_notes": ("one", "two")},
+            {},
+            ["of this row", "one", "two"],
+        ),
     ],
 )
 def test_each_difference_of_protocol_is_told(theirs, ours, expected):
@@ -370,7 +500,14 @@ def test_one_seed_is_called_a_seed():
 
 def test_all_differences_are_told_together():
     theirs = published_for("cma_es", "TFBind10-Exact-v0")[0]
-    ours = {**SAME, "k": 256, "scored": 128, "preset": None, "options": {"max_rows": 300}, "n_visible": 300}
+    ours = {
+        **SAME,
+        "k": 256,
+        "scored": 128,
+        "preset": None,
+        "options": {"max_rows": 300},
+        "n_visible": 300,
+    }
     protocol = reproduce(theirs, FOUR, **ours).protocol
     assert protocol[:6] == (
         "first 128 of our 256",

@@ -1,4 +1,5 @@
-"""Remarks on scores below published ones: read from a results folder, and shown beside the numbers they are about."""
+"""Remarks on scores below published ones: read from a results folder, and shown beside the numbers
+they are about."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ BLOCK = f'[[below]]\nmethods = ["grad", "other"]\nproblem = "{TFBIND}"\npercenti
 
 def grad_records(p100: float) -> list[dict]:
     first = {"n": 128, "p100": p100, "p50": 0.2, "mean": 0.2}
-    return [record("grad", TFBIND, seed, p100=p100 + seed / 100, p50=0.2, result={"first": first}) for seed in range(3)]
+    return [
+        record("grad", TFBIND, seed, p100=p100 + seed / 100, p50=0.2, result={"first": first})
+        for seed in range(3)
+    ]
 
 
 def test_a_remark_stands_first_beside_every_lower_score_that_it_is_about():
@@ -27,9 +31,15 @@ def test_a_remark_stands_first_beside_every_lower_score_that_it_is_about():
     rows = analyse(grad_records(0.93), remarks=[remark]).reproduced
     about = [row for row in rows if row.protocol[0] == f"why below: {WHY}"]
     assert {(row.published.percentile, row.verdict) for row in about} == {(100, "below")}
-    assert len(about) == sum(row.published.percentile == 100 and row.verdict == "below" for row in plain)
-    assert {row.verdict for row in rows if row not in about and row.published.percentile == 100} == {"yes"}
-    assert [row.protocol[1:] if row in about else row.protocol for row in rows] == [row.protocol for row in plain]
+    assert len(about) == sum(
+        row.published.percentile == 100 and row.verdict == "below" for row in plain
+    )
+    assert {
+        row.verdict for row in rows if row not in about and row.published.percentile == 100
+    } == {"yes"}
+    assert [row.protocol[1:] if row in about else row.protocol for row in rows] == [
+        row.protocol for row in plain
+    ]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,10 @@ def test_a_remark_stands_first_beside_every_lower_score_that_it_is_about():
     ],
 )
 def test_a_remark_on_something_else_changes_nothing(remark):
-    assert analyse(grad_records(0.5), remarks=[remark]).reproduced == analyse(grad_records(0.5)).reproduced
+    assert (
+        analyse(grad_records(0.5), remarks=[remark]).reproduced
+        == analyse(grad_records(0.5)).reproduced
+    )
 
 
 def test_remarks_are_read_from_the_folder(tmp_path):
@@ -57,7 +70,10 @@ def test_remarks_are_read_from_the_folder(tmp_path):
         ("[[above]]", "holds .* blocks only, got above"),
         (BLOCK.replace("[[below]]", "[below]"), "holds .* blocks only, got below = {'methods'"),
         ("below = [3]", r"holds .* blocks only, got below = \[3\]"),
-        (BLOCK.replace("why", "reason"), r"remark 1: a remark has methods \(a list\), .*; see reason, why"),
+        (
+            BLOCK.replace("why", "reason"),
+            r"remark 1: a remark has methods \(a list\), .*; see reason, why",
+        ),
         (BLOCK.replace('["grad", "other"]', '"grad"'), "remark 1: .*; see methods"),
         (BLOCK + BLOCK.replace("100", "99"), "remark 2: .*; see percentile"),
     ],
@@ -75,7 +91,9 @@ def test_a_report_shows_the_remarks_of_its_folder(tmp_path):
             store.add(one)
     (tmp_path / FILE_NAME).write_text(BLOCK)
     pages = {"--html": tmp_path / "report.html", "--markdown": tmp_path / "report.md"}
-    done = CliRunner().invoke(app, ["report", str(tmp_path), *(str(a) for pair in pages.items() for a in pair)])
+    done = CliRunner().invoke(
+        app, ["report", str(tmp_path), *(str(a) for pair in pages.items() for a in pair)]
+    )
     assert done.exit_code == 0, done.output
     for page in pages.values():
         assert f"why below: {WHY}" in page.read_text()

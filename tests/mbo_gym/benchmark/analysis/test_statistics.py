@@ -45,7 +45,9 @@ def noise(seed: int, *shape: int) -> np.ndarray:
 def test_a_description_by_hand():
     # deviations from 4: -3, -2, 0, 5; squares sum to 38
     std = math.sqrt(38 / 3)
-    assert describe([1, 2, 4, 9]) == Description(4, 4.0, pytest.approx(std), pytest.approx(std / 2), 3.0, 1.0, 9.0)
+    assert describe([1, 2, 4, 9]) == Description(
+        4, 4.0, pytest.approx(std), pytest.approx(std / 2), 3.0, 1.0, 9.0
+    )
 
 
 def test_one_seed_has_no_spread():
@@ -69,17 +71,23 @@ def test_a_description_agrees_with_scipy():
 
 def test_the_interquartile_mean_by_hand():
     assert interquartile_mean([9, 1, 2, 100]) == 5.5  # 1 and 100 go
-    assert interquartile_mean([9, 1, 2, 100, 3]) == pytest.approx(14 / 3)  # one of five at either end
+    assert interquartile_mean([9, 1, 2, 100, 3]) == pytest.approx(
+        14 / 3
+    )  # one of five at either end
     assert interquartile_mean([5, 0, 1]) == 2.0  # too few to drop any
     assert interquartile_mean([[9, 1], [2, 100]]) == 5.5
-    np.testing.assert_array_equal(interquartile_mean([[9, 1, 2, 100], [0, 0, 4, 8]], axis=1), [5.5, 2.0])
+    np.testing.assert_array_equal(
+        interquartile_mean([[9, 1, 2, 100], [0, 0, 4, 8]], axis=1), [5.5, 2.0]
+    )
 
 
 @pytest.mark.parametrize("n", range(1, 14))
 def test_the_interquartile_mean_is_scipys_trimmed_mean(n):
     x = noise(n, n, 3)
     assert interquartile_mean(x) == pytest.approx(stats.trim_mean(x, 0.25, axis=None), abs=1e-12)
-    np.testing.assert_allclose(interquartile_mean(x, axis=0), stats.trim_mean(x, 0.25, axis=0), atol=1e-12)
+    np.testing.assert_allclose(
+        interquartile_mean(x, axis=0), stats.trim_mean(x, 0.25, axis=0), atol=1e-12
+    )
 
 
 def test_the_bootstrap_of_two_seeds_by_hand():
@@ -90,7 +98,9 @@ def test_the_bootstrap_of_two_seeds_by_hand():
 
 def test_the_bootstrap_of_three_seeds_by_hand():
     # the mean of a resample of 0, 0, 3 is 0, 1, 2, 3 with probability 8, 12, 6, 1 of 27
-    assert stratified_bootstrap([[0, 0, 3]], pooled_mean) == Interval(1.0, 0.0, 3.0)  # above 2: 1/27 > 2.5 %
+    assert stratified_bootstrap([[0, 0, 3]], pooled_mean) == Interval(
+        1.0, 0.0, 3.0
+    )  # above 2: 1/27 > 2.5 %
     assert stratified_bootstrap([[0, 0, 3]], pooled_mean, confidence=0.9) == Interval(1.0, 0.0, 2.0)
 
 
@@ -108,12 +118,16 @@ def test_seeds_are_resampled_within_their_group_and_independently_of_other_group
     assert [sorted(set(x.flat)) for x in resampled] == [[0, 1], [10, 11], [20, 21, 22]]
     drawn = np.concatenate(resampled, axis=1)
     correlation = np.corrcoef(drawn.T)[np.triu_indices(7, 1)]
-    assert np.abs(correlation).max() < 5 / 4000**0.5  # standard error of a correlation of independent columns
+    assert (
+        np.abs(correlation).max() < 5 / 4000**0.5
+    )  # standard error of a correlation of independent columns
 
 
 def test_groups_of_one_seed_give_a_point():
     assert stratified_bootstrap([[1], [3]], pooled_mean) == Interval(2.0, 2.0, 2.0)
-    assert stratified_bootstrap([[1], [0, 4]], pooled_mean) == Interval(5 / 3, pytest.approx(1 / 3), 3.0)
+    assert stratified_bootstrap([[1], [0, 4]], pooled_mean) == Interval(
+        5 / 3, pytest.approx(1 / 3), 3.0
+    )
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_one_nearly():
@@ -128,7 +142,9 @@ def test_the_same_seed_gives_the_same_interval_and_another_one_nearly():
 def test_the_bootstrap_agrees_with_scipys():
     x = noise(1, 10)
     got = stratified_bootstrap([x], pooled_mean)
-    ref = stats.bootstrap((x,), np.mean, method="percentile", rng=0, n_resamples=10_000).confidence_interval
+    ref = stats.bootstrap(
+        (x,), np.mean, method="percentile", rng=0, n_resamples=10_000
+    ).confidence_interval
     assert (got.low, got.high) == pytest.approx((ref.low, ref.high), abs=0.05 * x.std())
 
 
@@ -147,7 +163,8 @@ def test_95_percent_intervals_contain_the_truth_about_as_often():
 def test_the_iqm_is_over_all_tasks_and_seeds_together():
     interval = iqm_interval([[9, 1], [2, 100]])
     assert interval.value == 5.5
-    # the extremes: (1, 1 | 2, 2) leaves 1, 2; (9, 9 | 100, 100) leaves 9, 100; each has probability 1/16 > 2.5 %
+    # the extremes: (1, 1 | 2, 2) leaves 1, 2; (9, 9 | 100, 100) leaves 9, 100; each has probability
+    # 1/16 > 2.5 %
     assert (interval.low, interval.high) == (1.5, 54.5)
     assert iqm_interval([[0.5] * 8, [0.7] * 8]) == point(0.6)
 
@@ -195,7 +212,9 @@ def test_mean_ranks_sum_to_what_ranks_do():
 
 
 def test_mean_ranks_are_the_same_every_time():
-    scores = noise(17, 12, 40, 3).tolist()  # many methods and tasks: other draws would shift one of the 24 bounds
+    scores = noise(
+        17, 12, 40, 3
+    ).tolist()  # many methods and tasks: other draws would shift one of the 24 bounds
     assert mean_rank_intervals(scores) == mean_rank_intervals(scores)
 
 
@@ -214,7 +233,9 @@ def test_the_probability_of_improvement_of_resampled_seeds_by_hand():
 @pytest.mark.parametrize("decimals", [0, 6])  # with many ties and with none
 def test_the_probability_of_improvement_is_mann_whitneys_u(decimals):
     x, y = np.round(noise(4, 3, 7), decimals), np.round(noise(5, 3, 8), decimals)
-    expected = np.mean([stats.mannwhitneyu(a, b).statistic / (7 * 8) for a, b in zip(x, y, strict=True)])
+    expected = np.mean(
+        [stats.mannwhitneyu(a, b).statistic / (7 * 8) for a, b in zip(x, y, strict=True)]
+    )
     got, back = probability_of_improvement(x, y), probability_of_improvement(y, x)
     assert got.value == pytest.approx(expected)
     assert got.value + back.value == pytest.approx(1)
@@ -236,7 +257,8 @@ def test_holm_refuses_what_is_no_p_value(p):
 
 
 def test_welchs_test_by_hand():
-    # means 2 and 5, variances 1 and 4 over 3 and 3: t = -3 / sqrt(5/3), degrees (5/3)^2 / ((1/9 + 16/9) / 2)
+    # means 2 and 5, variances 1 and 4 over 3 and 3: t = -3 / sqrt(5/3), degrees (5/3)^2 / ((1/9 +
+    # 16/9) / 2)
     (got,) = welch_tests({"a": [1, 2, 3], "b": [3, 5, 7]})
     t, degrees = -3 / math.sqrt(5 / 3), (25 / 9) / (17 / 18)
     p = 2 * stats.t.sf(-t, degrees)
@@ -293,7 +315,8 @@ def test_the_skills_of_resampled_seeds_by_hand():
 
 
 def test_the_best_control_is_chosen_anew_in_each_resample():
-    # controls of mean .4 and .3; resampled, either can reach .8 or .6: the best is .8, .6, .4, or .3 or less
+    # controls of mean .4 and .3; resampled, either can reach .8 or .6: the best is .8, .6, .4, or
+    # .3 or less
     got = skill_interval([1.0, 1.0], [[0.0, 0.8], [0.0, 0.6]], 2.0)
     assert got.value == pytest.approx(0.6 / 1.6)
     assert got.low == pytest.approx(0.2 / 1.2)  # .8 with probability 1/4
@@ -316,7 +339,8 @@ def test_a_control_at_the_ceiling_leaves_no_skill(control):
 
 
 def test_a_resample_whose_control_reaches_the_ceiling_counts_in_the_way_of_the_data():
-    # the control is .8, .9, 1 (1/4, 1/2, 1/4): -.3/.2, -.4/.1, and where no way is left -.5 over the .1 of the data
+    # the control is .8, .9, 1 (1/4, 1/2, 1/4): -.3/.2, -.4/.1, and where no way is left -.5 over
+    # the .1 of the data
     got = skill_interval([0.5], [[0.8, 1.0]], 1.0)
     assert (got.value, got.low, got.high) == pytest.approx((-4.0, -5.0, -1.5))
     # a method that reaches it as well is then no better
@@ -338,7 +362,8 @@ def test_the_mean_skill_by_hand():
 
 
 def test_the_floor_holds_in_each_resample():
-    # the mean is 0, .3, .6 (1/4, 1/2, 1/4), the way from .5 to .6: skill -5, -2, 1; the first two count as -1
+    # the mean is 0, .3, .6 (1/4, 1/2, 1/4), the way from .5 to .6: skill -5, -2, 1; the first two
+    # count as -1
     got = mean_skill_interval([([0.0, 0.6], [[0.5]], 0.6)])
     assert (got.value, got.low, got.high) == pytest.approx((-1.0, -1.0, 1.0))
 
@@ -352,7 +377,9 @@ def test_the_mean_over_tasks_is_narrower_than_one_task():
     tasks = [(noise(20 + i, 8), noise(40 + i, 2, 8), 5.0) for i in range(9)]
     widths = [(s := skill_interval(*task)).high - s.low for task in tasks]
     mean = mean_skill_interval(tasks)
-    assert (mean.high - mean.low) == pytest.approx(np.linalg.norm(widths) / 9, rel=0.1)  # independent tasks
+    assert (mean.high - mean.low) == pytest.approx(
+        np.linalg.norm(widths) / 9, rel=0.1
+    )  # independent tasks
 
 
 CALLS = {
@@ -427,4 +454,6 @@ def test_intervals_agree_with_rliable():
         _, theirs = library.get_interval_estimates(
             {"m": data}, lambda *a, statistic=statistic: np.array([statistic(*a)]), reps=2000
         )
-        assert (ours.low, ours.high) == pytest.approx(tuple(theirs["m"][:, 0]), abs=0.1 * (ours.high - ours.low))
+        assert (ours.low, ours.high) == pytest.approx(
+            tuple(theirs["m"][:, 0]), abs=0.1 * (ours.high - ours.low)
+        )

@@ -1,4 +1,5 @@
-"""Serial, in processes and on Ray: the same bits everywhere, and no lost worker takes more than its own cell along."""
+"""Serial, in processes and on Ray: the same bits everywhere, and no lost worker takes more than its
+own cell along."""
 
 from __future__ import annotations
 
@@ -35,7 +36,11 @@ class Outcome:
 
     def files(self, label: str, seed: int) -> dict[str, bytes]:
         (folder,) = self.store.cells.glob(f"*-{self.records[label, seed]['key']}")
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
 
 def outcome_of(executor, folder: Path, *choices, seeds=(0, 1)) -> Outcome:
@@ -69,7 +74,13 @@ def process(odd_methods, tmp_path_factory) -> Outcome:
 def ray(odd_methods, tmp_path_factory) -> Outcome:
     pytest.importorskip("ray")
     folder = tmp_path_factory.mktemp("ray")
-    return outcome_of(make_executor("ray", workers=2), folder, killing("die_once", folder / "once"), *SAME, seeds=(0,))
+    return outcome_of(
+        make_executor("ray", workers=2),
+        folder,
+        killing("die_once", folder / "once"),
+        *SAME,
+        seeds=(0,),
+    )
 
 
 @pytest.fixture(params=["process", "ray"])
@@ -90,7 +101,10 @@ def test_the_same_bits_come_out_everywhere(serial, elsewhere):
 
 def test_seeds_differ(serial):
     for label in ("random", "odd"):
-        assert serial.records[label, 0]["result"]["overall"] != serial.records[label, 1]["result"]["overall"]
+        assert (
+            serial.records[label, 0]["result"]["overall"]
+            != serial.records[label, 1]["result"]["overall"]
+        )
 
 
 def test_the_methods_resources_decide_on_the_threads_everywhere(serial, elsewhere):
@@ -112,7 +126,11 @@ def test_a_cell_whose_worker_was_killed_is_tried_again(elsewhere):
     record = elsewhere.records["die_once", 0]
     assert (record["status"], record["attempts"]) == ("done", 2)
     assert "designs.npz" in elsewhere.files("die_once", 0)
-    others = {label: r["attempts"] for (label, _), r in elsewhere.records.items() if not label.startswith("die")}
+    others = {
+        label: r["attempts"]
+        for (label, _), r in elsewhere.records.items()
+        if not label.startswith("die")
+    }
     assert others == dict.fromkeys(map(str, SAME), 1)
 
 
@@ -122,7 +140,9 @@ def test_a_cell_that_always_kills_its_worker_fails_alone(process):
     assert record["error"]["type"] == "WorkerLost"
     assert record["error"]["message"].endswith(", 3 times")
     assert set(process.files("die", 0)) == {"record.json"}
-    statuses = {r["status"] for (label, _), r in process.records.items() if label not in ("die", "bad")}
+    statuses = {
+        r["status"] for (label, _), r in process.records.items() if label not in ("die", "bad")
+    }
     assert statuses == {"done"}
 
 
@@ -134,7 +154,9 @@ def test_lost_workers_leave_no_half_written_folder_for_good(elsewhere):
     )
 
 
-def job_of(cpus: int = 1, memory_gb: float = 0.1, device: str = "cpu", gpu_share: float = 0.25) -> Job:
+def job_of(
+    cpus: int = 1, memory_gb: float = 0.1, device: str = "cpu", gpu_share: float = 0.25
+) -> Job:
     (cell,) = cells_of("top_k")
     return Job(cell, Path("unused"), device, Resources(cpus, gpu_share, memory_gb))
 
@@ -168,7 +190,9 @@ def pretending(monkeypatch) -> ProcessExecutor:
         ([{"memory_gb": 10}], {"memory_gb": 6.1}, False),
     ],
 )
-def test_jobs_share_cores_and_memory_and_one_that_is_too_large_runs_alone(pretending, running, job, fits):
+def test_jobs_share_cores_and_memory_and_one_that_is_too_large_runs_alone(
+    pretending, running, job, fits
+):
     for resources in running:
         pretending.submit(job_of(**resources))
     assert pretending.has_room(job_of(**job)) is fits
@@ -180,7 +204,12 @@ def test_jobs_share_gpus(pretending, monkeypatch):
     for share in (0.5, 0.3, 0.6, 0.5):
         assert pretending.has_room(job_of(0, device="cuda", gpu_share=share))
         pretending.submit(job_of(0, device="cuda", gpu_share=share))
-    assert [worker.job.device for worker in pretending._workers] == ["cuda:0", "cuda:1", "cuda:1", "cuda:0"]
+    assert [worker.job.device for worker in pretending._workers] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+    ]
     assert not pretending.has_room(job_of(0, device="cuda", gpu_share=0.2))
     assert pretending.has_room(job_of(0, device="cuda:1", gpu_share=0.1))
     assert not pretending.has_room(job_of(0, device="cuda:0", gpu_share=0.1))
@@ -195,7 +224,8 @@ def started_pid(marks: Path, seed: int = 0) -> int:
 
 @pytest.fixture
 def waiting(tmp_path) -> Iterator[tuple[ProcessExecutor, Job, int]]:
-    """Return an executor, its job, which waits in the middle of a cell, and the worker's process."""
+    """Return an executor, its job, which waits in the middle of a cell, and the worker's
+    process."""
     (cell,) = cells_of(odd("wait", tmp_path))
     executor = ProcessExecutor(1)
     job = Job(cell, tmp_path / "cells" / cell.folder_name, "cpu", Resources())
@@ -226,7 +256,12 @@ def test_a_worker_killed_from_outside_loses_its_job_only(waiting):
     [
         ("proces", {}, UnknownId, r"There is no executor 'proces'\. Did you mean process\?"),
         ("process", {"workers": 0}, ValueError, "workers must be at least 1, got 0"),
-        ("serial", {"address": "auto"}, ValueError, "an address is for the ray executor, got 'auto' with 'serial'"),
+        (
+            "serial",
+            {"address": "auto"},
+            ValueError,
+            "an address is for the ray executor, got 'auto' with 'serial'",
+        ),
     ],
 )
 def test_an_executor_that_cannot_be_is_refused(name, settings, error, message):

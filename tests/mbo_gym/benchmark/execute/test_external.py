@@ -32,13 +32,22 @@ def task():
 
 
 def scores(record):
-    search = {"method", "seed", "search_oracle_calls", "fit_seconds", "propose_seconds", "peak_memory_mb"}
+    search = {
+        "method",
+        "seed",
+        "search_oracle_calls",
+        "fit_seconds",
+        "propose_seconds",
+        "peak_memory_mb",
+    }
     return {key: value for key, value in record["result"].items() if key not in search}
 
 
 def test_csv_and_npz_get_the_scores_that_the_run_got(run_of_ours, task):
     folder, record = run_of_ours
-    found = [score_file(folder / name, task, "theirs", 0)[1] for name in ("designs.csv", "designs.npz")]
+    found = [
+        score_file(folder / name, task, "theirs", 0)[1] for name in ("designs.csv", "designs.npz")
+    ]
     assert scores(found[0]) == scores(found[1]) == scores(record)
     assert found[0]["key"] == found[1]["key"]  # the same run of the same thing: the last one counts
 
@@ -48,8 +57,18 @@ def test_a_record_has_the_fields_of_a_cell(run_of_ours, task):
     evaluation, record = score_file(folder / "designs.csv", task, "theirs", 3)
     assert set(record) == set(ours)
     assert set(record["result"]) == set(ours["result"])
-    assert (record["label"], record["method"], record["seed"], record["k"]) == ("theirs", "theirs", 3, 8)
-    assert (record["external"], record["control"], record["status"], record["error"]) == (True, False, "done", None)
+    assert (record["label"], record["method"], record["seed"], record["k"]) == (
+        "theirs",
+        "theirs",
+        3,
+        8,
+    )
+    assert (record["external"], record["control"], record["status"], record["error"]) == (
+        True,
+        False,
+        "done",
+        None,
+    )
     digest = hashlib.sha256((folder / "designs.csv").read_bytes()).hexdigest()
     assert record["config"] == {"file": "designs.csv", "sha256": digest}
     assert (record["task"], record["options"]) == (TASK, {})
@@ -66,7 +85,9 @@ def test_name_task_seed_and_number_of_designs_make_a_row_and_the_file_does_not(t
     one, other = [[0, 1], [2, 3]], [[1, 1], [2, 2]]
     assert key(one) == key(other)
     few = mbo_gym.make_task(TASK, max_rows=50)
-    assert len({key(one), key(one, "mine"), key(one, seed=1), key(one[:1]), key(one, task=few)}) == 5
+    assert (
+        len({key(one), key(one, "mine"), key(one, seed=1), key(one[:1]), key(one, task=few)}) == 5
+    )
 
 
 def test_the_options_of_the_task_are_kept(tmp_path):
@@ -112,12 +133,17 @@ def test_scoring_twice_gives_the_same(run_of_ours, task):
 
 @pytest.mark.parametrize("name", ["", "  ", "\t"])
 def test_an_empty_name_is_refused(name):
-    with pytest.raises(ValueError, match="--name must not be empty: it is the row's name in every table"):
+    with pytest.raises(
+        ValueError, match="--name must not be empty: it is the row's name in every table"
+    ):
         check_name(name)
 
 
 def test_the_name_of_a_method_is_refused():
     for name in mbo_gym.list_methods():
-        with pytest.raises(ValueError, match=f"--name {name} is a method of this installation; choose another, e.g."):
+        with pytest.raises(
+            ValueError,
+            match=f"--name {name} is a method of this installation; choose another, e.g.",
+        ):
             check_name(name)
     check_name("my grad")

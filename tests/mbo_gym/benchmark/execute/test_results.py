@@ -28,7 +28,10 @@ def store(tmp_path) -> ResultStore:
 
 def test_what_was_added_is_read_back_in_order(store):
     assert store.records() == [dated(0), dated(1)]
-    assert [json.loads(line) for line in store.lines.read_text().splitlines()] == [dated(0), dated(1)]
+    assert [json.loads(line) for line in store.lines.read_text().splitlines()] == [
+        dated(0),
+        dated(1),
+    ]
     with store.writing() as known:
         assert known == {r["key"]: r for r in (dated(0), dated(1))}
 
@@ -41,7 +44,9 @@ def test_the_last_line_of_a_key_counts(store):
 
 
 def test_reading_creates_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none holds no results\.jsonl; run `mbo-gym benchmark"):
+    with pytest.raises(
+        FileNotFoundError, match=r"none holds no results\.jsonl; run `mbo-gym benchmark"
+    ):
         ResultStore(tmp_path / "none").records()
     assert os.listdir(tmp_path) == []
 
@@ -77,7 +82,9 @@ def test_a_torn_line_may_end_within_a_letter(store):
     assert store.lines.read_bytes() == whole
 
 
-@pytest.mark.parametrize("garbage", ["no JSON", '{"key": "0f', "[1, 2]", "17", '"text"', '{"status": "done"}'])
+@pytest.mark.parametrize(
+    "garbage", ["no JSON", '{"key": "0f', "[1, 2]", "17", '"text"', '{"status": "done"}']
+)
 @pytest.mark.parametrize("line", [1, 2, 3])
 def test_any_other_line_that_is_no_record_is_named(store, garbage, line):
     lines = store.lines.read_text().splitlines()
@@ -128,7 +135,9 @@ def test_half_written_folders_go_and_others_stay(store):
 def test_a_second_writer_is_told_so_and_the_first_goes_on(store):
     with store.writing():
         with (
-            pytest.raises(ValueError, match=rf"{re.escape(str(store.folder))}.*choose another --output"),
+            pytest.raises(
+                ValueError, match=rf"{re.escape(str(store.folder))}.*choose another --output"
+            ),
             ResultStore(store.folder).writing(),
         ):
             pass

@@ -1,4 +1,5 @@
-"""Only what is missing runs; what a kill or Ctrl-C in the middle leaves is whole, and the same command goes on."""
+"""Only what is missing runs; what a kill or Ctrl-C in the middle leaves is whole, and the same
+command goes on."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ import pytest
 
 from mbo_gym.benchmark.execute.executor import Lost, available_cpus
 from mbo_gym.benchmark.execute.results import ResultStore
-from mbo_gym.benchmark.execute.runner import Show, WorkerLost, estimate_seconds, make_plan, run_cells, run_grid
+from mbo_gym.benchmark.execute.runner import (
+    Show,
+    WorkerLost,
+    estimate_seconds,
+    make_plan,
+    run_cells,
+    run_grid,
+)
 from mbo_gym.benchmark.execute.worker import Job
 from mbo_gym.benchmark.plan.grid import Grid, TaskChoice
 from tests.mbo_gym.benchmark.conftest import TASK, cells_of, comparable, is_running, odd, wait_until
@@ -39,7 +47,11 @@ class Scripted:
     def wait(self) -> Iterator[tuple[Job, Any]]:
         job = self.jobs.pop(0)
         script = self.outcomes.get(str(job.cell.method), [])
-        outcome = script.pop(0) if script else record(str(job.cell.method), TASK, job.cell.seed, key=job.cell.key)
+        outcome = (
+            script.pop(0)
+            if script
+            else record(str(job.cell.method), TASK, job.cell.seed, key=job.cell.key)
+        )
         if isinstance(outcome, BaseException):
             raise outcome
         yield job, outcome
@@ -127,7 +139,9 @@ def test_a_lost_cell_is_tried_three_times_at_once(held):
 def test_a_new_attempt_may_get_another_gpu(held):
     executor = Scripted(room=1, random=[Lost("gone")])
     original = executor.wait
-    executor.wait = lambda: ((replace(job, device="cuda:1"), outcome) for job, outcome in original())
+    executor.wait = lambda: (
+        (replace(job, device="cuda:1"), outcome) for job, outcome in original()
+    )
     seen_by(held, executor, cells_of("random"), device="cuda")
     assert [job.device for job in executor.submitted] == ["cuda", "cuda"]
 
@@ -143,7 +157,9 @@ def test_whatever_stops_it_what_was_finished_is_kept(held, error):
 
 def test_a_method_gets_the_cores_it_asks_for_but_no_more_than_there_are(held, monkeypatch):
     for cores, expected in ((available_cpus(), [1, min(2, available_cpus())]), (1, [1, 1])):
-        monkeypatch.setattr("mbo_gym.benchmark.execute.runner.available_cpus", lambda cores=cores: cores)
+        monkeypatch.setattr(
+            "mbo_gym.benchmark.execute.runner.available_cpus", lambda cores=cores: cores
+        )
         executor = Scripted()
         seen_by(held, executor, cells_of("odd", "odd_wide"), loggers=("tensorboard",))
         assert [job.resources.cpus for job in executor.submitted] == expected
@@ -167,18 +183,27 @@ def test_only_what_is_missing_runs(tmp_path):
     assert len((tmp_path / "results" / "results.jsonl").read_text().splitlines()) == 6
     records, counts = go(seeds=(1, 2))
     assert counts == (1, 1, 2)
-    assert sorted((r["method"], r["status"], r["seed"]) for r in records) == [  # those of other grids are left out
+    assert sorted(
+        (r["method"], r["status"], r["seed"]) for r in records
+    ) == [  # those of other grids are left out
         ("odd", status, seed) for status in ("done", "failed") for seed in (1, 2)
     ]
 
 
 def test_a_plan_sorts_cells_and_keeps_their_order():
     cells = cells_of("random", "top_k", "odd", "mean_design")
-    records = {cell.key: {"status": status} for cell, status in zip(cells, ("done", "failed", "failed"), strict=False)}
+    records = {
+        cell.key: {"status": status}
+        for cell, status in zip(cells, ("done", "failed", "failed"), strict=False)
+    }
     plan = make_plan(cells, {**records, "another": {"status": "done"}}, retry=False)
     assert (plan.done, plan.failed, plan.to_run) == ((cells[0],), (cells[1], cells[2]), (cells[3],))
     plan = make_plan(cells, records, retry=True)
-    assert (plan.done, plan.failed, plan.to_run) == ((cells[0],), (), (cells[1], cells[2], cells[3]))
+    assert (plan.done, plan.failed, plan.to_run) == (
+        (cells[0],),
+        (),
+        (cells[1], cells[2], cells[3]),
+    )
 
 
 def test_a_cells_time_is_that_of_the_nearest_past_ones():
@@ -202,11 +227,14 @@ def test_a_cells_time_is_that_of_the_nearest_past_ones():
 
 
 def benchmark_file(folder: Path, n_waiting: int) -> Path:
-    """Write a grid: seeds of `odd` that end at once, seeds that wait for ``go``, and one that fails."""
+    """Write a grid: seeds of `odd` that end at once, seeds that wait for ``go``, and one that
+    fails."""
     path = folder / "grid.toml"
     entries = ['{name = "odd", label = "quick"}', '{name = "odd", preset = "bad"}']
     entries.append(f'{{name = "odd", settings = {{what = "wait", marks = "{folder}"}}}}')
-    path.write_text(f'methods = [{", ".join(entries)}]\ntasks = ["{TASK}"]\nseeds = "0-{n_waiting - 1}"\nk = 8\n')
+    path.write_text(
+        f'methods = [{", ".join(entries)}]\ntasks = ["{TASK}"]\nseeds = "0-{n_waiting - 1}"\nk = 8\n'
+    )
     return path
 
 
@@ -216,13 +244,17 @@ def command(path: Path, executor: str = "process") -> list[str | Path]:
 
 @pytest.fixture
 def in_the_middle(start, tmp_path) -> Callable[..., tuple[Any, list[int]]]:
-    """Return what starts a benchmark and comes back when some cells have ended and others are at work."""
+    """Return what starts a benchmark and comes back when some cells have ended and others are at
+    work."""
 
     def call(executor: str, at_work: int):
         process = start(*command(benchmark_file(tmp_path, 2), executor))
         marks = [tmp_path / f"started-{seed}" for seed in range(at_work)]
         wait_until(
-            lambda: process.poll() is not None or all(mark.exists() and mark.read_text() for mark in marks),
+            lambda: (
+                process.poll() is not None
+                or all(mark.exists() and mark.read_text() for mark in marks)
+            ),
             "cells are at work",
         )
         assert process.poll() is None, process.communicate()
@@ -243,15 +275,21 @@ def finish(start, tmp_path) -> ResultStore:
     records = store.records()
     assert [comparable(r) for r in records[: len(before)]] == before
     done = [(r["label"], r["seed"]) for r in records if r["status"] == "done"]
-    assert sorted(done) == sorted((label, seed) for label in ("quick", records[-1]["label"]) for seed in (0, 1))
+    assert sorted(done) == sorted(
+        (label, seed) for label in ("quick", records[-1]["label"]) for seed in (0, 1)
+    )
     assert len(store.lines.read_text().splitlines()) == len(records) == 6
-    assert sorted(os.listdir(store.cells)) == sorted(path.parent.name for path in store.cells.glob("*/record.json"))
+    assert sorted(os.listdir(store.cells)) == sorted(
+        path.parent.name for path in store.cells.glob("*/record.json")
+    )
     assert len(os.listdir(store.cells)) == 6
     return store
 
 
 @pytest.mark.parametrize(("executor", "at_work"), [("process", 2), ("serial", 1)])
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(in_the_middle, start, tmp_path, executor, at_work):
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
+    in_the_middle, start, tmp_path, executor, at_work
+):
     process, workers = in_the_middle(executor, at_work)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
     _, err = process.communicate(timeout=120)
@@ -266,10 +304,14 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(in_the_middle, s
         finish(start, tmp_path)
 
 
-def test_a_killed_benchmark_takes_its_workers_along_and_the_same_command_goes_on(in_the_middle, start, tmp_path):
+def test_a_killed_benchmark_takes_its_workers_along_and_the_same_command_goes_on(
+    in_the_middle, start, tmp_path
+):
     process, workers = in_the_middle("process", 2)
     process.kill()
     process.wait(timeout=120)
     wait_until(lambda: not any(map(is_running, workers)), "the workers have ended")
-    assert [name for name in os.listdir(tmp_path / "results" / "cells") if name.startswith(".")] != []  # to be mended
+    assert [
+        name for name in os.listdir(tmp_path / "results" / "cells") if name.startswith(".")
+    ] != []  # to be mended
     finish(start, tmp_path)

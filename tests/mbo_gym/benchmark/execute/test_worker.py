@@ -14,7 +14,14 @@ import torch
 from threadpoolctl import threadpool_info
 
 from mbo_gym.benchmark.execute import worker
-from mbo_gym.benchmark.execute.worker import Job, execute, execute_elsewhere, failure, finite, limit_threads
+from mbo_gym.benchmark.execute.worker import (
+    Job,
+    execute,
+    execute_elsewhere,
+    failure,
+    finite,
+    limit_threads,
+)
 from mbo_gym.methods.base import Resources
 from tests.mbo_gym.benchmark.conftest import TASK, cells_of, comparable, odd
 
@@ -31,7 +38,9 @@ FILES = {
 }
 
 
-def job_of(choice, folder: Path, *, seed: int = 0, cpus: int = 1, attempt: int = 1, **options) -> Job:
+def job_of(
+    choice, folder: Path, *, seed: int = 0, cpus: int = 1, attempt: int = 1, **options
+) -> Job:
     (cell,) = cells_of(choice, seeds=(seed,), **options)
     return Job(cell, folder / cell.folder_name, "cpu", Resources(cpus=cpus), attempt=attempt)
 
@@ -42,17 +51,34 @@ def files_of(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def done(odd_methods, tmp_path_factory):
-    job = job_of(odd(label="my odd"), tmp_path_factory.mktemp("cells"), seed=3, attempt=2, max_rows=60)
+    job = job_of(
+        odd(label="my odd"), tmp_path_factory.mktemp("cells"), seed=3, attempt=2, max_rows=60
+    )
     return job, execute(job)
 
 
 def test_a_record_says_what_ran_and_how(done):
     job, record = done
     assert record["key"] == job.cell.key
-    assert (record["status"], record["error"], record["external"], record["control"]) == ("done", None, False, False)
-    assert (record["label"], record["method"], record["preset"], record["settings"]) == ("my odd", "odd", None, {})
+    assert (record["status"], record["error"], record["external"], record["control"]) == (
+        "done",
+        None,
+        False,
+        False,
+    )
+    assert (record["label"], record["method"], record["preset"], record["settings"]) == (
+        "my odd",
+        "odd",
+        None,
+        {},
+    )
     assert record["config"] == {"what": "", "marks": ""}
-    assert (record["task"], record["options"], record["seed"], record["k"]) == (TASK, {"max_rows": 60}, 3, 8)
+    assert (record["task"], record["options"], record["seed"], record["k"]) == (
+        TASK,
+        {"max_rows": 60},
+        3,
+        8,
+    )
     assert (record["device"], record["cpus"], record["attempts"]) == ("cpu", 1, 2)
     assert record["command"] == f"mbo-gym run odd {TASK} --option max_rows=60 --seeds 3 --k 8"
     assert record["seconds"] >= record["result"]["fit_seconds"] > 0
@@ -82,7 +108,10 @@ def test_a_control_is_marked_as_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("what", "kind", "message"),
-    [("raise", "ArithmeticError", "seed 0 is no good"), ("exit", "SystemExit", "a method that leaves")],
+    [
+        ("raise", "ArithmeticError", "seed 0 is no good"),
+        ("exit", "SystemExit", "a method that leaves"),
+    ],
 )
 def test_what_a_method_does_wrong_is_kept(tmp_path, what, kind, message):
     job = job_of(odd(what), tmp_path)
@@ -98,7 +127,9 @@ def test_what_a_method_does_wrong_is_kept(tmp_path, what, kind, message):
 
 def test_a_file_that_is_not_there_is_a_failed_cell_too(tmp_path):
     (cell,) = cells_of("top_k")
-    cell = type(cell)(cell.method, type(cell.task)("csv", {"path": str(tmp_path / "none.csv")}), 0, 8, cell.config)
+    cell = type(cell)(
+        cell.method, type(cell.task)("csv", {"path": str(tmp_path / "none.csv")}), 0, 8, cell.config
+    )
     record = execute(Job(cell, tmp_path / "cell", "cpu", Resources()))
     assert (record["status"], record["error"]["type"]) == ("failed", "MissingData")
 
@@ -169,7 +200,10 @@ def test_elsewhere_the_same_comes_out_and_nothing_stays(tmp_path, done, monkeypa
 
 def test_a_task_is_made_once_for_the_cells_of_a_worker(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr("mbo_gym.tasks.registry.make_task", lambda task_id, **options: made.append((task_id, options)))
+    monkeypatch.setattr(
+        "mbo_gym.tasks.registry.make_task",
+        lambda task_id, **options: made.append((task_id, options)),
+    )
     worker._task.cache_clear()
     for options in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 2}):
         worker._task(TASK, json.dumps(options, sort_keys=True))
@@ -191,5 +225,13 @@ def test_a_job_travels_to_another_process(tmp_path):
 
 
 def test_numbers_that_are_not_finite_become_null():
-    value = {"a": float("nan"), "b": [1.5, -float("inf"), (float("inf"), "x")], "c": {"d": None, "e": True, "f": 3}}
-    assert finite(value) == {"a": None, "b": [1.5, None, [None, "x"]], "c": {"d": None, "e": True, "f": 3}}
+    value = {
+        "a": float("nan"),
+        "b": [1.5, -float("inf"), (float("inf"), "x")],
+        "c": {"d": None, "e": True, "f": 3},
+    }
+    assert finite(value) == {
+        "a": None,
+        "b": [1.5, None, [None, "x"]],
+        "c": {"d": None, "e": True, "f": 3},
+    }

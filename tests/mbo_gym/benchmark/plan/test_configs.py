@@ -123,7 +123,8 @@ def test_a_method_registered_by_hand_is_always_asked(monkeypatch, made):
 
 
 @pytest.mark.parametrize(
-    ("method", "preset", "settings"), [("gradd", None, {}), ("grad", "adm", {}), ("grad", None, {"step": 1})]
+    ("method", "preset", "settings"),
+    [("gradd", None, {}), ("grad", "adm", {}), ("grad", None, {"step": 1})],
 )
 def test_a_mistake_is_said_each_time_and_not_remembered(tmp_path, method, preset, settings):
     index = ConfigIndex(tmp_path / "configs.json")
@@ -145,5 +146,7 @@ from mbo_gym.benchmark.configs import ConfigIndex
 config = ConfigIndex(Path(r"{tmp_path / "configs.json"}")).resolve("grad", None, "{TASK}", {{}})
 print(config["surrogate"], "torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["mlp", "False"]

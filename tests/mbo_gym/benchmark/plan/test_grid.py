@@ -28,14 +28,19 @@ from mbo_gym.errors import UnknownId
 TASK = "Branin-Exact-v0"
 
 
-def cell_of(method: str = "grad", *, task: str = TASK, seed: int = 0, k: int = 8, label: str = "", **changes) -> Cell:
+def cell_of(
+    method: str = "grad", *, task: str = TASK, seed: int = 0, k: int = 8, label: str = "", **changes
+) -> Cell:
     choice = MethodChoice(method, changes.get("preset"), changes.get("settings", {}), label)
     (cell,) = Grid([choice], [TaskChoice(task, changes.get("options", {}))], [seed], [k]).cells()
     return cell
 
 
 def test_a_grid_is_every_combination_one_task_after_the_other():
-    grid = Grid([MethodChoice("random"), MethodChoice("top_k")], [TaskChoice(TASK), TaskChoice("Levy-Exact-v0")])
+    grid = Grid(
+        [MethodChoice("random"), MethodChoice("top_k")],
+        [TaskChoice(TASK), TaskChoice("Levy-Exact-v0")],
+    )
     cells = replace(grid, seeds=(0, 1), ks=(8, 16)).cells()
     assert [(c.task.id[:4], c.method.name, c.k, c.seed) for c in cells] == [
         (task, method, k, seed)
@@ -96,7 +101,11 @@ def test_a_default_that_changes_in_the_program_changes_the_key(monkeypatch):
 
 def test_keys_stay_what_they_are_from_version_to_version():
     cell = Cell(MethodChoice("a"), TaskChoice("T-v0", {"dim": 3}), 1, 8, {"steps": 5, "rate": 0.5})
-    assert cell.key == content_key(["T-v0", {"dim": 3}, "a", {"rate": 0.5, "steps": 5}, 1, 8]) == "8645f8409a512b46"
+    assert (
+        cell.key
+        == content_key(["T-v0", {"dim": 3}, "a", {"rate": 0.5, "steps": 5}, 1, 8])
+        == "8645f8409a512b46"
+    )
     assert cell.folder_name == "a-T-v0-k8-seed1-8645f8409a512b46"
 
 
@@ -123,7 +132,10 @@ def test_a_file_counts_with_its_content(tmp_path, monkeypatch):
     [
         (MethodChoice("grad"), "grad"),
         (MethodChoice("grad", "adam"), "grad [adam]"),
-        (MethodChoice("grad", "adam", {"steps": 5, "encoder": "one_hot"}), "grad [adam, steps=5, encoder=one_hot]"),
+        (
+            MethodChoice("grad", "adam", {"steps": 5, "encoder": "one_hot"}),
+            "grad [adam, steps=5, encoder=one_hot]",
+        ),
         (MethodChoice("grad", None, {"steps": None}), "grad [steps=null]"),
         (MethodChoice("grad", "adam", {"steps": 5}, "mine"), "mine"),
     ],
@@ -133,15 +145,27 @@ def test_a_row_is_named_by_its_choice(choice, text):
 
 
 def test_the_command_of_a_cell_repeats_it(monkeypatch):
-    options = {"path": "my data.csv", "score_column": "it's", "max_rows": 50, "noise": 0.5, "maximise": False}
+    options = {
+        "path": "my data.csv",
+        "score_column": "it's",
+        "max_rows": 50,
+        "noise": 0.5,
+        "maximise": False,
+    }
     settings = {"optimiser": "adam", "steps": 5, "step_size": None}
-    cell = Cell(MethodChoice("grad", "adam", settings, "mine"), TaskChoice("csv", options), 3, 16, {})
+    cell = Cell(
+        MethodChoice("grad", "adam", settings, "mine"), TaskChoice("csv", options), 3, 16, {}
+    )
     words = shlex.split(cell.command)
     assert words[:3] == ["mbo-gym", "run", "grad"]
     seen = {}
     monkeypatch.setattr("mbo_gym.make_task", lambda task_id, **given: seen.update(options=given))
-    monkeypatch.setattr("mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given))
-    monkeypatch.setattr("mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request))
+    monkeypatch.setattr(
+        "mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given)
+    )
+    monkeypatch.setattr(
+        "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
+    )
     monkeypatch.setattr("mbo_gym.cli.tables.results", lambda *a: None)
     monkeypatch.setattr("mbo_gym.cli.terminal.show", lambda *a, **k: None)
     monkeypatch.setattr("sys.argv", words)
@@ -155,13 +179,19 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
 
 
 def test_controls_stand_for_the_five_of_them():
-    assert {name for name in mbo_gym.list_methods() if getattr(method(name), "CONTROL", False)} == set(CONTROLS)
+    assert {
+        name for name in mbo_gym.list_methods() if getattr(method(name), "CONTROL", False)
+    } == set(CONTROLS)
     assert len(CONTROLS) == 5
-    assert method_choices(["grad", "controls"]) == [MethodChoice(name) for name in ("grad", *CONTROLS)]
+    assert method_choices(["grad", "controls"]) == [
+        MethodChoice(name) for name in ("grad", *CONTROLS)
+    ]
 
 
 def test_a_control_that_is_named_anyway_comes_once():
-    named = method_choices(["controls", "top_k", {"name": "top_k_noise", "settings": {"noise": 0.5}}])
+    named = method_choices(
+        ["controls", "top_k", {"name": "top_k_noise", "settings": {"noise": 0.5}}]
+    )
     assert [choice.name for choice in named] == [
         "random", "top_k_noise", "mean_design", "random_filtered", "top_k", "top_k_noise",
     ]  # fmt: skip
@@ -180,9 +210,18 @@ def method(name: str):
         ({"tasks": []}, "a benchmark needs tasks, got none"),
         ({"seeds": []}, "a benchmark needs seeds, got none"),
         ({"ks": [8, 0]}, "k must be at least 1, got 0"),
-        ({"seeds": [1, 1]}, rf"random and random on {TASK} are the same run \(seed 1, k 8\): leave one out"),
-        ({"methods": [MethodChoice("random"), MethodChoice("random", label="r")]}, "r and random on .* the same run"),
-        ({"methods": [MethodChoice("grad", settings={"steps": "many"})]}, "steps must be int or None, got 'many'"),
+        (
+            {"seeds": [1, 1]},
+            rf"random and random on {TASK} are the same run \(seed 1, k 8\): leave one out",
+        ),
+        (
+            {"methods": [MethodChoice("random"), MethodChoice("random", label="r")]},
+            "r and random on .* the same run",
+        ),
+        (
+            {"methods": [MethodChoice("grad", settings={"steps": "many"})]},
+            "steps must be int or None, got 'many'",
+        ),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(changes, message):
@@ -195,7 +234,10 @@ def test_a_grid_that_makes_no_sense_is_refused(changes, message):
     ("changes", "message"),
     [
         ({"methods": [MethodChoice("gradd")]}, r"There is no method 'gradd'\. Did you mean grad"),
-        ({"methods": [MethodChoice("grad", "adm")]}, r"There is no preset of grad 'adm'\. Did you mean adam"),
+        (
+            {"methods": [MethodChoice("grad", "adm")]},
+            r"There is no preset of grad 'adm'\. Did you mean adam",
+        ),
         (
             {"methods": [MethodChoice("grad", None, {"step": 1})]},
             r"no setting of GradConfig 'step'\. Did you mean steps",
@@ -204,7 +246,10 @@ def test_a_grid_that_makes_no_sense_is_refused(changes, message):
             {"tasks": [TaskChoice("Brann-Exact-v0")]},
             r"There is no task 'Brann-Exact-v0'\. Did you mean Branin-Exact-v0",
         ),
-        ({"tasks": [TaskChoice(TASK, {"max_row": 1})]}, r"There is no task option 'max_row'\. Did you mean max_rows"),
+        (
+            {"tasks": [TaskChoice(TASK, {"max_row": 1})]},
+            r"There is no task option 'max_row'\. Did you mean max_rows",
+        ),
     ],
 )
 def test_a_mistyped_name_is_answered_with_the_nearest(changes, message):
@@ -229,7 +274,10 @@ def test_a_file_says_all_of_it(tmp_path):
         methods = ["random", {name = "grad", preset = "adam", label = "mine", settings = {steps = 5}}]
         """,
     )
-    assert grid.methods == [MethodChoice("random"), MethodChoice("grad", "adam", {"steps": 5}, "mine")]
+    assert grid.methods == [
+        MethodChoice("random"),
+        MethodChoice("grad", "adam", {"steps": 5}, "mine"),
+    ]
     assert grid.tasks == [TaskChoice(TASK), TaskChoice("Levy-Exact-v0", {"dim": 3})]
     assert (grid.seeds, grid.ks) == ([0, 1, 2, 7], [8, 16])
     assert len(grid.cells()) == 2 * 2 * 4 * 2
@@ -252,10 +300,16 @@ GOOD = {"methods": '["random"]', "tasks": f'["{TASK}"]', "seeds": "[0]", "k": "8
         ({"methods": "[]"}, r"needs methods = \[\.\.\] with at least one entry, got \[\]"),
         ({"tasks": '"csv"'}, r"needs tasks = \[\.\.\] with at least one entry, got 'csv'"),
         ({"methods": "[3]"}, r"expected a name or a table with 'name', got 3"),
-        ({"methods": '[{preset = "adam"}]'}, r"expected a name or a table with 'name', got \{'preset': 'adam'\}"),
+        (
+            {"methods": '[{preset = "adam"}]'},
+            r"expected a name or a table with 'name', got \{'preset': 'adam'\}",
+        ),
         ({"tasks": "[{options = {dim = 3}}]"}, r"expected a name or a table with 'id'"),
         ({"methods": '[{name = "grad", preset = 3}]'}, "preset of grad must be str, got 3"),
-        ({"methods": '[{name = "grad", settings = "adam"}]'}, "settings of grad must be dict, got 'adam'"),
+        (
+            {"methods": '[{name = "grad", settings = "adam"}]'},
+            "settings of grad must be dict, got 'adam'",
+        ),
         ({"seeds": "[0.5]"}, r"seeds must be whole numbers, got \[0\.5\]"),
         ({"seeds": "[true]"}, r"seeds must be whole numbers, got \[True\]"),
         ({"seeds": '"0-x"'}, r"seeds are whole numbers and ranges, e\.g\. 0-7 or 0,3,5; got '0-x'"),
@@ -264,7 +318,9 @@ GOOD = {"methods": '["random"]', "tasks": f'["{TASK}"]', "seeds": "[0]", "k": "8
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused_with_its_name(tmp_path, changes, message):
-    text = "\n".join(f"{key} = {value}" for key, value in {**GOOD, **changes}.items() if value is not None)
+    text = "\n".join(
+        f"{key} = {value}" for key, value in {**GOOD, **changes}.items() if value is not None
+    )
     with pytest.raises(ValueError, match=message) as error:
         read(tmp_path, text)
     assert str(tmp_path / "grid.toml") in str(error.value)
@@ -273,9 +329,18 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_name(tmp_path, changes, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": '["random"]'}, r"There is no key in .*grid\.toml 'method'\. Did you mean methods"),
-        ({"methods": '[{name = "grad", lable = "x"}]'}, r"no key in .*grid\.toml 'lable'\. Did you mean label"),
-        ({"tasks": f'[{{id = "{TASK}", option = {{}}}}]'}, r"no key in .*grid\.toml 'option'\. Did you mean options"),
+        (
+            {"method": '["random"]'},
+            r"There is no key in .*grid\.toml 'method'\. Did you mean methods",
+        ),
+        (
+            {"methods": '[{name = "grad", lable = "x"}]'},
+            r"no key in .*grid\.toml 'lable'\. Did you mean label",
+        ),
+        (
+            {"tasks": f'[{{id = "{TASK}", option = {{}}}}]'},
+            r"no key in .*grid\.toml 'option'\. Did you mean options",
+        ),
     ],
 )
 def test_a_mistyped_key_of_a_file_is_answered_with_the_nearest(tmp_path, changes, message):

@@ -69,9 +69,15 @@ def test_a_long_label_is_cut_and_a_short_one_kept():
 def test_every_chart_is_well_formed_and_keeps_hostile_labels_as_text():
     charts = [
         dot_chart([Dot(HOSTILE, STYLE, 1, 0, 2)], label=HOSTILE, references={HOSTILE: 1.0}),
-        distribution_chart([Distribution(HOSTILE, STYLE, (0, 1, 2), 1, 2)], label=HOSTILE, references={HOSTILE: 1.0}),
+        distribution_chart(
+            [Distribution(HOSTILE, STYLE, (0, 1, 2), 1, 2)],
+            label=HOSTILE,
+            references={HOSTILE: 1.0},
+        ),
         scatter_chart([Point(HOSTILE, STYLE, 1, 2, 0)], label=HOSTILE, x_title=HOSTILE, log=True),
-        search_chart([(0, 0.1, 0.2)], STYLE, label=HOSTILE, score_range=(0, 1), references={HOSTILE: 0.5}),
+        search_chart(
+            [(0, 0.1, 0.2)], STYLE, label=HOSTILE, score_range=(0, 1), references={HOSTILE: 0.5}
+        ),
     ]
     for chart in charts:
         root = ET.fromstring(chart)
@@ -80,9 +86,14 @@ def test_every_chart_is_well_formed_and_keeps_hostile_labels_as_text():
 
 
 def test_dots_stand_where_their_values_are_and_rows_carry_their_method():
-    chart = dot_chart([Dot("a", STYLE, 2, 1, 3), Dot("b", Style("cx", "circle"), 4, 4, 4)], label="", ends=(0, 5))
+    chart = dot_chart(
+        [Dot("a", STYLE, 2, 1, 3), Dot("b", Style("cx", "circle"), 4, 4, 4)], label="", ends=(0, 5)
+    )
     rows = of_class(chart, "mark")
-    assert [(row.get("data-method"), row.get("class")) for row in rows] == [("a", "mark"), ("b", "mark control")]
+    assert [(row.get("data-method"), row.get("class")) for row in rows] == [
+        ("a", "mark"),
+        ("b", "mark control"),
+    ]
     a, b = (float(row.findall("circle")[-1].get("cx")) for row in rows)
     line = rows[0].find("line[@class='i c0']")
     assert float(line.get("x1")) < a < float(line.get("x2")) < b
@@ -92,7 +103,9 @@ def test_dots_stand_where_their_values_are_and_rows_carry_their_method():
 
 def test_a_ribbon_is_thickest_at_the_median_and_thin_at_its_ends():
     quantiles = [0.0, 0.1, 0.4, 0.8, 1.0]
-    whole, middle = of_class(distribution_chart([Distribution("a", STYLE, quantiles, 0.4, 1.0)], label=""), "d")
+    whole, middle = of_class(
+        distribution_chart([Distribution("a", STYLE, quantiles, 0.4, 1.0)], label=""), "d"
+    )
     upper = points_of(whole)[:5]
     assert [y for _, y in upper] == [0, -4.5, -9, -4.5, 0]
     assert [x for x, _ in points_of(middle)[:3]] == [x for x, _ in upper[1:4]]
@@ -109,14 +122,18 @@ def test_a_score_far_below_is_held_at_the_edge_with_an_arrow():
 
 
 def test_an_exact_control_without_quantiles_is_a_line_from_median_to_best():
-    (row,) = of_class(distribution_chart([Distribution("random", STYLE, (), 0.4, 0.9)], label=""), "mark")
+    (row,) = of_class(
+        distribution_chart([Distribution("random", STYLE, (), 0.4, 0.9)], label=""), "mark"
+    )
     line = row.find("line[@class='i c0']")
     assert float(line.get("x1")) < float(line.get("x2"))
     assert not row.findall("polygon")
 
 
 def test_equal_scores_and_a_single_seed_can_be_drawn():
-    ribbon, _ = of_class(distribution_chart([Distribution("a", STYLE, (0.5,) * 41, 0.5, 0.5)], label=""), "d")
+    ribbon, _ = of_class(
+        distribution_chart([Distribution("a", STYLE, (0.5,) * 41, 0.5, 0.5)], label=""), "d"
+    )
     assert len({x for x, _ in points_of(ribbon)}) == 1
     chart = scatter_chart([Point("a", STYLE, 3.0, 0.5, math.nan)], label="", x_title="s", log=True)
     (bar,) = of_class(chart, "i")
@@ -134,5 +151,9 @@ def test_a_search_has_a_dashed_prediction_and_a_solid_score_where_there_is_one()
     steps = [(0, 0.0, 0.0), (5, 1.0, None), (10, 2.0, 0.5)]
     chart = search_chart(steps, STYLE, label="", score_range=(0, 1))
     (predicted,), (scored,) = of_class(chart, "predicted"), of_class(chart, "scored")
-    assert [y for _, y in points_of(predicted)] == [124, 0, -124]  # leaves the window, where it is cut
+    assert [y for _, y in points_of(predicted)] == [
+        124,
+        0,
+        -124,
+    ]  # leaves the window, where it is cut
     assert [y for _, y in points_of(scored)] == [124, 62]

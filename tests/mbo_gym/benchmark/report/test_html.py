@@ -74,7 +74,9 @@ def row_of(page: str, section: str, label: str) -> str:
 def test_the_page_is_balanced_and_asks_the_network_for_nothing(page):
     parsed = Page(page)
     for tag, attributes in parsed.tags:
-        links = [attributes.get(name) or "" for name in ("src", "href", "srcset", "action", "xlink:href")]
+        links = [
+            attributes.get(name) or "" for name in ("src", "href", "srcset", "action", "xlink:href")
+        ]
         outside = [link for link in links if link and not link.startswith(("#", "data:,"))]
         assert not outside or tag == "a", (tag, outside)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(", page)
@@ -104,7 +106,9 @@ def test_numbers_stand_as_they_are_in_the_analysis(page, analysis):
     assert f'data-value="{described.mean:.6g}">{described.mean:.3f}' in row
     assert f"{described.std:.3f} · {described.standard_error:.3f}" in row
     assert f"{skill.value:.2f}<small>[{skill.low:.2f}, {skill.high:.2f}]" in row
-    assert f'data-value="{len(entry.seeds)}">{len(entry.seeds)}<small>{entry.n_failed} failed' in row
+    assert (
+        f'data-value="{len(entry.seeds)}">{len(entry.seeds)}<small>{entry.n_failed} failed' in row
+    )
 
 
 def test_methods_are_marked_as_what_they_are(page):
@@ -118,7 +122,11 @@ def test_methods_are_marked_as_what_they_are(page):
 
 def test_published_numbers_stand_with_verdict_and_protocol(page, analysis):
     part = Page(
-        page[page.index('<section aria-labelledby="published"') : page.index('<section aria-labelledby="failed"')]
+        page[
+            page.index('<section aria-labelledby="published"') : page.index(
+                '<section aria-labelledby="failed"'
+            )
+        ]
     )
     assert analysis.reproduced
     for row in analysis.reproduced:
@@ -142,21 +150,28 @@ def test_hostile_labels_tracebacks_and_options_are_inert():
     broken["error"] = dict.fromkeys(("type", "message", "traceback"), HOSTILE)
     analysis = analyse([*records, broken], title=HOSTILE)
     analysis = replace(
-        analysis, notes=(HOSTILE,), environments=({"git": HOSTILE, "versions": {HOSTILE: HOSTILE}, "machine": {}},)
+        analysis,
+        notes=(HOSTILE,),
+        environments=({"git": HOSTILE, "versions": {HOSTILE: HOSTILE}, "machine": {}},),
     )
     page = to_html(analysis)
     parsed = Page(page)
     assert parsed.count("script") == 1
     assert parsed.count("img") == 0
     assert parsed.text.count(HOSTILE) > 10
-    assert not [name for _, attributes in parsed.tags for name in attributes if name.startswith("on")]
+    assert not [
+        name for _, attributes in parsed.tags for name in attributes if name.startswith("on")
+    ]
 
 
 @pytest.mark.parametrize(
     ("records", "absent"),
     [
         ([record(seed=s) for s in range(2)], ("overall", "exploitation", "failed")),
-        ([record(task_id="A-v0"), record(task_id="B-v0", p100=0.3)], ("exploitation", "failed", "published")),
+        (
+            [record(task_id="A-v0"), record(task_id="B-v0", p100=0.3)],
+            ("exploitation", "failed", "published"),
+        ),
         ([record(task_id="csv", p100=None)], ("overall", "exploitation", "failed", "published")),
         ([failed(), failed(seed=1)], ("overall", "exploitation", "published")),
     ],
@@ -167,7 +182,11 @@ def test_parts_without_content_are_left_out(records, absent):
     ids = {attributes.get("id") for _, attributes in parsed.tags}
     assert ids.isdisjoint(absent)
     assert {"task-1", "commands", "versions", "measures"} <= ids
-    links = {attributes["href"] for tag, attributes in parsed.tags if tag == "a" and attributes["href"].startswith("#")}
+    links = {
+        attributes["href"]
+        for tag, attributes in parsed.tags
+        if tag == "a" and attributes["href"].startswith("#")
+    }
     assert {link[1:] for link in links} <= ids
     assert not re.search(r"\bnan\b|\bNone\b", parsed.text.replace("loss is <nan>", ""))
 
@@ -180,11 +199,15 @@ def test_charts_say_where_the_surrogate_fooled_the_method(page, analysis):
 
 
 def test_25_methods_on_12_problems_stay_below_3_mb(analysis):
-    template = next(e for e in analysis.entries if e.label == "grad" and e.problem.startswith("Levy"))
+    template = next(
+        e for e in analysis.entries if e.label == "grad" and e.problem.startswith("Levy")
+    )
     steps = tuple((i, i / 10, i / 20) for i in range(41))
     labels = [f"method_{i}" for i in range(25)]
     problems = [replace(analysis.problems[1], name=f"Task{t}-Exact-v0") for t in range(12)]
-    entries = [replace(template, label=m, problem=p.name, search=steps) for p in problems for m in labels]
+    entries = [
+        replace(template, label=m, problem=p.name, search=steps) for p in problems for m in labels
+    ]
     pairs = analysis.comparisons[template.problem][:1] * 300
     large = replace(
         analysis,
@@ -258,21 +281,33 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def seen(page: str, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Open the page in a browser, 390 px wide and, with hostile labels, 360 px wide; click, type and measure."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """Open the page in a browser, 390 px wide and, with hostile labels, 360 px wide; click, type
+    and measure."""
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if browser is None:
         pytest.skip("no chromium, chromium-browser or google-chrome on the path")
     folder = tmp_path_factory.mktemp("browser")
     entries = tuple(replace(e, label=e.label + HOSTILE + "x" * 90) for e in analysis.entries)
-    hostile = to_html(replace(analysis, title="y" * 200, entries=entries, standings=(), reproduced=(), failures=()))
+    hostile = to_html(
+        replace(
+            analysis, title="y" * 200, entries=entries, standings=(), reproduced=(), failures=()
+        )
+    )
     frames = "".join(
         f'<iframe style="border:0;width:{width}px;height:800px" srcdoc="{html.escape(content)}"></iframe>'
         for width, content in ((390, page), (360, hostile))
     )
     wrapper = folder / "wrapper.html"
-    wrapper.write_text(f'<!DOCTYPE html><meta charset="utf-8"><pre id="report"></pre>{frames}<script>{CHECKS}</script>')
+    wrapper.write_text(
+        f'<!DOCTYPE html><meta charset="utf-8"><pre id="report"></pre>{frames}<script>{CHECKS}</script>'
+    )
     done = subprocess.run(
-        [browser, *_flags(folder), "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=120
+        [browser, *_flags(folder), "--dump-dom", wrapper.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     found = re.search(r'<pre id="report">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
@@ -280,9 +315,20 @@ def seen(page: str, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory
 
 
 def _flags(folder: Path) -> list[str]:
-    quiet = ("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update")
+    quiet = (
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+    )
     return [
-        *("--headless", "--no-sandbox", f"--user-data-dir={folder / 'profile'}", "--window-size=1280,900"),
+        *(
+            "--headless",
+            "--no-sandbox",
+            f"--user-data-dir={folder / 'profile'}",
+            "--window-size=1280,900",
+        ),
         *(f"--{flag}" for flag in (*quiet, "disable-sync")),
         *("--enable-logging=stderr", "--virtual-time-budget=5000"),
     ]
@@ -324,5 +370,7 @@ def test_filters_hide_rows_marks_and_tasks(seen):
 def test_the_theme_button_turns_dark_and_back(seen):
     before, dark, after = seen["checks"]["colours"]
     assert before == after != dark
-    brightness = [np.mean([int(c) for c in re.findall(r"\d+", colour)[:3]]) for colour in (before, dark)]
+    brightness = [
+        np.mean([int(c) for c in re.findall(r"\d+", colour)[:3]]) for colour in (before, dark)
+    ]
     assert abs(brightness[0] - brightness[1]) > 150

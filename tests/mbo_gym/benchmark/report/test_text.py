@@ -41,11 +41,17 @@ def plain(cell):
 
 def tabulars(latex):
     """Return for each LaTeX table its column types and the cells of its rows, the header first."""
-    tables = re.findall(r"\\begin\{tabular\}\{([^\n]*)\}\n\\toprule\n(.*?)\n\\bottomrule", latex, flags=re.DOTALL)
+    tables = re.findall(
+        r"\\begin\{tabular\}\{([^\n]*)\}\n\\toprule\n(.*?)\n\\bottomrule", latex, flags=re.DOTALL
+    )
     return [
         (
             columns,
-            [re.split(r" (?<!\\)& ", line.removesuffix(r" \\")) for line in body.splitlines() if "rule" not in line],
+            [
+                re.split(r" (?<!\\)& ", line.removesuffix(r" \\"))
+                for line in body.splitlines()
+                if "rule" not in line
+            ],
         )
         for columns, body in tables
     ]
@@ -76,15 +82,25 @@ def test_a_markdown_table_holds_the_numbers_of_the_analysis(analysis):
     rows, entries = rows_of(section), [e for e in analysis.entries if e.problem == LEVY]
     assert [row["method"] for row in rows] == ["grad", "top_k", "pgs*", "random"]
     for row, entry in zip(rows, entries, strict=True):
-        for header, measure in (("100th", "p100"), ("50th distinct", "p50_distinct"), ("first 128 50th", "first_p50")):
+        for header, measure in (
+            ("100th", "p100"),
+            ("50th distinct", "p50_distinct"),
+            ("first 128 50th", "first_p50"),
+        ):
             scores = entry.scores[measure]
             assert row[header] == f"{scores.mean:.3f} +- {scores.standard_error:.3f}"
         skill = entry.skill["p50_distinct"]
         assert row["skill"] == f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}]"
-        assert (row["seeds"], row["seconds"]) == (str(len(entry.seeds)), f"{entry.facts['seconds']:.1f}")
+        assert (row["seeds"], row["seconds"]) == (
+            str(len(entry.seeds)),
+            f"{entry.facts['seconds']:.1f}",
+        )
         assert row["above D(best)"] == f"{entry.scores['share_above_best'].mean:.0%}"
         assert row["memory MiB"] == f"{entry.facts['peak_memory_mb']:.0f}"
-    assert "D(best) 0.613. Ceiling (exact): 100th 1.354, 50th 1.354. Best control: 100th 0.613 (top_k)" in section
+    assert (
+        "D(best) 0.613. Ceiling (exact): 100th 1.354, 50th 1.354. Best control: 100th 0.613 (top_k)"
+        in section
+    )
     assert r"\* no better than a control: the 95 % interval of its skill is not above 0." in section
 
 
@@ -98,7 +114,9 @@ def test_exact_controls_and_single_seeds_have_no_spread(analysis):
 
 
 def test_a_problem_without_an_oracle_has_counts(analysis):
-    section = next(text for title, text in sections(to_markdown(analysis)).items() if title.startswith("csv"))
+    section = next(
+        text for title, text in sections(to_markdown(analysis)).items() if title.startswith("csv")
+    )
     assert "256 designs; not scored, as this task has no oracle." in section
     assert rows_of(section)[0] == {
         "method": "random",
@@ -114,11 +132,16 @@ def test_a_problem_without_an_oracle_has_counts(analysis):
 
 
 def test_the_overall_table_says_who_is_compared(analysis):
-    rows = {row["method"]: row for row in rows_of(sections(to_markdown(analysis))["Over all problems"])}
+    rows = {
+        row["method"]: row for row in rows_of(sections(to_markdown(analysis))["Over all problems"])
+    }
     grad = next(s for s in analysis.standings if s.label == "grad")
     rank, skill = grad.mean_rank["p50_distinct"], grad.skill
     assert rows["grad"]["problems"] == "2 of 2"
-    assert rows["grad"]["50th distinct mean rank"] == f"{rank.value:.2f} [{rank.low:.2f}, {rank.high:.2f}]"
+    assert (
+        rows["grad"]["50th distinct mean rank"]
+        == f"{rank.value:.2f} [{rank.low:.2f}, {rank.high:.2f}]"
+    )
     assert rows["grad"]["skill"] == f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}]"
     assert set(rows["random"].values()) == {"random", "1 of 2", "-"}
 
@@ -145,9 +168,13 @@ def test_failed_cells_and_commands_are_listed(analysis):
     assert rows_of(parts["Failed cells"]) == [
         {"method": "pgs", "problem": LEVY, "seed": "5", "error": "ValueError: loss is <nan>"}
     ]
-    assert "mbo-gym run pgs Levy-Exact-v0 --option dim=30 --seeds 0-5 --k 256\n" in parts["Commands"]
+    assert (
+        "mbo-gym run pgs Levy-Exact-v0 --option dim=30 --seeds 0-5 --k 256\n" in parts["Commands"]
+    )
     assert len(parts["Environment"].strip().splitlines()) == 2
-    assert "torch 2.5.1, numpy 1.26.4; git 0123456789+changes; platform Linux" in parts["Environment"]
+    assert (
+        "torch 2.5.1, numpy 1.26.4; git 0123456789+changes; platform Linux" in parts["Environment"]
+    )
 
 
 def test_a_problem_whose_cells_all_failed_is_shown():
@@ -158,7 +185,9 @@ def test_a_problem_whose_cells_all_failed_is_shown():
 
 def test_a_long_error_stays_on_its_line():
     error = {"type": "E", "message": "x\n" * 300, "traceback": ""}
-    (row,) = rows_of(sections(to_markdown(analyse([failed("a", "Toy-v0", error=error)])))["Failed cells"])
+    (row,) = rows_of(
+        sections(to_markdown(analyse([failed("a", "Toy-v0", error=error)])))["Failed cells"]
+    )
     assert row["error"] == ("E: " + "x " * 300)[:200] + ".."
 
 
@@ -214,7 +243,12 @@ def test_latex_has_the_same_rows_as_markdown_with_fewer_columns(analysis):
     _, rows = tabulars(to_latex(analysis))[2]
     header, grad, top_k, pgs, random = rows
     assert "memory MiB" not in header
-    assert (grad[0], top_k[0], pgs[0], random[0]) == ("grad", r"\textit{top\_k}", "pgs*", r"\textit{random}")
+    assert (grad[0], top_k[0], pgs[0], random[0]) == (
+        "grad",
+        r"\textit{top\_k}",
+        "pgs*",
+        r"\textit{random}",
+    )
     assert re.fullmatch(r"\\textbf\{0\.\d{3} \$\\pm\$ 0\.\d{3}\}", grad[2])
     assert re.fullmatch(r"\\textit\{\$-\$0\.\d{3} \$\\pm\$ 0\.\d{3}\}", random[3])
     assert not any("textbf" in cell for row in (top_k, random) for cell in row)

@@ -1,0 +1,41 @@
+"""The names that this package adds to mbo_gym; loaded as a plugin."""
+
+METHODS = {
+    "random": "agents.controls:Random",
+    "top_k": "agents.controls:TopK",
+    "top_k_noise": "agents.controls:TopKNoise",
+    "mean_design": "agents.controls:MeanDesign",
+    "random_filtered": "agents.controls:RandomFiltered",
+    "grad": "agents.gradient.ascent:Grad",
+    "grad_mean": "agents.gradient.ascent:GradMean",
+    "grad_min": "agents.gradient.ascent:GradMin",
+    "coms": "agents.gradient.coms:COMs",
+    "roma": "agents.gradient.roma:RoMA",
+    "nemo": "agents.gradient.nemo:NEMO",
+    "bdi": "agents.gradient.bdi:BDI",
+    "iom": "agents.gradient.iom:IOM",
+    "ram_listnet": "agents.gradient.ram:RaMListNet",
+    "ram_rankcosine": "agents.gradient.ram:RaMRankCosine",
+    "ict": "agents.gradient.ict:ICT",
+    "tri_mentoring": "agents.gradient.tri_mentoring:TriMentoring",
+    "bo_qei": "agents.search.bo_qei:BOqEI",
+    "cma_es": "agents.search.cma_es:CMAES",
+    "reinforce": "agents.search.reinforce:Reinforce",
+    "cbas": "agents.generative.cbas:CbAS",
+    "autofocused_cbas": "agents.generative.cbas:AutofocusedCbAS",
+    "mins": "agents.generative.mins:MINs",
+    "pgs": "agents.rl.pgs:PolicyGuidedSearch",
+    "sb3_ppo": "agents.online.agents:PPO",
+    "sb3_sac": "agents.online.agents:SAC",
+    "sb3_td3": "agents.online.agents:TD3",
+}
+
+SURROGATES = {
+    "coms": "agents.gradient.coms:coms_surrogate",
+    "roma": "agents.gradient.roma:roma_surrogate",
+    "nemo": "agents.gradient.nemo:nemo_surrogate",
+    "iom": "agents.gradient.iom:iom_surrogate",
+    "ram": "agents.gradient.ram:ram_surrogate",
+    "ram_listnet": "agents.gradient.ram:ram_listnet_surrogate",
+    "ram_rankcosine": "agents.gradient.ram:ram_rankcosine_surrogate",
+}

@@ -1,0 +1,7 @@
+"""The names that this package adds to mbo_gym; loaded as a plugin."""
+
+METHODS = {
+    "ddom": "diffusion.ddom:DDOM",
+    "demo": "diffusion.demo:DEMO",
+    "gtg": "diffusion.gtg:GTG",
+}

@@ -1,0 +1,94 @@
+"""An encoder and a surrogate fitted on a problem: what every search on one surrogate starts
+from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mbo_gym.encoders.base import Encoder
+from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.envs.dynamics import feature_bounds
+from mbo_gym.methods.ascent import SearchWatch, best_first, start_features
+from mbo_gym.methods.base import Context, Proposals
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.registry import load_surrogate
+
+__all__ = ["Bounds", "Fitted"]
+
+Bounds: TypeAlias = Literal["none", "data"]
+"""Box that a search stays in: none, or the one that the visible designs span."""
+
+SURROGATE_FILE = "surrogate.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An encoder and a surrogate fitted on a problem.
+
+    Args:
+        problem: What a method may know.
+        encoder: Fitted on it.
+        surrogate: Fitted on it.
+        context: Seed, device and progress of the fit.
+    """
+
+    problem: OfflineProblem
+    encoder: Encoder
+    surrogate: Surrogate
+    context: Context
+
+    @classmethod
+    def fit(
+        cls, problem: OfflineProblem, surrogate: Surrogate, encoder: str, context: Context
+    ) -> Fitted:
+        """Fit the named encoder and an unfitted surrogate on a problem."""
+        made = make_encoder(problem, encoder)
+        fit_surrogate(
+            problem,
+            made,
+            surrogate,
+            seed=context.seed,
+            device=context.device,
+            progress=context.progress,
+        )
+        return cls(problem, made, surrogate, context)
+
+    @classmethod
+    def load(cls, folder: Path, problem: OfflineProblem, encoder: str, context: Context) -> Fitted:
+        """Read what `save` wrote."""
+        surrogate = load_surrogate(folder / SURROGATE_FILE).to(context.device)
+        return cls(problem, make_encoder(problem, encoder), surrogate, context)
+
+    def save(self, folder: Path) -> None:
+        """Write the surrogate as ``surrogate.safetensors``; the encoder follows from the
+        problem."""
+        self.surrogate.save(folder / SURROGATE_FILE)
+
+    def starts(self, k: int) -> Tensor:
+        """Return the features (k, d) of the `k` best visible designs, see `start_features`."""
+        generator = torch.Generator().manual_seed(self.context.seed)
+        return start_features(self.problem, self.encoder, k, generator).to(self.context.device)
+
+    def box(self, bounds: Bounds) -> tuple[Tensor, Tensor] | None:
+        """Return the lowest and highest features (d,), (d,) of a box, or None."""
+        if bounds == "none":
+            return None
+        low, high = feature_bounds(self.problem, self.encoder)
+        device = self.context.device
+        return torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
+
+    def watch(self, stage: str, steps: int) -> SearchWatch:
+        """Return a watch that shows a search of a number of steps to the progress."""
+        return SearchWatch(self.problem, self.encoder, stage, steps, self.context.progress)
+
+    def best(self, z: Tensor, k: int) -> Proposals:
+        """Return the `k` designs of features (N, d) with the highest predictions, best first."""
+        best, prediction = best_first(self.surrogate, z, k)
+        return Proposals(self.encoder.designs(best), prediction)

@@ -1,0 +1,77 @@
+"""Problems on disk: the visible data that a saved method goes on from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mbo_gym.errors import InvalidData
+from mbo_gym.files import store
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
+from mbo_gym.problem.task import OfflineProblem
+
+__all__ = ["read_problem", "write_problem"]
+
+FACTS_FILE = "problem.json"
+DATA_FILE = "problem.npz"
+
+
+def write_problem(folder: Path, problem: OfflineProblem) -> None:
+    """Write a problem into a folder: facts as JSON, visible designs and scores as compressed npz.
+
+    Letters are kept as the smallest whole numbers that hold them.
+    """
+    facts = {
+        "task_id": problem.task_id,
+        "score_range": list(problem.score_range),
+        "options": dict(problem.options),
+    }
+    arrays = {"x": problem.dataset.x, "y": problem.dataset.y}
+    space = problem.space
+    if isinstance(space, CategoricalSpace):
+        facts["space"] = {
+            "kind": "categorical",
+            "length": space.length,
+            "n_categories": space.n_categories,
+            "letters": list(space.letters),
+        }
+        arrays["x"] = arrays["x"].astype(np.min_scalar_type(space.n_categories))
+    else:
+        facts["space"] = {"kind": "continuous", "names": list(space.names)}
+        arrays |= {"low": space.low, "high": space.high}
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    store.write_atomic(folder / FACTS_FILE, json.dumps(facts, indent=2, default=str).encode())
+    store.write_atomic(folder / DATA_FILE, write)
+
+
+def read_problem(folder: Path) -> OfflineProblem:
+    """Read the problem that `write_problem` wrote.
+
+    Raises:
+        InvalidData: The space is of an unknown kind.
+    """
+    facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+    arrays = store.load_npz((folder / DATA_FILE).read_bytes())
+    space = _read_space(facts["space"], arrays)
+    dataset = OfflineDataset(arrays["x"].astype(space.dtype), arrays["y"])
+    low, high = facts["score_range"]
+    return OfflineProblem(facts["task_id"], space, dataset, (low, high), facts["options"])
+
+
+def _read_space(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> DesignSpace:
+    if facts["kind"] == "categorical":
+        return CategoricalSpace(facts["length"], facts["n_categories"], tuple(facts["letters"]))
+    if facts["kind"] == "continuous":
+        return ContinuousSpace(arrays["low"], arrays["high"], tuple(facts["names"]))
+    raise InvalidData(
+        f"a saved problem has a design space of kind {facts['kind']!r}; known: categorical, continuous. "
+        "It was written by a newer mbo-gym: install that version to read it."
+    )
