@@ -1,4 +1,4 @@
-"""The errors a user can meet: each says what was got, what is allowed and what to do."""
+"""Errors: each says what was got, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ class MboGymError(Exception):
 
 
 class UnknownId(MboGymError, KeyError):
-    """A task, method, surrogate or option name that nobody registered; the message names the
-    nearest ones.
+    """A name that is not registered; the message names the nearest ones.
 
     Args:
-        kind: What was looked up, e.g. ``"task"``.
+        kind: Kind of the name, e.g. ``"task"``.
         name: The name that was got.
         known: The names that exist.
         moved_to: New names of one that existed once.
@@ -70,7 +69,8 @@ class MissingDependency(MboGymError, ImportError):
     def __init__(self, library: str, extra: str) -> None:
         self.library, self.extra = library, extra
         super().__init__(
-            f"This needs {library}, which is not installed. Install it with: pip install 'mbo-gym[{extra}]'"
+            f"This needs {library}, which is not installed. Install it with: pip install "
+            f"'mbo-gym[{extra}]'"
         )
 
     def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str]]:
@@ -78,13 +78,11 @@ class MissingDependency(MboGymError, ImportError):
 
 
 class MissingData(MboGymError, FileNotFoundError):
-    """A data file is not there, or the file that is there is not the right one; the message says
-    how to get it."""
+    """A data file is missing or is another file; the message says how to get it."""
 
 
 class InvalidData(MboGymError, ValueError):
-    """A file or array of designs and scores cannot be used as it is; the message names the place
-    and the way out."""
+    """Designs and scores cannot be used as they are; the message names place and fix."""
 
 
 class InvalidDesign(MboGymError, ValueError):
@@ -96,8 +94,10 @@ class BudgetExceeded(MboGymError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Return up to `n` known names that look like `name`, the closest first, without regard to
-    case."""
+    """Return up to `n` known names similar to `name`, the closest first.
+
+    Case does not count.
+    """
     folded = {k.casefold(): k for k in known}
     return [
         folded[c] for c in difflib.get_close_matches(name.casefold(), list(folded), n=n, cutoff=0.5)

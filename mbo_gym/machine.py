@@ -10,8 +10,7 @@ __all__ = ["memory_gb", "peak_memory_mb", "reset_peak_memory"]
 
 
 def memory_gb(device: str = "cpu") -> float:
-    """Return all the memory (GiB) of this machine, or of a GPU; infinity where it cannot be told
-    (Windows)."""
+    """Return the memory (GiB) of this machine or a GPU; inf where unknown (Windows)."""
     if device.startswith("cuda"):
         import torch
 
@@ -23,8 +22,7 @@ def memory_gb(device: str = "cpu") -> float:
 
 
 def reset_peak_memory() -> None:
-    """Begin to measure this process's peak memory anew, where the system can (Linux); else it goes
-    on."""
+    """Reset this process's peak memory where the system can (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # no such file outside Linux; not allowed in some containers
@@ -32,8 +30,9 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float | None:
-    """Return the most memory (MiB) this process has held since `reset_peak_memory`; None on
-    Windows.
+    """Return this process's peak memory (MiB) since `reset_peak_memory`.
+
+    None on Windows.
 
     Where the measure cannot be reset (macOS, some containers) it is the most since the process
     began.

@@ -1,4 +1,4 @@
-"""Optional libraries: imported on use, with an error that names the extra to install."""
+"""Optional libraries: imported on use; a missing one names the extra to install."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mbo_gym.errors import MissingDependency
 __all__ = ["optional_import"]
 
 
-def optional_import(module: str, extra: str) -> Any:
+def optional_import(module: str, extra: str, library: str | None = None) -> Any:
     """Import and return a module of an optional library.
 
     Old gym, which d3rlpy and stable-baselines3 import, prints a notice to stderr; the extra ``rl``
@@ -21,6 +21,7 @@ def optional_import(module: str, extra: str) -> Any:
     Args:
         module: Name of the module, e.g. ``"stable_baselines3.common.vec_env"``.
         extra: Extra of mbo-gym that brings the library.
+        library: Name of the library for the error; None for that of the module which is missing.
 
     Raises:
         MissingDependency: The library, or something that it needs, is not installed.
@@ -31,13 +32,12 @@ def optional_import(module: str, extra: str) -> Any:
                 return import_module(module)
         return import_module(module)
     except ImportError as error:
-        raise MissingDependency(error.name or module, extra) from error
+        raise MissingDependency(library or error.name or module, extra) from error
 
 
 @contextmanager
 def _no_gym_notice() -> Iterator[None]:
-    """Hold back old gym's notice during its import, and nothing else: afterwards the notices are as
-    they were."""
+    """Suppress old gym's notice during its import, and nothing else."""
     try:
         from gym_notices.notices import notices
     except ModuleNotFoundError:

@@ -1,5 +1,4 @@
-"""One registry for tasks, methods and surrogates: string entry points loaded on use, did-you-mean
-answers."""
+"""Registries: names with string entry points, loaded on use; and plugins."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ class Registry:
     """Names of one kind.
 
     Args:
-        kind: What the names stand for, e.g. ``"task"``; used in error messages.
+        kind: Kind of the names, e.g. ``"task"``, for messages.
         table: Name of the plugins' table of such names, e.g. ``"METHODS"``; None where plugins add
             none.
         group: Entry-point group in which other packages announced such names before there were
@@ -117,7 +116,7 @@ class Registry:
 
 @cache
 def plugins() -> tuple[Any, ...]:
-    """Return the plugins: what the entry points of the group ``mbo_gym.plugins`` name, imported.
+    """Return the imported plugins, the entry points of the group ``mbo_gym.plugins``.
 
     A plugin is a module with tables ``METHODS``, ``TASKS``, ``SURROGATES`` and ``ENCODERS``, of
     which each may be left
@@ -130,15 +129,18 @@ def plugins() -> tuple[Any, ...]:
             found.append(point.load())
         except Exception as error:
             warnings.warn(
-                f"the plugin {point.name} ({point.value}) of {PLUGIN_GROUP} cannot be imported and is left out: {error}",
+                f"the plugin {point.name} ({point.value}) of {PLUGIN_GROUP} cannot be imported "
+                f"and is left out: {error}",
                 stacklevel=2,
             )
     return tuple(found)
 
 
 def announced(table: str | None) -> dict[str, str]:
-    """Return the names of one kind that plugins announce, the first plugin's where two have the
-    same."""
+    """Return the names of one kind that plugins announce.
+
+    Where two plugins announce one name, the first holds.
+    """
     found: dict[str, str] = {}
     for plugin in plugins() if table else ():
         for id, entry_point in getattr(plugin, table or "", {}).items():

@@ -1,5 +1,4 @@
-"""Turns ``key=value`` texts into typed fields of a config dataclass, and checks values given in
-Python."""
+"""Typed settings: nested config dataclasses, dotted names, values from text."""
 
 from __future__ import annotations
 
@@ -98,8 +97,7 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def leaf_settings(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every setting of a config dataclass by its dotted name, in order; a `Choice` counts as
-    one."""
+    """Return every setting of a config by its dotted name; a `Choice` counts as one."""
     found: dict[str, Any] = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
@@ -149,8 +147,7 @@ def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, str]:
 
 
 def parse_value(text: str) -> Any:
-    """Read a text as JSON where it is JSON (numbers, true, null, lists), else as it stands;
-    ``none`` reads as null."""
+    """Parse a text as JSON where it is JSON, else keep it; ``none`` is null."""
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]
     try:
@@ -190,8 +187,9 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def typed_fields(config_type: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values against the fields of a config dataclass, whole numbers turned into floats where
-    a float is due.
+    """Check values against the fields of a config dataclass.
+
+    Whole numbers become floats where a float is due.
 
     Raises:
         UnknownId: The dataclass has no such field; the message names the nearest.
@@ -213,8 +211,10 @@ def part_of(config: Any, kind: type[Config]) -> Config:
 
 
 def require_at_least(config: Any, least: float, *names: str) -> None:
-    """Raise ValueError unless the named fields of a config are None or at least `least` (NaN is
-    neither)."""
+    """Raise ValueError unless each named field is None or at least `least`.
+
+    NaN is refused.
+    """
     for name in names:
         value = getattr(config, name)
         if value is not None and not value >= least:

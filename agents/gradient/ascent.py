@@ -33,9 +33,13 @@ __getattr__ = forwarded(__name__)  # names that have moved
 LIGHT_SURROGATE = Choice("mlp", {"hidden": 16, "train_steps": 40, "batch_size": 64})
 """A surrogate that is fitted within a second, for the presets ``light``."""
 
-_PAPER = "Trabucco et al. 2022, Design-Bench: Benchmarks for Data-Driven Offline Model-Based Optimization, arXiv 2202.08450"
+_PAPER = (
+    "Trabucco et al. 2022, Design-Bench: Benchmarks for Data-Driven Offline Model-Based "
+    "Optimization, arXiv 2202.08450"
+)
 _METRICS = {
-    "ascent/prediction": "mean prediction of the designs at a step, in standard deviations of the visible scores",
+    "ascent/prediction": "mean prediction of the designs at a step, in standard deviations of the "
+    "visible scores",
     "ascent/diverged": "designs that became inf or NaN and were reset to their start",
 }
 _NETWORK = Difference(

@@ -31,8 +31,7 @@ class Encoder(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """What stands for this encoder in the names of cached files, beside the data it was fitted
-        on."""
+        """Part of the cache keys that stands for this encoder, beside its data."""
         return self.name
 
     @abstractmethod
@@ -48,14 +47,12 @@ class Encoder(ABC):
         return np.asarray(self.encode_tensor(torch.tensor(np.asarray(x))).numpy())
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Map features (N, d) to designs (N, *shape) of the space's own type, always inside the
-        space."""
+        """Map features (N, d) to native designs (N, *shape) inside the space."""
         x = self.decode_tensor(torch.tensor(np.asarray(z, dtype=np.float32)))
         return np.asarray(x.numpy(), dtype=self.space.dtype)
 
     def designs(self, z: Tensor) -> np.ndarray:
-        """Map features (N, d) on any device to native designs (N, *shape), always inside the
-        space."""
+        """Map features (N, d) on any device to native designs inside the space."""
         return self.decode(z.cpu().numpy())
 
     def features(self, x: np.ndarray, device: str = "cpu") -> Tensor:
@@ -85,8 +82,8 @@ def encoded(
     """Encode a problem's visible designs and standardise their scores.
 
     Args:
-        problem: What a method may know.
-        encoder: Fitted on it.
+        problem: Problem whose visible data are encoded.
+        encoder: Encoder fitted on it.
         device: Device of the tensors.
         rows: (n,) visible rows to take; None for all. The scale of the scores is that of all rows.
     """
@@ -105,6 +102,7 @@ def require_categorical(problem: OfflineProblem) -> CategoricalSpace:
     """
     if not isinstance(problem.space, CategoricalSpace):
         raise ValueError(
-            f"this encoder needs a categorical space, {problem.task_id} is continuous; use 'z_score'"
+            f"this encoder needs a categorical space, {problem.task_id} is continuous; use "
+            "'z_score'"
         )
     return problem.space

@@ -15,7 +15,9 @@ __all__ = ["Logits", "OneHot", "logits", "one_hot"]
 
 
 class OneHot(Encoder):
-    """L x A indicators, flattened; decoding takes the largest of each site (the first one on ties).
+    """One-hot indicators of L sites and A letters, flattened to L A features.
+
+    Decoding takes the largest indicator of each site, the first one on ties.
 
     Args:
         space: A categorical space of L sites and A letters.
@@ -69,8 +71,10 @@ class Logits(Encoder):
         return self._on_device[x.device][x.long()].flatten(1)
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map logits (N, L (A - 1)) to designs (N, L) int64; the left-out first letter has logit 0
-        and wins ties."""
+        """Map logits (N, L (A - 1)) to designs (N, L) int64.
+
+        The first letter, which is left out, has logit 0 and wins ties.
+        """
         value, letter = z.view(len(z), self.space.length, self.space.n_categories - 1).max(dim=2)
         return torch.where(value > 0, letter + 1, 0)
 

@@ -1,5 +1,4 @@
-"""Encoders: maps between designs x and features z in R^d, fitted once on the visible designs, then
-fixed.
+"""Encoders by name: registered as strings, fitted on a problem on use.
 
 All are invertible but the learned one (`mbo_gym.encoders.vae`). An encoder works on tensors of any
 device (`encode_tensor`, `decode_tensor`); `encode` and `decode` are the same two maps for numpy
@@ -47,16 +46,15 @@ def make_encoder(
     """Fit the named encoder on a problem's visible designs.
 
     Args:
-        problem: What a method may know.
+        problem: Problem whose visible designs it is fitted on.
         name: ``z_score`` (the default of every method; on categorical spaces z-scored logits),
             ``min_max``, or, on categorical spaces only, ``logits``, ``one_hot``,
             ``z_score_one_hot`` or ``vae``. A ``vae`` is trained the first time, on the CPU (a
             minute for 8 sites, more for longer designs), and read from the cache afterwards.
-        seed: Of a learned encoder. Environments and exports use 0; an encoder of another seed has
-            other features and no `name`, so that nothing made with it can claim to belong to
-            theirs.
-        device: Where a learned encoder computes what it is given as numpy arrays.
-        progress: Is told of a learned encoder's training.
+        seed: Seed of a learned encoder. Environments and exports use 0. An encoder of another seed
+            has other features and no `name`, so it is never taken for theirs.
+        device: Device of a learned encoder for numpy arrays.
+        progress: Observer of a learned encoder's training.
 
     Raises:
         UnknownId: No encoder has that name.

@@ -1,4 +1,4 @@
-"""Per-feature scalings: z-score and min-max, of reals or of another encoder's features."""
+"""Per-feature scalings: z-score and min-max."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ class _Affine:
         return ((x.double() - shift) / torch.where(scale > 0, scale, 1.0)).float()
 
     def backward(self, z: Tensor) -> Tensor:
-        """Map features (N, d) to designs (N, d), clipped to the box; NaN counts as 0 before
-        that."""
+        """Map features (N, d) to designs (N, d) in the box; NaN counts as 0."""
         shift, scale, low, high = self._on(z.device)
         x = torch.nan_to_num(
             torch.addcmul(shift, scale, z)
@@ -86,8 +85,7 @@ class ZScore(Encoder):
         return self._affine.forward(x)
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN counts as 0
-        before that."""
+        """Map features (N, d) to designs (N, d) in the bounds; NaN counts as 0."""
         return self._affine.backward(z)
 
 
@@ -115,14 +113,14 @@ class MinMax(Encoder):
         return self._affine.forward(x)
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map features (N, d) to designs (N, d), clipped to the space's bounds; NaN counts as 0
-        before that."""
+        """Map features (N, d) to designs (N, d) in the bounds; NaN counts as 0."""
         return self._affine.backward(z)
 
 
 class Chain(Encoder):
-    """One encoder, then a per-feature scaling of its features: z-scored logits are
-    ``Chain(Logits(space), x)``.
+    """An encoder followed by a per-feature scaling of its features.
+
+    Z-scored logits are ``Chain(Logits(space), x)``.
 
     Args:
         first: The encoder that reads designs.

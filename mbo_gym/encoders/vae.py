@@ -1,5 +1,4 @@
-"""The encoder whose features are the latent means of a sequence VAE, trained once on the visible
-designs and cached."""
+"""Learned encoder: the latent means of a sequence VAE, trained once and cached."""
 
 from __future__ import annotations
 
@@ -34,8 +33,9 @@ _ROUNDING = 1e-9  # a latent's mean that varies less never varies but for roundi
 
 @dataclass(frozen=True)
 class VAEReport:
-    """How well an encoder gives designs back: decode(encode(x)) against x, on at most 16,384 rows
-    of each part.
+    """Reconstruction accuracy of an encoder: decode(encode(x)) against x.
+
+    It is measured on at most 16,384 rows of each part.
 
     Args:
         site_accuracy: Share of the held-out rows' sites that come back; NaN with no such rows.
@@ -65,8 +65,7 @@ class VAEReport:
 
 
 class VAEEncoder(Encoder):
-    """The posterior's means of a trained VAE, z-scored; decoding takes the most probable letter of
-    each site.
+    """Latent means of a trained VAE, z-scored; decoding takes the likeliest letters.
 
     One unit of a feature is one standard deviation over the designs it was fitted on, as with
     `z_score`. Unlike the
@@ -80,11 +79,11 @@ class VAEEncoder(Encoder):
         shift: (latent,) mean of each latent's posterior means.
         scale: (latent,) their standard deviations; zero for a latent that never varies, whose
             feature is 0.
-        config: What it was trained with.
-        device: Where `encode` and `decode` compute; the tensor methods follow their tensors.
+        config: Settings of its training.
+        device: Device of `encode` and `decode`; the tensor methods follow their tensors.
 
     Attributes:
-        report: How well it gives designs back, where it comes from `fit_vae_encoder`.
+        report: Reconstruction accuracy, where it comes from `fit_vae_encoder`.
     """
 
     space: CategoricalSpace
@@ -120,8 +119,7 @@ class VAEEncoder(Encoder):
         return ((_means(network, x) - shift) / torch.where(scale > 0, scale, 1.0)).float()
 
     def decode_tensor(self, z: Tensor) -> Tensor:
-        """Map features (N, latent) to designs (N, L) int64, the most probable letter of each
-        site."""
+        """Map features (N, latent) to designs (N, L) int64, the likeliest letters."""
         network, shift, scale = self._on(z.device)
         latents = torch.nan_to_num(z.float()).double() * scale + shift
         with torch.no_grad():
@@ -136,14 +134,12 @@ class VAEEncoder(Encoder):
         )
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Map features (N, latent) to designs (N, L) int32, computed on `device`; always inside the
-        space."""
+        """Map features (N, latent) to designs (N, L) int32, computed on `device`."""
         x = self.decode_tensor(torch.tensor(np.asarray(z, dtype=np.float32)).to(self.device))
         return np.asarray(x.cpu().numpy(), dtype=self.space.dtype)
 
     def save(self, path: Path | str) -> None:
-        """Write the encoder as one safetensors file, all else in its header, whole or not at
-        all."""
+        """Write the encoder as one safetensors file, atomically."""
         about = {
             "length": self.space.length,
             "letters": self.space.letters,
@@ -159,8 +155,7 @@ class VAEEncoder(Encoder):
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "cpu") -> VAEEncoder:
-        """Read an encoder that `save` wrote; it gives the same features and designs, bit for
-        bit."""
+        """Read an encoder that `save` wrote; features and designs are equal bit for bit."""
         with safetensors.safe_open(path, framework="pt") as file:
             about = {key: json.loads(value) for key, value in file.metadata().items()}
             # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by
@@ -205,15 +200,16 @@ def fit_vae_encoder(
     seed: int,
     progress: Progress | None = None,
 ) -> VAEEncoder:
-    """Train a VAE on a share of the designs, fit the z-scores on all of them, and report what comes
-    back.
+    """Train a VAE encoder and report its reconstruction accuracy.
+
+    The VAE is trained on a share of the designs; the z-scores are fitted on all of them.
 
     Args:
-        space: Where the designs live.
+        space: Space of the designs.
         x: (N, L) visible designs, on the device to train on.
         config: The settings.
-        seed: Of the split and the training.
-        progress: Gets the losses.
+        seed: Seed of the split and the training.
+        progress: Observer of the training.
     """
     started = time.perf_counter()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
@@ -247,8 +243,7 @@ def cached_vae_encoder(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> VAEEncoder:
-    """Return a VAE encoder of a problem's visible designs, from the cache where the same one was
-    trained before.
+    """Return a VAE encoder of the visible designs, from the cache where there is one.
 
     It is trained on the CPU, so that every machine's cache holds the same encoder. The name of the
     cached file hashes the data, the letters, the settings, the seed and torch's version.
@@ -256,9 +251,9 @@ def cached_vae_encoder(
     Args:
         problem: With a categorical space.
         config: The settings; None for the defaults, which environments use.
-        seed: Of the split and the training.
-        device: Where the encoder computes; see `VAEEncoder`.
-        progress: Gets the losses, where it is trained, and the report.
+        seed: Seed of the split and the training.
+        device: Device of the encoder, see `VAEEncoder`.
+        progress: Observer of the training and the report.
 
     Raises:
         ValueError: The space is continuous.
@@ -293,7 +288,10 @@ def _means(network: SequenceVAE, x: Tensor) -> Tensor:
 
 
 def _accuracies(encoder: Encoder, x: Tensor) -> tuple[float, float]:
-    """Return the shares of sites and of whole designs (N, L) that come back; NaN for no designs."""
+    """Return the shares of sites and of whole designs (N, L) that are reconstructed.
+
+    NaN where there are no designs.
+    """
     x = x[:_MOST_REPORT_ROWS]
     right = encoder.decode_tensor(encoder.encode_tensor(x)) == x
     return float(right.double().mean()), float(right.all(dim=1).double().mean())

@@ -45,7 +45,7 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
 
     Args:
         path: The file; its suffix says what it is.
-        space: Where the designs live.
+        space: Space of the designs.
 
     Returns:
         (K, *shape) in the type of the space. Values outside the space stay, for `evaluate` to
@@ -59,7 +59,8 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidData(
-            f"{path} has the suffix {path.suffix!r}, which says nothing about how to read it. Write designs to a file "
+            f"{path} has the suffix {path.suffix!r}, which says nothing about how to read it. "
+            "Write designs to a file "
             f"that ends in {', '.join(SUFFIXES)}."
         )
     if not path.is_file():
@@ -89,14 +90,15 @@ def _from_array(path: Path, space: DesignSpace) -> np.ndarray:
         )
     if x.shape[1:] != space.shape or len(x) == 0:
         raise InvalidData(
-            f"{path} holds an array of shape {x.shape}. Designs of this space must have shape (K, {space.shape[0]}), "
+            f"{path} holds an array of shape {x.shape}. Designs of this space must have shape (K, "
+            f"{space.shape[0]}), "
             "K >= 1, one a row; reshape the array before it is saved."
         )
     return x
 
 
 def _load(path: Path) -> np.ndarray:
-    """Return the array of an .npz or .npy file; numpy tells them apart by their content."""
+    """Return the array of an .npz or .npy file."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -107,8 +109,10 @@ def _load(path: Path) -> np.ndarray:
                 return np.asarray(loaded["x" if "x" in names else names[0]])
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidData(
-            f"{path} is damaged or holds more than plain arrays ({error}). Pickled Python objects are refused, since "
-            "reading them can run any program; save the designs with np.savez(path, x=designs), an array of numbers."
+            f"{path} is damaged or holds more than plain arrays ({error}). Pickled Python objects "
+            "are refused, since "
+            "reading them can run any program; save the designs with np.savez(path, x=designs), "
+            "an array of numbers."
         ) from error
     raise InvalidData(
         f"{path} holds the arrays {listed(names)}. Call the one with the designs 'x'."
@@ -116,8 +120,10 @@ def _load(path: Path) -> np.ndarray:
 
 
 def _read_table(path: Path, space: DesignSpace) -> Table:
-    """Read a table; one without a header gets the features' names where their number fits, else 1,
-    2, .."""
+    """Read a table.
+
+    Without a header, columns are named after the features where their number fits, else 1, 2, ...
+    """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
     table = read_table(path, delimiter, header=False)
     first = [cells[0].strip() for cells in table.columns]
@@ -125,7 +131,8 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
         return read_table(path, delimiter)
     if first == [str(j) for j in range(len(first))]:
         raise InvalidData(
-            f"{path}, line {table.lines[0]}: {listed(first)} may be a design or the numbers of the columns, as pandas "
+            f"{path}, line {table.lines[0]}: {listed(first)} may be a design or the numbers of "
+            "the columns, as pandas "
             f"writes them. Make the first line name the columns: {listed(space.names)}."
         )
     if len(space.names) == len(table.names):
@@ -134,8 +141,10 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
 
 
 def _is_header(first: Sequence[str], space: DesignSpace) -> bool:
-    """Say whether the first line names columns; a design with a typing error must not pass for
-    one."""
+    """Return whether the first line names columns.
+
+    A design with a typing error is not taken for a header.
+    """
     if set(first) & {*space.names, *OTHER_COLUMNS}:
         return True
     numbers = [parse_number(cell) is not None for cell in first]
@@ -155,8 +164,10 @@ def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
     missing = [name for name in space.names if name not in table.names]
     if missing:
         raise InvalidData(
-            f"{table.path} lacks the columns {listed(missing)}; it has {len(table.names)}: {listed(table.names)}. The "
-            f"first line must name the {len(space.names)} features of the task, {listed(space.names)}, in any order; "
+            f"{table.path} lacks the columns {listed(missing)}; it has {len(table.names)}: "
+            f"{listed(table.names)}. The "
+            f"first line must name the {len(space.names)} features of the task, "
+            f"{listed(space.names)}, in any order; "
             "without such a line there must be exactly so many columns, in this order."
         )
     return np.stack([table.numbers(name) for name in space.names], axis=1)
@@ -177,8 +188,10 @@ def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
         named = [pair for pair, count in zip(columns, counts, strict=True) if count == most]
     if len(named) != 1:
         raise InvalidData(
-            f"{table.path} must have one column of sequences ({space.length} letters out of {listed(space.letters)}) "
-            f"or {space.length} columns, one a site; it has {len(table.names)}: {listed(table.names)}, and "
+            f"{table.path} must have one column of sequences ({space.length} letters out of "
+            f"{listed(space.letters)}) "
+            f"or {space.length} columns, one a site; it has {len(table.names)}: "
+            f"{listed(table.names)}, and "
             f"which one is meant is not clear. Call it {space.names[0]!r} in the first line."
         )
     ((name, cells),) = named
@@ -205,31 +218,35 @@ def _from_sites(
         if (cell not in space.letters if lettered else numbers[i][j] is None)
     )
     raise InvalidData(
-        f"{table.place(i, columns[j][0])}: {rows[i][j][:60]!r} is no letter of this site. Allowed are "
-        f"{listed(space.letters)} in all cells, or the numbers 0 .. {space.n_categories - 1} in all. Mend the cell."
+        f"{table.place(i, columns[j][0])}: {rows[i][j][:60]!r} is no letter of this site. Allowed "
+        "are "
+        f"{listed(space.letters)} in all cells, or the numbers 0 .. {space.n_categories - 1} in "
+        "all. Fix the cell."
     )
 
 
 def _parse(
     space: CategoricalSpace, sequences: Sequence[str], place: Callable[[int], str]
 ) -> np.ndarray:
-    """Read sequences into designs (K, L) int32; `place` says in words where the k-th one stands."""
+    """Parse sequences into designs (K, L) int32; `place` names the k-th one's place."""
     code = {letter: number for number, letter in enumerate(space.letters)}
     for row, text in enumerate(sequences):
         letters = _split(space, text)
         advice = (
-            f"Mend it; if it is the column's name, call the column {space.names[0]!r}."
+            f"Fix it; if it is the column's name, call the column {space.names[0]!r}."
             if row == 0
-            else "Mend it."
+            else "Fix it."
         )
         if len(letters) != space.length:
             raise InvalidData(
-                f"{place(row)}: {text[:60]!r} has {len(letters)} letters, this space has {space.length}. {advice}"
+                f"{place(row)}: {text[:60]!r} has {len(letters)} letters, this space has "
+                f"{space.length}. {advice}"
             )
         j = next((j for j, letter in enumerate(letters) if letter not in code), None)
         if j is not None:
             raise InvalidData(
-                f"{place(row)}: letter {j + 1} of {text[:60]!r} is {letters[j]!r}, allowed are {listed(code)} (capital "
+                f"{place(row)}: letter {j + 1} of {text[:60]!r} is {letters[j]!r}, allowed are "
+                f"{listed(code)} (capital "
                 f"and small letters differ). {advice}"
             )
     designs = [[code[letter] for letter in _split(space, text)] for text in sequences]

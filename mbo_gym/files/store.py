@@ -1,5 +1,4 @@
-"""The data store: where files are looked for and kept, checked by sha256 before use, written whole
-or not at all.
+"""The data store: look-up, checksums, atomic writes and the cache.
 
 Files are looked for in ``$MBO_GYM_DATA`` first, then in the user's cache folder. New files
 (downloads, fitted forests and surrogates) go to ``$MBO_GYM_DATA`` where it is set and writable,
@@ -43,7 +42,7 @@ ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 
 
 def folders() -> list[Path]:
-    """Return the folders that data are looked for in, first one first; they need not exist."""
+    """Return the data folders in order of look-up; they need not exist."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return ([Path(named).expanduser()] if named else []) + [
         Path(platformdirs.user_cache_dir("mbo_gym"))
@@ -51,8 +50,10 @@ def folders() -> list[Path]:
 
 
 def write_folder() -> Path:
-    """Return the folder for new files, created if need be: ``$MBO_GYM_DATA`` unless it is unset or
-    read-only."""
+    """Return the folder for new files, created if need be.
+
+    It is ``$MBO_GYM_DATA``, or the user's cache folder where that is unset or read-only.
+    """
     for folder in folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -64,12 +65,13 @@ def write_folder() -> Path:
         if writable_by_mode and os.access(folder, os.W_OK):
             return folder
     raise MissingData(
-        f"None of {[str(f) for f in folders()]} can be written to; set {ENVIRONMENT_VARIABLE} to a folder that can."
+        f"None of {[str(f) for f in folders()]} can be written to; set {ENVIRONMENT_VARIABLE} to "
+        "a folder that can."
     )
 
 
 def find(name: str) -> Path | None:
-    """Return the first existing file (or folder) called `name` in the data folders, or None."""
+    """Return the first file or folder called `name` in the data folders, or None."""
     return next((folder / name for folder in folders() if (folder / name).exists()), None)
 
 
@@ -90,8 +92,8 @@ def read_checked(path: Path, expected_sha256: str, *, remedy: str) -> bytes:
 
     Args:
         path: The file.
-        expected_sha256: Of the whole content.
-        remedy: What the user should do if it is another file, e.g. how to fetch it again.
+        expected_sha256: Checksum of the whole content.
+        remedy: Advice where it is another file, e.g. how to fetch it again.
 
     Raises:
         MissingData: The content differs: truncated, or another file under this name. Nothing of it
@@ -100,7 +102,8 @@ def read_checked(path: Path, expected_sha256: str, *, remedy: str) -> bytes:
     content = path.read_bytes()
     if (got := sha256(content)) != expected_sha256:
         raise MissingData(
-            f"{path} is not the expected file (truncated, or another one under this name): {len(content)} bytes with "
+            f"{path} is not the expected file (truncated, or another one under this name): "
+            f"{len(content)} bytes with "
             f"sha256 {got[:16]}..., expected {expected_sha256[:16]}... {remedy}"
         )
     return content
@@ -110,7 +113,7 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
     """Write a file whole or not at all.
 
     Args:
-        path: Where; its folder is created.
+        path: The file; its folder is created.
         content: The bytes, or a function that writes the path it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +134,7 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a machine-wide lock, so that two processes do not fetch or fit the same thing twice."""
+    """Hold a machine-wide lock, so that no two processes fetch or fit the same thing."""
     folder = write_folder() / "locks"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / f"{name}.lock"):
@@ -169,8 +172,7 @@ def cached_file(name: str, build: Callable[[Path], None]) -> Path:
 def cached_arrays(
     name: str, build: Callable[[], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Return fitted arrays from the cache, building and storing them the first time; see
-    `cached_file`.
+    """Return arrays from the cache, built and stored the first time.
 
     Args:
         name: File name below ``fitted/``, without suffix.

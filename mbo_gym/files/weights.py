@@ -16,8 +16,7 @@ __all__ = ["save_weights"]
 def save_weights(
     path: Path, weights: Mapping[str, Tensor], about: dict[str, str] | None = None
 ) -> None:
-    """Write a network's state as one safetensors file, with `about` in its header, whole or not at
-    all."""
+    """Write tensors as one safetensors file, atomically, with `about` in its header."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     store.write_atomic(
         path, lambda partial: safetensors.torch.save_file(tensors, partial, metadata=about)

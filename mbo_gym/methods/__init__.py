@@ -1,2 +1,1 @@
-"""Methods: the base class, the registry, and the searches and filters that several methods
-share."""
+"""Methods: the base class, the registry, and shared searches and filters."""

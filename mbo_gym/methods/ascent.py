@@ -1,5 +1,4 @@
-"""What methods that search share: where they start, how they climb, what they show on the way, how
-they order."""
+"""Gradient ascent on a surrogate: start designs, steps, trace and order."""
 
 from __future__ import annotations
 
@@ -32,15 +31,14 @@ EXTRA_START_NOISE = 0.1
 
 
 class SearchWatch:
-    """Shows a search to the progress: designs and predictions at about 20 of its steps and at the
-    end.
+    """Reports a search to the progress, at about 20 of its steps and at the end.
 
     Args:
-        problem: What is searched.
-        encoder: Turns features into designs.
+        problem: Problem that is searched.
+        encoder: Encoder of the features.
         stage: Name of the search.
-        steps: How many it has.
-        progress: Gets the designs, and the mean prediction of each step that is watched.
+        steps: Number of its steps.
+        progress: Observer of designs and mean predictions.
     """
 
     def __init__(
@@ -51,8 +49,10 @@ class SearchWatch:
         self._every = max(1, steps // 20)
 
     def __call__(self, step: int, z: Tensor, prediction: Tensor) -> None:
-        """See the features (k, d) held before a step (after the last one: `step` is `steps`) and
-        their predictions."""
+        """Report features (k, d) before a step, and their predictions.
+
+        After the last step, `step` is `steps`.
+        """
         if step % self._every and step != self._steps:
             return
         values = prediction.detach().cpu().numpy()
@@ -99,7 +99,7 @@ def ascend(
         optimiser: ``plain``: z + size * grad f(z); ``unit``: the same with the gradient's root mean
             square at 1; ``adam``: Adam's step with learning rate `size`, each row on its own.
         steps: Number of steps.
-        size: See `optimiser`.
+        size: Step size, see `optimiser`.
         box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
         progress: Shows how far it is.
         watch: Called with the step, z and the predictions (B,) before each step and after the last.
@@ -127,21 +127,24 @@ def ascend(
 
 
 def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndarray]:
-    """Return the `k` rows of features (N, d) with the highest predictions, best first, and these
-    (k,)."""
+    """Return the `k` rows of features with the highest predictions, best first.
+
+    The second result is the predictions (k,).
+    """
     prediction = predict_in_pieces(surrogate.predict, z)
     order = prediction.argsort(descending=True, stable=True)[:k]
     return z[order], prediction[order].cpu().numpy()
 
 
 def best_rows(z: Tensor, y: Tensor, n: int) -> Tensor:
-    """Return the rows of the `n` best scores among distinct features, best first, ties in order;
-    int64.
+    """Return the rows of the `n` best scores among distinct features; int64.
+
+    They are ordered best first, ties in file order.
 
     Args:
         z: (N, d) features; equal ones count once, with their best score.
         y: (N,) scores.
-        n: How many; fewer come back where there are fewer distinct ones.
+        n: Number of rows; fewer come back where there are fewer distinct ones.
     """
     order = y.argsort(descending=True, stable=True)
     first = first_of_each_design(z[order].cpu().numpy())[:n]
@@ -149,15 +152,16 @@ def best_rows(z: Tensor, y: Tensor, n: int) -> Tensor:
 
 
 def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` distinct designs with the highest values, best first (k, *shape), and their
-    values (k,).
+    """Return the `k` distinct designs with the highest values, best first.
+
+    The results are designs (k, *shape) and values (k,).
 
     Where there are fewer than `k` distinct ones, each comes several times.
 
     Args:
         x: (N, *shape) designs.
         value: (N,) what they are ordered by.
-        k: How many.
+        k: Number of designs.
     """
     order = np.argsort(-value, kind="stable")
     order = order[first_of_each_design(x[order])]
@@ -166,8 +170,10 @@ def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray,
 
 
 def sampling_space(problem: OfflineProblem) -> DesignSpace:
-    """Return the space to draw uniform designs from: infinite sides are cut at the visible data's
-    range."""
+    """Return the space that uniform designs are drawn from.
+
+    Infinite sides are cut at the range of the visible data.
+    """
     space = problem.space
     if isinstance(space, ContinuousSpace) and not space.bounded:
         x = problem.dataset.x

@@ -1,4 +1,4 @@
-"""The method base class, and what goes in and out of it: context, proposals and facts."""
+"""The method base class, its context, proposals and facts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ METHOD_FILE = "method.json"
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of one run of a method; a benchmark starts as many runs at once as fit.
+    """CPU cores, GPU share and memory of one run of a method.
 
     Args:
         cpus: CPU cores, which is also the number of threads: the same on every machine, so that
@@ -59,8 +59,8 @@ class Difference:
     """One difference between a method here and in its paper.
 
     Args:
-        paper: What the paper (or its released program) does.
-        here: What this implementation does.
+        paper: The paper's way, or that of its released program.
+        here: The way of this implementation.
         why: The reason, or the measured effect.
     """
 
@@ -71,7 +71,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """Facts of a method, from which `mbo-gym show`, the documentation and reports are made.
+    """Facts of a method; `mbo-gym show`, documentation and reports are made from them.
 
     Args:
         title: Short name and full name, e.g. ``"COMs: conservative objective models"``.
@@ -197,8 +197,7 @@ class Method(ABC):
         """Read what `write_state` wrote; settings, problem and context are there already."""
 
     def save(self, folder: Path) -> None:
-        """Write settings, visible data and what was learned into a folder, from which `load` goes
-        on.
+        """Write settings, visible data and fitted state into a folder for `load`.
 
         Raises:
             RuntimeError: The method is not fitted.
@@ -237,7 +236,8 @@ class Method(ABC):
         own = f"{cls.__module__}:{cls.__qualname__}"
         if facts["class"] != own:
             raise InvalidData(
-                f"{folder} holds a {facts['class']}, not a {own}. Load it with mbo_gym.load_method({str(folder)!r})."
+                f"{folder} holds a {facts['class']}, not a {own}. Load it with "
+                f"mbo_gym.load_method({str(folder)!r})."
             )
         method = cls(read_config(folder, cls.Config))
         method.start(read_problem(folder), Context(facts["seed"], device or facts["device"]))

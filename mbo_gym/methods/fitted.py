@@ -1,5 +1,4 @@
-"""An encoder and a surrogate fitted on a problem: what every search on one surrogate starts
-from."""
+"""An encoder and a surrogate fitted on a problem: the start of most searches."""
 
 from __future__ import annotations
 
@@ -33,9 +32,9 @@ class Fitted:
     """An encoder and a surrogate fitted on a problem.
 
     Args:
-        problem: What a method may know.
-        encoder: Fitted on it.
-        surrogate: Fitted on it.
+        problem: Problem of the fit.
+        encoder: Encoder fitted on it.
+        surrogate: Surrogate fitted on it.
         context: Seed, device and progress of the fit.
     """
 
@@ -67,12 +66,11 @@ class Fitted:
         return cls(problem, make_encoder(problem, encoder), surrogate, context)
 
     def save(self, folder: Path) -> None:
-        """Write the surrogate as ``surrogate.safetensors``; the encoder follows from the
-        problem."""
+        """Write the surrogate; the encoder is refitted from the problem."""
         self.surrogate.save(folder / SURROGATE_FILE)
 
     def starts(self, k: int) -> Tensor:
-        """Return the features (k, d) of the `k` best visible designs, see `start_features`."""
+        """Return the features (k, d) of the `k` best visible designs."""
         generator = torch.Generator().manual_seed(self.context.seed)
         return start_features(self.problem, self.encoder, k, generator).to(self.context.device)
 
@@ -89,6 +87,6 @@ class Fitted:
         return SearchWatch(self.problem, self.encoder, stage, steps, self.context.progress)
 
     def best(self, z: Tensor, k: int) -> Proposals:
-        """Return the `k` designs of features (N, d) with the highest predictions, best first."""
+        """Propose the `k` designs of features (N, d) with the highest predictions."""
         best, prediction = best_first(self.surrogate, z, k)
         return Proposals(self.encoder.designs(best), prediction)

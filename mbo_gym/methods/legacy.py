@@ -28,7 +28,7 @@ class LegacyMethod(Method):
 
     Args:
         method: The method.
-        name: Its registered name, for the warning.
+        name: Registered name, for the warning.
     """
 
     info = MethodInfo(title="A method of the old protocol", kind="own")

@@ -53,7 +53,8 @@ def method_class(name: str) -> type[Any]:
     loaded = METHODS.spec(name).load()
     if not isinstance(loaded, type) or not hasattr(loaded, "Config"):
         raise TypeError(
-            f"the entry point of the method {name!r} must be a class with a Config dataclass, got {loaded!r}"
+            f"the entry point of the method {name!r} must be a class with a Config dataclass, got "
+            f"{loaded!r}"
         )
     return loaded
 
@@ -90,7 +91,9 @@ def make_method(
 
 
 def load_method(folder: str | os.PathLike[str], *, device: str | None = None) -> Method:
-    """Return a fitted method from the folder that its `save` wrote; it proposes the same designs.
+    """Return a fitted method from the folder it was saved in.
+
+    It proposes the same designs as before.
 
     Args:
         folder: Folder of the method; the folder of a run, which holds it as ``model``, will do too.

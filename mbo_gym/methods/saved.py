@@ -21,7 +21,7 @@ DATA_FILE = "problem.npz"
 
 
 def write_problem(folder: Path, problem: OfflineProblem) -> None:
-    """Write a problem into a folder: facts as JSON, visible designs and scores as compressed npz.
+    """Write a problem into a folder: facts as JSON, data as compressed npz.
 
     Letters are kept as the smallest whole numbers that hold them.
     """
@@ -72,6 +72,7 @@ def _read_space(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> DesignS
     if facts["kind"] == "continuous":
         return ContinuousSpace(arrays["low"], arrays["high"], tuple(facts["names"]))
     raise InvalidData(
-        f"a saved problem has a design space of kind {facts['kind']!r}; known: categorical, continuous. "
+        f"a saved problem has a design space of kind {facts['kind']!r}; known: categorical, "
+        "continuous. "
         "It was written by a newer mbo-gym: install that version to read it."
     )

@@ -9,8 +9,9 @@ __all__ = ["score_weights"]
 
 
 def score_weights(y: Tensor, *, bins: int = 20, temperature: float | None = None) -> Tensor:
-    """Weigh designs by their scores as MINs (arXiv 1912.13464) and DDOM (arXiv 2306.07180, section
-    3.2) do; (N,).
+    """Weigh designs by their scores, as conditional generators do; (N,).
+
+    MINs (arXiv 1912.13464) and DDOM (arXiv 2306.07180, section 3.2) weigh so.
 
     The scores are cut into equal bins. A bin of share h of the rows, whose upper edge is e, has the
     probability proportional to exp(e / tau) h / (h + 1e-3), and each of its rows that probability

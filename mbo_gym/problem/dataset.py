@@ -15,8 +15,9 @@ __all__ = ["OfflineDataset", "ScoreScale", "first_of_each_design"]
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """Mean and standard deviation of the visible scores: the unit in which surrogates, rewards and
-    returns are counted.
+    """Mean and standard deviation of the visible scores.
+
+    They are the unit of surrogates, rewards and returns.
 
     A standardised score is (y - mean) / std. It uses the visible scores only, unlike the normalised
     score of a report.
@@ -26,7 +27,7 @@ class ScoreScale:
     std: float
 
     def standardise(self, y: np.ndarray) -> np.ndarray:
-        """Turn raw scores (N,) into standard deviations above the visible mean, (N,) float32."""
+        """Return raw scores (N,) in standard deviations above the mean; (N,) float32."""
         return np.asarray(
             (np.asarray(y, dtype=np.float64) - self.mean) / self.std, dtype=np.float32
         )
@@ -69,8 +70,7 @@ class OfflineDataset:
 
     @property
     def score_scale(self) -> ScoreScale:
-        """Mean and standard deviation of the scores (a constant score counts as standard deviation
-        1)."""
+        """Mean and standard deviation of the scores; 1 where all scores are equal."""
         y = self.y.astype(np.float64)
         std = float(y.std())
         return ScoreScale(float(y.mean()), std if std > 0 else 1.0)
@@ -80,10 +80,12 @@ class OfflineDataset:
         return OfflineDataset(self.x[rows], self.y[rows])
 
     def top_rows(self, k: int, *, distinct: bool = True) -> np.ndarray:
-        """Return the rows of the `k` best scores, best first, ties in file order; (k,) int64.
+        """Return the rows of the `k` best scores, best first; (k,) int64.
+
+        Ties are in file order.
 
         Args:
-            k: How many; fewer come back where the data hold fewer (distinct) designs.
+            k: Number of rows; fewer come back where the data hold fewer (distinct) designs.
             distinct: Count a design that stands several times once, with its best score.
         """
         order = np.argsort(-self.y, kind="stable")
@@ -103,16 +105,20 @@ class OfflineDataset:
         return self.take(self.top_rows(k))
 
     def below_percentile(self, p: float, *, min_p: float = 0.0) -> OfflineDataset:
-        """Keep rows with y <= the `p`-th percentile (and >= the `min_p`-th), numpy's linear rule,
-        file order kept."""
+        """Keep the rows with scores between two percentiles, in file order.
+
+        The rows kept have y <= the `p`-th percentile and y >= the `min_p`-th, by numpy's linear
+        rule.
+        """
         keep = self.y <= np.percentile(self.y, p)
         if min_p > 0:
             keep &= self.y >= np.percentile(self.y, min_p)
         return self.take(np.flatnonzero(keep))
 
     def every_nth_by_score(self, max_rows: int) -> OfflineDataset:
-        """Keep `max_rows` rows spread evenly over the ranks: sort by score (stable), take every
-        floor(N / max_rows)-th.
+        """Keep `max_rows` rows spread evenly over the ranks.
+
+        Rows are sorted by score (stable); every floor(N / max_rows)-th is kept.
 
         This is how the papers cut TFBind10 to 50,000 rows (every 83rd). The rows come back sorted
         by score. Unchanged where there are no more than `max_rows` rows.
@@ -125,7 +131,10 @@ class OfflineDataset:
         return self.take(order[:: len(self) // max_rows][:max_rows])
 
     def subsample(self, fraction: float, rng: np.random.Generator) -> OfflineDataset:
-        """Keep int(N * fraction) rows (at least one) drawn without replacement, file order kept."""
+        """Keep int(N * fraction) rows, at least one, drawn without replacement.
+
+        File order is kept.
+        """
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
         n = max(1, int(len(self) * fraction))
@@ -140,8 +149,7 @@ class OfflineDataset:
         )
 
     def content_hash(self) -> str:
-        """Return a sha256 of the designs and scores: the name under which fitted things are
-        cached."""
+        """Return a sha256 of designs and scores: part of the keys of cached fits."""
         digest = hashlib.sha256(repr((self.x.shape, str(self.x.dtype))).encode())
         digest.update(self.x.data)
         digest.update(self.y.data)
@@ -149,8 +157,7 @@ class OfflineDataset:
 
 
 def first_of_each_design(x: np.ndarray) -> np.ndarray:
-    """Return the row of the first occurrence of each distinct design in `x` (N, *shape), in file
-    order.
+    """Return the first row of each distinct design in `x` (N, *shape), in file order.
 
     Rows are compared byte by byte through one view, so memory grows with N.
     """

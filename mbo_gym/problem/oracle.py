@@ -1,4 +1,4 @@
-"""Oracles: the holders of the true score. Only `evaluate` asks them, and each call is counted."""
+"""Oracles: holders of the true score. Every scored design is counted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ _counters: list[OracleCalls] = []
 
 @contextmanager
 def count_oracle_calls() -> Iterator[OracleCalls]:
-    """Count every design that any oracle of this process scores inside the block: how a run shows
-    it asked none."""
+    """Count every design that any oracle of this process scores inside the block."""
     calls = OracleCalls()
     _counters.append(calls)
     try:
@@ -67,8 +66,10 @@ class Oracle:
         if not ok.all():
             i = int(np.argmin(ok))
             raise InvalidDesign(
-                f"row {i} of {len(x)}: {self.space.why_not(x[i])} ({int((~ok).sum())} bad rows in all). "
-                "Methods' designs always lie inside; bring yours inside, or let evaluate() count them as infeasible."
+                f"row {i} of {len(x)}: {self.space.why_not(x[i])} ({int((~ok).sum())} bad rows in "
+                "all). "
+                "Methods' designs always lie inside; bring yours inside, or let evaluate() count "
+                "them as infeasible."
             )
         self._count(len(x))
         x = x.astype(self.space.dtype, copy=False)
@@ -80,8 +81,9 @@ class Oracle:
         )
 
     def score_tensor(self, x: Tensor) -> Tensor:
-        """Score designs (N, *shape) that are known to lie inside the space, on the tensor's device;
-        (N,) float32.
+        """Score designs (N, *shape) that lie inside the space; (N,) float32.
+
+        The scores are on the tensor's device.
 
         For the batched environment: no validation. This default goes through numpy; a table stays
             on the device.
@@ -133,15 +135,19 @@ class MeteredOracle:
             raise
 
     def score_tensor(self, x: Tensor) -> Tensor:
-        """Score designs (N, *shape) known to be inside the space, on their device, counted alike;
-        (N,) float32."""
+        """Score designs (N, *shape) that lie inside the space; (N,) float32.
+
+        The scores are on the tensor's device; the designs are counted as in a call.
+        """
         self._spend(len(x))
         return self._oracle.score_tensor(x)
 
     def _spend(self, n: int) -> None:
         if self.budget is not None and self.calls + n > self.budget:
             raise BudgetExceeded(
-                f"{n} more designs would make {self.calls + n} oracle calls, the budget is {self.budget} "
-                f"({self.budget - self.calls} left). Score fewer designs, or ask the task for a larger budget."
+                f"{n} more designs would make {self.calls + n} oracle calls, the budget is "
+                f"{self.budget} "
+                f"({self.budget - self.calls} left). Score fewer designs, or ask the task for a "
+                "larger budget."
             )
         self.calls += n

@@ -1,4 +1,4 @@
-"""Design spaces: where designs live, which ones are allowed, and how a person reads them."""
+"""Design spaces: allowed designs, sampling, clipping and their text form."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ __all__ = ["CategoricalSpace", "ContinuousSpace", "DesignSpace", "readonly"]
 
 
 def readonly(values: Any, dtype: Any) -> np.ndarray:
-    """Return `values` as a C-contiguous array of `dtype` that cannot be written to; a writable
-    array is copied."""
+    """Return values as a C-contiguous read-only array; a writable array is copied."""
     array = np.asarray(values, dtype=dtype, order="C")
     if array.flags.writeable:
         array = array.copy()
@@ -46,7 +45,8 @@ class ContinuousSpace:
             )
         if not (low <= high).all():
             raise ValueError(
-                f"low must not exceed high, got low[{(j := int(np.argmin(low <= high)))}]={low[j]} > {high[j]}"
+                "low must not exceed high, got "
+                f"low[{(j := int(np.argmin(low <= high)))}]={low[j]} > {high[j]}"
             )
         names = tuple(self.names) or tuple(f"x{j}" for j in range(low.size))
         if len(names) != low.size:
@@ -70,8 +70,7 @@ class ContinuousSpace:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Say for each row of `x` (N, d) whether it is allowed, finite and within bounds; (N,)
-        bool."""
+        """Return which rows of `x` (N, d) are finite and within bounds; (N,) bool."""
         x = _check_shape(self, x)
         return np.asarray((np.isfinite(x) & (x >= self.low) & (x <= self.high)).all(axis=1))
 
@@ -86,8 +85,10 @@ class ContinuousSpace:
         return np.asarray(np.clip(x, self.low, self.high), dtype=np.float32)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> ContinuousSpace:
-        """Return the part of this space inside the box `low`, `high` (d,): finite even where this
-        space is not."""
+        """Return the part of this space inside the box `low`, `high` (d,).
+
+        It is finite even where this space is not.
+        """
         return ContinuousSpace(np.maximum(self.low, low), np.minimum(self.high, high), self.names)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,13 +99,14 @@ class ContinuousSpace:
         """
         if not self.bounded:
             raise ValueError(
-                "An unbounded space has no uniform distribution; narrow it with within(low, high) first"
+                "An unbounded space has no uniform distribution; narrow it with within(low, high) "
+                "first"
             )
         u = rng.random((n, self.low.size))
         return self.clip(self.low + u * (self.high.astype(np.float64) - self.low))
 
     def format(self, x: np.ndarray) -> list[list[str]]:
-        """Return the designs (N, d) as text cells for a table or a CSV file, one list a design.
+        """Return designs (N, d) as text cells, one list per design.
 
         The shortest text that reads back as the same float32: a rounded one could lie outside the
             bounds.
@@ -156,8 +158,7 @@ class CategoricalSpace:
         return ("sequence",)
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Say for each row of `x` (N, L) whether it is allowed, whole numbers in 0 .. A-1; (N,)
-        bool."""
+        """Return which rows of `x` (N, L) are whole numbers in 0 .. A-1; (N,) bool."""
         x = _check_shape(self, x)
         inside = (x >= 0) & (x < self.n_categories)
         if x.dtype.kind == "f":
@@ -177,7 +178,7 @@ class CategoricalSpace:
         return rng.integers(0, self.n_categories, size=(n, self.length), dtype=np.int32)
 
     def parse(self, sequences: Sequence[str]) -> np.ndarray:
-        """Read sequences written in this space's one-character letters into designs (N, L) int32.
+        """Parse sequences of one-character letters into designs (N, L) int32.
 
         Raises:
             InvalidDesign: A sequence has another length or an unknown letter; the message names the

@@ -1,4 +1,4 @@
-"""Progress, metrics and search of long work: a protocol, a silent one, and bars for a terminal."""
+"""Progress bars on a terminal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ __all__ = ["RichProgress"]
 
 
 class RichProgress:
-    """Bars on the terminal (nothing where the error stream is not one), loggers for metrics, and
-    the search's trace.
+    """Progress bars on a terminal, loggers for metrics, and the trace of the search.
+
+    No bars are drawn where the error stream is not a terminal.
 
     A context manager, which closes the loggers at its end.
 
     Args:
-        loggers: What gets the metrics.
-        prefix: Stands before every description.
+        loggers: Loggers of the metrics.
+        prefix: Text before every description.
         quiet: Whether to draw no bars on a terminal either, as in worker processes.
 
     Attributes:

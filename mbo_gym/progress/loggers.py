@@ -1,4 +1,4 @@
-"""Where the metrics of a run go: a file of JSON lines, TensorBoard, Weights & Biases.
+"""Loggers of metrics: a file of JSON lines, TensorBoard, Weights & Biases.
 
 A logger is open from the moment it is made until `close`.
 """
@@ -32,8 +32,7 @@ class MetricsLogger(Protocol):
     """Takes the numbers of a run as they come."""
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Take the named numbers of a stage of the work at a step; each stage counts its own
-        steps."""
+        """Log named numbers of a stage at a step; each stage counts its own steps."""
         ...
 
     def close(self) -> None:
@@ -68,14 +67,14 @@ class TensorBoardLogger:
     """Event files for TensorBoard, with tags ``stage/name``.
 
     Args:
-        folder: Where the event files go.
+        folder: Folder of the event files.
 
     Raises:
         MissingDependency: tensorboard is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
-        library = optional_import("torch.utils.tensorboard", "report")
+        library = optional_import("torch.utils.tensorboard", "report", "tensorboard")
         self._writer: Any = library.SummaryWriter(str(folder))
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
@@ -89,15 +88,16 @@ class TensorBoardLogger:
 
 
 class WandbLogger:
-    """A run of the project ``mbo-gym`` on Weights & Biases, with metrics ``stage/name`` over
-    ``stage/step``.
+    """A run of the project ``mbo-gym`` on Weights & Biases.
+
+    Metrics are ``stage/name`` over ``stage/step``.
 
     Whether it goes online is up to wandb's own settings (``WANDB_MODE``, ``wandb login``).
 
     Args:
-        folder: Where wandb keeps its files.
-        name: What the run is called.
-        config: What was run.
+        folder: Folder of wandb's files.
+        name: Name of the run.
+        config: Settings of the run.
 
     Raises:
         MissingDependency: wandb is not installed.
@@ -140,11 +140,11 @@ def make_loggers(
     """Open the named loggers for one run.
 
     Args:
-        names: Of `LOGGERS`.
+        names: Names in `LOGGERS`.
         folder: The run's folder; TensorBoard's files go to ``tensorboard/`` in it, wandb's to
             ``wandb/``.
-        run_name: What wandb calls the run.
-        config: What was run, for wandb.
+        run_name: Name of the run on wandb.
+        config: Settings of the run, for wandb.
 
     Raises:
         UnknownId: There is no logger of that name; nothing was opened.

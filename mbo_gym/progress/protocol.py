@@ -19,8 +19,8 @@ class SearchPoint:
     """Designs that a search held at one of its steps.
 
     Args:
-        stage: Of the work.
-        step: Of the stage.
+        stage: Name of the stage.
+        step: Step of the stage.
         x: (k, *shape) native designs.
         prediction: (k,) what the surrogate expected of them, in raw score units.
     """
@@ -39,8 +39,7 @@ class Progress(Protocol):
         ...
 
     def bar(self, description: str, total: int) -> Callable[[int], None]:
-        """Show a bar for work that is not a loop of ours; call the result with the steps done so
-        far."""
+        """Show a bar for a loop elsewhere; call the result with the steps done so far."""
         ...
 
     def metrics(self, stage: str, step: int, **values: float) -> None:
@@ -48,12 +47,13 @@ class Progress(Protocol):
         ...
 
     def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
-        """Record designs along the search; they are scored after the search is over, for the
-        exploitation curve.
+        """Record designs along the search, for the exploitation curve.
+
+        They are scored after the search is over.
 
         Args:
-            stage: Of the work.
-            step: Of the stage.
+            stage: Name of the stage.
+            step: Step of the stage.
             x: (k, *shape) native designs.
             prediction: (k,) the surrogate's predictions in raw score units.
         """
