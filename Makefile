@@ -1,7 +1,8 @@
 # make run    environment, install, gradient ascent and policy-guided search on the embedded TFBind8 data, ending in the table
 # make test   environment, install, the test suite
 # make check  lint, formatting and types, as CI runs them
-# Both need Python >= 3.10 only. PYTHON=python3.12 chooses another; PIP_ARGS=... is handed to pip.
+# make docs   environment, install, the documentation site in docs/_build/html (Python 3.11 or newer)
+# The others need Python >= 3.10 only. PYTHON=python3.12 chooses another; PIP_ARGS=... is handed to pip.
 # Linux without a GPU: PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' spares gigabytes of CUDA libraries.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.cfg pyproject.toml constraints.txt $(shell find mbo_gym agents diffusion -type f -not -path '*/__pycache__/*')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 
-.PHONY: run test check clean
+.PHONY: run test check docs clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed-run
@@ -24,6 +25,10 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -38,5 +43,11 @@ $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
 	$(INSTALL) '.[rl,bo,search,report,dev]'
 	@touch $@
 
+$(VENV)/.installed-docs: $(BIN)/python $(SOURCES)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make docs needs Python 3.11 or newer. Try: make clean docs PYTHON=python3.12" >&2; exit 1; }
+	$(INSTALL) '.[rl,bo,search,report,docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache

