@@ -1,1 +1,1 @@
-"""Diffusion core: schedules, denoisers, networks, losses, samplers, guidance."""
+"""The diffusion core: schedules, denoisers, networks, losses, samplers and guidance."""

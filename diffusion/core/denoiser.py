@@ -1,16 +1,13 @@
-"""The denoiser: preconditioning, parameterisation and conditioning of a network.
+"""A network made into a denoiser: preconditioning, the condition and its absence, and the moving
+average of weights.
 
-With z = x + s eps and a network F (EDM, Karras et al. 2022, equation 7):
+D(z; s) = c_skip(s) z + c_out(s) F(c_in(s) z, noise(s), condition)        (EDM, Karras et al. 2022,
+equation 7)
 
-    D(z; s) = c_skip(s) z + c_out(s) F(c_in(s) z, noise(s), condition)
-
-The parameterisation names the target of F:
-
-    eps   the noise (Ho et al. 2020)
-    x0    the design itself
+F is the network and z = x + s eps. What F learns to return is named by the parameterisation:
+    eps   the noise (Ho et al. 2020)              x0   the design itself
     v     alpha eps - sigma x (Salimans and Ho 2022)
-    edm   EDM's mixture, of unit variance at each level (EDM, table 1)
-
+    edm   EDM's mixture, which at each level has a target of unit variance (EDM, table 1)
 `eps`, `x0` and `v` see z scaled to a variance-preserving process, c_in = 1 / sqrt(1 + s^2).
 """
 
@@ -34,7 +31,7 @@ class Denoiser(nn.Module):
     Args:
         network: F, called as ``network(z, noise, condition, extra)`` with z (B, ..), noise (B,),
             condition (B, c) or None, and what else it sees or None; returns a tensor of z's shape.
-        parameterisation: Output of F.
+        parameterisation: What F returns.
         sigma_data: Standard deviation of the features, for ``edm``.
         time: The network sees this schedule's time t of a level; None: a quarter of the level's
             logarithm.
@@ -58,8 +55,7 @@ class Denoiser(nn.Module):
         super().__init__()
         if parameterisation not in get_args(Parameterisation):
             raise ValueError(
-                f"parameterisation must be one of {get_args(Parameterisation)}, got "
-                f"{parameterisation!r}"
+                f"parameterisation must be one of {get_args(Parameterisation)}, got {parameterisation!r}"
             )
         self.network, self.parameterisation, self.sigma_data = network, parameterisation, sigma_data
         self.n_conditions, self._time, self._flag, self._per_step = (
@@ -84,7 +80,7 @@ class Denoiser(nn.Module):
             level: (B,), or one for all.
             condition: (B, c), or (B, H, c) where steps have their own; None: unknown in every row.
             keep: (B,) bool, rows whose condition is known; None: all.
-            extra: Further input of the network beside z, neither noised nor scaled.
+            extra: What the network sees beside z, neither noised nor scaled.
         """
         level = level.expand(len(z))
         skip, out, scale = self.coefficients(level)

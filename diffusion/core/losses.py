@@ -22,7 +22,7 @@ def denoising_loss(
     row_weight: Tensor | None = None,
     channel_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return the loss of the network's own output, E w ||F - target||^2 per feature.
+    """Mean squared error of the network's own output, E w ||F - target||^2 per feature; a scalar.
 
     In the denoiser's terms this is ||D(x + level * noise) - x||^2 / c_out^2: plain error of the
     noise for ``eps``, unit weight at every level for ``edm`` (EDM, equation 8).
@@ -34,7 +34,7 @@ def denoising_loss(
         noise: Standard normal, of x's shape.
         condition: (B, c); None for none.
         keep: (B,) bool, rows whose condition the denoiser is shown.
-        extra: Further input of the network, see `Denoiser`.
+        extra: What the network sees beside, see `Denoiser`.
         known: Bool, of x's shape or one that extends to it: what stays clean in the input and
             counts 0 in the mean.
         row_weight: (B,) weight of each row.
