@@ -40,7 +40,7 @@ $(VENV)/.installed-run: $(BIN)/python $(SOURCES)
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
-	$(INSTALL) '.[rl,bo,search,report,dev]'
+	$(INSTALL) '.[tables,rl,bo,search,report,dev]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(BIN)/python $(SOURCES)

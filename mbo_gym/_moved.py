@@ -114,6 +114,7 @@ NAMES = {
     "mbo_gym.benchmark.standings.CEILINGS": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.standings.Scale": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.standings.Standing": "mbo_gym.benchmark.analysis.model",
+    "mbo_gym.data.table.read_sequences": "mbo_gym.files.columns",
     "mbo_gym.encoding.Chain": "mbo_gym.encoders.scaling",
     "mbo_gym.encoding.Encoder": "mbo_gym.encoders.base",
     "mbo_gym.encoding.Logits": "mbo_gym.encoders.letters",

@@ -126,12 +126,12 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
     table = read_table(path, delimiter, header=False)
-    first = [cells[0].strip() for cells in table.columns]
+    first = table.first_row()
     if _is_header(first, space):
         return read_table(path, delimiter)
     if first == [str(j) for j in range(len(first))]:
         raise InvalidData(
-            f"{path}, line {table.lines[0]}: {listed(first)} may be a design or the numbers of "
+            f"{path}, {table.line(0)}: {listed(first)} may be a design or the numbers of "
             "the columns, as pandas "
             f"writes them. Make the first line name the columns: {listed(space.names)}."
         )
@@ -170,18 +170,18 @@ def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
             f"{listed(space.names)}, in any order; "
             "without such a line there must be exactly so many columns, in this order."
         )
-    return np.stack([table.numbers(name) for name in space.names], axis=1)
+    return table.numbers(space.names)
 
 
 def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
     columns = [
-        pair
-        for pair in zip(table.names, table.columns, strict=True)
-        if pair[0] not in OTHER_COLUMNS
+        (name, cells)
+        for name, cells in zip(table.names, table.columns(), strict=True)
+        if name not in OTHER_COLUMNS
     ]
     named = [pair for pair in columns if pair[0] in space.names]
     if not named:
-        counts = [sum(_is_sequence(space, cell.strip()) for cell in cells) for _, cells in columns]
+        counts = [sum(_is_sequence(space, cell) for cell in cells) for _, cells in columns]
         most = max(counts, default=0)
         if most == 0 and len(columns) == space.length:
             return _from_sites(table, columns, space)
@@ -195,16 +195,14 @@ def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
             f"which one is meant is not clear. Call it {space.names[0]!r} in the first line."
         )
     ((name, cells),) = named
-    return _parse(space, [cell.strip() for cell in cells], lambda row: table.place(row, name))
+    return _parse(space, cells, lambda row: table.place(row, name))
 
 
 def _from_sites(
-    table: Table, columns: list[tuple[str, Sequence[str]]], space: CategoricalSpace
+    table: Table, columns: Sequence[tuple[str, Sequence[str]]], space: CategoricalSpace
 ) -> np.ndarray:
     """Read one column a site: letters throughout, else numbers throughout."""
-    rows = [
-        [cell.strip() for cell in row] for row in zip(*(cells for _, cells in columns), strict=True)
-    ]
+    rows = [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
     if all(cell in space.letters for row in rows for cell in row):
         return np.array([[space.letters.index(cell) for cell in row] for row in rows])
     numbers = [[parse_number(cell) for cell in row] for row in rows]

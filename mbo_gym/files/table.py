@@ -1,157 +1,258 @@
-"""Reads a user's table of designs and scores (CSV and its relatives) and names the place of what is
-wrong with it.
+"""Reads a user's table of designs and scores, and names the place of what is wrong with it.
 
-Accepted: UTF-8 with or without a byte order mark, any line ends, quoted cells, blank lines
-(skipped), spaces around cells and names (removed), comma, semicolon or tab between cells. The first
-line names the columns unless the reader is told that it does not.
+Files: delimited text (comma, semicolon or tab; UTF-8 with or without a byte order mark, any line
+ends, quoted cells), the same compressed (.gz, .bz2, .xz, .zip, .zst), Parquet, and the first sheet
+of an Excel workbook (.xlsx). Their first bytes tell them apart. Blank lines are skipped, spaces
+around cells and names are removed. The first line names the columns unless the reader is told that
+it does not.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mbo_gym.errors import InvalidData, MissingData, nearest
+from mbo_gym.files.delimited import (
+    BYTE_ORDER_MARK,
+    read_rows,
+    require_utf8,
+    sniff_delimiter,
+)
+from mbo_gym.files.unpack import is_parquet, is_workbook, refuse_other_kinds, unpack
+from mbo_gym.files.workbook import read_sheet
 
-__all__ = ["Table", "listed", "parse_number", "read_sequences", "read_table"]
+if TYPE_CHECKING:
+    import polars as pl
 
-DELIMITERS = ",;\t"
+__all__ = ["Table", "listed", "parse_number", "read_table"]
+
 NO_VALUE = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
-N_SNIFFED_ROWS = 50
 N_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The cells of a file as text.
+    """Named columns of a file; what is not asked for is not parsed.
 
     Args:
         path: The file.
         names: Column names; a name may be empty.
-        columns: The cells of each column, N texts.
-        lines: (N,) line of the file on which each row starts, counted from 1 as an editor does.
+        cells: The cells as texts, a lazy polars frame; the j-th column is called str(j).
+        values: The cells as float64, null where a cell is not plainly a number; lazy, named alike.
+        lines: (N,) number of the line (or row) on which each row starts, counted from 1.
+        unit: What `lines` counts: lines of a text, or rows of a sheet or Parquet file.
+        kept: (N of `cells`,) bool, the rows that `where` has left; None for all.
     """
 
     path: Path
     names: tuple[str, ...]
-    columns: tuple[Sequence[str], ...]
+    cells: pl.LazyFrame
+    values: pl.LazyFrame
     lines: np.ndarray
+    unit: Literal["line", "row"] = "line"
+    kept: np.ndarray | None = None
 
-    def column(self, name: str) -> Sequence[str]:
-        """Return the cells of the column `name`.
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def require(self, name: str) -> int:
+        """Return the index of the column `name`.
 
         Raises:
             InvalidData: There is no such column; the message names the nearest.
         """
         if name in self.names:
-            return self.columns[self.names.index(name)]
+            return self.names.index(name)
         close = nearest(str(name), self.names)
-        hint = (
-            f"Did you mean {' or '.join(map(repr, close))}?"
-            if close
-            else f"It has {listed(self.names)}."
-        )
+        hint = f"It has {listed(self.names)}."
+        if close:
+            hint = f"Did you mean {' or '.join(map(repr, close))}?"
         raise InvalidData(f"{self.path} has no column {name!r}. {hint}{_headless_hint(self.names)}")
 
-    def place(self, row: int, name: str) -> str:
-        """Say in words where a cell is: file, line and column."""
-        return f"{self.path}, line {self.lines[row]}, column {name!r}"
+    def column(self, name: str) -> list[str]:
+        """Return the cells of the column `name` as texts without spaces around them.
 
-    def numbers(self, name: str) -> np.ndarray:
-        """Read a column as numbers, (N,) float64; a cell without a value (empty, NA, N/A, NaN,
-        null, None, -) is NaN.
+        Raises:
+            InvalidData: There is no such column.
+        """
+        return self._texts([self.require(name)])[0].to_list()
+
+    def columns(self) -> list[list[str]]:
+        """Return the cells of all columns as texts without spaces around them."""
+        return [column.to_list() for column in self._texts(range(len(self.names)))]
+
+    def first_row(self) -> list[str]:
+        """Return the cells of the first row as texts without spaces around them."""
+        top = replace(self, cells=self.cells.head(1), lines=self.lines[:1], kept=None)
+        return [cells[0] for cells in top.columns()]
+
+    def line(self, row: int) -> str:
+        """Return the place of a row in the file, e.g. ``"line 3"``."""
+        return f"{self.unit} {self.lines[row]}"
+
+    def place(self, row: int, name: str) -> str:
+        """Return the place of a cell: file, line and column."""
+        return f"{self.path}, {self.line(row)}, column {name!r}"
+
+    def numbers(
+        self, names: Sequence[str], advice: Callable[[str], str] | None = None
+    ) -> np.ndarray:
+        """Read columns as numbers; a cell without a value (empty, NA, N/A, NaN, null, ..) is NaN.
+
+        Args:
+            names: The columns.
+            advice: Takes the name of a column with a cell that is no number, returns a sentence
+                for the message.
+
+        Returns:
+            (N, columns) float64, each the double nearest to the text.
 
         Raises:
             InvalidData: There is no such column, or a cell holds something else than a number.
         """
-        cells = self.column(name)
-        try:
-            if "_" in "".join(cells):
-                raise ValueError("only Python reads 1_000 as a number")
-            return np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
-        except ValueError:
-            return np.array([self._number(row, name, cell) for row, cell in enumerate(cells)])
+        values = np.empty((len(self), len(names)))
+        for k, column in enumerate(self._columns(names, advice)):
+            values[:, k] = column
+        return values
 
-    def float32(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Return values (N,) of the column `name` as float32.
+    def float32(
+        self, names: Sequence[str], advice: Callable[[str], str] | None = None
+    ) -> np.ndarray:
+        """Read columns as `numbers` does, in less memory.
+
+        Returns:
+            (N, columns) float32; NaN where a cell has no finite value, infinite where its number
+            is too large for float32.
 
         Raises:
-            InvalidData: One is too large for float32.
+            InvalidData: As by `numbers`.
         """
-        with np.errstate(over="ignore"):
-            small = values.astype(np.float32)
-        if not np.isfinite(small).all():
-            i = int(np.argmin(np.isfinite(small)))
-            raise InvalidData(
-                f"{self.place(i, name)}: {values[i]:g} is too large for float32 (3.4e38 at most). "
-                "Write this column in another unit."
-            )
-        return small
+        values = np.empty((len(self), len(names)), dtype=np.float32)
+        for k, column in enumerate(self._columns(names, advice)):
+            with np.errstate(over="ignore"):
+                values[:, k] = column
+            values[np.isinf(column), k] = np.nan
+        return values
 
-    def complete_rows(self, names: Sequence[str], values: np.ndarray, *, drop: bool) -> np.ndarray:
-        """Say for each row, (N,) bool, whether every value of it is finite.
+    def refuse_too_large(self, names: Sequence[str], x: np.ndarray) -> None:
+        """Raise InvalidData with the place if a number in x (N, columns) is infinite as float32."""
+        if np.isfinite(x).all():
+            return
+        i, j = (int(k[0]) for k in np.nonzero(~np.isfinite(x)))
+        raise InvalidData(
+            f"{self.place(i, names[j])}: {float(self.column(names[j])[i]):g} is too large for "
+            "float32 (3.4e38 at most). Write this column in another unit."
+        )
+
+    def complete_rows(self, names: Sequence[str], missing: np.ndarray, *, drop: bool) -> np.ndarray:
+        """Return for each row, (N,) bool, whether no value is missing.
 
         Args:
             names: The columns meant.
-            values: (N, columns) what was read from them.
-            drop: Whether rows that lack a value are left out, or an error.
+            missing: (N, columns) bool, the cells without a finite value.
+            drop: Whether incomplete rows are left out (otherwise they are an error).
 
         Raises:
-            InvalidData: A row lacks a value and `drop` is off, or all do; the message names the
+            InvalidData: A row is incomplete and `drop` is off, or all are; the message names the
                 first.
         """
-        bad = ~np.isfinite(values)
-        complete: np.ndarray = ~bad.any(axis=1)
+        complete = np.logical_not(missing.any(axis=1))
         if complete.all() or (drop and complete.any()):
             return complete
-        i, j = (int(k[0]) for k in np.nonzero(bad))
-        advice = "Fill them in" + (
-            "." if drop else ", or pass on_missing='drop' to leave these rows out."
-        )
+        i, j = (int(k[0]) for k in np.nonzero(missing))
+        advice = "Fill them in."
+        if not drop:
+            advice = "Fill them in, or pass on_missing='drop' to leave these rows out."
         raise InvalidData(
             f"{self.place(i, names[j])}: {self.column(names[j])[i]!r} is not a finite value; "
-            f"{int((~complete).sum())} of {len(values)} rows lack one. {advice}"
+            f"{int((~complete).sum())} of {len(complete)} rows lack one. {advice}"
         )
 
     def where(self, keep: np.ndarray) -> Table:
         """Return the rows for which `keep` (N,) bool is true."""
         if keep.all():
             return self
-        rows = np.flatnonzero(keep).tolist()
-        return Table(
-            self.path,
-            self.names,
-            tuple([cells[i] for i in rows] for cells in self.columns),
-            self.lines[keep],
-        )
+        kept = keep if self.kept is None else self.kept.copy()
+        if self.kept is not None:
+            kept[self.kept] = keep
+        return replace(self, lines=self.lines[keep], kept=kept)
 
-    def _number(self, row: int, name: str, cell: str) -> float:
-        if cell.strip().casefold() in NO_VALUE:
+    def _columns(
+        self, names: Sequence[str], advice: Callable[[str], str] | None
+    ) -> Iterator[np.ndarray]:
+        """Yield the numbers of each column, (N,) float64."""
+        import polars as pl
+
+        indices = [self.require(name) for name in names]
+        columns = self._collect(self.values, [pl.col(str(j)) for j in indices])
+        odd = [k for k, column in enumerate(columns) if column.null_count()]
+        stripped = [_stripped(indices[k]).cast(pl.Float64, strict=False) for k in odd]
+        for k, column in zip(odd, self._collect(self.cells, stripped), strict=True):
+            columns[k] = column
+        for name, column in zip(names, columns, strict=True):
+            numbers = column.to_numpy(writable=column.null_count() > 0)
+            if column.null_count():
+                rows = np.flatnonzero(column.is_null().to_numpy())
+                numbers[rows] = self._look_again(name, rows, advice)
+            yield numbers
+
+    def _collect(self, frame: pl.LazyFrame, columns: Sequence[pl.Expr]) -> list[pl.Series]:
+        """Return columns of a frame; the streaming engine keeps the order and never holds all texts."""
+        import polars as pl
+
+        if not columns:
+            return []
+        named = [column.alias(str(k)) for k, column in enumerate(columns)]
+        found = frame.select(named).collect(engine="streaming")
+        if self.kept is not None:
+            found = found.filter(pl.Series(self.kept))
+        return found.get_columns()
+
+    def _texts(self, indices: Iterable[int]) -> list[pl.Series]:
+        return self._collect(self.cells, [_stripped(j).fill_null("") for j in indices])
+
+    def _look_again(
+        self, name: str, rows: np.ndarray, advice: Callable[[str], str] | None
+    ) -> list[float]:
+        """Read the cells in which polars saw no number: no value, or an error to be named."""
+        cells = self._texts([self.require(name)])[0].gather(rows)
+        return [
+            self._number(int(row), name, cell, advice)
+            for row, cell in zip(rows, cells, strict=True)
+        ]
+
+    def _number(self, row: int, name: str, cell: str, advice: Callable[[str], str] | None) -> float:
+        if cell.casefold() in NO_VALUE:
             return float("nan")
         value = parse_number(cell)
         if value is None:
-            comma = bool(re.fullmatch(r"\s*[-+]?[\d.]*,\d+\s*", cell))
-            advice = (
-                "Write numbers with a decimal point, not a comma."
-                if comma
-                else "Mend the cell or leave the column out."
-            )
-            raise InvalidData(f"{self.place(row, name)}: {cell[:60]!r} is not a number. {advice}")
+            remedy = "Fix the cell, or exclude the column."
+            if re.fullmatch(r"[-+]?[\d.]*,\d+", cell):
+                remedy = "Write numbers with a decimal point, not a comma."
+            if advice is not None:
+                remedy = f"{remedy} {advice(name)}".rstrip()
+            raise InvalidData(f"{self.place(row, name)}: {cell[:60]!r} is not a number. {remedy}")
         return value
+
+
+def _stripped(index: int) -> pl.Expr:
+    """Return a column as texts without spaces around them."""
+    import polars as pl
+
+    return pl.col(str(index)).str.strip_chars()
 
 
 def parse_number(cell: str) -> float | None:
     """Return the number (or infinity, or NaN) that a cell spells, or None."""
     try:
-        return None if "_" in cell else float(cell)
+        return None if "_" in cell else float(cell)  # only Python reads 1_000 as a number
     except ValueError:
         return None
 
@@ -160,7 +261,9 @@ def listed(names: Iterable[str]) -> str:
     """Return column names for a message, cut short where there are many."""
     names = list(names)
     text = ", ".join(repr(name) for name in names[:N_NAMES_SHOWN])
-    return text if len(names) <= N_NAMES_SHOWN else f"{text} and {len(names) - N_NAMES_SHOWN} more"
+    if len(names) <= N_NAMES_SHOWN:
+        return text
+    return f"{text} and {len(names) - N_NAMES_SHOWN} more"
 
 
 def read_table(
@@ -170,20 +273,29 @@ def read_table(
 
     Args:
         path: The file; ``~`` is the home folder.
-        delimiter: The character between cells; None finds out whether it is a comma, a semicolon or
-            a tab.
-        header: Whether the first line names the columns; without, it is data and the columns are
-            called 1, 2, ..
+        delimiter: The character between cells of a text; None finds out whether it is a comma, a
+            semicolon or a tab.
+        header: Whether the first line names the columns; if not, it is data and the columns are
+            called 1, 2, .. A Parquet file has names always.
 
     Raises:
         MissingData: There is no such file, or it cannot be opened.
-        InvalidData: The file is empty, holds only a header, is not UTF-8, has rows of unequal
-            length or two columns of one name.
+        MissingDependency: The library for this kind of file is not installed.
+        InvalidData: The file is damaged or of another kind, empty, holds only a header, is not
+            UTF-8, or has rows of unequal length or two columns of one name.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "my.csv")
+        >>> _ = path.write_text("temperature,yield\\n20,1.5\\n30,NA\\n")
+        >>> read_table(path).numbers(["yield"]).tolist()
+        [[1.5], [nan]]
     """
     path = Path(path).expanduser()
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InvalidData(
-            f"a delimiter is one character and no quote or line end, got {delimiter!r}. Leave it out to find it."
+            f"a delimiter is one character and no quote or line end, got {delimiter!r}. Leave it "
+            "out to find it."
         )
     try:
         content = path.read_bytes()
@@ -192,162 +304,87 @@ def read_table(
         raise MissingData(
             f"{path} (in {Path.cwd()}): {reason}. Pass path= of an existing CSV file."
         ) from error
-    _check_text(path, content)
+    content = unpack(path, content)
+    if is_parquet(content):
+        return _parquet_table(path, content)
+    if is_workbook(content):
+        return _table_of_rows(path, content, None, header=header)
+    refuse_other_kinds(path, content)
+    require_utf8(path, content)
+    while content.startswith(BYTE_ORDER_MARK):
+        content = content[len(BYTE_ORDER_MARK) :]
+    delimiter = sniff_delimiter(content) if delimiter is None else delimiter
+    return _table_of_rows(path, content, delimiter, header=header)
+
+
+def _table_of_rows(path: Path, content: bytes, delimiter: str | None, *, header: bool) -> Table:
+    """Make a table of text, or of a workbook if there is no delimiter."""
+    unit: Literal["line", "row"]
     if delimiter is None:
-        delimiter = max(DELIMITERS, key=lambda d: _agreement(content, d))
-    rows, lines = _read_rows(path, content, delimiter)
-    if not rows:
+        unit = "row"
+        rows = read_sheet(path, content, header=header)
+    else:
+        unit = "line"
+        rows = read_rows(path, content, delimiter, header=header)
+    if rows.first is None:
         raise InvalidData(
-            f"{path} is empty. Its first line must name the columns; designs and scores follow."
+            f"{path} is empty. Its first {unit} must name the columns; designs and scores follow."
         )
     if not header:
-        names = tuple(str(j + 1) for j in range(len(rows[0])))
-        return Table(path, names, tuple(zip(*rows, strict=True)), np.array(lines))
-    names = tuple(name.strip() for name in rows[0])
+        names = tuple(str(j + 1) for j in range(len(rows.first.cells)))
+        return Table(path, names, rows.cells, rows.values, rows.numbers, unit)
+    names = tuple(name.strip() for name in rows.first.cells)
     doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:
-        hint = _headless_hint(names)
         raise InvalidData(
-            f"{path}, line {lines[0]}: several columns are called {listed(doubled)}. Give each its own name.{hint}"
+            f"{path}, {unit} {rows.first.number}: several columns are called {listed(doubled)}. "
+            f"Give each its own name.{_headless_hint(names)}"
         )
-    if len(rows) == 1:
-        raise InvalidData(
-            f"{path} holds only the header {listed(names)} and no rows. Designs and scores must follow it."
-        )
-    return Table(path, names, tuple(zip(*rows[1:], strict=True)), np.array(lines[1:]))
+    return _with_rows(Table(path, names, rows.cells, rows.values, rows.numbers, unit))
 
 
-def read_sequences(
-    table: Table, name: str, alphabet: str | None = None
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Read a column of sequences.
+def _parquet_table(path: Path, content: bytes) -> Table:
+    import polars as pl
 
-    Args:
-        table: The file.
-        name: The column.
-        alphabet: The allowed letters in the order of their numbers; None takes the column's own,
-            sorted.
-
-    Returns:
-        letters: The A letters.
-        x: (N, L) int32, numbers 0 .. A-1.
-
-    Raises:
-        InvalidData: Unequal lengths, a letter outside the alphabet, or no alphabet of at least two
-            letters.
-    """
-    cells = [cell.strip() for cell in table.column(name)]
-    length = len(cells[0])
-    for i, cell in enumerate(cells):
-        if len(cell) != length:
-            raise InvalidData(
-                f"{table.place(i, name)}: {cell[:60]!r} has {len(cell)} letters, the first sequence (line "
-                f"{table.lines[0]}) has {length}. Sequences must be equally long; pad them with a letter of their own."
-            )
-    points = (
-        np.array(cells, dtype=f"<U{length}").view("<u4").reshape(-1, length)
-    )  # (N, L) code points
-    letters = tuple(map(chr, np.unique(points))) if alphabet is None else tuple(alphabet)
-    if (
-        len(letters) < 2
-        or len(set(letters)) < len(letters)
-        or any(len(a) != 1 or a.isspace() for a in letters)
-    ):
-        where = (
-            f"the column {name!r} of {table.path} holds the letters"
-            if alphabet is None
-            else "alphabet= is"
-        )
-        raise InvalidData(
-            f"{where} {''.join(letters)!r}; it takes two or more different ones, no spaces among them."
-        )
-    order = np.argsort([ord(letter) for letter in letters])
-    known = np.array([ord(letters[a]) for a in order], dtype=np.uint32)
-    index = np.minimum(np.searchsorted(known, points), len(known) - 1)
-    unknown = known[index] != points
-    if unknown.any():
-        i, j = (int(k[0]) for k in np.nonzero(unknown))
-        raise InvalidData(
-            f"{table.place(i, name)}: letter {j + 1} of {cells[i][:60]!r} is {cells[i][j]!r}, allowed are "
-            f"{''.join(letters)!r} (capital and small letters differ). Mend the cell or widen alphabet=."
-        )
-    return letters, order[index].astype(np.int32)
-
-
-def _check_text(path: Path, content: bytes) -> None:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InvalidData(
-            f"{path} is UTF-16 text, only UTF-8 is read. Save it again as 'CSV UTF-8'."
-        )
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = len(re.findall(rb"\r\n|\r|\n", content[: error.start])) + 1
-        byte = content[error.start]
+        frame = pl.scan_parquet(content)
+        schema = frame.collect_schema()
+        n_rows = frame.select(pl.len()).collect().item()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InvalidData(f"{path} is a damaged Parquet file ({error}). Save it again.") from error
+    texts = [_text(pl.col(name), dtype) for name, dtype in schema.items()]
+    numbers = [
+        (pl.col(name) if dtype.is_numeric() else text).cast(pl.Float64, strict=False)
+        for (name, dtype), text in zip(schema.items(), texts, strict=True)
+    ]
+    cells, values = (
+        frame.select([column.alias(str(j)) for j, column in enumerate(columns)])
+        for columns in (texts, numbers)
+    )
+    # pandas writes its row numbers as such a column; in its CSV files the name is empty.
+    names = tuple("" if re.fullmatch(r"__index_level_\d+__", name) else name for name in schema)
+    return _with_rows(Table(path, names, cells, values, np.arange(1, n_rows + 1), "row"))
+
+
+def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return a column as texts; lists and bytes are replaced by the name of their type."""
+    import polars as pl
+
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        return pl.when(column.is_not_null()).then(pl.lit(f"<{dtype}>"))
+    return column.cast(pl.String)
+
+
+def _with_rows(table: Table) -> Table:
+    if len(table) == 0:
         raise InvalidData(
-            f"{path}, line {line}: the byte 0x{byte:02x} is not UTF-8 (Latin-1 or Windows text?). "
-            "Save it again as 'CSV UTF-8'."
-        ) from error
-    if "\0" in text:
-        raise InvalidData(
-            f"{path} holds NUL bytes, so it is no text file (or UTF-16). Save it again as 'CSV UTF-8'."
+            f"{table.path} holds only the header {listed(table.names)} and no rows. Designs and "
+            "scores must follow it."
         )
-
-
-def _open(content: bytes) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        io.BytesIO(content), encoding="utf-8-sig", newline=""
-    )  # csv itself minds the line ends
-
-
-def _blank(row: list[str]) -> bool:
-    return not row or (len(row) == 1 and not row[0].strip())
-
-
-def _agreement(content: bytes, delimiter: str) -> tuple[int, int]:
-    """Return how many of the first rows are as wide as the header when cut at `delimiter`, and how
-    wide.
-
-    csv.Sniffer is not used: it gives up on short files and on letters without digits.
-    """
-    try:
-        reader = csv.reader(_open(content), delimiter=delimiter, skipinitialspace=True)
-        rows: Iterator[list[str]] = (row for row in reader if not _blank(row))
-        widths = [len(row) for row in islice(rows, N_SNIFFED_ROWS)]
-    except csv.Error:
-        return 0, 0
-    return (widths.count(widths[0]), widths[0]) if widths and widths[0] > 1 else (0, 0)
-
-
-def _read_rows(path: Path, content: bytes, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """Return the rows of cells, the header first, and the line on which each starts; blank lines
-    are left out."""
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    line = 1
-    reader = csv.reader(_open(content), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        for row in reader:
-            if not _blank(row):
-                if rows and len(row) != len(rows[0]):
-                    few = "too few" if len(row) < len(rows[0]) else "too many"
-                    raise InvalidData(
-                        f"{path}, line {line}: {len(row)} cells are {few}, the first line has or names "
-                        f"{len(rows[0])} columns (delimiter {delimiter!r}). "
-                        "Mend the line, or pass delimiter= if it is another one."
-                    )
-                rows.append(row)
-                lines.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InvalidData(
-            f"{path}, line {line}: {error}. Check the quotes of this line; inside a cell a quote is doubled."
-        ) from error
-    return rows, lines
+    return table
 
 
 def _headless_hint(names: Sequence[str]) -> str:
-    headless = len(names) > 0 and all(parse_number(name) is not None for name in names)
-    return (
-        " The first line must hold column names; this file's seems to be data." if headless else ""
-    )
+    if not names or any(parse_number(name) is None for name in names):
+        return ""
+    return " The first line must hold column names; this file's seems to be data."

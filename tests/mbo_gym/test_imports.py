@@ -25,6 +25,7 @@ HEAVY = (
     "minari",
     "gym",
     "pandas",
+    "polars",
 )
 
 

@@ -132,7 +132,7 @@ BAD_TABLES = {
     "a word": (
         "a,b,c\n1,2,3\n1,two,3\n",
         PLANE,
-        ["line 3, column 'b'", "'two' is not a number", "Mend the cell"],
+        ["line 3, column 'b'", "'two' is not a number", "Fix the cell"],
     ),
     "a word, no header": (
         "1,2,3\n1,two,3\n",
