@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
 
 from mbo_gym.data import manifest
-from mbo_gym.errors import MissingData
+from mbo_gym.errors import InvalidData, MissingData
+from mbo_gym.files.table import read_table
 
 __all__ = ["ELEMENTS", "KELVIN_RANGE", "N_FULL", "read_csv"]
 
@@ -31,25 +30,38 @@ KELVIN_RANGE = (0.0002099999983329326, 185.0)
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read unique_m.csv; its sha256 is not known to us, so what we know of its content is checked
-    instead."""
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    """Read unique_m.csv; its sha256 is unknown, so its content is checked instead.
+
+    Returns:
+        x: (21263, 86) float32, the amounts of the elements.
+        y: (21263,) float32, critical temperatures in K.
+
+    Raises:
+        MissingData: The file is another one; the message names the reason.
+    """
     problem = ""
-    if not rows or tuple(rows[0][:86]) != ELEMENTS or rows[0][86:87] != ["critical_temp"]:
+    values = np.empty((0, 87))
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline().rstrip().split(",")
+    if header[:87] != [*ELEMENTS, "critical_temp"]:
         problem = "its header is not H, He, .., Rn, critical_temp, material"
-    elif len(rows) - 1 != N_FULL:
-        problem = f"it has {len(rows) - 1} rows, expected {N_FULL}"
     else:
         try:
-            values = np.array([row[:87] for row in rows[1:]], dtype=np.float64)
-        except ValueError as error:
-            problem = f"a cell is not a number ({error})"
+            table = read_table(path, ",")
+            if len(table) != N_FULL:
+                problem = f"it has {len(table)} rows, expected {N_FULL}"
+            else:
+                values = table.numbers(header[:87])
+        except InvalidData as error:
+            problem = f"a row is damaged or a cell is not a number ({error})"
+    temperatures = values[:, 86]
     if not problem and not np.allclose(
-        [values[:, 86].min(), values[:, 86].max()], KELVIN_RANGE, rtol=1e-5
+        [temperatures.min(), temperatures.max()], KELVIN_RANGE, rtol=1e-5
     ):
         problem = "its critical temperatures do not run from 0.00021 to 185 K"
     if problem:
+        remedy = manifest.entry("superconductor").by_hand
         raise MissingData(
-            f"{path} is not UCI 464's unique_m.csv: {problem}. To mend it, {manifest.entry('superconductor').by_hand}."
+            f"{path} is not UCI 464's unique_m.csv: {problem}. To replace it, {remedy}."
         )
-    return values[:, :86].astype(np.float32), values[:, 86].astype(np.float32)
+    return values[:, :86].astype(np.float32), temperatures.astype(np.float32)
