@@ -1,4 +1,8 @@
-"""Typed settings: nested config dataclasses, dotted names, values from text."""
+"""Typed settings: nested config dataclasses, dotted names, values from text.
+
+By hand, not with pydantic or typer: settings stay plain dataclasses, and a message names the
+nearest setting.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Reads arrays kept in numbered pieces, ``<prefix>-x-K.npy`` and ``<prefix>-y-K.npy``:
-Design-Bench's folder."""
+"""Reads arrays kept in numbered pieces: Design-Bench's folder.
+
+The pieces are called ``<prefix>-x-K.npy`` and ``<prefix>-y-K.npy``. By hand: numpy reads each
+piece; Design-Bench's own reader needs its package, which downloads from dead links.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes designs and scores of the columns of a table: which columns, what they hold, their bounds."""
+"""Makes designs and scores of the columns of a table: roles, contents and bounds of columns."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _control_character(path: Path, rows: Sequence[Row], unit: str) -> str:
 def _scan(
     content: bytes, separator: str, line_end: str, n_skipped: int, n_rows: int, width: int
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Return regular text as lazy frames, texts and float64: what is not asked for is not parsed."""
+    """Return regular text as lazy frames of texts and of float64."""
     import polars as pl
 
     def scan(dtype: type[pl.DataType]) -> pl.LazyFrame:

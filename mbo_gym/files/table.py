@@ -204,7 +204,7 @@ class Table:
             yield numbers
 
     def _collect(self, frame: pl.LazyFrame, columns: Sequence[pl.Expr]) -> list[pl.Series]:
-        """Return columns of a frame; the streaming engine keeps the order and never holds all texts."""
+        """Return columns of a frame in the order of the file."""
         import polars as pl
 
         if not columns:

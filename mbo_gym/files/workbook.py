@@ -19,7 +19,7 @@ __all__ = ["read_sheet"]
 
 
 def read_sheet(path: Path, content: bytes, *, header: bool) -> Rows:
-    """Read the first sheet; rows without any cell are left out, and so are columns right of the first row's.
+    """Read the first sheet without its empty rows.
 
     openpyxl is called directly, not through polars: only so are the row numbers those of the sheet.
 
@@ -54,8 +54,8 @@ def _sheet_rows(path: Path, sheet: Any) -> Iterator[Row]:
         width = len(cells) if width is None else width
         if len(cells) > width:
             raise InvalidData(
-                f"{path}, row {number}: {len(cells)} cells are too many, the first row has or names "
-                f"{width} columns. Name the column, or clear the cell."
+                f"{path}, row {number}: {len(cells)} cells are too many, the first row has or "
+                f"names {width} columns. Name the column, or clear the cell."
             )
         yield Row(number, cells + [""] * (width - len(cells)), number)
 

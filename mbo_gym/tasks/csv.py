@@ -121,4 +121,7 @@ def _describe_oracle(oracle: str | ScoreFunction | None) -> str:
         return "The file holds measurements only, so there is none."
     if callable(oracle):
         return f"Your function {getattr(oracle, '__name__', type(oracle).__name__)}."
-    return "A stand-in: a random forest of 100 trees fitted on all rows; its scores are predictions, not measurements."
+    return (
+        "A stand-in: a random forest of 100 trees fitted on all rows; its scores are predictions, "
+        "not measurements."
+    )
