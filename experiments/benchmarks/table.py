@@ -1,6 +1,6 @@
 """Rows read per second and peak memory of the table reader, beside Python's csv and pandas.
 
-"csv" keeps every cell as a Python string, as mbo_gym did before it used polars. Imports do not count.
+"csv" keeps every cell as a Python string, as mbo_gym did before polars. Imports do not count.
 """
 
 from __future__ import annotations
