@@ -26,13 +26,14 @@ import torch
 from torch import Tensor
 
 from agents.gradient._old_ascent import Ascent, AscentConfig
+from agents.gradient._old_stacked import StackedMLP
 from mbo_gym.methods.ascent import ascend
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate
-from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
+from mbo_gym.surrogates.mlp import MLPConfig
 
 __all__ = ["COMs", "COMsConfig", "COMsSurrogate", "COMsSurrogateConfig", "coms_surrogate"]
 

@@ -38,9 +38,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from agents.gradient._old_stacked import EnsembleSurrogate
 from agents.gradient.tuned import PROXIES, TunedAscent, TunedProxies, TuningConfig
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.mlp import EnsembleSurrogate
 
 __all__ = ["ICT", "CoTaughtProxies", "ICTConfig"]
 

@@ -38,6 +38,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.gradient._old_ascent import SearchedWhileFitted
+from agents.gradient._old_stacked import StackedMLP
 from mbo_gym.methods.ascent import SearchWatch, best_rows
 from mbo_gym.methods.fitted import Bounds
 from mbo_gym.nn.weights import linear_layers
@@ -45,7 +46,7 @@ from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces
-from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
+from mbo_gym.surrogates.mlp import MLPConfig
 
 __all__ = [
     "IOM",

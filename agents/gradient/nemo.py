@@ -47,13 +47,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.gradient._old_ascent import SearchedWhileFitted
+from agents.gradient._old_stacked import StackedMLP
 from mbo_gym.methods.ascent import SearchWatch, ascend, best_rows
 from mbo_gym.methods.fitted import Bounds
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import FitReport, Surrogate
-from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
+from mbo_gym.surrogates.mlp import MLPConfig
 
 __all__ = ["NEMO", "NEMOConfig", "NEMOSurrogate", "NEMOSurrogateConfig", "nemo_surrogate"]
 

@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 from agents.gradient._old_ascent import Ascent, AscentConfig
+from agents.gradient._old_stacked import StackedMLP
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
-from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
+from mbo_gym.surrogates.mlp import MLPConfig
 
 __all__ = [
     "RaMListNet",

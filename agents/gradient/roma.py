@@ -36,11 +36,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from agents.gradient._old_ascent import Ascent, AscentConfig
+from agents.gradient._old_stacked import StackedMLP
 from mbo_gym.methods.ascent import SearchWatch, ascend
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.mlp import MLPConfig, StackedMLP
+from mbo_gym.surrogates.mlp import MLPConfig
 
 __all__ = [
     "AdaptedSurrogate",

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from agents.gradient._old_ascent import Ascent, AscentConfig
+from agents.gradient._old_stacked import EnsembleSurrogate
 from mbo_gym.methods.ascent import SearchWatch, ascend
 from mbo_gym.settings import part_of, require_at_least
 from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig
+from mbo_gym.surrogates.mlp import EnsembleConfig, MLPConfig
 
 __all__ = ["PROXIES", "TunedAscent", "TunedProxies", "TuningConfig"]
 

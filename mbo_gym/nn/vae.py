@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mbo_gym.nn.rows import RowPool, permuted
+from mbo_gym.nn.training import TrainingConfig, train
 from mbo_gym.nn.weights import draw_weights
-from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 
 __all__ = ["MLPVAE", "VAE", "Categorical", "Gaussian", "Likelihood", "VAETraining", "fit_vae"]
@@ -245,36 +247,31 @@ def fit_vae(
     """Train a VAE on, from the weights it has; it comes back without gradients.
 
     Args:
-        vae: On the device of x.
+        vae: Network on the device of x.
         x: N designs.
-        config: The settings.
-        generator: Of batches and latents, on the same device.
+        config: Settings.
+        generator: Source of batches and latents, on the same device.
         row_weight: (N,) weight of each design's loss, not negative; None for 1.
         progress: Gets the losses.
         stage: Name of this training.
     """
-    progress = progress or NullProgress()
-    vae.requires_grad_(True)
-    adam = torch.optim.Adam(vae.parameters(), lr=config.learning_rate, fused=True)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
-    batch, every = min(config.batch_size, len(x)), max(1, config.steps // 50)
-    pool = torch.empty(0, dtype=torch.int64, device=x.device)
-    for step in progress.track(range(config.steps), f"training {stage}"):
-        if len(pool) < batch:
-            pool = torch.randperm(len(x), generator=generator, device=x.device)
-        rows, pool = pool[:batch], pool[batch:]
-        terms = vae.losses(x[rows], generator if config.latents == "sample" else None)
+
+    def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        noise = generator if config.latents == "sample" else None
+        terms = vae.losses(x[rows], noise)
         if row_weight is not None:
             terms = terms[0] * row_weight[rows], terms[1] * row_weight[rows]
         reconstruction, divergence = (term.mean() for term in terms)
-        loss = reconstruction + config.kl_weight * divergence
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        decay.step()
-        if step % every == 0 or step == config.steps - 1:
-            shown = {"reconstruction": reconstruction, "kl": divergence, "loss": loss}
-            progress.metrics(
-                stage, step, **{name: float(value.detach()) for name, value in shown.items()}
-            )
-    vae.requires_grad_(False)
+        bound = reconstruction + config.kl_weight * divergence
+        return bound, {"reconstruction": reconstruction, "kl": divergence, "loss": bound}
+
+    train(
+        vae,
+        loss,
+        RowPool(permuted(len(x)), config.batch_size),
+        TrainingConfig.plain(config.steps, config.batch_size, config.learning_rate),
+        seed=generator,
+        device=x.device,
+        progress=progress,
+        stage=stage,
+    )

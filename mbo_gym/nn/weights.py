@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["draw_weights", "linear_layers", "seeded"]
+__all__ = ["build", "draw_weights", "linear_layers", "seeded"]
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def build(make: Callable[[], Module], generator: torch.Generator) -> Module:
+    """Build a network on a generator's device and draw its weights from it.
+
+    Torch's layers draw their first weights from the global random state, which is as before
+    afterwards.
+
+    Args:
+        make: Builds the network, on the CPU.
+        generator: Source of the weights, see `draw_weights`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        module = make()
+    module = module.to(generator.device)
+    draw_weights(module, generator)
+    return module
 
 
 def linear_layers(
@@ -19,12 +39,11 @@ def linear_layers(
 
     The distribution is torch.nn.Linear's.
     """
-    weights, biases = [], []
+    weights = []
+    biases = []
     for n_in, n_out in pairwise(sizes):
-        uniform = (
-            torch.rand(members, n_in + 1, n_out, generator=generator, device=generator.device) * 2
-            - 1
-        )
+        size = (members, n_in + 1, n_out)
+        uniform = torch.rand(size, generator=generator, device=generator.device) * 2 - 1
         weight, bias = (uniform / n_in**0.5).split([n_in, 1], dim=1)
         weights.append(weight.contiguous().requires_grad_())
         biases.append(bias.contiguous().requires_grad_())
@@ -45,7 +64,7 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
             elif part is not module and hasattr(
                 part, "reset_parameters"
             ):  # nothing random in these
-                part.reset_parameters()
+                part.reset_parameters()  # type: ignore[operator]
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from mbo_gym.surrogates.mlp import (
     EnsembleSurrogate,
     MLPConfig,
     MLPSurrogate,
-    StackedMLP,
 )
 from mbo_gym.surrogates.quadratic import QuadraticConfig, QuadraticSurrogate
 from mbo_gym.surrogates.registry import SURROGATES, list_surrogates, load_surrogate, make_surrogate
@@ -25,7 +24,6 @@ __all__ = [
     "MLPSurrogate",
     "QuadraticConfig",
     "QuadraticSurrogate",
-    "StackedMLP",
     "Surrogate",
     "fit_surrogate",
     "fitted_surrogate",

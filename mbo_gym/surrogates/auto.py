@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mbo_gym.problem.space import DesignSpace
 from mbo_gym.progress.protocol import Progress
-from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate
+from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, require_fitted
 from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = ["AutoConfig", "AutoSurrogate"]
@@ -34,7 +34,8 @@ class AutoConfig:
     def __post_init__(self) -> None:
         if not self.candidates or "auto" in self.candidates:
             raise ValueError(
-                f"candidates must name at least one surrogate other than auto, got {self.candidates!r}"
+                "candidates must name at least one surrogate other than auto, "
+                f"got {self.candidates!r}"
             )
 
 
@@ -98,8 +99,9 @@ class AutoSurrogate(Surrogate):
         counts = {name: report.n_held_out for name, report in reports.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
             raise ValueError(
-                f"candidates are judged by the same held-out rows, of which there must be one at least; got {counts} "
-                f"of {len(z)} rows. Give more rows, candidates with one held_out, or name a surrogate in place of auto"
+                "candidates are judged by the same held-out rows, of which there must be one at "
+                f"least; got {counts} of {len(z)} rows. Give more rows, candidates with one "
+                "held_out, or name a surrogate in place of auto"
             )
         self.chosen = min(
             reports, key=lambda name: (math.isnan(reports[name].rmse), reports[name].rmse)
@@ -154,11 +156,7 @@ class AutoSurrogate(Surrogate):
 
     @property
     def _kept(self) -> Surrogate:
-        if self._surrogate is None:
-            raise RuntimeError(
-                f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first"
-            )
-        return self._surrogate
+        return require_fitted(self._surrogate, self.kind)
 
     def _candidates(self) -> dict[str, Surrogate]:
         made = {name: make_surrogate(name) for name in self.config.candidates}

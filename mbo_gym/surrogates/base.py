@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -26,7 +26,10 @@ __all__ = [
     "held_out_report",
     "hold_out",
     "predict_in_pieces",
+    "require_fitted",
 ]
+
+Fitted = TypeVar("Fitted")
 
 
 class CannotFit(MboGymError, ValueError):
@@ -131,8 +134,8 @@ class Surrogate(ABC):
             NotImplementedError: This kind of surrogate has none.
         """
         raise NotImplementedError(
-            f"{self.kind!r} surrogates have no hidden layer to embed designs in; take one that has (mlp, mlp_paper, "
-            "mean_ensemble, min_ensemble) or another embedding"
+            f"{self.kind!r} surrogates have no hidden layer to embed designs in; take one that has "
+            "(mlp, mlp_paper, mean_ensemble, min_ensemble) or another embedding"
         )
 
     def to(self, device: torch.device | str) -> Surrogate:
@@ -150,6 +153,17 @@ class Surrogate(ABC):
             "report": json.dumps(asdict(self.report) if self.report else None),
         }
         save_weights(Path(path), self.state(), about)
+
+
+def require_fitted(model: Fitted | None, kind: str) -> Fitted:
+    """Return what a surrogate of a kind has fitted.
+
+    Raises:
+        RuntimeError: It has not been fitted.
+    """
+    if model is None:
+        raise RuntimeError(f"this {kind} surrogate is not fitted; call fit(z, y, seed=...) first")
+    return model
 
 
 def hold_out(n: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,7 @@
-"""Multilayer perceptrons as surrogates: one, or several members as one batched network."""
+"""Multilayer perceptrons as surrogates: one, or an ensemble as one batched network."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -11,12 +10,23 @@ import torch
 from torch import Tensor
 
 from mbo_gym._moved import forwarded
-from mbo_gym.nn.weights import linear_layers
-from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.nn.mlp import BatchedMLP
+from mbo_gym.nn.rows import Order, RowPool, among, permuted_by_member, shared, weighted
+from mbo_gym.nn.training import TrainingConfig, train
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.base import FitReport, Surrogate, held_out_report, hold_out
+from mbo_gym.surrogates.base import FitReport, Surrogate, require_fitted
+from mbo_gym.surrogates.network import ScoreNetwork, Split
 
-__all__ = ["EnsembleConfig", "EnsembleSurrogate", "MLPConfig", "MLPSurrogate", "StackedMLP"]
+__all__ = [
+    "EnsembleConfig",
+    "EnsembleSurrogate",
+    "MLPConfig",
+    "MLPSurrogate",
+    "rank_weights",
+    "squared_error",
+    "train_members",
+]
 
 __getattr__ = forwarded(__name__)  # names that have moved
 
@@ -31,7 +41,7 @@ class MLPConfig:
         train_steps: Gradient updates. Counted in steps, not epochs, so that the time does not grow
             with the data.
         batch_size: Rows an update.
-        learning_rate: Adam's, decayed to 0 along a cosine.
+        learning_rate: Adam's learning rate, decayed to 0 along a cosine.
         held_out: Share of the rows kept back for the report, in [0, 1).
         rank_weight: c > 0: a row is drawn with a weight of 1 / (c N + rank), rank 0 for the best
             score, and all members see the same rows (GTG's proxies, with .01); None: each member
@@ -53,6 +63,14 @@ class MLPConfig:
             raise ValueError(f"held_out is a share in [0, 1), got {self.held_out}")
         if self.rank_weight == 0:
             raise ValueError("rank_weight must be above 0, or None for every row alike")
+
+    def sizes(self, n_features: int, n_outputs: int = 1) -> list[int]:
+        """Return the network's inputs, width of each hidden layer, and outputs."""
+        return [n_features, *[self.hidden] * self.layers, n_outputs]
+
+    def training(self) -> TrainingConfig:
+        """Return the settings of the training."""
+        return TrainingConfig.plain(self.train_steps, self.batch_size, self.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -79,238 +97,239 @@ class EnsembleConfig(MLPConfig):
             )
 
 
-class StackedMLP(Surrogate):
-    """M perceptrons as one network of stacked weights (M, in, out); M = 1 is the plain one.
+def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the mean squared error of outputs (M, B) at scores (M, B), summed over members."""
+    return (outputs - y).square().mean(dim=1).sum()
 
-    What a subclass may change: `batch_loss`, by which it is trained; `before_update`, which may
-    change the gradients; and `finish`, which comes after the last update.
+
+def rank_weights(y: Tensor, flatness: float) -> Tensor:
+    """Return the weight 1 / (c N + rank) of each row, rank 0 for the best score; (N,).
 
     Args:
-        config: Its settings.
-        members: M.
+        y: (N,) scores.
+        flatness: c.
+    """
+    rank = y.argsort(descending=True, stable=True).argsort()
+    return 1 / (flatness * len(y) + rank)
 
-    Attributes:
-        n_outputs: Outputs of each member; a subclass that has more says in `outputs` which is the
-            prediction.
+
+def train_members(
+    network: BatchedMLP,
+    z: Tensor,
+    y: Tensor,
+    order: Order,
+    config: TrainingConfig,
+    generator: torch.Generator,
+    *,
+    kind: str,
+    progress: Progress | None = None,
+) -> None:
+    """Train the members of a network by their squared errors.
+
+    Args:
+        network: Network with one output.
+        z: (n, d) features.
+        y: (n,) scores at mean 0 and variance 1.
+        order: Draws the rows (M, n) that the members see.
+        config: Settings.
+        generator: Source of the rows.
+        kind: Kind of the surrogate, for the progress bar.
+        progress: Gets the loss.
     """
 
-    n_outputs: ClassVar[int] = 1
+    def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        error = squared_error(network.outputs(z[rows]), y[rows])
+        return error, {"loss": error / network.members}
 
-    def __init__(self, config: MLPConfig, members: int) -> None:
-        self.config, self._members = config, members
-        self._weights: list[Tensor] = []
-        self._biases: list[Tensor] = []
-        self._unit = torch.tensor(
-            [0.0, 1.0]
-        )  # mean and standard deviation of the scores it was fitted on
-
-    def fit(
-        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
-    ) -> FitReport:
-        """Fit on features (N, d) and scores (N,) by `batch_loss`; see `Surrogate.fit`."""
-        started, progress = time.perf_counter(), progress or NullProgress()
-        config, device = self.config, z.device
-        generator = torch.Generator(device).manual_seed(seed)
-        self._unit = torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)])
-        held, train = hold_out(len(z), config.held_out, generator)
-        parameters = self._initialise(z.shape[1], generator)
-        self._train(
-            parameters, z[train], y[train], config.train_steps, generator, progress=progress
-        )
-        self.report = held_out_report(
-            self,
-            z[held],
-            y[held],
-            n_train=len(train),
-            steps=config.train_steps,
-            seconds=time.perf_counter() - started,
-        )
-        return self.report
-
-    def refine(
-        self, z: Tensor, y: Tensor, row_weight: Tensor, steps: int, generator: torch.Generator
-    ) -> None:
-        """Train a fitted surrogate on, each member on rows drawn by weight; the report stays that
-        of `fit`.
-
-        Args:
-            z: (N, d) features, on the device it was fitted on.
-            y: (N,) their scores, in the unit that `fit` was given.
-            row_weight: (N,) what the rows' probabilities are proportional to, up to 2^24 rows.
-            steps: Gradient updates; the learning rate falls from the config's to 0 once more.
-            generator: Of the rows, on the same device.
-        """
-        parameters = [weight.requires_grad_() for weight in [*self._weights, *self._biases]]
-        self._train(parameters, z, y, steps, generator, row_weight=row_weight)
-
-    def _train(
-        self,
-        parameters: list[Tensor],
-        z: Tensor,
-        y: Tensor,
-        steps: int,
-        generator: torch.Generator,
-        *,
-        row_weight: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        config, progress = self.config, progress or NullProgress()
-        target = (y - self._unit[0]) / self._unit[1]
-        adam = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
-        batch, every = min(config.batch_size, len(z)), max(1, steps // 50)
-        pool = torch.empty(self._members, 0, dtype=torch.int64, device=z.device)
-        own = self._own_rows(len(z), generator) if row_weight is None else None
-        for step in progress.track(range(steps), f"fitting {self.kind}"):
-            if pool.shape[1] < batch:
-                pool = self._order(y, generator, row_weight)
-                pool = pool if own is None else own.gather(1, pool)
-            rows, pool = pool[:, :batch], pool[:, batch:]
-            loss = self.batch_loss(z[rows], target[rows], generator)
-            adam.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.before_update(parameters)
-            adam.step()
-            decay.step()
-            if step % every == 0 or step == steps - 1:
-                progress.metrics("surrogate", step, loss=float(loss.detach()) / self._members)
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        self.finish(z, target)
-
-    def batch_loss(self, z: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the loss () of one update, summed over the members; here the mean squared error.
-
-        Args:
-            z: (M, B, d) features that the members see.
-            y: (M, B) their scores, at mean 0 and variance 1 over the rows that `fit` was given.
-            generator: Source of randomness, on z's device.
-        """
-        return (self.outputs(z) - y).square().mean(dim=1).sum()
-
-    def before_update(self, parameters: list[Tensor]) -> None:
-        """Change the gradients that the parameters hold, before Adam takes its step; here
-        nothing."""
-
-    def finish(self, z: Tensor, y: Tensor) -> None:
-        """Do what is left after the last update, with the rows trained on (n, d) and scores (n,) as
-        in `batch_loss`."""
-
-    def _order(
-        self, y: Tensor, generator: torch.Generator, row_weight: Tensor | None = None
-    ) -> Tensor:
-        """Return the rows that the next updates see, (M, N), for scores (N,)."""
-        n = len(y)
-        if row_weight is not None:
-            return row_weight.expand(self._members, -1).multinomial(
-                n, replacement=True, generator=generator
-            )
-        if self.config.rank_weight is None:
-            return torch.rand(self._members, n, generator=generator, device=y.device).argsort(dim=1)
-        rank = y.argsort(descending=True, stable=True).argsort()
-        weight: Tensor = 1 / (self.config.rank_weight * n + rank)
-        return weight.multinomial(n, replacement=True, generator=generator).expand(
-            self._members, -1
-        )
-
-    def _own_rows(self, n: int, generator: torch.Generator) -> Tensor | None:
-        """Return the rows of `n` that each member is fitted on, (M, n), or None for all of them."""
-        return None
-
-    def predict(self, z: Tensor) -> Tensor:
-        """Predict the scores of features (B, d); (B,)."""
-        return self._aggregate(self.predict_members(z))
-
-    def predict_members(self, z: Tensor) -> Tensor:
-        """Predict with each member: features (B, d) -> (M, B)."""
-        return self._unit[0] + self._unit[1] * self.outputs(self._for_members(z))
-
-    def hidden(self, z: Tensor) -> Tensor:
-        """Return the last hidden layer at features (B, d), the members' side by side; (B, M *
-        width)."""
-        return self._last_hidden(self._for_members(z)).transpose(0, 1).flatten(1)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return weights, biases and the unit of the scores."""
-        layers = {f"weight.{i}": w for i, w in enumerate(self._weights)} | {
-            f"bias.{i}": b for i, b in enumerate(self._biases)
-        }
-        return {**layers, "unit": self._unit}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over weights, biases and the unit of the scores."""
-        n = sum(key.startswith("weight.") for key in state)
-        self._weights = [state[f"weight.{i}"] for i in range(n)]
-        self._biases = [state[f"bias.{i}"] for i in range(n)]
-        self._unit = state["unit"]
-
-    def _aggregate(self, predictions: Tensor) -> Tensor:
-        return predictions[0]
-
-    def _initialise(self, n_features: int, generator: torch.Generator) -> list[Tensor]:
-        sizes = [n_features, *[self.config.hidden] * self.config.layers, self.n_outputs]
-        self._weights, self._biases = linear_layers(sizes, self._members, generator)
-        return [*self._weights, *self._biases]
-
-    def _for_members(self, z: Tensor) -> Tensor:
-        if not self._weights:
-            raise RuntimeError(
-                f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first"
-            )
-        return z.expand(self._members, *z.shape)  # (M, B, d)
-
-    def _last_hidden(self, z: Tensor) -> Tensor:
-        for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
-            z = torch.baddbmm(bias, z, weight).relu()
-        return z  # (M, B, width)
-
-    def outputs(self, z: Tensor) -> Tensor:
-        """Return the networks' outputs (M, B) at features (M, B, d), in the unit of
-        `batch_loss`."""
-        return torch.baddbmm(self._biases[-1], self._last_hidden(z), self._weights[-1]).squeeze(
-            2
-        )  # (M, B)
+    train(
+        network,
+        loss,
+        RowPool(order, config.batch_size),
+        config,
+        seed=generator,
+        device=z.device,
+        progress=progress,
+        stage="surrogate",
+        description=f"fitting {kind}",
+    )
 
 
-class MLPSurrogate(StackedMLP):
-    """One multilayer perceptron.
+class MLPSurrogate(Surrogate):
+    """One multilayer perceptron, fitted by its squared error.
 
     Args:
-        config: Its settings.
+        config: Settings.
+
+    Example:
+        >>> surrogate = MLPSurrogate(MLPConfig(hidden=16, train_steps=20))
+        >>> report = surrogate.fit(torch.rand(100, 3), torch.rand(100), seed=0)
+        >>> surrogate.predict(torch.rand(5, 3)).shape
+        torch.Size([5])
     """
 
     kind: ClassVar[str] = "mlp"
     Config: ClassVar[type[MLPConfig]] = MLPConfig
 
     def __init__(self, config: MLPConfig | None = None) -> None:
-        super().__init__(config or MLPConfig(), members=1)
+        self.config = config or MLPConfig()
+        self._model: ScoreNetwork | None = None
+
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
+        """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
+        config = self.config
+        generator = torch.Generator(z.device).manual_seed(seed)
+        data = Split.draw(z, y, config.held_out, generator)
+        network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
+        order = _order(config, data.y, members=1)
+        train_members(
+            network,
+            data.z,
+            data.y,
+            order,
+            config.training(),
+            generator,
+            kind=self.kind,
+            progress=progress,
+        )
+        self._model = ScoreNetwork(network, data.unit)
+        self.report = data.report(self, config.train_steps)
+        return self.report
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d); (B,)."""
+        return self.predict_members(z)[0]
+
+    def predict_members(self, z: Tensor) -> Tensor:
+        """Predict with the one network: features (B, d) -> (1, B)."""
+        return self._fitted.scores(z)
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """Return the last hidden layer at features (B, d); (B, width)."""
+        return self._fitted.hidden(z)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, biases and the unit of the scores."""
+        return self._fitted.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights, biases and the unit of the scores."""
+        self._model = ScoreNetwork.from_state(state)
+
+    @property
+    def _fitted(self) -> ScoreNetwork:
+        return require_fitted(self._model, self.kind)
 
 
-class EnsembleSurrogate(StackedMLP):
-    """Several perceptrons, trained and evaluated together as one batched network.
+class EnsembleSurrogate(Surrogate):
+    """Several multilayer perceptrons, fitted and evaluated together as one batched network.
 
     Args:
-        config: Its settings.
+        config: Settings.
+
+    Example:
+        >>> ensemble = EnsembleSurrogate(EnsembleConfig(members=3, hidden=16, train_steps=20))
+        >>> report = ensemble.fit(torch.rand(100, 3), torch.rand(100), seed=0)
+        >>> ensemble.predict_members(torch.rand(5, 3)).shape
+        torch.Size([3, 5])
     """
 
     kind: ClassVar[str] = "ensemble"
     Config: ClassVar[type[EnsembleConfig]] = EnsembleConfig
 
     def __init__(self, config: EnsembleConfig | None = None) -> None:
-        self._how, self._bootstrap = (
-            (config or EnsembleConfig()).aggregate,
-            (config or EnsembleConfig()).bootstrap,
+        self.config = config or EnsembleConfig()
+        self._model: ScoreNetwork | None = None
+
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
+        """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
+        config = self.config
+        generator = torch.Generator(z.device).manual_seed(seed)
+        data = Split.draw(z, y, config.held_out, generator)
+        network = BatchedMLP.draw(config.sizes(z.shape[1]), config.members, generator)
+        order = _order(config, data.y, config.members)
+        if config.bootstrap:
+            size = (config.members, len(data.z))
+            own = torch.randint(size[1], size, generator=generator, device=z.device)
+            order = among(own, order)
+        train_members(
+            network,
+            data.z,
+            data.y,
+            order,
+            config.training(),
+            generator,
+            kind=self.kind,
+            progress=progress,
         )
-        super().__init__(config or EnsembleConfig(), members=(config or EnsembleConfig()).members)
+        self._model = ScoreNetwork(network, data.unit)
+        self.report = data.report(self, config.train_steps)
+        return self.report
+
+    def refine(
+        self, z: Tensor, y: Tensor, row_weight: Tensor, steps: int, generator: torch.Generator
+    ) -> None:
+        """Train the fitted members on, each on rows drawn by weight; the report stays that of
+        `fit`.
+
+        Args:
+            z: (N, d) features, on the device it was fitted on.
+            y: (N,) their scores, in the unit that `fit` was given.
+            row_weight: (N,) numbers that the rows' probabilities are proportional to, up to 2^24
+                rows.
+            steps: Gradient updates; the learning rate falls from the config's to 0 once more.
+            generator: Source of the rows, on the same device.
+        """
+        model = self._fitted
+        config = self.config
+        if steps == 0:
+            return
+        train_members(
+            model.network,
+            z,
+            (y - model.unit[0]) / model.unit[1],
+            weighted(row_weight.expand(model.network.members, -1)),
+            TrainingConfig.plain(steps, config.batch_size, config.learning_rate),
+            generator,
+            kind=self.kind,
+        )
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d) by the members' mean or minimum; (B,)."""
+        members = self.predict_members(z)
+        return members.mean(dim=0) if self.config.aggregate == "mean" else members.amin(dim=0)
+
+    def predict_members(self, z: Tensor) -> Tensor:
+        """Predict with each member: features (B, d) -> (M, B)."""
+        return self._fitted.scores(z)
 
     def spread(self, z: Tensor) -> Tensor:
         """Return the standard deviation of the members' predictions at features (B, d); (B,)."""
         return self.predict_members(z).std(dim=0, correction=0)
 
-    def _own_rows(self, n: int, generator: torch.Generator) -> Tensor | None:
-        if not self._bootstrap:
-            return None
-        return torch.randint(n, (self._members, n), generator=generator, device=generator.device)
+    def hidden(self, z: Tensor) -> Tensor:
+        """Return the last hidden layer at features (B, d), the members' side by side; (B, M *
+        width)."""
+        return self._fitted.hidden(z)
 
-    def _aggregate(self, predictions: Tensor) -> Tensor:
-        return predictions.mean(dim=0) if self._how == "mean" else predictions.amin(dim=0)
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, biases and the unit of the scores."""
+        return self._fitted.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights, biases and the unit of the scores."""
+        self._model = ScoreNetwork.from_state(state)
+
+    @property
+    def _fitted(self) -> ScoreNetwork:
+        return require_fitted(self._model, self.kind)
+
+
+def _order(config: MLPConfig, y: Tensor, members: int) -> Order:
+    """Return the order of the rows of scores (n,) that members see, (M, n)."""
+    if config.rank_weight is None:
+        return permuted_by_member(len(y), members)
+    return shared(weighted(rank_weights(y, config.rank_weight)), members)

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, held_out_report, hold_out
+from mbo_gym.surrogates.base import (
+    CannotFit,
+    FitReport,
+    Surrogate,
+    held_out_report,
+    hold_out,
+    require_fitted,
+)
 
 __all__ = ["RIDGES", "QuadraticConfig", "QuadraticSurrogate"]
 
@@ -86,9 +93,10 @@ class QuadraticSurrogate(Surrogate):
         started, d = time.perf_counter(), z.shape[1]
         if d > self.config.max_features:
             raise CannotFit(
-                f"a quadratic surrogate takes at most max_features={self.config.max_features} features, got {d}: it "
-                f"would have {d * (d + 3) // 2} terms, and time grows with d^6; take another one (light_ensemble, "
-                "mlp), an encoder with fewer features, or raise max_features"
+                f"a quadratic surrogate takes at most max_features={self.config.max_features} "
+                f"features, got {d}: it would have {d * (d + 3) // 2} terms, and time grows with "
+                "d^6; take another one (light_ensemble, mlp), an encoder with fewer features, or "
+                "raise max_features"
             )
         held, train = hold_out(
             len(z), self.config.held_out, torch.Generator(z.device).manual_seed(seed)
@@ -108,14 +116,9 @@ class QuadraticSurrogate(Surrogate):
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""
-        if not self._state:
-            raise RuntimeError(
-                f"this {self.kind} surrogate is not fitted; call fit(z, y, seed=...) first"
-            )
-        u = z - self._state["mean"]
-        return self._state["intercept"] + (
-            (u @ self._state["matrix"] + self._state["linear"]) * u
-        ).sum(dim=1)
+        state = require_fitted(self._state or None, self.kind)
+        u = z - state["mean"]
+        return state["intercept"] + ((u @ state["matrix"] + state["linear"]) * u).sum(dim=1)
 
     def state(self) -> dict[str, Tensor]:
         """Return intercept (), linear (d,), symmetric matrix (d, d) and mean (d,)."""

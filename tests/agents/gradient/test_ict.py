@@ -175,7 +175,7 @@ def test_the_gradient_is_that_of_the_mean_of_a_designs_own_proxies_and_the_train
         mean = tuned._unit[1] * sum(network(tuned.layers(), 3 * i + m, leaf) for m in range(3)) / 3
         torch.testing.assert_close(gradient[i], torch.autograd.grad(mean.sum(), leaf)[0][0])
     torch.testing.assert_close(value, trained.predict(z))
-    for layer, first in zip(tuned.layers(), trained._weights + trained._biases, strict=True):
+    for layer, first in zip(tuned.layers(), trained._model.network.layers(), strict=True):
         assert not torch.equal(layer[:3], first)  # tuned
         assert not torch.equal(layer[:3], layer[3:6])  # each design's on its own
         assert not layer.requires_grad

@@ -17,9 +17,17 @@ import torch
 import mbo_gym
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.errors import UnknownId
-from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
+from mbo_gym.nn.rows import shared, weighted
+from mbo_gym.surrogates import mlp
+from mbo_gym.surrogates.base import Surrogate, hold_out, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_surrogate, fitted_surrogate
-from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.mlp import (
+    EnsembleConfig,
+    EnsembleSurrogate,
+    MLPConfig,
+    MLPSurrogate,
+    rank_weights,
+)
 from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
 
 SMALL = {"hidden": 24, "train_steps": 60, "batch_size": 64}
@@ -274,7 +282,7 @@ def test_names_and_settings():
     assert make_surrogate("mean_ensemble").config.aggregate == "mean"
     with pytest.raises(UnknownId, match="Did you mean"):
         make_surrogate("mlp_papers")
-    with pytest.raises(TypeError, match="hiden"):
+    with pytest.raises(UnknownId, match="Did you mean hidden"):
         make_surrogate("mlp", hiden=7)
 
 
@@ -341,11 +349,9 @@ def test_a_surrogate_without_hidden_layers_says_what_has_them():
 
 
 def test_rows_are_drawn_by_rank_where_that_is_asked_for():
-    surrogate = EnsembleSurrogate(EnsembleConfig(members=2, rank_weight=0.01))
     y = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    drawn = torch.cat(
-        [surrogate._order(y, torch.Generator().manual_seed(seed)) for seed in range(200)], dim=1
-    )
+    order = shared(weighted(rank_weights(y, 0.01)), members=2)
+    drawn = torch.cat([order(torch.Generator().manual_seed(seed)) for seed in range(200)], dim=1)
     assert torch.equal(drawn[0], drawn[1])  # all members see the same rows
     share = torch.bincount(drawn[0], minlength=1000) / drawn.shape[1]
     weight = 1 / (10 + y.argsort(descending=True).argsort())
@@ -353,4 +359,19 @@ def test_rows_are_drawn_by_rank_where_that_is_asked_for():
     # Counts are binomial: of 1000 rows none strays by 6 standard deviations but once in 500,000
     # tests.
     assert ((share - expected).abs() < 6 * (expected / drawn.shape[1]).sqrt()).all()
-    assert surrogate._order(y, torch.Generator().manual_seed(0)).shape == (2, 1000)
+    assert order(torch.Generator().manual_seed(0)).shape == (2, 1000)
+
+
+def test_an_ensemble_with_a_rank_weight_sees_the_rows_drawn_by_rank(monkeypatch):
+    seen = []
+
+    def watch(network, loss, rows, *args, seed, **kwargs):
+        seen.append(rows.draw(torch.Generator().manual_seed(7)))
+
+    monkeypatch.setattr(mlp, "train", watch)
+    config = EnsembleConfig(**SMALL, members=2, rank_weight=0.01, held_out=0.0)
+    z, y = data()
+    EnsembleSurrogate(config).fit(z, y, seed=0)
+    _, rows = hold_out(len(z), 0.0, torch.Generator().manual_seed(0))
+    expected = weighted(rank_weights(y[rows], 0.01))(torch.Generator().manual_seed(7))
+    assert torch.equal(seen[0], expected[:64].expand(2, -1))
