@@ -31,11 +31,11 @@ METHODS = {
 }
 
 SURROGATES = {
-    "coms": "agents.gradient.coms:coms_surrogate",
+    "coms": "agents.gradient.coms:COMsSurrogate",
     "roma": "agents.gradient.roma:roma_surrogate",
     "nemo": "agents.gradient.nemo:nemo_surrogate",
     "iom": "agents.gradient.iom:iom_surrogate",
-    "ram": "agents.gradient.ram:ram_surrogate",
-    "ram_listnet": "agents.gradient.ram:ram_listnet_surrogate",
-    "ram_rankcosine": "agents.gradient.ram:ram_rankcosine_surrogate",
+    "ram": "agents.gradient.ram:RankingSurrogate",
+    "ram_listnet": ("agents.gradient.ram:RankingSurrogate", {"loss": "listnet"}),
+    "ram_rankcosine": ("agents.gradient.ram:RankingSurrogate", {"loss": "rankcosine"}),
 }

@@ -86,6 +86,10 @@ MODULES = {
 """Old module: the module that has taken its place."""
 
 NAMES = {
+    "agents.gradient.coms.coms_surrogate": "mbo_gym._moved",
+    "agents.gradient.ranking.ram_listnet_surrogate": "mbo_gym._moved",
+    "agents.gradient.ranking.ram_rankcosine_surrogate": "mbo_gym._moved",
+    "agents.gradient.ranking.ram_surrogate": "mbo_gym._moved",
     "mbo_gym.benchmark.analysis.Standing": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.export.d3rlpy.import_d3rlpy": "mbo_gym._moved",
     "mbo_gym.export.d3rlpy.import_rl_library": "mbo_gym._moved",
@@ -162,6 +166,30 @@ def import_d3rlpy() -> Any:
 def import_matplotlib(module: str = "matplotlib") -> Any:
     """Import a module of matplotlib; `optional_import` has taken its place."""
     return optional_import(module, "report")
+
+
+def coms_surrogate(**config: Any) -> Any:
+    """Build COMs' surrogate; ``make_surrogate("coms", **config)`` has taken its place."""
+    return _surrogate("coms", config)
+
+
+def ram_surrogate(**config: Any) -> Any:
+    """Build RaM's surrogate; ``make_surrogate("ram", **config)`` has taken its place."""
+    return _surrogate("ram", config)
+
+
+def ram_listnet_surrogate(**config: Any) -> Any:
+    """Build RaM's surrogate; ``make_surrogate("ram_listnet", **config)`` has taken its place."""
+    return _surrogate("ram_listnet", config)
+
+
+def ram_rankcosine_surrogate(**config: Any) -> Any:
+    """Build RaM's surrogate; ``make_surrogate("ram_rankcosine", **config)`` has taken its place."""
+    return _surrogate("ram_rankcosine", config)
+
+
+def _surrogate(name: str, config: dict[str, Any]) -> Any:
+    return import_module("mbo_gym.surrogates.registry").make_surrogate(name, **config)
 
 
 def forwarded(module: str) -> Callable[[str], Any]:

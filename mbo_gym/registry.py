@@ -107,8 +107,8 @@ class Registry:
     def _all(self) -> dict[str, Spec]:
         if not self._discovered:
             self._discovered = True
-            for id, entry_point in announced(self.table).items():
-                self._specs.setdefault(id, Spec(id, entry_point))
+            for id, spec in announced(self.table).items():
+                self._specs.setdefault(id, spec)
             for point in entry_points(group=self.group or ""):
                 self._specs.setdefault(point.name, Spec(point.name, point.value))
         return self._specs
@@ -119,9 +119,9 @@ def plugins() -> tuple[Any, ...]:
     """Return the imported plugins, the entry points of the group ``mbo_gym.plugins``.
 
     A plugin is a module with tables ``METHODS``, ``TASKS``, ``SURROGATES`` and ``ENCODERS``, of
-    which each may be left
-    out: name -> ``"module:attribute"``. It imports nothing heavy. One that cannot be imported is
-    left out with a warning, so that it does not take everything else with it.
+    which each may be left out: name -> ``"module:attribute"``, or a pair of it and a mapping of
+    arguments that belong to the name. It imports nothing heavy. One that cannot be imported is left
+    out with a warning, so that it does not take everything else with it.
     """
     found = []
     for point in entry_points(group=PLUGIN_GROUP):
@@ -136,13 +136,12 @@ def plugins() -> tuple[Any, ...]:
     return tuple(found)
 
 
-def announced(table: str | None) -> dict[str, str]:
-    """Return the names of one kind that plugins announce.
-
-    Where two plugins announce one name, the first holds.
-    """
-    found: dict[str, str] = {}
+def announced(table: str | None) -> dict[str, Spec]:
+    """Return the names of one kind that plugins announce, the first plugin's where two have the
+    same."""
+    found: dict[str, Spec] = {}
     for plugin in plugins() if table else ():
-        for id, entry_point in getattr(plugin, table or "", {}).items():
-            found.setdefault(id, entry_point)
+        for id, value in getattr(plugin, table or "", {}).items():
+            entry_point, kwargs = (value, {}) if isinstance(value, str) else value
+            found.setdefault(id, Spec(id, entry_point, kwargs))
     return found

@@ -1,41 +1,27 @@
-"""RaM: gradient ascent on a network that was trained to put designs in order, not to predict their
-scores.
-
-Algorithm (Tan et al., Offline Model-Based Optimization by Learning to Rank, ICLR 2025, arXiv
-2410.11502):
-    1. Draw lists of m visible designs and train the network by how it orders each of them: listnet
-           - sum_i softmax(y)_i log softmax(f)_i      (cross-entropy of the two softmaxes over the
-           list) rankcosine   1 - cos(y, f)
-       with y the standardised scores.
-    2. Standardise f by the mean and the deviation of its outputs on the rows that it was trained
-       on.
-    3. Climb f from the K best visible designs by Adam: 200 steps of 1e-3, on categorical spaces 100
-       of 1e-1.
-
-Each update draws a list of its own, so that no lists are ever held in memory; the released program
-makes all its lists at the start, 10,000 of 1,000.
-
-Differs from the paper: the default network is 2 x 256, its lists are of 256 and its training is
-shorter. `paper` has 2 x 2048 and lists of 1,000, and sees 10,000 of them once, where the paper goes
-through its 10,000 for 200 epochs. The last network is kept, after a learning rate that decays along
-a cosine, not the best one on validation lists. As a surrogate it predicts in the unit of the scores
-that it was given, so that it can stand wherever one is asked for.
-"""
+"""RaM: gradient ascent on a surrogate that is trained to rank designs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from agents.gradient._old_ascent import Ascent, AscentConfig
-from agents.gradient._old_stacked import StackedMLP
-from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
-from mbo_gym.surrogates.mlp import MLPConfig
+from agents.gradient.ascent import AscentConfig, ascend_from_best
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.fitted import Fitted
+from mbo_gym.nn.mlp import BatchedMLP
+from mbo_gym.nn.rows import RowPool
+from mbo_gym.nn.training import train
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
+from mbo_gym.settings import require_at_least
+from mbo_gym.surrogates.base import FitReport, Surrogate, predict_in_pieces, require_fitted
+from mbo_gym.surrogates.mlp import MLPConfig, row_order
+from mbo_gym.surrogates.network import ScoreNetwork, Split
 
 __all__ = [
     "RaMListNet",
@@ -44,10 +30,32 @@ __all__ = [
     "RaMRankCosineConfig",
     "RankingConfig",
     "RankingSurrogate",
-    "ram_listnet_surrogate",
-    "ram_rankcosine_surrogate",
-    "ram_surrogate",
+    "decay",
+    "listnet",
+    "rankcosine",
 ]
+
+
+def listnet(f: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of the softmaxes of scores and outputs (1, m) over a list; ()."""
+    return -(y.softmax(dim=1) * f.log_softmax(dim=1)).sum()
+
+
+def rankcosine(f: Tensor, y: Tensor) -> Tensor:
+    """Return one minus the cosine of scores and outputs (1, m) of a list; ()."""
+    return 1 - torch.cosine_similarity(y, f, dim=1).sum()
+
+
+def decay(network: BatchedMLP, weight_decay: float) -> Tensor:
+    """Return c / 2 times the sum of all squared weights and biases; ()."""
+    squares = torch.stack([layer.square().sum() for layer in network.layers()])
+    return weight_decay / 2 * squares.sum()
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "listnet": listnet,
+    "rankcosine": rankcosine,
+}
 
 
 @dataclass(frozen=True)
@@ -68,108 +76,268 @@ class RankingConfig(MLPConfig):
         require_at_least(self, 0, "weight_decay")
 
 
-class RankingSurrogate(StackedMLP):
-    """A perceptron trained by the order of lists; see the module's docstring.
+class RankingSurrogate(Surrogate):
+    """A multilayer perceptron trained by the order of lists; see `RaMListNet`.
+
+    It predicts in the unit of the scores that it was given, so that it can stand wherever a
+    surrogate is asked for.
 
     Args:
-        config: Its settings.
+        config: Settings.
+
+    Example:
+        >>> surrogate = RankingSurrogate(RankingConfig(hidden=16, train_steps=20))
+        >>> report = surrogate.fit(torch.rand(100, 3), torch.rand(100), seed=0)
+        >>> surrogate.predict(torch.rand(5, 3)).shape
+        torch.Size([5])
     """
 
     kind: ClassVar[str] = "ram"
+    Config: ClassVar[type[Any]] = RankingConfig
     config: RankingConfig
 
     def __init__(self, config: RankingConfig | None = None) -> None:
-        super().__init__(config or RankingConfig(), members=1)
+        self.config = config or RankingConfig()
+        self._model: ScoreNetwork | None = None
 
-    def batch_loss(self, z: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the loss () of one list."""
-        f = self.outputs(z)
-        if self.config.loss == "listnet":
-            loss = -(y.softmax(dim=1) * f.log_softmax(dim=1)).sum()
-        else:
-            loss = 1 - torch.cosine_similarity(y, f, dim=1).sum()
-        squares = sum(weight.square().sum() for weight in [*self._weights, *self._biases])
-        return loss + self.config.weight_decay / 2 * squares
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
+        """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
+        config = self.config
+        generator = torch.Generator(z.device).manual_seed(seed)
+        data = Split.draw(z, y, config.held_out, generator)
+        network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
+        ranking_loss = LOSSES[config.loss]
 
-    def finish(self, z: Tensor, y: Tensor) -> None:
-        """Standardise the outputs by those on the rows trained on (n, d), through the last layer's
-        weights."""
-        f = predict_in_pieces(lambda part: self.outputs(self._for_members(part))[0], z)
-        mean, std = f.mean(), f.std(correction=0).clamp_min(1e-12)
-        self._weights[-1], self._biases[-1] = (
-            self._weights[-1] / std,
-            (self._biases[-1] - mean) / std,
+        def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            f = network.outputs(data.z[rows])  # (1, m), one list
+            total = ranking_loss(f, data.y[rows]) + decay(network, config.weight_decay)
+            return total, {"loss": total}
+
+        train(
+            network,
+            loss,
+            RowPool(row_order(config, data.y, members=1), config.batch_size),
+            config.training(),
+            seed=generator,
+            device=z.device,
+            progress=progress,
+            stage="surrogate",
+            description=f"fitting {self.kind}",
         )
+        f = predict_in_pieces(lambda part: network.outputs(part)[0], data.z)  # (n,)
+        network.rescale(f.mean(), f.std(correction=0).clamp_min(1e-12))
+        self._model = ScoreNetwork(network, data.unit)
+        self.report = data.report(self, config.train_steps)
+        return self.report
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d); (B,)."""
+        return self._fitted.scores(z)[0]
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """Return the last hidden layer at features (B, d); (B, width)."""
+        return self._fitted.hidden(z)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, biases and the unit of the scores."""
+        return self._fitted.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        self._model = ScoreNetwork.from_state(state)
+
+    @property
+    def _fitted(self) -> ScoreNetwork:
+        return require_fitted(self._model, self.kind)
 
 
-def ram_surrogate(**config: Any) -> Surrogate:
-    """Return an unfitted `RankingSurrogate` of these fields of its config."""
-    return RankingSurrogate(RankingConfig(**config))
-
-
-def ram_listnet_surrogate(**config: Any) -> Surrogate:
-    """Return an unfitted `RankingSurrogate` with the loss ListNet."""
-    return ram_surrogate(**{"loss": "listnet", **config})
-
-
-def ram_rankcosine_surrogate(**config: Any) -> Surrogate:
-    """Return an unfitted `RankingSurrogate` with the loss RankCosine."""
-    return ram_surrogate(**{"loss": "rankcosine", **config})
+_ADAM = AscentConfig(optimiser="adam")
 
 
 @dataclass(frozen=True)
-class RaMListNetConfig(AscentConfig, RankingConfig):
-    """Settings of RaM: the ascent's (`AscentConfig`) and the network's (`RankingConfig`)."""
+class RaMListNetConfig:
+    """Settings of `RaMListNet`.
 
-    optimiser: Literal["plain", "adam"] = "adam"
+    Args:
+        surrogate: Settings of the ranking network.
+        ascent: Settings of the search.
+        encoder: Name of the encoder.
+    """
 
-    def __post_init__(self) -> None:
-        AscentConfig.__post_init__(self)
-        RankingConfig.__post_init__(self)
+    surrogate: RankingConfig = RankingConfig(loss="listnet")
+    ascent: AscentConfig = _ADAM
+    encoder: str = "z_score"
 
 
+@dataclass(frozen=True)
+class RaMRankCosineConfig:
+    """Settings of `RaMRankCosine`.
+
+    Args:
+        surrogate: Settings of the ranking network.
+        ascent: Settings of the search.
+        encoder: Name of the encoder.
+    """
+
+    surrogate: RankingConfig = RankingConfig(loss="rankcosine")
+    ascent: AscentConfig = _ADAM
+    encoder: str = "z_score"
+
+
+_REFERENCE = (
+    "Tan et al. 2025, Offline Model-Based Optimization by Learning to Rank, ICLR, arXiv 2410.11502"
+)
+_METRICS = {
+    "surrogate/loss": "ranking loss of a list, with the weight decay",
+    "ascent/prediction": "mean prediction of the designs at a step, in standard deviations of the "
+    "visible scores",
+    "ascent/diverged": "designs that became inf or NaN and were reset to their start",
+}
+_DIFFERENCES = (
+    Difference(
+        "2 x 2048 units, lists of 1,000, 200 passes through 10,000 lists",
+        "2 x 256 units, lists of 256 and 3,000 updates by default; preset `paper` has 2 x 2048 and "
+        "10,000 lists of 1,000, each seen once",
+        "fits in seconds on a CPU",
+    ),
+    Difference(
+        "all lists are made at the start",
+        "each update draws a list of its own",
+        "no lists are held in memory",
+    ),
+    Difference(
+        "the best network on validation lists is kept",
+        "the last network is kept, after a learning rate that decays along a cosine",
+        "one training recipe for all surrogates",
+    ),
+    Difference(
+        "the standardised output is the prediction",
+        "the prediction is in the unit of the scores",
+        "the surrogate can stand wherever one is asked for",
+    ),
+)
 _PAPER: Mapping[str, Any] = {
     "hidden": 2048,
     "batch_size": 1000,
     "train_steps": 10_000,
     "learning_rate": 3e-4,
 }
+_LIGHT: Mapping[str, Any] = {"hidden": 16, "batch_size": 32, "train_steps": 20}
+_BOXED = AscentConfig(optimiser="adam", bounds="data")
+_SHORT = AscentConfig(optimiser="adam", steps=20)
 
 
-class RaMListNet(Ascent):
-    """RaM with the loss ListNet; see the module's docstring.
+class RaMListNet(Method):
+    """RaM with ListNet: offline optimization by learning to rank (Tan et al., ICLR 2025).
+
+    Trains a surrogate f to order lists of designs, not to predict their scores, then climbs it.
+
+    Algorithm:
+        1. draw lists of m visible designs and update f down, with y the standardised scores,
+               listnet      - sum_i softmax(y)_i log softmax(f)_i   (softmaxes over the list)
+               rankcosine   1 - cos(y, f)                           (`RaMRankCosine`)
+        2. standardise f by mean and deviation of its outputs on the rows that it was trained on
+        3. climb f from the K best visible designs by Adam: 200 steps of 1e-3, on categorical spaces
+           100 of 1e-1; propose the ends, the highest f first
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has the published network and lists.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("ram_listnet", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Tan et al. 2025, Offline Model-Based Optimization by Learning to Rank, ICLR, arXiv
+        2410.11502.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="RaM-ListNet: learning to rank by the cross-entropy of softmaxes",
+        paper=_REFERENCE,
+        differences=_DIFFERENCES,
+        metrics=_METRICS,
+        equations=(r"\min_f \; -\sum_i \mathrm{softmax}(y)_i \log \mathrm{softmax}(f)_i",),
+    )
     Config: ClassVar[type[Any]] = RaMListNetConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": RaMListNetConfig(**_PAPER),
-        "boxed": RaMListNetConfig(bounds="data"),
+        "paper": RaMListNetConfig(RankingConfig(loss="listnet", **_PAPER)),
+        "boxed": RaMListNetConfig(ascent=_BOXED),
+        "light": RaMListNetConfig(RankingConfig(loss="listnet", **_LIGHT), _SHORT),
     }
 
-    def new_surrogate(self) -> Surrogate:
-        """Return the ranking network."""
-        return RankingSurrogate(part_of(self.config, RankingConfig))
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the ranking network."""
+        self.start(problem, context)
+        surrogate = RankingSurrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Ascend from the `k` best visible designs."""
+        return ascend_from_best(self.fitted, self.config.ascent, k)
+
+    def write_state(self, folder: Path) -> None:
+        """Write the network."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the network."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)
 
 
-@dataclass(frozen=True)
-class RaMRankCosineConfig(RaMListNetConfig):
-    """Settings of `RaMRankCosine`: `RaMListNetConfig`'s."""
+class RaMRankCosine(Method):
+    """RaM with RankCosine: offline optimization by learning to rank (Tan et al., ICLR 2025).
 
-    loss: Literal["listnet", "rankcosine"] = "rankcosine"
-
-
-class RaMRankCosine(RaMListNet):
-    """RaM with the loss RankCosine; see the module's docstring.
+    The algorithm is that of `RaMListNet`; the loss of a list is 1 - cos(y, f).
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has the published network and lists.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("ram_rankcosine", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Tan et al. 2025, Offline Model-Based Optimization by Learning to Rank, ICLR, arXiv
+        2410.11502.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="RaM-RankCosine: learning to rank by the cosine of scores and outputs",
+        paper=_REFERENCE,
+        differences=_DIFFERENCES,
+        metrics=_METRICS,
+        equations=(r"\min_f \; 1 - \cos(y, f)",),
+    )
     Config: ClassVar[type[Any]] = RaMRankCosineConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": RaMRankCosineConfig(**_PAPER),
-        "boxed": RaMRankCosineConfig(bounds="data"),
+        "paper": RaMRankCosineConfig(RankingConfig(loss="rankcosine", **_PAPER)),
+        "boxed": RaMRankCosineConfig(ascent=_BOXED),
+        "light": RaMRankCosineConfig(RankingConfig(loss="rankcosine", **_LIGHT), _SHORT),
     }
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the ranking network."""
+        self.start(problem, context)
+        surrogate = RankingSurrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Ascend from the `k` best visible designs."""
+        return ascend_from_best(self.fitted, self.config.ascent, k)
+
+    def write_state(self, folder: Path) -> None:
+        """Write the network."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the network."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)

@@ -24,6 +24,7 @@ __all__ = [
     "MLPConfig",
     "MLPSurrogate",
     "rank_weights",
+    "row_order",
     "squared_error",
     "train_members",
 ]
@@ -113,6 +114,13 @@ def rank_weights(y: Tensor, flatness: float) -> Tensor:
     return 1 / (flatness * len(y) + rank)
 
 
+def row_order(config: MLPConfig, y: Tensor, members: int) -> Order:
+    """Return the order, by the config's `rank_weight`, in which members see rows of scores (n,)."""
+    if config.rank_weight is None:
+        return permuted_by_member(len(y), members)
+    return shared(weighted(rank_weights(y, config.rank_weight)), members)
+
+
 def train_members(
     network: BatchedMLP,
     z: Tensor,
@@ -182,7 +190,7 @@ class MLPSurrogate(Surrogate):
         generator = torch.Generator(z.device).manual_seed(seed)
         data = Split.draw(z, y, config.held_out, generator)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
-        order = _order(config, data.y, members=1)
+        order = row_order(config, data.y, members=1)
         train_members(
             network,
             data.z,
@@ -250,7 +258,7 @@ class EnsembleSurrogate(Surrogate):
         generator = torch.Generator(z.device).manual_seed(seed)
         data = Split.draw(z, y, config.held_out, generator)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), config.members, generator)
-        order = _order(config, data.y, config.members)
+        order = row_order(config, data.y, config.members)
         if config.bootstrap:
             size = (config.members, len(data.z))
             own = torch.randint(size[1], size, generator=generator, device=z.device)
@@ -326,10 +334,3 @@ class EnsembleSurrogate(Surrogate):
     @property
     def _fitted(self) -> ScoreNetwork:
         return require_fitted(self._model, self.kind)
-
-
-def _order(config: MLPConfig, y: Tensor, members: int) -> Order:
-    """Return the order of the rows of scores (n,) that members see, (M, n)."""
-    if config.rank_weight is None:
-        return permuted_by_member(len(y), members)
-    return shared(weighted(rank_weights(y, config.rank_weight)), members)

@@ -15,7 +15,7 @@ __all__ = ["SURROGATES", "list_surrogates", "load_surrogate", "make_surrogate"]
 
 SURROGATES = Registry("surrogate", table="SURROGATES", group="mbo_gym.surrogates")
 """Every surrogate by name: a `Surrogate` class with a `Config`, or a function of its config's
-fields."""
+fields. The arguments of a name are fields of its config."""
 
 
 def list_surrogates() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
 import gymnasium as gym
 import pytest
@@ -131,3 +132,13 @@ def test_every_task_has_an_environment():
     assert {f"mbo_gym/{task_id}" for task_id in mbo_gym.list_tasks()} == {
         id for id in gym.registry if id.startswith("mbo_gym/")
     }
+
+
+def test_a_plugin_announces_names_with_arguments_of_their_own(monkeypatch):
+    plugin = SimpleNamespace(THINGS={"one": "builtins:dict", "two": ("builtins:dict", {"b": 2})})
+    monkeypatch.setattr(registry, "plugins", lambda: (plugin,))
+    things = Registry("thing", table="THINGS")
+    assert list(things) == ["one", "two"]
+    assert things.spec("one").make(a=1) == {"a": 1}
+    assert things.spec("two").make(a=1) == {"a": 1, "b": 2}
+    assert things.spec("two").make(b=3) == {"b": 3}

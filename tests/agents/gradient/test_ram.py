@@ -4,7 +4,6 @@ learnt."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,37 +11,24 @@ import torch
 from scipy.stats import spearmanr
 
 import mbo_gym
+from agents.gradient import ram
 from agents.gradient.ram import (
+    LOSSES,
     RaMListNet,
     RaMListNetConfig,
     RaMRankCosine,
     RaMRankCosineConfig,
     RankingConfig,
     RankingSurrogate,
-    ram_listnet_surrogate,
-    ram_rankcosine_surrogate,
-    ram_surrogate,
+    listnet,
 )
-from mbo_gym.progress.protocol import NullProgress
-from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
+from mbo_gym.methods.registry import make_method
+from mbo_gym.surrogates.base import hold_out
+from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
 SMALL = {"hidden": 16, "train_steps": 60, "batch_size": 64}
-NAMES = {
-    "ram": ram_surrogate,
-    "ram_listnet": ram_listnet_surrogate,
-    "ram_rankcosine": ram_rankcosine_surrogate,
-}
+NAMES = ("ram", "ram_listnet", "ram_rankcosine")
 each_loss = pytest.mark.parametrize("loss", ["listnet", "rankcosine"])
-
-
-@pytest.fixture(autouse=True)
-def named() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", {**SURROGATES._all()})
-        for name, make in NAMES.items():
-            SURROGATES._specs.pop(name, None)
-            SURROGATES.register(name, make)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +47,8 @@ def fitted(**settings) -> RankingSurrogate:
     return surrogate
 
 
-class Fixed(RankingSurrogate):
-    """Outputs the first feature."""
-
-    def outputs(self, z):
-        return z[..., 0]
-
-
 def loss_of(f: list[float], y: list[float], loss: str) -> float:
-    z = torch.tensor(f).reshape(1, -1, 1)
-    value = Fixed(RankingConfig(loss=loss)).batch_loss(z, torch.tensor([y]), torch.Generator())
-    return float(value)
+    return float(LOSSES[loss](torch.tensor([f]), torch.tensor([y])))
 
 
 F, Y = [0.3, -1.2, 2.0, 0.5], [1.0, -0.4, -1.6, 1.0]
@@ -103,19 +80,28 @@ def test_the_order_of_a_list_plays_no_part(loss):
     assert loss_of(F[::-1], Y, loss) != pytest.approx(turned, rel=1e-2)
 
 
-@each_loss
-def test_weights_decay_as_in_adams_l2(loss):
-    def gradients(weight_decay):
-        surrogate = RankingSurrogate(RankingConfig(**SMALL, loss=loss, weight_decay=weight_decay))
-        parameters = surrogate._initialise(3, torch.Generator().manual_seed(0))
-        z, y = data(20)
-        return parameters, torch.autograd.grad(
-            surrogate.batch_loss(z[None], y[None], torch.Generator()), parameters
-        )
+def first_gradients(monkeypatch, loss, weight_decay):
+    """Return the layers at the first update, and the gradients of its loss."""
+    seen = []
 
-    parameters, plain = gradients(0.0)
-    for parameter, without, decayed in zip(parameters, plain, gradients(0.3)[1], strict=True):
-        torch.testing.assert_close(decayed, without + 0.3 * parameter.detach())
+    def graded(network, loss_of_rows, rows, config, *, seed, **rest):
+        network.requires_grad_(True)
+        value, _ = loss_of_rows(rows.draw(seed), seed)
+        seen.append(network.layers())
+        seen.append(torch.autograd.grad(value, seen[0]))
+        network.requires_grad_(False)
+
+    monkeypatch.setattr(ram, "train", graded)
+    fitted(loss=loss, weight_decay=weight_decay, train_steps=1)
+    return seen
+
+
+@each_loss
+def test_weights_decay_as_in_adams_l2(loss, monkeypatch):
+    parameters, plain = first_gradients(monkeypatch, loss, 0.0)
+    _, decayed = first_gradients(monkeypatch, loss, 0.3)
+    for parameter, without, with_decay in zip(parameters, plain, decayed, strict=True):
+        torch.testing.assert_close(with_decay, without + 0.3 * parameter.detach())
 
 
 @each_loss
@@ -130,19 +116,13 @@ def test_predictions_on_the_rows_trained_on_have_the_mean_and_deviation_of_the_s
 
 @each_loss
 def test_only_the_rows_trained_on_set_the_unit(loss):
-    seen = {}
-
-    class Spy(RankingSurrogate):
-        def finish(self, z, y):
-            seen["z"] = z
-            super().finish(z, y)
-
-    surrogate = Spy(RankingConfig(**SMALL, loss=loss, held_out=0.5))
+    surrogate = fitted(loss=loss, held_out=0.5)
     z, y = data()
-    surrogate.fit(z, y, seed=0)
-    assert len(seen["z"]) == 200
-    assert float(surrogate.predict(seen["z"]).mean()) == pytest.approx(float(y.mean()), rel=1e-4)
-    assert float(surrogate.predict(seen["z"]).std(correction=0)) == pytest.approx(
+    _, rows = hold_out(len(z), 0.5, torch.Generator().manual_seed(0))
+    assert len(rows) == 200
+    prediction = surrogate.predict(z[rows])
+    assert float(prediction.mean()) == pytest.approx(float(y.mean()), rel=1e-4)
+    assert float(prediction.std(correction=0)) == pytest.approx(
         float(y.std(correction=0)), rel=1e-4
     )
     assert abs(float(surrogate.predict(z).mean()) - float(y.mean())) > 1e-3
@@ -158,16 +138,16 @@ def test_the_order_of_unseen_designs_is_learnt(loss):
     assert surrogate.report.rank_correlation > 0.9
 
 
-def test_each_update_sees_one_list_of_the_batch_size():
+def test_each_update_sees_one_list_of_the_batch_size(monkeypatch):
     shapes = []
 
-    class Spy(RankingSurrogate):
-        def batch_loss(self, z, y, generator):
-            shapes.append((tuple(z.shape), tuple(y.shape)))
-            return super().batch_loss(z, y, generator)
+    def watched(f, y):
+        shapes.append((tuple(f.shape), tuple(y.shape)))
+        return listnet(f, y)
 
-    Spy(RankingConfig(**SMALL)).fit(*data(), seed=0)
-    assert shapes == [((1, 64, 3), (1, 64))] * 60
+    monkeypatch.setattr(ram, "LOSSES", {"listnet": watched})
+    fitted()
+    assert shapes == [((1, 64), (1, 64))] * 60
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,13 +163,20 @@ def test_what_is_saved_predicts_the_same(name, tmp_path):
     assert torch.equal(again.predict(z), surrogate.predict(z))
 
 
-@pytest.mark.parametrize(("kind", "loss"), [(RaMListNet, "listnet"), (RaMRankCosine, "rankcosine")])
-def test_each_method_trains_by_its_loss_and_climbs_by_adam(branin, kind, loss):
-    method = kind(kind.Config(**SMALL, steps=5))
-    method.fit(branin, seed=0, device="cpu", progress=NullProgress())
-    assert method._surrogate.config == RankingConfig(**SMALL, loss=loss)
-    assert method.config.optimiser == "adam"
-    x = method.propose(5)
+@pytest.mark.parametrize(
+    ("name", "kind", "loss"),
+    [
+        ("ram_listnet", RaMListNet, "listnet"),
+        ("ram_rankcosine", RaMRankCosine, "rankcosine"),
+    ],
+)
+def test_each_method_trains_by_its_loss_and_climbs_by_adam(branin, name, kind, loss):
+    method = make_method(name, surrogate=SMALL, ascent={"steps": 5})
+    method.fit(branin)
+    assert isinstance(method, kind)
+    assert method.fitted.surrogate.config == RankingConfig(**SMALL, loss=loss)
+    assert method.config.ascent.optimiser == "adam"
+    x = method.propose(5).x
     std = branin.dataset.x.std(axis=0)
     top = branin.dataset.top(5).x
     moved = np.abs(x[:, None] - top[None]).max(axis=2).argmin(axis=1)
@@ -209,17 +196,14 @@ def test_the_published_settings():
     for kind, config in ((RaMListNet, RaMListNetConfig), (RaMRankCosine, RaMRankCosineConfig)):
         paper = kind.PRESETS["paper"]
         assert isinstance(paper, config)
-        assert (paper.hidden, paper.batch_size, paper.learning_rate, paper.optimiser) == (
-            2048,
-            1000,
-            3e-4,
-            "adam",
-        )
-        assert paper.loss == config().loss
+        network = paper.surrogate
+        assert (network.hidden, network.batch_size, network.learning_rate) == (2048, 1000, 3e-4)
+        assert paper.ascent.optimiser == "adam"
+        assert network.loss == config().surrogate.loss
 
 
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="weight_decay must be at least 0"):
-        RaMListNetConfig(weight_decay=-1.0)
+        make_method("ram_listnet", surrogate={"weight_decay": -1.0})
     with pytest.raises(ValueError, match="steps must be at least 0"):
-        RaMRankCosineConfig(steps=-1)
+        make_method("ram_rankcosine", ascent={"steps": -1})
