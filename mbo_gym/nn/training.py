@@ -128,8 +128,12 @@ def _run(
     held: AbstractContextManager[list[int]] = nullcontext([]) if file is None else interrupts_held()
     with held as interrupts:
         for step in trainer.steps():
-            with torch.autocast(device.type, torch.bfloat16, enabled=low):
-                value = loss(rows.draw(generator), generator)
+            batch = rows.draw(generator)
+            if low:
+                with torch.autocast(device.type, torch.bfloat16):
+                    value = loss(batch, generator)
+            else:
+                value = loss(batch, generator)
             if isinstance(value, Tensor):
                 trainer.update(value)
             else:
