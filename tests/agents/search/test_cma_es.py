@@ -252,7 +252,9 @@ def rows_seen(monkeypatch, **settings):
 
 
 def test_bootstrapped_members_see_rows_of_their_own_again_and_again(monkeypatch):
-    assert torch.equal(rows_seen(monkeypatch), torch.full((3, 400), 2))  # two rounds through all rows
+    assert torch.equal(
+        rows_seen(monkeypatch), torch.full((3, 400), 2)
+    )  # two rounds through all rows
     seen = rows_seen(monkeypatch, bootstrap=True)
     assert (seen % 2 == 0).all()  # the same rows in both rounds
     share = (seen > 0).float().mean(dim=1)
