@@ -84,7 +84,8 @@ class BatchedMLP(nn.Module):
     def layers(self) -> list[Tensor]:
         """Return all weights, then all biases, the first layer first: what `apply_layers` takes."""
         # Iterating over a ParameterList looks each up by name, which takes a tenth of a small step.
-        return [*self.weight._parameters.values(), *self.bias._parameters.values()]
+        parts = (self.weight._parameters, self.bias._parameters)
+        return [layer for part in parts for layer in part.values() if layer is not None]
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the outputs (M, B, out) at inputs (M, B, in), or (B, in) for all members alike."""
