@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from torch import Tensor
+
 from mbo_gym._moved import forwarded
-from mbo_gym.methods.ascent import ascend
+from mbo_gym.methods.ascent import GradientAscent, ascend
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import Bounds, Fitted
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice, require_at_least
+from mbo_gym.surrogates.base import predict_in_pieces
 from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = [
     "LIGHT_SURROGATE",
     "AscentConfig",
+    "Climb",
     "Grad",
     "GradConfig",
     "GradMean",
@@ -108,6 +112,58 @@ def ascend_from_best(fitted: Fitted, config: AscentConfig, k: int) -> Proposals:
         watch=fitted.watch("ascent", steps),
     )
     return fitted.best(ends, k)
+
+
+class Climb:
+    """Gradient ascent from the `k` best visible designs, for a method that computes the gradient.
+
+    Args:
+        fitted: Encoder and surrogate; predictions of the surrogate order the ends.
+        config: Settings of the ascent.
+        k: Number of designs.
+
+    Example:
+        ::
+
+            climb = Climb(fitted, config, k)
+            for z in climb.steps():  # (k, d)
+                climb.move(gradient(z))
+            return climb.proposals()
+    """
+
+    def __init__(self, fitted: Fitted, config: AscentConfig, k: int) -> None:
+        self._n_steps, size = config.recipe(fitted.problem, fitted.encoder.n_features)
+        self._fitted = fitted
+        self._ascent = GradientAscent(
+            fitted.starts(k), config.optimiser, size, fitted.box(config.bounds)
+        )
+        self._watch = fitted.watch("ascent", self._n_steps)
+
+    @property
+    def z(self) -> Tensor:
+        """Features (k, d) after the steps taken so far."""
+        return self._ascent.z
+
+    def steps(self) -> Iterator[Tensor]:
+        """Yield the features (k, d) once a step, before it is taken."""
+        surrogate = self._fitted.surrogate
+        for step in self._fitted.context.progress.track(range(self._n_steps), "gradient ascent"):
+            if self._watch.is_due(step):
+                self._watch(step, self.z, predict_in_pieces(surrogate.predict, self.z))
+            yield self.z
+
+    def move(self, gradient: Tensor) -> None:
+        """Take one step along a gradient (k, d)."""
+        self._ascent.step(gradient)
+
+    def proposals(self) -> Proposals:
+        """Return the designs reached, the highest prediction first."""
+        ends, diverged = self._ascent.ends()
+        if diverged:
+            self._fitted.context.progress.metrics("ascent", self._n_steps, diverged=diverged)
+        prediction = predict_in_pieces(self._fitted.surrogate.predict, ends)
+        self._watch(self._n_steps, ends, prediction)
+        return self._fitted.best(ends, len(ends))
 
 
 @dataclass(frozen=True)

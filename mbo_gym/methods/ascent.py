@@ -18,6 +18,7 @@ from mbo_gym.progress.protocol import Progress
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 
 __all__ = [
+    "GradientAscent",
     "SearchWatch",
     "ascend",
     "best_distinct",
@@ -48,12 +49,16 @@ class SearchWatch:
         self._stage, self._steps, self._progress = stage, steps, progress
         self._every = max(1, steps // 20)
 
+    def is_due(self, step: int) -> bool:
+        """Whether a step is one of those that are shown."""
+        return step % self._every == 0 or step == self._steps
+
     def __call__(self, step: int, z: Tensor, prediction: Tensor) -> None:
         """Report features (k, d) before a step, and their predictions.
 
         After the last step, `step` is `steps`.
         """
-        if step % self._every and step != self._steps:
+        if not self.is_due(step):
             return
         values = prediction.detach().cpu().numpy()
         x = self._encoder.decode(z.detach().cpu().numpy())
@@ -77,6 +82,53 @@ def start_features(
     return z
 
 
+class GradientAscent:
+    """Features that take steps along gradients, all rows at once, each on its own.
+
+    Args:
+        starts: (B, d) features to start from, which stay as they are.
+        optimiser: ``plain``: z + size * gradient; ``unit``: the same with the gradient's root mean
+            square at 1; ``adam``: Adam's step with learning rate `size`.
+        size: Step size, see `optimiser`.
+        box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
+
+    Attributes:
+        z: (B, d) features after the steps taken so far.
+    """
+
+    def __init__(
+        self,
+        starts: Tensor,
+        optimiser: Literal["plain", "unit", "adam"],
+        size: float,
+        box: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        self.z = starts.clone()
+        self._starts = starts
+        self._unit = optimiser == "unit"
+        self._size = size
+        self._box = box
+        self._adam = (
+            torch.optim.Adam([self.z], lr=size, maximize=True) if optimiser == "adam" else None
+        )
+
+    def step(self, gradient: Tensor) -> None:
+        """Move z by one step along a gradient (B, d)."""
+        if self._adam is None:
+            self.z.add_(unit_gradient(gradient) if self._unit else gradient, alpha=self._size)
+        else:
+            self.z.grad = gradient
+            self._adam.step()
+        if self._box is not None:
+            self.z.clamp_(*self._box)
+
+    def ends(self) -> tuple[Tensor, int]:
+        """Return the features (B, d) and how many rows diverged (inf or NaN) and are reset to their
+        start."""
+        finite = self.z.isfinite().all(dim=1, keepdim=True)
+        return torch.where(finite, self.z, self._starts), int((~finite).sum())
+
+
 def ascend(
     surrogate: Surrogate,
     z: Tensor,
@@ -90,40 +142,31 @@ def ascend(
 ) -> Tensor:
     """Climb a surrogate from features z (B, d), all rows at once; returns (B, d).
 
-    A row that leaves the numbers, to infinity or NaN, comes back as it started; a watched search
-    shows how many.
+    Rows that diverge (inf or NaN) are reset to their start; a watched search logs their number as
+    ``diverged``.
 
     Args:
         surrogate: f.
         z: Starts.
-        optimiser: ``plain``: z + size * grad f(z); ``unit``: the same with the gradient's root mean
-            square at 1; ``adam``: Adam's step with learning rate `size`, each row on its own.
+        optimiser: See `GradientAscent`.
         steps: Number of steps.
-        size: Step size, see `optimiser`.
+        size: Step size.
         box: Lowest and highest features (d,), (d,) that z is clipped to after each step, or None.
         progress: Shows how far it is.
         watch: Called with the step, z and the predictions (B,) before each step and after the last.
     """
-    starts, z = z, z.clone()
-    adam = torch.optim.Adam([z], lr=size, maximize=True) if optimiser == "adam" else None
+    ascent = GradientAscent(z, optimiser, size, box)
     for step in progress.track(range(steps), "gradient ascent"):
-        value, gradient = surrogate.value_and_gradient(z)
+        value, gradient = surrogate.value_and_gradient(ascent.z)
         if watch is not None:
-            watch(step, z, value)
-        if adam is None:
-            z.add_(unit_gradient(gradient) if optimiser == "unit" else gradient, alpha=size)
-        else:
-            z.grad = gradient
-            adam.step()
-        if box is not None:
-            z.clamp_(*box)
-    finite = z.isfinite().all(dim=1, keepdim=True)
-    z = torch.where(finite, z, starts)
+            watch(step, ascent.z, value)
+        ascent.step(gradient)
+    ends, diverged = ascent.ends()
     if watch is not None:
-        if diverged := int((~finite).sum()):
+        if diverged:
             progress.metrics("ascent", steps, diverged=diverged)
-        watch(steps, z, predict_in_pieces(surrogate.predict, z))
-    return z
+        watch(steps, ends, predict_in_pieces(surrogate.predict, ends))
+    return ends
 
 
 def best_first(surrogate: Surrogate, z: Tensor, k: int) -> tuple[Tensor, np.ndarray]:
