@@ -8,6 +8,7 @@ import torch
 from mbo_gym.errors import MissingDependency
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import leaf_settings, with_settings
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
 from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
 
@@ -27,6 +28,12 @@ class Notes(NullProgress):
     def of(self, stage, name):
         """List the values of one metric of one stage."""
         return [values[name] for other, _, values in self.seen if other == stage and name in values]
+
+
+def with_leaves(config, **values):
+    """Return a nested config with settings given by the last parts of their names."""
+    places = {name.rpartition(".")[2]: name for name in leaf_settings(config)}
+    return with_settings(config, {places[key]: value for key, value in values.items()})
 
 
 def d3rlpy_or_skip():

@@ -12,8 +12,9 @@ import torch
 
 import mbo_gym
 from agents.gradient.bdi import BDI, BDIConfig, Kernel, TwoWayMapping
+from helpers import with_leaves
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.methods.base import Context
 from mbo_gym.surrogates.base import CannotFit
 
 
@@ -111,17 +112,21 @@ def test_the_kernel_of_zero_and_of_equal_features_has_a_finite_gradient():
     assert gradient.isfinite().all()
 
 
+def configured(**settings) -> BDIConfig:
+    return with_leaves(BDIConfig(), **settings)
+
+
 def fitted(
     z: torch.Tensor, y: torch.Tensor, gamma: float = 0.0, seed: int = 0, **settings
 ) -> TwoWayMapping:
-    mapping = TwoWayMapping(BDIConfig(**settings), gamma)
+    mapping = TwoWayMapping(configured(gamma=gamma, **settings))
     mapping.fit(z, y, seed=seed)
     return mapping
 
 
 def losses_by_hand(mapping, x, y, design, gamma):
     """The paper's two losses for one design, with a plain inverse."""
-    kernel = Kernel(mapping.config.layers, bias_variance=mapping.config.bias_variance)
+    kernel = mapping.config.kernel
     matrix = kernel(x, x)
     matrix = matrix + mapping.config.ridge * matrix.trace() / len(x) * torch.eye(
         len(x), dtype=torch.float64
@@ -141,7 +146,7 @@ def losses_by_hand(mapping, x, y, design, gamma):
 def test_both_losses_are_the_papers(gamma, bias):
     x, y, designs = features(12, 4), features(12, 1)[:, 0], features(3, 4, seed=2)
     mapping = fitted(x, y, gamma, layers=3, ridge=1e-3, label=4.0, bias_variance=bias)
-    got = torch.stack(mapping.losses(designs), dim=1)
+    got = torch.stack([mapping.predict(designs), *mapping.losses(designs)], dim=1)
     for row, design in zip(got, designs, strict=True):
         np.testing.assert_allclose(
             row, losses_by_hand(mapping, x, y, design.unsqueeze(0), gamma), rtol=1e-5
@@ -151,19 +156,20 @@ def test_both_losses_are_the_papers(gamma, bias):
 def test_its_gradient_is_that_of_minus_both_losses():
     x, y = features(12, 4), features(12, 1)[:, 0]
     mapping, designs, shift = fitted(x, y, 0.5), features(3, 4, seed=2), 1e-6
-    prediction, gradient = mapping.value_and_gradient(designs)
-    torch.testing.assert_close(prediction, mapping.predict(designs))
+    gradient = mapping.downhill(designs)
     for j in range(4):
         unit = shift * torch.eye(4, dtype=torch.float64)[j]
-        up, down = (sum(mapping.losses(designs + side * unit)[1:]) for side in (1, -1))
+        up, down = (sum(mapping.losses(designs + side * unit)) for side in (1, -1))
         torch.testing.assert_close(gradient[:, j], -(up - down) / (2 * shift), rtol=1e-4, atol=1e-6)
 
 
 def test_designs_in_several_blocks_are_as_in_one(monkeypatch):
     x, y, designs = features(12, 4), features(12, 1)[:, 0], features(9, 4, seed=2)
-    whole = fitted(x, y).value_and_gradient(designs)
+    mapping = fitted(x, y)
+    whole = mapping.predict(designs), mapping.downhill(designs)
     monkeypatch.setattr("agents.gradient.bdi._BLOCK", 25)  # two designs, or two rows, at a time
-    pieces = fitted(x, y).value_and_gradient(designs)
+    mapping = fitted(x, y)
+    pieces = mapping.predict(designs), mapping.downhill(designs)
     torch.testing.assert_close(pieces, whole, rtol=1e-6, atol=1e-9)
 
 
@@ -178,7 +184,8 @@ def test_without_biases_the_fit_is_proportional_to_the_length_of_the_features():
     torch.testing.assert_close(without(2 * x), 2 * without(x))
     assert (with_biases(2 * x) - 2 * with_biases(x)).abs().max() > 0.1
     paper = BDI.PRESETS["paper"]
-    assert (paper.bias_variance, paper.max_rows, paper.label, paper.layers) == (0.0, None, 10.0, 5)
+    assert (paper.max_rows, paper.label) == (None, 10.0)
+    assert (paper.kernel.bias_variance, paper.kernel.layers) == (0.0, 5)
 
 
 def test_it_learns_from_a_draw_of_as_many_rows_as_are_asked_for():
@@ -206,51 +213,53 @@ def branin():
 
 def propose(config: BDIConfig, problem, k: int, seed: int = 0):
     method = BDI(config)
-    method.fit(problem, seed=seed, device="cpu", progress=NullProgress())
+    method.fit(problem, Context(seed))
     return method, method.propose(k)
 
 
 def test_every_design_is_found_on_its_own(branin):
-    _, together = propose(BDIConfig(steps=15, step_size=0.05), branin, 6)
-    method, first = propose(BDIConfig(steps=15, step_size=0.05), branin, 1)
-    assert np.abs(together - first).sum(axis=1).min() < 1e-4
-    assert method.criterion.shape == (1,)
+    _, together = propose(configured(steps=15, step_size=0.05), branin, 6)
+    _, first = propose(configured(steps=15, step_size=0.05), branin, 1)
+    assert np.abs(together.x - first.x).sum(axis=1).min() < 1e-4
+    assert first.criterion.shape == (1,)
 
 
 def test_the_losses_of_its_designs_fall_and_their_forward_predictions_order_them(branin):
-    method, ends = propose(BDIConfig(steps=30, step_size=0.005), branin, 8)
+    method, ends = propose(configured(steps=30, step_size=0.005), branin, 8)
     encoder = make_encoder(branin)
     start, end = (
-        torch.from_numpy(encoder.encode(x)).double() for x in (branin.dataset.top(8).x, ends)
+        torch.from_numpy(encoder.encode(x)).double() for x in (branin.dataset.top(8).x, ends.x)
     )
-    before, after = (sum(method._surrogate.losses(z)[1:]) for z in (start, end))
+    before, after = (sum(method.mapping.losses(z)) for z in (start, end))
     assert float(after.max()) < float(before.max())
     assert float(after.mean()) < float(before.mean())
-    inside = ((ends > branin.space.low) & (ends < branin.space.high)).all(
+    inside = ((ends.x > branin.space.low) & (ends.x < branin.space.high)).all(
         axis=1
     )  # the others were brought back
     assert inside.sum() >= 5
     np.testing.assert_allclose(
-        method.criterion[inside], method._surrogate.predict(end)[inside], atol=1e-3
+        ends.criterion[inside], method.mapping.predict(end)[inside], atol=1e-3
     )
 
 
 def test_the_paper_weighs_good_rows_more_on_continuous_spaces_only(branin):
     letters = mbo_gym.make_task("TFBind8-Exact-v0", max_rows=300).problem()
-    continuous, _ = propose(BDIConfig(steps=1), branin, 2)
-    categorical, _ = propose(BDIConfig(steps=1), letters, 2)
-    chosen, _ = propose(BDIConfig(steps=1, gamma=2.0), letters, 2)
+    continuous, _ = propose(configured(steps=1), branin, 2)
+    categorical, _ = propose(configured(steps=1), letters, 2)
+    chosen, _ = propose(configured(steps=1, gamma=2.0), letters, 2)
     for method, gamma in ((continuous, 1e-3), (categorical, 0.0), (chosen, 2.0)):
-        state = method._surrogate.state()
+        state = method.mapping.state()
         torch.testing.assert_close(
             state["backward_weights"], (gamma * state["scores"]).softmax(dim=0)
         )
 
 
 def test_seeds_differ_only_where_rows_are_drawn(branin):
-    whole, drawn = BDIConfig(steps=3, step_size=0.1), BDIConfig(steps=3, step_size=0.1, max_rows=50)
-    assert np.array_equal(propose(whole, branin, 5)[1], propose(whole, branin, 5, seed=1)[1])
-    assert not np.array_equal(propose(drawn, branin, 5)[1], propose(drawn, branin, 5, seed=1)[1])
+    whole = configured(steps=3, step_size=0.1)
+    drawn = configured(steps=3, step_size=0.1, max_rows=50)
+    for config, same in ((whole, True), (drawn, False)):
+        one, other = (propose(config, branin, 5, seed)[1].x for seed in (0, 1))
+        assert np.array_equal(one, other) == same
 
 
 def test_a_kernel_larger_than_the_memory_is_refused(monkeypatch):
@@ -270,4 +279,4 @@ def test_a_kernel_larger_than_the_memory_is_refused(monkeypatch):
 )
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
-        BDIConfig(**settings)
+        configured(**settings)
