@@ -60,9 +60,30 @@ class Fitted:
         return cls(problem, made, surrogate, context)
 
     @classmethod
-    def load(cls, folder: Path, problem: OfflineProblem, encoder: str, context: Context) -> Fitted:
-        """Read what `save` wrote."""
-        surrogate = load_surrogate(folder / SURROGATE_FILE).to(context.device)
+    def load(
+        cls,
+        folder: Path,
+        problem: OfflineProblem,
+        encoder: str,
+        context: Context,
+        surrogate: Surrogate | None = None,
+    ) -> Fitted:
+        """Read what `save` wrote.
+
+        Args:
+            folder: Folder of the method.
+            problem: Problem it was fitted on.
+            encoder: Name of the encoder.
+            context: Seed, device and progress.
+            surrogate: Unfitted surrogate that takes over the saved state; None for a registered
+                one of the saved kind.
+        """
+        path = folder / SURROGATE_FILE
+        if surrogate is None:
+            surrogate = load_surrogate(path)
+        else:
+            surrogate.read(path)
+        surrogate.to(context.device)
         return cls(problem, make_encoder(problem, encoder), surrogate, context)
 
     def save(self, folder: Path) -> None:

@@ -154,6 +154,13 @@ class Surrogate(ABC):
         }
         save_weights(Path(path), self.state(), about)
 
+    def read(self, path: Path | str) -> None:
+        """Take over state, name and report of the file that `save` of such a surrogate wrote."""
+        tensors, facts = read_saved(path)
+        self.load_state(tensors)
+        self.name = facts["name"]
+        self.report = FitReport(**facts["report"]) if facts["report"] else None
+
 
 def require_fitted(model: Fitted | None, kind: str) -> Fitted:
     """Return what a surrogate of a kind has fitted.
