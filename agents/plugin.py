@@ -34,7 +34,7 @@ SURROGATES = {
     "coms": "agents.gradient.coms:COMsSurrogate",
     "roma": "agents.gradient.roma:roma_surrogate",
     "nemo": "agents.gradient.nemo:nemo_surrogate",
-    "iom": "agents.gradient.iom:iom_surrogate",
+    "iom": "agents.gradient.iom:IOMSurrogate",
     "ram": "agents.gradient.ram:RankingSurrogate",
     "ram_listnet": ("agents.gradient.ram:RankingSurrogate", {"loss": "listnet"}),
     "ram_rankcosine": ("agents.gradient.ram:RankingSurrogate", {"loss": "rankcosine"}),

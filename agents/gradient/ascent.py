@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from mbo_gym._moved import forwarded
@@ -30,6 +31,7 @@ __all__ = [
     "MeanConfig",
     "MinConfig",
     "ascend_from_best",
+    "moved_or_climbed",
 ]
 
 __getattr__ = forwarded(__name__)  # names that have moved
@@ -164,6 +166,33 @@ class Climb:
         prediction = predict_in_pieces(self._fitted.surrogate.predict, ends)
         self._watch(self._n_steps, ends, prediction)
         return self._fitted.best(ends, len(ends))
+
+
+def moved_or_climbed(fitted: Fitted, moved: Tensor, config: AscentConfig, k: int) -> Proposals:
+    """Propose the best of the designs that a fit has moved, highest prediction first.
+
+    Where more are asked for, the next best visible designs climb the finished surrogate.
+
+    Args:
+        fitted: Encoder and surrogate.
+        moved: (n, d) features of the designs moved, which started from the best visible ones.
+        config: Settings of the further ascent.
+        k: Number of designs.
+    """
+    if k <= len(moved):
+        return fitted.best(moved, k)
+    steps, size = config.recipe(fitted.problem, fitted.encoder.n_features)
+    ends = ascend(
+        fitted.surrogate,
+        fitted.starts(k)[len(moved) :],
+        config.optimiser,
+        steps,
+        size,
+        box=fitted.box(config.bounds),
+        progress=fitted.context.progress,
+        watch=fitted.watch("ascent", steps),
+    )
+    return fitted.best(torch.cat([moved, ends]), k)
 
 
 @dataclass(frozen=True)

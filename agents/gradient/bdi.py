@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from agents.gradient.ascent import AscentConfig, Climb
-from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.machine import memory_gb
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
-from mbo_gym.methods.fitted import SURROGATE_FILE, Fitted
+from mbo_gym.methods.fitted import Fitted
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, held_out_report, read_saved
+from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, held_out_report
 
 __all__ = ["BDI", "BDIConfig", "Kernel", "TwoWayMapping"]
 
@@ -338,7 +337,6 @@ class BDI(Method):
     def read_state(self, folder: Path) -> None:
         """Read the mapping."""
         self.mapping = TwoWayMapping(self.config)
-        self.mapping.load_state(read_saved(folder / SURROGATE_FILE)[0])
-        self.mapping.to(self.context.device)
-        encoder = make_encoder(self.problem, self.config.encoder)
-        self.fitted = Fitted(self.problem, encoder, self.mapping, self.context)
+        self.fitted = Fitted.load(
+            folder, self.problem, self.config.encoder, self.context, self.mapping
+        )
