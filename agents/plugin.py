@@ -33,7 +33,7 @@ METHODS = {
 SURROGATES = {
     "coms": "agents.gradient.coms:COMsSurrogate",
     "roma": "agents.gradient.roma:roma_surrogate",
-    "nemo": "agents.gradient.nemo:nemo_surrogate",
+    "nemo": "agents.gradient.nemo:NEMOSurrogate",
     "iom": "agents.gradient.iom:IOMSurrogate",
     "ram": "agents.gradient.ram:RankingSurrogate",
     "ram_listnet": ("agents.gradient.ram:RankingSurrogate", {"loss": "listnet"}),
