@@ -32,7 +32,7 @@ METHODS = {
 
 SURROGATES = {
     "coms": "agents.gradient.coms:COMsSurrogate",
-    "roma": "agents.gradient.roma:roma_surrogate",
+    "roma": "agents.gradient.roma:RoMASurrogate",
     "nemo": "agents.gradient.nemo:NEMOSurrogate",
     "iom": "agents.gradient.iom:IOMSurrogate",
     "ram": "agents.gradient.ram:RankingSurrogate",
