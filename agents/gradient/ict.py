@@ -1,156 +1,323 @@
-"""ICT: three networks climbed together; at every step each one labels designs nearby, from which
-the others learn.
-
-Algorithm (Yuan, Chen, Liu, Neiswanger and Liu, Importance-aware Co-teaching for Offline Model-based
-Optimization, NeurIPS 2023):
-    1. Fit three networks f_1, f_2, f_3, the proxies, that differ in their first weights and the
-       order of batches.
-    2. Each design x has copies of the proxies of its own. At each step of the ascent, and with each
-       of its proxies t in turn as the teacher, the other two as students:
-           a. Draw neighbours x + noise * N(0, 1), and label them by f_t.
-           b. Each student finds the neighbours on which it errs least; the other student learns
-              from these.
-           c. Weigh these: w = 1 - clip(weight_step * g, -.2, .2), with g the gradient, divided by
-              its root mean square, that the error on visible rows has in w after step d, at w = 1.
-           d. Each student takes a step of gradient descent down its weighted squared error.
-    3. Move each design up the mean of its three proxies: Adam, 200 steps of 1e-3, on categorical
-       spaces 100 of 1e-1.
-
-Differs from the paper: all designs climb at once, where the released program serves one. The
-default has 2 x 128 networks, a shorter training, 8 neighbours, three times the rate for d., as
-narrower networks learn less from a step (at ten times the networks of some designs of Levy and
-Superconductor diverge), and for the error of c. 16 visible rows drawn anew; `paper` has 2 x 2048,
-128 neighbours, the rate of 1e-3 and all rows, and holds 13 GB of weights for 256 designs. Half of
-the neighbours are kept, and weight_step is .2: the published settings run from 8 to 64 of 128 and
-from .1 to .3. The released program adds one and the same number to all features of a neighbour,
-which leaves a line to search on; here each has its own, and `released` has theirs. Steps d. are
-plain, so that c. looks ahead to the step that is taken. The learning rate of 1 is 1e-3. Proposals
-are ordered by the mean of the proxies of 1.
-"""
+"""ICT: importance-aware co-teaching, three proxies that label designs for each other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from agents.gradient._old_stacked import EnsembleSurrogate
-from agents.gradient.tuned import PROXIES, TunedAscent, TunedProxies, TuningConfig
+from agents.gradient.ascent import AscentConfig, Climb
+from agents.gradient.tuned import (
+    PROXIES,
+    DesignProxies,
+    Layers,
+    TuningConfig,
+    VisibleRows,
+    draw_neighbours,
+    meta_gradient,
+    own_outputs,
+    proxy_ensemble,
+    stepped,
+)
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.fitted import Fitted
+from mbo_gym.nn.mlp import apply_layers
+from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import require_at_least
+from mbo_gym.surrogates.mlp import MLPConfig
 
-__all__ = ["ICT", "CoTaughtProxies", "ICTConfig"]
+__all__ = ["ICT", "ICTConfig", "co_taught", "importance", "lesson", "student_error"]
 
-_MOST_CHANGE = 0.2  # of a neighbour's weight
+_MOST_CHANGE = 0.2
+"""Largest change of a neighbour's weight."""
+
+_ASCENT = AscentConfig(optimiser="adam")
+_PROXY = MLPConfig(hidden=128, train_steps=1500)
+_TUNING = TuningConfig(tuning_rate=3e-3)
 
 
 @dataclass(frozen=True)
-class ICTConfig(TuningConfig):
-    """Settings of ICT; the ascent's, the networks' and those of tuning are in `TuningConfig`.
+class ICTConfig:
+    """Settings of ICT.
 
     Args:
+        surrogate: Settings of each of the three proxies.
+        ascent: Settings of the ascent.
+        tuning: Settings of neighbours and steps of tuning.
         kept: Neighbours of a design that a student learns from.
         weight_step: Step of their weights; 0 to weigh all the same.
-        neighbour_noise: ``own``: a number for each feature of a neighbour; ``shared``: one for all
-            its features.
+        neighbour_noise: ``own``: each feature of a neighbour is moved by its own number;
+            ``shared``: all by one.
+        encoder: Name of the encoder.
     """
 
-    tuning_rate: float = 3e-3
+    surrogate: MLPConfig = _PROXY
+    ascent: AscentConfig = _ASCENT
+    tuning: TuningConfig = _TUNING
     kept: int = 4
     weight_step: float = 0.2
     neighbour_noise: Literal["own", "shared"] = "own"
+    encoder: str = "z_score"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_at_least(self, 1, "kept")
         require_at_least(self, 0, "weight_step")
-        if self.kept > self.neighbours:
-            raise ValueError(f"kept is at most neighbours ({self.neighbours}), got {self.kept}")
-
-
-class CoTaughtProxies(TunedProxies):
-    """Proxies that teach each other, see 2. of the module's docstring; the arguments are
-    `TunedProxies`'."""
-
-    _tuning: ICTConfig
-
-    def tune(self, z: Tensor) -> None:
-        """Let each design's proxies be the teacher once, around its features; (k, d)."""
-        for teacher in range(PROXIES):
-            students = torch.tensor([m for m in range(PROXIES) if m != teacher], device=z.device)
-            rows = (
-                PROXIES * torch.arange(len(z), device=z.device).unsqueeze(1) + students
-            ).flatten()
-            own = [layer[rows] for layer in self.layers()]
-            x, y = self.lesson(z, teacher, students)
-            learnt = self.stepped(own, partial(_error, x=x, y=y, weight=self.weight(own, x, y)))
-            self.adopt(
-                [
-                    a.index_copy(0, rows, b.detach())
-                    for a, b in zip(self.layers(), learnt, strict=True)
-                ]
+        if self.kept > self.tuning.neighbours:
+            raise ValueError(
+                f"kept is at most neighbours ({self.tuning.neighbours}), got {self.kept}"
             )
 
-    def neighbours(self, z: Tensor, n_numbers: int | None = None) -> Tensor:
-        """Draw neighbours of features (k, d), (k, neighbours, d), as `neighbour_noise` says."""
-        return super().neighbours(z, 1 if self._tuning.neighbour_noise == "shared" else n_numbers)
 
-    def lesson(self, z: Tensor, teacher: int, students: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what each design's students learn around features (k, d): (2 k, kept, d) and
-        labels (2 k, kept)."""
-        near = self.neighbours(z)
-        with torch.no_grad():
-            said = self.at_own(near)  # (k, 3, neighbours)
-        error = (said[:, students] - said[:, teacher, None]).square()
-        chosen = error.topk(self._tuning.kept, dim=2, largest=False).indices.flip(
-            1
-        )  # the other student's choice
-        x = torch.take_along_dim(near.unsqueeze(1), chosen.unsqueeze(3), dim=2)
-        y = torch.take_along_dim(said[:, teacher, None], chosen, dim=2)
-        return x.flatten(0, 1), y.flatten(0, 1)
-
-    def weight(self, layers: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Return the weights (M, n), in [.8, 1.2], for students of these layers and lessons (M, n,
-        d), (M, n)."""
-        weight, step = torch.ones_like(y), self._tuning.weight_step
-        if step == 0:
-            return weight
-        slope = self.meta_gradient(layers, lambda proxies, w: _error(proxies, x, y, w), weight)
-        unit = slope / slope.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
-        return weight - (step * unit).clamp(-_MOST_CHANGE, _MOST_CHANGE)
-
-
-def _error(proxies: EnsembleSurrogate, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean weighted squared error () at features (M, n, d), labels and weights (M, n),
-    summed over M."""
-    return (weight * (proxies.outputs(x) - y).square()).mean(dim=1).sum()
-
-
-_PAPER: Mapping[str, Any] = {
-    "hidden": 2048,
-    "train_steps": 46_400,  # 200 epochs of TFBind8
-    "batch_size": 128,
-    "neighbours": 128,
-    "kept": 64,
-    "tuning_rate": 1e-3,
-    "validation_rows": None,
-}
-
-
-class ICT(TunedAscent):
-    """Importance-aware co-teaching; see the module's docstring.
+def student_error(layers: Layers, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean weighted squared error () of students, summed over them.
 
     Args:
-        config: Its settings.
+        layers: Layers of M students.
+        weight: (M, n) weights.
+        x: (M, n, d) features.
+        y: (M, n) labels.
+    """
+    outputs = apply_layers(x, layers).squeeze(2)  # (M, n)
+    return (weight * (outputs - y).square()).mean(dim=1).sum()
+
+
+def lesson(
+    layers: Layers, near: Tensor, teacher: int, students: Tensor, kept: int
+) -> tuple[Tensor, Tensor]:
+    """Return features and labels that each design's students learn, lines 4 and 5 of `ICT`.
+
+    Args:
+        layers: Layers (3 k, ...) of the proxies.
+        near: (k, neighbours, d) neighbours of each design.
+        teacher: Proxy that labels them.
+        students: (2,) the other two.
+        kept: Neighbours that a student learns from.
+
+    Returns:
+        (2 k, kept, d) features and (2 k, kept) labels.
+    """
+    with torch.no_grad():
+        said = own_outputs(layers, near)  # (k, 3, neighbours)
+    error = (said[:, students] - said[:, teacher, None]).square()  # (k, 2, neighbours)
+    chosen = error.topk(kept, dim=2, largest=False).indices
+    chosen = chosen.flip(1)  # the other student's choice
+    x = torch.take_along_dim(near.unsqueeze(1), chosen.unsqueeze(3), dim=2)  # (k, 2, kept, d)
+    y = torch.take_along_dim(said[:, teacher, None], chosen, dim=2)  # (k, 2, kept)
+    return x.flatten(0, 1), y.flatten(0, 1)
+
+
+def importance(
+    layers: Layers,
+    x: Tensor,
+    y: Tensor,
+    config: ICTConfig,
+    rows: VisibleRows,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the weights (M, n), in [0.8, 1.2], of what M students learn, line 6 of `ICT`.
+
+    Args:
+        layers: Layers of the students.
+        x: (M, n, d) features.
+        y: (M, n) labels.
+        config: Settings.
+        rows: All visible rows.
+        generator: Source of the visible rows drawn.
+    """
+    even = torch.ones_like(y)
+    if config.weight_step == 0:
+        return even
+    slope = meta_gradient(
+        layers,
+        lambda at, weight: student_error(at, weight, x, y),
+        even,
+        config.tuning.tuning_rate,
+        lambda: rows.draw(config.tuning.validation_rows, generator),
+    )
+    unit = slope / slope.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
+    return even - (config.weight_step * unit).clamp(-_MOST_CHANGE, _MOST_CHANGE)
+
+
+def co_taught(
+    layers: Layers,
+    z: Tensor,
+    config: ICTConfig,
+    rows: VisibleRows,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """Return layers of proxies after each has been the teacher once, lines 3 to 7 of `ICT`.
+
+    Args:
+        layers: Layers (3 k, ...) of the proxies of k designs, which stay as they are.
+        z: (k, d) features of the designs.
+        config: Settings.
+        rows: All visible rows.
+        generator: Source of neighbours and of the visible rows drawn.
+    """
+    learned = list(layers)
+    shared = config.neighbour_noise == "shared"
+    first = PROXIES * torch.arange(len(z), device=z.device).unsqueeze(1)  # (k, 1)
+    for teacher in range(PROXIES):
+        students = torch.tensor([m for m in range(PROXIES) if m != teacher], device=z.device)
+        own = (first + students).flatten()  # (2 k,)
+        layers_of_students = [layer[own] for layer in learned]
+        near = draw_neighbours(z, config.tuning, generator, shared=shared)  # (k, n, d)
+        x, y = lesson(learned, near, teacher, students, config.kept)
+        weight = importance(layers_of_students, x, y, config, rows, generator)
+        error = partial(student_error, weight=weight, x=x, y=y)
+        taught = stepped(layers_of_students, error, config.tuning.tuning_rate)
+        learned = [a.index_copy(0, own, b) for a, b in zip(learned, taught, strict=True)]
+    return learned
+
+
+_PAPER = ICTConfig(
+    MLPConfig(hidden=2048, train_steps=46_400, batch_size=128),  # 200 epochs of TFBind8
+    tuning=TuningConfig(neighbours=128, tuning_rate=1e-3, validation_rows=None),
+    kept=64,
+)
+
+
+class ICT(Method):
+    """ICT: importance-aware co-teaching (Yuan et al., NeurIPS 2023).
+
+    Climbs three networks together. At every step each one labels designs nearby, from which the
+    other two learn.
+
+    Algorithm:
+        1. fit three networks f_1, f_2, f_3, the proxies, which differ in initial weights and order
+           of batches; x <- the K best visible designs, each with copies of the proxies of its own
+        2. repeat `steps` times, for each design x:
+        3.     for each of its proxies t in turn as the teacher, the other two as students:
+        4.         draw neighbours x + noise * N(0, 1), and label them by f_t
+        5.         each student finds the neighbours on which it errs least; the other student learns
+                   from these
+        6.         weigh these: w = 1 - clip(weight_step * g, -0.2, 0.2), with g the gradient,
+                   divided by its root mean square, that the error on visible rows after line 7 has
+                   in w, at w = 1
+        7.         each student takes a step of gradient descent down its weighted squared error
+        8.     move x up the mean of its three proxies: Adam, 200 steps of 1e-3, on categorical
+               spaces 100 of 1e-1
+        9. propose x, the highest mean of the proxies of line 1 first
+
+    Args:
+        config: Settings; preset `paper` has the paper's, `released` the released program's. Both
+            hold 13 GB of weights for 256 designs.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("ict", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Yuan et al. 2023, Importance-aware Co-teaching for Offline Model-based Optimization, arXiv
+        2309.11600.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="ICT: importance-aware co-teaching",
+        paper="Yuan, Chen, Liu, Neiswanger and Liu 2023, Importance-aware Co-teaching for Offline "
+        "Model-based Optimization, NeurIPS, arXiv 2309.11600",
+        differences=(
+            Difference(
+                "one design after the other",
+                "all designs climb at once, each with proxies of its own",
+                "one batched computation",
+            ),
+            Difference(
+                "2 x 2048 networks, 200 epochs of TFBind8, 128 neighbours, all visible rows in "
+                "line 6",
+                "2 x 128 networks, 1500 updates, 8 neighbours, 16 visible rows drawn anew; preset "
+                "`paper` has the paper's",
+                "the default has to end within minutes on a CPU",
+            ),
+            Difference(
+                "a rate of 1e-3 in line 7",
+                "3e-3; preset `paper` has 1e-3",
+                "narrower networks learn less from a step; at a tenfold rate, some designs' "
+                "networks diverge on Levy and Superconductor",
+            ),
+            Difference(
+                "from 8 to 64 of 128 neighbours kept, and a weight_step from 0.1 to 0.3, by task",
+                "half of the neighbours kept, and a weight_step of 0.2",
+                "one setting for all tasks",
+            ),
+            Difference(
+                "the released program adds one number to all features of a neighbour",
+                "each feature has its own number; preset `released` has one",
+                "one number leaves a line to search on",
+            ),
+            Difference(
+                "the update of line 7 is not plain gradient descent",
+                "plain gradient descent in line 7",
+                "line 6 looks ahead to the step that is taken",
+            ),
+            Difference(
+                "another learning rate in line 1",
+                "the learning rate of line 1 is 1e-3",
+                "all networks here share one training recipe",
+            ),
+            Difference(
+                "all designs of the budget are scored, in no order",
+                "proposals are ordered by the mean of the proxies of line 1",
+                "predictions of the same networks are comparable between designs",
+            ),
+        ),
+        metrics={
+            "surrogate/loss": "mean squared error on a batch, a proxy; scores at unit variance",
+            "ascent/prediction": "mean prediction of the proxies of line 1 for the designs at a "
+            "step, in standard deviations of the visible scores",
+            "ascent/diverged": "designs that became inf or NaN and were reset to their start",
+        },
+        equations=(
+            r"\min_{\theta_s} \sum_i w_i (f_{\theta_s}(x_i) - f_t(x_i))^2",
+            r"w \leftarrow w - \beta \nabla_w \sum_n (f_{\theta_s(w)}(x_n) - y_n)^2",
+        ),
+    )
     Config: ClassVar[type[Any]] = ICTConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": ICTConfig(**_PAPER),
-        "released": ICTConfig(**_PAPER, neighbour_noise="shared"),
-        "boxed": ICTConfig(bounds="data"),
+        "paper": _PAPER,
+        "released": replace(_PAPER, neighbour_noise="shared"),
+        "boxed": ICTConfig(ascent=replace(_ASCENT, bounds="data")),
+        "light": ICTConfig(
+            MLPConfig(hidden=16, train_steps=20, batch_size=32), replace(_ASCENT, steps=20)
+        ),
     }
-    proxies: ClassVar[type[TunedProxies]] = CoTaughtProxies
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the three proxies."""
+        self.start(problem, context)
+        self.proxies = proxy_ensemble(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, self.proxies, self.config.encoder, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Climb from the `k` best visible designs, with proxies that teach each other."""
+        generator = torch.Generator(self.context.device).manual_seed(self.context.seed)
+        trained = self.proxies.model
+        rows = VisibleRows.of(self.fitted, trained.unit)
+        proxies = DesignProxies(trained.network, k)
+        climb = Climb(self.fitted, self.config.ascent, k)
+        for designs in climb.steps():  # (k, d)
+            for block in proxies.blocks():
+                own = proxies.of(block)
+                taught = co_taught(own, designs[block], self.config, rows, generator)
+                proxies.put(block, taught)
+            climb.move(trained.unit[1] * proxies.gradient(designs))
+        return climb.proposals()
+
+    def write_state(self, folder: Path) -> None:
+        """Write the three proxies."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the three proxies."""
+        self.proxies = proxy_ensemble(self.config.surrogate)
+        self.fitted = Fitted.load(
+            folder, self.problem, self.config.encoder, self.context, self.proxies
+        )

@@ -1,225 +1,227 @@
-"""What ICT and tri-mentoring share: an ascent on three proxies that are tuned to each design at
-every step."""
+"""Three proxies that are tuned to each design: what ICT and tri-mentoring have in common."""
 
 from __future__ import annotations
 
-import copy
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from agents.gradient._old_ascent import Ascent, AscentConfig
-from agents.gradient._old_stacked import EnsembleSurrogate
-from mbo_gym.methods.ascent import SearchWatch, ascend
-from mbo_gym.settings import part_of, require_at_least
-from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.mlp import EnsembleConfig, MLPConfig
+from mbo_gym.encoders.base import encoded
+from mbo_gym.methods.fitted import Fitted
+from mbo_gym.nn.mlp import BatchedMLP, apply_layers
+from mbo_gym.settings import require_at_least
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig
 
-__all__ = ["PROXIES", "TunedAscent", "TunedProxies", "TuningConfig"]
+__all__ = [
+    "PROXIES",
+    "DesignProxies",
+    "Layers",
+    "TuningConfig",
+    "VisibleRows",
+    "draw_neighbours",
+    "meta_gradient",
+    "own_outputs",
+    "proxy_ensemble",
+    "stepped",
+]
 
 PROXIES = 3
-"""How many networks there are."""
+"""Number of proxies."""
 
-_ON_CPU, _ON_GPU = (
-    1 << 22,
-    1 << 26,
-)  # weights that are tuned at once: what a CPU's caches hold; 256 MB
+Layers: TypeAlias = Sequence[Tensor]
+"""Layers of proxies: weights (M, in, out), then biases (M, 1, out). The three proxies of a design
+come one after the other, so k designs have M = 3 k."""
+
+_ON_CPU = 1 << 22
+"""Weights that are tuned at once on a CPU: what its caches hold."""
+
+_ON_GPU = 1 << 26
+"""Weights that are tuned at once on a GPU: 256 MB."""
 
 
 @dataclass(frozen=True)
-class TuningConfig(AscentConfig, MLPConfig):
-    """Settings of an ascent on tuned proxies: the ascent's (`AscentConfig`) and the networks'
-    (`MLPConfig`).
+class TuningConfig:
+    """Settings of proxies that are tuned to each design.
 
     Args:
-        neighbours: Drawn around each design at each step (ICT: for each teacher).
+        neighbours: Number of neighbours drawn around each design at each step (ICT: for each
+            teacher).
         noise: Standard deviation of a neighbour's features around the design's.
         tuning_rate: Learning rate of the steps that tune the proxies.
         validation_rows: Visible rows, drawn anew each time, that a step is judged by; None for all.
     """
 
-    optimiser: Literal["plain", "adam"] = "adam"
-    hidden: int = 128
-    train_steps: int = 1500
     neighbours: int = 8
     noise: float = 0.1
     tuning_rate: float = 1e-2
     validation_rows: int | None = 16
 
     def __post_init__(self) -> None:
-        AscentConfig.__post_init__(self)
-        MLPConfig.__post_init__(self)
         require_at_least(self, 1, "neighbours", "validation_rows")
         require_at_least(self, 0, "noise", "tuning_rate")
 
 
-class TunedProxies(EnsembleSurrogate):
-    """Proxies that are tuned to designs before each gradient, each design having its own; a
-    subclass writes `tune`.
-
-    They start as copies of the proxies handed in, which stay as they are and give the predictions.
-    Layers are weights (3 k, in, out), then biases (3 k, 1, out), the three proxies of a design one
-    after the other.
+def proxy_ensemble(config: MLPConfig) -> EnsembleSurrogate:
+    """Return the three proxies, unfitted; they predict by their mean.
 
     Args:
-        trained: The proxies.
-        n_designs: k.
-        z: (N, d) features of the visible designs.
-        y: (N,) their scores, in the unit that `trained` was fitted on.
-        config: Settings of the tuning.
-        generator: Of the neighbours and the rows of validation, on z's device.
+        config: Settings of each proxy.
+    """
+    return EnsembleSurrogate(EnsembleConfig(**asdict(config), members=PROXIES))
+
+
+@dataclass(frozen=True, eq=False)
+class VisibleRows:
+    """The visible rows, by which a step of tuning is judged.
+
+    Args:
+        z: (N, d) features.
+        y: (N,) scores, standardised as the proxies are.
     """
 
-    def __init__(
-        self,
-        trained: EnsembleSurrogate,
-        n_designs: int,
-        z: Tensor,
-        y: Tensor,
-        config: TuningConfig,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(trained.config)
-        self.load_state(trained.state())
-        self.adopt([layer.repeat(n_designs, 1, 1) for layer in self.layers()])
-        self._trained = trained
-        self._z, self._y = z, (y - self._unit[0]) / self._unit[1]
-        self._tuning, self._generator = config, generator
+    z: Tensor
+    y: Tensor
 
-    @abstractmethod
-    def tune(self, z: Tensor) -> None:
-        """Tune each design's proxies to its features; (k, d)."""
-
-    def predict(self, z: Tensor) -> Tensor:
-        """Predict the scores of any features (B, d) by the mean of the proxies as they were
-        trained; (B,)."""
-        return self._trained.predict(z)
-
-    def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Tune the proxies to features (k, d); return the predictions (k,), and the gradient (k, d)
-        of tuned means."""
-        layers, gradient = self.layers(), torch.empty_like(z)
-        numbers = _ON_CPU if z.device.type == "cpu" else _ON_GPU
-        at_once = max(1, numbers // sum(layer[:PROXIES].numel() for layer in layers))
-        for rows in torch.split(torch.arange(len(z), device=z.device), at_once):
-            own = slice(PROXIES * int(rows[0]), PROXIES * (int(rows[-1]) + 1))
-            some = copy.copy(self).adopt([layer[own] for layer in layers])
-            with torch.enable_grad():
-                some.tune(z[rows].detach())
-                leaf = z[rows].detach().requires_grad_()
-                mean = self._unit[1] * some.at_own(leaf.unsqueeze(1)).mean(dim=1)
-                gradient[rows] = torch.autograd.grad(mean.sum(), leaf)[0]
-            for layer, tuned in zip(layers, some.layers(), strict=True):
-                layer[own] = tuned
-        return self.predict(z), gradient
-
-    def at_own(self, z: Tensor) -> Tensor:
-        """Return what each design's proxies say of n features of its own (k, n, d); (k, 3, n),
-        standardised."""
-        return self.outputs(z.repeat_interleave(PROXIES, dim=0)).reshape(len(z), PROXIES, -1)
-
-    def neighbours(self, z: Tensor, n_numbers: int | None = None) -> Tensor:
-        """Draw neighbours of features (k, d), (k, neighbours, d), by a number for each feature, or
-        by one for all."""
-        size = (len(z), self._tuning.neighbours, n_numbers or z.shape[1])
-        return z.unsqueeze(1) + self._tuning.noise * torch.randn(
-            size, generator=self._generator, device=z.device
-        )
-
-    def layers(self) -> list[Tensor]:
-        """Return the layers of all proxies."""
-        return [*self._weights, *self._biases]
-
-    def adopt(self, layers: Sequence[Tensor]) -> TunedProxies:
-        """Take over layers, which may be of fewer proxies; returns itself."""
-        half = len(layers) // 2
-        self._weights, self._biases, self._members = (
-            list(layers[:half]),
-            list(layers[half:]),
-            len(layers[0]),
-        )
-        return self
-
-    def stepped(
-        self, layers: Sequence[Tensor], loss: Callable[[TunedProxies], Tensor]
-    ) -> list[Tensor]:
-        """Return layers after one step of gradient descent down a loss of proxies; detached."""
-        leaves = [layer.detach().requires_grad_() for layer in layers]
-        gradients = torch.autograd.grad(loss(copy.copy(self).adopt(leaves)), leaves)
-        rate = self._tuning.tuning_rate
-        return [
-            torch.sub(leaf.detach(), slope, alpha=rate)
-            for leaf, slope in zip(leaves, gradients, strict=True)
-        ]
-
-    def meta_gradient(
-        self,
-        layers: Sequence[Tensor],
-        loss: Callable[[TunedProxies, Tensor], Tensor],
-        handle: Tensor,
-    ) -> Tensor:
-        """Return how the error on visible rows after a step down `loss` changes with `handle`;
-        `handle`'s shape.
-
-        By the chain rule that is -rate times the gradient in the handle of the slope of the loss at
-        `layers`, along
-        the gradient of the error after the step: one forward derivative, and no second backward
-            pass.
+    @classmethod
+    def of(cls, fitted: Fitted, unit: Tensor) -> VisibleRows:
+        """Return all visible rows of a problem.
 
         Args:
-            layers: Of the proxies that take the step; their mean squared errors are summed.
-            loss: Of proxies and the handle.
-            handle: Weights or labels.
+            fitted: Encoder and proxies.
+            unit: (2,) mean and standard deviation that the proxies were trained with.
         """
+        data = encoded(fitted.problem, fitted.encoder, fitted.context.device)
+        return cls(data.z, (data.y - unit[0]) / unit[1])
+
+    def draw(self, n: int | None, generator: torch.Generator) -> VisibleRows:
+        """Return `n` rows drawn with replacement, at most N; None for all rows."""
+        if n is None:
+            return self
+        size = (min(n, len(self.z)),)
+        rows = torch.randint(len(self.z), size, generator=generator, device=self.z.device)
+        return VisibleRows(self.z[rows], self.y[rows])
+
+
+class DesignProxies:
+    """Copies of three proxies for each of k designs.
+
+    Args:
+        trained: The three proxies, which stay as they are.
+        k: Number of designs.
+
+    Attributes:
+        layers: Layers of all copies.
+    """
+
+    def __init__(self, trained: BatchedMLP, k: int) -> None:
+        self.layers: list[Tensor] = trained.copies(k).layers()
+        self._k = k
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield the designs (n,) to be tuned at once, int64, so that memory is bounded."""
+        first = self.layers[0]
+        numbers = _ON_CPU if first.device.type == "cpu" else _ON_GPU
+        at_once = max(1, numbers // sum(layer[:PROXIES].numel() for layer in self.layers))
+        yield from torch.split(torch.arange(self._k, device=first.device), at_once)
+
+    def of(self, designs: Tensor) -> list[Tensor]:
+        """Return the layers (3 n, ...) of the proxies of a block of designs (n,)."""
+        own = self._own(designs)
+        return [layer[own] for layer in self.layers]
+
+    def put(self, designs: Tensor, layers: Layers) -> None:
+        """Replace the layers of the proxies of a block of designs (n,)."""
+        own = self._own(designs)
+        for layer, new in zip(self.layers, layers, strict=True):
+            layer[own] = new.detach()
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """Return the gradient (k, d) of the mean of each design's proxies at features (k, d)."""
+        parts = []
+        for designs in self.blocks():
+            with torch.enable_grad():
+                leaf = z[designs].detach().requires_grad_()
+                mean = own_outputs(self.of(designs), leaf.unsqueeze(1)).mean(dim=1)
+                parts.append(torch.autograd.grad(mean.sum(), leaf)[0])
+        return torch.cat(parts)
+
+    def _own(self, designs: Tensor) -> slice:
+        return slice(PROXIES * int(designs[0]), PROXIES * (int(designs[-1]) + 1))
+
+
+def own_outputs(layers: Layers, z: Tensor) -> Tensor:
+    """Return the standardised outputs (k, 3, n) of each design's proxies.
+
+    Args:
+        layers: Layers (3 k, ...).
+        z: (k, n, d) features, n for each design.
+    """
+    of_proxies = z.repeat_interleave(PROXIES, dim=0)  # (3 k, n, d)
+    return apply_layers(of_proxies, layers).squeeze(2).reshape(len(z), PROXIES, -1)
+
+
+def draw_neighbours(
+    z: Tensor, config: TuningConfig, generator: torch.Generator, *, shared: bool = False
+) -> Tensor:
+    """Draw neighbours (k, neighbours, d) of features (k, d).
+
+    Args:
+        z: Features.
+        config: Settings.
+        generator: Source of the noise.
+        shared: Whether all features of a neighbour are moved by one number; else each by its own.
+    """
+    size = (len(z), config.neighbours, 1 if shared else z.shape[1])
+    noise = torch.randn(size, generator=generator, device=z.device)
+    return z.unsqueeze(1) + config.noise * noise
+
+
+def stepped(layers: Layers, loss: Callable[[Layers], Tensor], rate: float) -> list[Tensor]:
+    """Return layers after one step of gradient descent down a loss of layers; detached."""
+    with torch.enable_grad():
+        leaves = [layer.detach().requires_grad_() for layer in layers]
+        gradients = torch.autograd.grad(loss(leaves), leaves)
+    return [
+        torch.sub(leaf.detach(), slope, alpha=rate)
+        for leaf, slope in zip(leaves, gradients, strict=True)
+    ]
+
+
+def meta_gradient(
+    layers: Layers,
+    loss: Callable[[Layers, Tensor], Tensor],
+    handle: Tensor,
+    rate: float,
+    rows: Callable[[], VisibleRows],
+) -> Tensor:
+    """Return the gradient, in a handle, of the error on visible rows after a step down a loss.
+
+    By the chain rule it is -rate times the gradient in the handle of the slope of the loss at
+    `layers`, along the gradient of the error after the step: one forward derivative, and no second
+    backward pass.
+
+    Args:
+        layers: Layers of the proxies that take the step; their mean squared errors are summed.
+        loss: Loss () of layers and the handle.
+        handle: Weights or labels.
+        rate: Learning rate of the step.
+        rows: Draws the visible rows.
+
+    Returns:
+        Tensor of the shape of `handle`.
+    """
+    with torch.enable_grad():
         after = [
-            layer.requires_grad_()
-            for layer in self.stepped(layers, lambda proxies: loss(proxies, handle))
+            layer.requires_grad_() for layer in stepped(layers, lambda at: loss(at, handle), rate)
         ]
-        rows: Tensor | slice = slice(None)
-        if self._tuning.validation_rows is not None:
-            size = (min(self._tuning.validation_rows, len(self._z)),)
-            rows = torch.randint(
-                len(self._z), size, generator=self._generator, device=self._z.device
-            )
-        proxies = copy.copy(self).adopt(after)
-        error = (
-            (proxies.outputs(proxies._for_members(self._z[rows])) - self._y[rows])
-            .square()
-            .mean(dim=1)
-            .sum()
-        )
+        seen = rows()
+        of_proxies = seen.z.expand(len(after[0]), *seen.z.shape)  # (M, n, d)
+        outputs = apply_layers(of_proxies, after).squeeze(2)  # (M, n)
+        error = (outputs - seen.y).square().mean(dim=1).sum()
         directions = torch.autograd.grad(error, after)
         leaf = handle.detach().requires_grad_()
-        slope = torch.func.jvp(
-            lambda *at: loss(copy.copy(self).adopt(at), leaf), tuple(layers), directions
-        )[1]
-        return torch.autograd.grad(-self._tuning.tuning_rate * slope, leaf)[0]
-
-
-class TunedAscent(Ascent):
-    """An `Ascent` on `TunedProxies`; a subclass names their class and has a `TuningConfig`."""
-
-    proxies: ClassVar[type[TunedProxies]]
-    _surrogate: EnsembleSurrogate
-
-    def new_surrogate(self) -> Surrogate:
-        """Return the three proxies, as they are before they are tuned."""
-        return EnsembleSurrogate(
-            EnsembleConfig(**asdict(part_of(self.config, MLPConfig)), members=PROXIES)
-        )
-
-    def climb(self, z: Tensor, steps: int, size: float, watch: SearchWatch) -> Tensor:
-        """Climb from features z (k, d), the proxies tuned at every step; returns (k, d)."""
-        data, device = self._problem.dataset, self._device
-        x = torch.from_numpy(self._encoder.encode(data.x)).to(device)
-        y = torch.from_numpy(data.score_scale.standardise(data.y)).to(device)
-        generator = torch.Generator(device).manual_seed(self._seed)
-        tuned = self.proxies(self._surrogate, len(z), x, y, self.config, generator)
-        box, progress = self.box(), self._progress
-        return ascend(
-            tuned, z, self.config.optimiser, steps, size, box=box, progress=progress, watch=watch
-        )
+        slope = torch.func.jvp(lambda *at: loss(at, leaf), tuple(layers), directions)[1]
+        return torch.autograd.grad(-rate * slope, leaf)[0]

@@ -211,22 +211,23 @@ class MLPSurrogate(Surrogate):
 
     def predict_members(self, z: Tensor) -> Tensor:
         """Predict with the one network: features (B, d) -> (1, B)."""
-        return self._fitted.scores(z)
+        return self.model.scores(z)
 
     def hidden(self, z: Tensor) -> Tensor:
         """Return the last hidden layer at features (B, d); (B, width)."""
-        return self._fitted.hidden(z)
+        return self.model.hidden(z)
 
     def state(self) -> dict[str, Tensor]:
         """Return weights, biases and the unit of the scores."""
-        return self._fitted.state()
+        return self.model.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over weights, biases and the unit of the scores."""
         self._model = ScoreNetwork.from_state(state)
 
     @property
-    def _fitted(self) -> ScoreNetwork:
+    def model(self) -> ScoreNetwork:
+        """Fitted network and unit of the scores."""
         return require_fitted(self._model, self.kind)
 
 
@@ -291,7 +292,7 @@ class EnsembleSurrogate(Surrogate):
             steps: Gradient updates; the learning rate falls from the config's to 0 once more.
             generator: Source of the rows, on the same device.
         """
-        model = self._fitted
+        model = self.model
         config = self.config
         if steps == 0:
             return
@@ -312,7 +313,7 @@ class EnsembleSurrogate(Surrogate):
 
     def predict_members(self, z: Tensor) -> Tensor:
         """Predict with each member: features (B, d) -> (M, B)."""
-        return self._fitted.scores(z)
+        return self.model.scores(z)
 
     def spread(self, z: Tensor) -> Tensor:
         """Return the standard deviation of the members' predictions at features (B, d); (B,)."""
@@ -321,16 +322,17 @@ class EnsembleSurrogate(Surrogate):
     def hidden(self, z: Tensor) -> Tensor:
         """Return the last hidden layer at features (B, d), the members' side by side; (B, M *
         width)."""
-        return self._fitted.hidden(z)
+        return self.model.hidden(z)
 
     def state(self) -> dict[str, Tensor]:
         """Return weights, biases and the unit of the scores."""
-        return self._fitted.state()
+        return self.model.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over weights, biases and the unit of the scores."""
         self._model = ScoreNetwork.from_state(state)
 
     @property
-    def _fitted(self) -> ScoreNetwork:
+    def model(self) -> ScoreNetwork:
+        """Fitted network and unit of the scores."""
         return require_fitted(self._model, self.kind)
