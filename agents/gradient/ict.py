@@ -194,8 +194,8 @@ class ICT(Method):
         2. repeat `steps` times, for each design x:
         3.     for each of its proxies t in turn as the teacher, the other two as students:
         4.         draw neighbours x + noise * N(0, 1), and label them by f_t
-        5.         each student finds the neighbours on which it errs least; the other student learns
-                   from these
+        5.         each student finds the neighbours on which it errs least; the other student
+                   learns from these
         6.         weigh these: w = 1 - clip(weight_step * g, -0.2, 0.2), with g the gradient,
                    divided by its root mean square, that the error on visible rows after line 7 has
                    in w, at w = 1

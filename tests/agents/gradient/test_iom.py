@@ -3,8 +3,6 @@ surrogate."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -16,11 +14,11 @@ from agents.gradient.iom import (
     IOMSurrogate,
     IOMSurrogateConfig,
     discriminator_loss,
-    iom_surrogate,
 )
-from helpers import assert_reads_what_it_saved
+from helpers import assert_reads_what_it_saved, with_leaves
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import ascend, best_rows
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.protocol import NullProgress
 
 SMALL = {
@@ -72,7 +70,7 @@ def test_its_prediction_is_the_predictor_of_the_normalised_representation():
     )
     h /= np.linalg.norm(h, axis=1, keepdims=True)
     assert h.shape == (7, 8)
-    np.testing.assert_allclose(surrogate.representation(z[None, :7])[0], h, atol=1e-5)
+    np.testing.assert_allclose(surrogate.represent(z[:7]), h, atol=1e-5)
     last = np.maximum(h @ state["weight.2"][0] + state["bias.2"][0], 0)
     np.testing.assert_allclose(surrogate.hidden(z[:7]), last, atol=1e-5)
     f = (last @ state["weight.3"][0] + state["bias.3"][0])[:, 0]
@@ -89,7 +87,7 @@ def test_the_discriminators_loss_by_hand():
 
 def gap_between_representations(surrogate: IOMSurrogate) -> float:
     data_mean, moved_mean = (
-        surrogate.representation(z[None])[0].mean(dim=0) for z in (data()[0], surrogate.designs)
+        surrogate.represent(z).mean(dim=0) for z in (data()[0], surrogate.designs)
     )
     return float((data_mean - moved_mean).norm())
 
@@ -142,7 +140,7 @@ def test_the_best_distinct_rows_come_first_and_equal_scores_keep_their_order():
 
 
 def test_saved_and_read_it_predicts_the_same(tmp_path):
-    assert_reads_what_it_saved("iom", iom_surrogate, SMALL, *data(), tmp_path / "model.safetensors")
+    assert_reads_what_it_saved("iom", IOMSurrogate, SMALL, *data(), tmp_path / "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -151,30 +149,39 @@ def branin():
 
 
 def test_it_proposes_the_moving_set_and_climbs_more_where_more_are_asked_for(branin):
-    method = IOM(IOMConfig(**SMALL))
-    method.fit(branin, seed=0, device="cpu", progress=NullProgress())
+    method = IOM(IOMConfig(IOMSurrogateConfig(**SMALL)))
+    method.fit(branin, Context(0))
     encoder = make_encoder(branin)
-    moved = encoder.decode(method._surrogate.designs.numpy())
-    x = method.propose(12)
+    moved = encoder.decode(method.surrogate.designs.numpy())
+    x = method.propose(12).x
     assert {tuple(row) for row in x} == {tuple(row) for row in moved}
-    np.testing.assert_array_equal(method.propose(3), x[:3])
-    many = method.propose(30)
+    np.testing.assert_array_equal(method.propose(3).x, x[:3])
+    proposals = method.propose(30)
+    many = proposals.x
     assert {tuple(row) for row in moved} < {tuple(row) for row in many}
-    assert method.criterion.shape == (30,)
-    assert (np.diff(method.criterion) <= 0).all()
+    assert proposals.criterion.shape == (30,)
+    assert (np.diff(proposals.criterion) <= 0).all()
     starts = torch.from_numpy(encoder.encode(branin.dataset.top(30).x))[12:]
     ends = ascend(
-        method._surrogate, starts, "plain", 40, 0.05 * 2**0.5, box=None, progress=NullProgress()
+        method.surrogate, starts, "plain", 40, 0.05 * 2**0.5, box=None, progress=NullProgress()
     )
     rest = {tuple(row) for row in many} - {tuple(row) for row in moved}
     assert rest == {tuple(row) for row in encoder.decode(ends.numpy())}
 
 
-def test_the_searchs_settings_reach_the_surrogate():
-    assert IOMConfig(train_steps=7).recipe(None, 16) == (7, pytest.approx(0.2))
-    assert IOMConfig(train_steps=7, step_size=0.5).recipe(None, 16) == (7, 0.5)
-    own = {field.name for field in dataclasses.fields(IOMConfig)}
-    assert own == {field.name for field in dataclasses.fields(IOMSurrogateConfig)} | {"encoder"}
+def test_a_loaded_method_proposes_the_moving_set_and_climbs_on_as_before(branin, tmp_path):
+    method = IOM(IOMConfig(IOMSurrogateConfig(**SMALL)))
+    method.fit(branin, Context(0))
+    method.save(tmp_path)
+    again = mbo_gym.load_method(tmp_path)
+    assert torch.equal(again.surrogate.designs, method.surrogate.designs)
+    for k in (3, 12, 30):
+        np.testing.assert_array_equal(again.propose(k).x, method.propose(k).x)
+
+
+def test_the_step_of_the_moving_set():
+    assert IOMSurrogateConfig().step(16) == pytest.approx(0.2)
+    assert IOMSurrogateConfig(step_size=0.5).step(16) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -189,4 +196,4 @@ def test_the_searchs_settings_reach_the_surrogate():
 )
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
-        IOMConfig(**settings)
+        with_leaves(IOMConfig(), **settings)

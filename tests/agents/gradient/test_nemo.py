@@ -3,7 +3,6 @@ to it, its files."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -16,11 +15,11 @@ from agents.gradient.nemo import (
     NEMOConfig,
     NEMOSurrogate,
     NEMOSurrogateConfig,
-    nemo_surrogate,
 )
-from helpers import assert_reads_what_it_saved
+from helpers import assert_reads_what_it_saved, with_leaves
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import ascend
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.protocol import NullProgress
 
 SMALL = {"hidden": 16, "train_steps": 150, "batch_size": 64, "bins": 5, "designs": 12, "steps": 20}
@@ -57,7 +56,7 @@ def test_each_model_is_a_discretised_logistic(surrogate):
     z = data()[0][:6]
     for k in range(5):
         label = torch.full((5, 1), k)
-        got = surrogate.log_likelihood(z.expand(5, -1, -1), label).exp()  # (models, designs)
+        got = surrogate.models.log_likelihood(z.expand(5, -1, -1), label).exp()  # (models, designs)
         expected = [
             [model_by_hand(surrogate, m, row)[k] for row in z.double().numpy()] for m in range(5)
         ]
@@ -68,7 +67,7 @@ def test_the_likelihood_of_far_bins_has_a_finite_logarithm_and_gradient(surrogat
     z = (1000 * data()[0][:4]).requires_grad_()
     own = torch.arange(5).unsqueeze(1)
     for k in range(5):
-        log_p = surrogate.log_likelihood(z.expand(5, -1, -1), (own + k) % 5)
+        log_p = surrogate.models.log_likelihood(z.expand(5, -1, -1), (own + k) % 5)
         (gradient,) = torch.autograd.grad(log_p.sum(), z)
         assert log_p.isfinite().all()
         assert gradient.isfinite().all()
@@ -83,7 +82,7 @@ def test_the_prediction_is_the_expectation_under_the_normalised_likelihood(surro
         own = np.array([model_by_hand(surrogate, k, row)[k] for k in range(5)])
         expected.append(values @ own / own.sum())
     np.testing.assert_allclose(surrogate.predict(z[:10]), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(surrogate.normalised(z).sum(dim=0), torch.ones(len(z)))
+    torch.testing.assert_close(surrogate.models.normalised(z).sum(dim=0), torch.ones(len(z)))
 
 
 def test_bins_span_the_scores_evenly(surrogate):
@@ -94,7 +93,7 @@ def test_bins_span_the_scores_evenly(surrogate):
         surrogate.state()["edges"], np.linspace(low, high, 6), rtol=1e-5, atol=1e-6
     )
     middle = np.linspace(low, high, 11)[1::2]
-    assert surrogate.bin_of(torch.tensor([low - 9, *middle, high + 9])).tolist() == [
+    assert surrogate.models.bin_of(torch.tensor([low - 9, *middle, high + 9])).tolist() == [
         0,
         0,
         1,
@@ -108,7 +107,7 @@ def test_bins_span_the_scores_evenly(surrogate):
 def test_without_steps_all_models_are_the_one_trained_on_the_data():
     surrogate = fitted(steps=0, query_rate=0.0)
     z = data()[0][:5]
-    together = surrogate.normalised(z)
+    together = surrogate.models.normalised(z)
     for j, row in enumerate(z.double().numpy()):
         np.testing.assert_allclose(
             together[:, j], model_by_hand(surrogate, 0, row), rtol=1e-4, atol=1e-6
@@ -126,9 +125,9 @@ def test_queries_without_weight_leave_the_models_alike_and_queries_with_weight_p
         fitted(query_weight=0.0, query_rate=1e-2),
         fitted(query_weight=1.0, query_rate=1e-2),
     )
-    mean = alike.outputs(alike.designs.expand(5, -1, -1))
+    mean = alike.models.network.outputs(alike.designs)
     torch.testing.assert_close(mean, mean[:1].expand(5, -1))
-    mean = apart.outputs(apart.designs.expand(5, -1, -1)).mean(dim=1)
+    mean = apart.models.network.outputs(apart.designs).mean(dim=1)
     assert mean.argsort().tolist() == [0, 1, 2, 3, 4]
 
 
@@ -139,7 +138,7 @@ def test_designs_far_from_the_data_are_less_believed_with_their_queries():
     assert float(far.norm(dim=1).mean()) > 1.3 * float(z_of_the_best(12).norm(dim=1).mean())
     entropy = [
         -(p * p.log()).sum(dim=0).mean()
-        for p in (trusting.normalised(far), doubting.normalised(far))
+        for p in (trusting.models.normalised(far), doubting.models.normalised(far))
     ]
     assert float(entropy[1]) > float(entropy[0])
     assert float(doubting.predict(far).mean()) < float(trusting.predict(far).mean())
@@ -192,7 +191,7 @@ def test_it_predicts_held_out_rows_and_more_training_helps():
 
 def test_saved_and_read_it_predicts_the_same(tmp_path):
     assert_reads_what_it_saved(
-        "nemo", nemo_surrogate, SMALL, *data(), tmp_path / "model.safetensors"
+        "nemo", NEMOSurrogate, SMALL, *data(), tmp_path / "model.safetensors"
     )
 
 
@@ -202,29 +201,49 @@ def branin():
 
 
 def test_it_proposes_the_queries_and_climbs_more_where_more_are_asked_for(branin):
-    method = NEMO(NEMOConfig(**SMALL))
-    method.fit(branin, seed=0, device="cpu", progress=NullProgress())
+    method = NEMO(NEMOConfig(NEMOSurrogateConfig(**SMALL)))
+    method.fit(branin, Context(0))
     encoder = make_encoder(branin)
-    queries = encoder.decode(method._surrogate.designs.numpy())
-    x = method.propose(12)
+    queries = encoder.decode(method.surrogate.designs.numpy())
+    x = method.propose(12).x
     assert {tuple(row) for row in x} == {tuple(row) for row in queries}
-    few = method.propose(3)
+    few = method.propose(3).x
     np.testing.assert_array_equal(few, x[:3])
-    many = method.propose(30)
+    proposals = method.propose(30)
+    many = proposals.x
     assert {tuple(row) for row in queries} < {tuple(row) for row in many}
-    assert method.criterion.shape == (30,)
-    assert (np.diff(method.criterion) <= 0).all()
+    assert proposals.criterion.shape == (30,)
+    assert (np.diff(proposals.criterion) <= 0).all()
     starts = {tuple(row) for row in encoder.decode(encoder.encode(branin.dataset.top(30).x))}
     assert not starts & {tuple(row) for row in many}  # all have moved
 
 
-def test_the_searchs_settings_reach_the_surrogate():
-    assert NEMOConfig().recipe(None, 25) == (500, pytest.approx(0.05))
-    assert NEMOConfig(steps=7, step_size=0.5).recipe(None, 25) == (7, 0.5)
-    paper = NEMO.PRESETS["paper"]
+def test_the_steps_and_the_published_settings():
+    assert NEMOSurrogateConfig().steps == 500
+    assert NEMOSurrogateConfig().step(25) == pytest.approx(0.05)
+    assert NEMOSurrogateConfig(step_size=0.5).step(25) == 0.5
+    paper = NEMO.PRESETS["paper"].surrogate
     assert (paper.hidden, paper.layers, paper.bins) == (256, 2, 40)
-    own = {field.name for field in dataclasses.fields(NEMOConfig)}
-    assert own == {field.name for field in dataclasses.fields(NEMOSurrogateConfig)} | {"encoder"}
+
+
+def test_designs_beyond_the_queries_climb_with_the_settings_of_the_queries(branin):
+    method = NEMO(NEMOConfig(NEMOSurrogateConfig(**{**SMALL, "steps": 7, "step_size": 0.1})))
+    method.fit(branin, Context(0))
+    encoder = make_encoder(branin)
+    starts = torch.from_numpy(encoder.encode(branin.dataset.top(20).x))[12:]
+    ends = ascend(method.surrogate, starts, "plain", 7, 0.1, box=None, progress=NullProgress())
+    climbed = {tuple(row) for row in encoder.decode(ends.numpy())}
+    assert climbed < {tuple(row) for row in method.propose(20).x}
+
+
+def test_a_loaded_method_proposes_the_queries_and_climbs_on_as_before(branin, tmp_path):
+    method = NEMO(NEMOConfig(NEMOSurrogateConfig(**SMALL)))
+    method.fit(branin, Context(0))
+    method.save(tmp_path)
+    again = mbo_gym.load_method(tmp_path)
+    assert torch.equal(again.surrogate.designs, method.surrogate.designs)
+    for k in (3, 12, 30):
+        np.testing.assert_array_equal(again.propose(k).x, method.propose(k).x)
 
 
 @pytest.mark.parametrize(
@@ -232,4 +251,4 @@ def test_the_searchs_settings_reach_the_surrogate():
 )
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
-        NEMOConfig(**settings)
+        with_leaves(NEMOConfig(), **settings)

@@ -4,8 +4,6 @@ and forgotten."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,29 +12,24 @@ from torch.nn.functional import softplus
 
 import mbo_gym
 from agents.gradient.roma import (
-    AdaptedSurrogate,
+    GaussianMLP,
     RoMA,
     RoMAConfig,
     RoMASurrogate,
     RoMASurrogateConfig,
-    _nll,
-    _scaled_steps,
-    roma_surrogate,
+    adapted,
+    gaussian_nll,
+    penalised_gradient,
+    scaled_steps,
+    smoothed_loss,
 )
-from mbo_gym.methods.ascent import ascend
-from mbo_gym.progress.protocol import NullProgress
-from mbo_gym.surrogates.registry import SURROGATES, load_surrogate
+from helpers import with_leaves
+from mbo_gym.methods.ascent import GradientAscent
+from mbo_gym.methods.base import Context
+from mbo_gym.nn.trainer import Trainer
+from mbo_gym.surrogates.registry import load_surrogate
 
 SMALL = {"hidden": 16, "train_steps": 60, "batch_size": 64, "perturbation_steps": 2}
-
-
-@pytest.fixture(autouse=True)
-def named() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", {**SURROGATES._all()})
-        SURROGATES._specs.pop("roma", None)
-        SURROGATES.register("roma", roma_surrogate)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +74,7 @@ def test_the_network_computes_what_its_weights_say(network):
 def test_the_loss_is_that_of_a_gaussian():
     mean, log_spread, y = torch.randn(3, 1, 50, generator=torch.Generator().manual_seed(0))
     expected = -torch.distributions.Normal(mean, log_spread.exp()).log_prob(y).mean()
-    assert float(_nll(mean, log_spread, y)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(gaussian_nll(mean, log_spread, y)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_spread_is_learnt_within_bounds_that_are_learnt_too():
@@ -105,23 +98,28 @@ def test_the_spread_is_learnt_within_bounds_that_are_learnt_too():
         assert (spread >= low * surrogate.state()["unit"][1]).all()
 
 
-def untrained(**settings) -> tuple[RoMASurrogate, list[torch.Tensor]]:
-    surrogate = RoMASurrogate(RoMASurrogateConfig(**{**SMALL, "input_noise": 0.0, **settings}))
-    return surrogate, surrogate._initialise(3, torch.Generator().manual_seed(0))
+def untrained() -> GaussianMLP:
+    sizes = RoMASurrogateConfig(**SMALL).sizes(3, n_outputs=2)
+    return GaussianMLP.draw(sizes, torch.Generator().manual_seed(0)).requires_grad_()
 
 
-def nll_at(surrogate, layers, z, y):
-    return _nll(*surrogate.gaussian(z[None], layers), y[None])
+def loss_of(model, z, y, generator=None, **settings):
+    config = RoMASurrogateConfig(**{**SMALL, "input_noise": 0.0, **settings})
+    return smoothed_loss(model, z[None], y[None], config, generator or torch.Generator())
+
+
+def nll_at(model, layers, z, y):
+    return gaussian_nll(*model(z[None], layers), y[None])
 
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_each_tensor_goes_its_share_of_its_norm_down_the_loss(steps):
-    surrogate, _ = untrained()
+    model = untrained()
     z, y = data(40)
-    own = [layer.detach() for layer in surrogate.layers()]
-    moved = _scaled_steps(own, lambda at: nll_at(surrogate, at, z, y), 0.01, steps)
+    own = [layer.detach() for layer in model.network.layers()]
+    moved = scaled_steps(own, lambda at: nll_at(model, at, z, y), 0.01, steps)
     leaves = [layer.clone().requires_grad_() for layer in own]
-    gradients = torch.autograd.grad(nll_at(surrogate, leaves, z, y), leaves)
+    gradients = torch.autograd.grad(nll_at(model, leaves, z, y), leaves)
     for before, after, gradient in zip(own, moved, gradients, strict=True):
         step = after - before
         assert float(step.norm()) == pytest.approx(
@@ -129,55 +127,60 @@ def test_each_tensor_goes_its_share_of_its_norm_down_the_loss(steps):
         )
         cosine = float(torch.cosine_similarity(step.flatten(), -gradient.flatten(), dim=0))
         assert cosine > (0.9999 if steps == 1 else 0.9)
-    assert nll_at(surrogate, moved, z, y).item() < nll_at(surrogate, own, z, y).item()
+    assert nll_at(model, moved, z, y).item() < nll_at(model, own, z, y).item()
 
 
 def test_the_gradient_of_training_is_taken_where_weights_are_worse():
-    surrogate, parameters = untrained(perturbation=0.05, perturbation_steps=3)
+    model = untrained()
     z, y = data(40)
-    loss = surrogate.batch_loss(z[None], y[None], torch.Generator().manual_seed(0))
-    own = [layer.detach() for layer in surrogate.layers()]
-    worse = _scaled_steps(own, lambda at: -nll_at(surrogate, at, z, y), 0.05, 3)
+    loss = loss_of(model, z, y, perturbation=0.05, perturbation_steps=3)
+    own = [layer.detach().clone() for layer in model.network.layers()]
+    worse = scaled_steps(own, lambda at: -nll_at(model, at, z, y), 0.05, 3)
     leaves = [layer.clone().requires_grad_() for layer in worse]
-    expected_loss = nll_at(surrogate, leaves, z, y)
+    expected_loss = nll_at(model, leaves, z, y)
     assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
-    assert loss.item() > 1.02 * nll_at(surrogate, own, z, y).item()
-    got = torch.autograd.grad(loss, parameters)
-    bounds = surrogate._bounds
+    assert loss.item() > 1.02 * nll_at(model, own, z, y).item()
+    bounds = model.bounds[0]
+    got = torch.autograd.grad(loss, [*model.network.layers(), bounds])
     expected = torch.autograd.grad(expected_loss, [*leaves, bounds])
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b)
-    for parameter, layer in zip(parameters, own, strict=False):
+    for parameter, layer in zip(model.network.layers(), own, strict=True):
         assert torch.equal(parameter.detach(), layer)  # the weights themselves stay
 
 
 def test_without_perturbation_and_noise_the_loss_is_the_plain_one():
     z, y = data(40)
-    surrogate, _ = untrained(perturbation_steps=0)
-    plain = nll_at(surrogate, surrogate.layers(), z, y).item()
-    assert surrogate.batch_loss(z[None], y[None], torch.Generator()).item() == pytest.approx(
-        plain, rel=1e-6
-    )
-    noisy, _ = untrained(perturbation_steps=0, input_noise=0.5)
+    model = untrained()
+    plain = nll_at(model, model.network.layers(), z, y).item()
+    assert loss_of(model, z, y, perturbation_steps=0).item() == pytest.approx(plain, rel=1e-6)
     drawn = torch.randn(1, 40, 3, generator=torch.Generator().manual_seed(3))
-    expected = nll_at(noisy, noisy.layers(), (z + 0.5 * drawn)[0], y).item()
-    assert noisy.batch_loss(
-        z[None], y[None], torch.Generator().manual_seed(3)
-    ).item() == pytest.approx(expected)
+    expected = nll_at(model, model.network.layers(), (z + 0.5 * drawn)[0], y).item()
+    noisy = loss_of(
+        model,
+        z,
+        y,
+        torch.Generator().manual_seed(3),
+        perturbation_steps=0,
+        input_noise=0.5,
+    )
+    assert noisy.item() == pytest.approx(expected)
     assert abs(expected - plain) > 1e-3
 
 
 def test_gradients_are_clipped_to_a_norm_of_one():
-    surrogate, parameters = untrained()
     z, y = data(40)
+    config = RoMASurrogateConfig(**SMALL)
     norms = {}
     for factor in (1e-3, 1e3):
-        for parameter in parameters:
-            parameter.grad = None
-        (factor * surrogate.batch_loss(z[None], y[None], torch.Generator())).backward()
-        before = math.sqrt(sum(float(p.grad.square().sum()) for p in parameters))
-        surrogate.before_update(parameters)
-        norms[factor] = before, math.sqrt(sum(float(p.grad.square().sum()) for p in parameters))
+        model = untrained()
+        trainer = Trainer(model, config.training(), stage="test")
+        loss = factor * loss_of(model, z, y)
+        gradients = torch.autograd.grad(loss, trainer.parameters, retain_graph=True)
+        before = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        trainer.update(loss, loss=loss)
+        after = math.sqrt(sum(float(p.grad.square().sum()) for p in trainer.parameters))
+        norms[factor] = before, after
     small, large = norms[1e-3], norms[1e3]
     assert small[0] < 1 < large[0]
     assert small[1] == pytest.approx(small[0])
@@ -194,53 +197,58 @@ def test_what_is_saved_predicts_the_same(network, tmp_path):
     assert again.config == network.config
 
 
-def slope(surrogate, z, layers=None) -> float:
+def slope(model, z, layers=None) -> float:
     leaf = z[None].clone().requires_grad_()
-    mean = surrogate.gaussian(leaf, layers or surrogate.layers())[0]
+    mean = model(leaf, layers)[0]
     return float(torch.autograd.grad(mean.sum(), leaf)[0].norm(dim=2).mean())
 
 
+def gradient_of(network, z, start, **settings) -> torch.Tensor:
+    """Return the gradient that the ascent follows at z, (B, d)."""
+    config = with_leaves(RoMAConfig(), **{**SMALL, **settings})
+    model = network.model
+    first = model(start[None])[0].detach()
+    return penalised_gradient(model, adapted(model, z, config), z, first, config.region)
+
+
 def test_the_copy_is_flatter_at_the_designs_and_consistency_keeps_its_predictions(network):
-    z = data()[0][:20]
+    z, model = data()[0][:20], network.model
     own = network.predict(z)
     drift, flat = {}, {}
     for weight in (0.0, 1.0):
-        config = RoMAConfig(**SMALL, adaptation=0.05, adaptation_steps=10, consistency=weight)
-        copy = AdaptedSurrogate(network, z, config)
-        layers = copy.adapted(z)
-        flat[weight] = slope(network, z, layers)
-        drift[weight] = float((network.gaussian(z[None], layers)[0][0] - own).abs().mean())
-    assert flat[0.0] < 0.95 * slope(network, z)
+        config = RoMAConfig(adaptation=0.05, adaptation_steps=10, consistency=weight)
+        layers = adapted(model, z, config)
+        flat[weight] = slope(model, z, layers)
+        drift[weight] = float((model(z[None], layers)[0][0] - own).abs().mean())
+    assert flat[0.0] < 0.95 * slope(model, z)
     assert drift[1.0] < 0.5 * drift[0.0]
 
 
 def test_one_copy_is_adapted_to_all_designs_at_once(network):
     z = data()[0][:20]
-    config = RoMAConfig(**SMALL, adaptation_steps=3, adaptation=0.05)
-    together = AdaptedSurrogate(network, z, config).gradient(z)[:1]
-    alone = AdaptedSurrogate(network, z[:1], config).gradient(z[:1])
+    settings = {"adaptation_steps": 3, "adaptation": 0.05}
+    together = gradient_of(network, z, z, **settings)[:1]
+    alone = gradient_of(network, z[:1], z[:1], **settings)
     assert not torch.allclose(together, alone, rtol=1e-3)
 
 
 @pytest.mark.parametrize("region", [0.5, 4.0])
 def test_unadapted_it_climbs_the_prediction_less_a_penalty_on_what_was_gained(network, region):
     z, start = data()[0][:20], data()[0][20:40]
-    view = AdaptedSurrogate(network, start, RoMAConfig(**SMALL, adaptation_steps=0, region=region))
-    value, gradient = view.value_and_gradient(z)
+    gradient = gradient_of(network, z, start, adaptation_steps=0, region=region)
     plain = network.gradient(z)
     gained = (network.predict(z) - network.predict(start))[:, None]
-    torch.testing.assert_close(value, network.predict(z))
     torch.testing.assert_close(gradient, (1 - gained / region) * plain, rtol=1e-4, atol=1e-5)
 
 
 def test_the_ascent_halts_where_the_prediction_has_gained_the_region(network):
-    z = data()[0][:20]
+    start = data()[0][:20]
     for region in (0.05, 0.3):
-        view = AdaptedSurrogate(network, z, RoMAConfig(**SMALL, adaptation_steps=0, region=region))
-        ends = ascend(view, z, "plain", 300, 0.05, box=None, progress=NullProgress())
-        torch.testing.assert_close(
-            network.predict(ends) - network.predict(z), torch.full((20,), region), atol=5e-3, rtol=0
-        )
+        ascent = GradientAscent(start, "plain", 0.05)
+        for _ in range(300):
+            ascent.step(gradient_of(network, ascent.z, start, adaptation_steps=0, region=region))
+        gained = network.predict(ascent.z) - network.predict(start)
+        torch.testing.assert_close(gained, torch.full((20,), region), atol=5e-3, rtol=0)
 
 
 def test_the_copy_is_forgotten_and_the_settings_of_the_search_matter(branin):
@@ -252,34 +260,36 @@ def test_the_copy_is_forgotten_and_the_settings_of_the_search_matter(branin):
         "adaptation_steps": {"adaptation_steps": 0},
         "region": {"region": 0.1},
     }.items():
-        method = RoMA(RoMAConfig(**{**base, **changed}))
-        method.fit(branin, seed=0, device="cpu", progress=NullProgress())
-        before = {key: value.clone() for key, value in method._surrogate.state().items()}
-        ends[name] = method.propose(6)
+        method = RoMA(with_leaves(RoMAConfig(), **{**base, **changed}))
+        method.fit(branin, Context(0))
+        before = {key: value.clone() for key, value in method.surrogate.state().items()}
+        ends[name] = method.propose(6).x
         assert all(
-            torch.equal(value, before[key]) for key, value in method._surrogate.state().items()
+            torch.equal(value, before[key]) for key, value in method.surrogate.state().items()
         )
-        np.testing.assert_array_equal(method.propose(6), ends[name])
+        np.testing.assert_array_equal(method.propose(6).x, ends[name])
     for name in ("adaptation", "adaptation_steps", "region"):
         assert np.abs(ends[name] - ends["base"]).max() > 1e-3
 
 
 def test_the_recipe_and_the_published_settings(branin):
-    assert RoMAConfig().recipe(branin, 25) == (500, 3e-3)
-    assert RoMAConfig(steps=7, step_size=0.1).recipe(branin, 25) == (7, 0.1)
-    assert RoMAConfig(optimiser="plain").recipe(branin, 25) == (200, pytest.approx(0.05))
+    def recipe(**settings):
+        return with_leaves(RoMAConfig(), **settings).resolved_ascent().recipe(branin, 25)
+
+    assert recipe() == (500, 3e-3)
+    assert recipe(steps=7, step_size=0.1) == (7, 0.1)
+    assert recipe(optimiser="plain") == (200, pytest.approx(0.05))
     paper = RoMA.PRESETS["paper"]
-    assert (paper.hidden, paper.layers, paper.input_noise, paper.region) == (64, 2, 0.2, 4.0)
-    assert (paper.perturbation_steps, paper.adaptation_steps, paper.learning_rate) == (
-        20,
-        100,
-        1e-3,
-    )
+    network = paper.surrogate
+    assert (network.hidden, network.layers, network.input_noise, paper.region) == (64, 2, 0.2, 4.0)
+    assert (network.perturbation_steps, paper.adaptation_steps) == (20, 100)
+    assert network.learning_rate == 1e-3
     superconductor = RoMA.SETTINGS["Superconductor-RandomForest-v0"]
-    assert (superconductor.perturbation, superconductor.adaptation) == (5e-4, 5e-4)
+    assert (superconductor.surrogate.perturbation, superconductor.adaptation) == (5e-4, 5e-4)
     published = RoMA.PRESETS["paper_superconductor"]
-    assert published == replace(paper, perturbation=5e-4, adaptation=5e-4)
-    assert RoMA.PRESETS["paper_ant"] == replace(paper, train_steps=2 * paper.train_steps)
+    assert published == with_leaves(paper, perturbation=5e-4, adaptation=5e-4)
+    longer = with_leaves(paper, train_steps=2 * network.train_steps)
+    assert RoMA.PRESETS["paper_ant"] == longer
 
 
 def test_settings_that_make_no_sense_are_refused():
@@ -290,4 +300,4 @@ def test_settings_that_make_no_sense_are_refused():
         ({"steps": -1}, "steps must be at least 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            RoMAConfig(**settings)
+            with_leaves(RoMAConfig(), **settings)
