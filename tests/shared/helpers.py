@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from agents.gradient.tuned import VisibleRows
 from mbo_gym.errors import MissingDependency
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress
@@ -84,6 +85,12 @@ def trained_proxies() -> EnsembleSurrogate:
     surrogate.fit(z.float(), y.float(), seed=0)
     surrogate.load_state({key: value.double() for key, value in surrogate.state().items()})
     return surrogate
+
+
+def visible_rows(trained: EnsembleSurrogate) -> VisibleRows:
+    """Return the rows of `proxy_data`, standardised as the proxies are."""
+    z, y = proxy_data()
+    return VisibleRows(z, (y - trained.model.unit[0]) / trained.model.unit[1])
 
 
 def network(layers, m, x):

@@ -120,7 +120,7 @@ def z_of_the_best(n: int) -> torch.Tensor:
     return z[y.argsort(descending=True)[:n]]
 
 
-def test_queries_without_weight_leave_the_models_alike_and_queries_with_weight_pull_each_to_its_label():
+def test_queries_pull_each_model_to_its_label_unless_they_weigh_nothing():
     alike, apart = (
         fitted(query_weight=0.0, query_rate=1e-2),
         fitted(query_weight=1.0, query_rate=1e-2),

@@ -11,12 +11,22 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.gradient.tri_mentoring import MentoredProxies, TriMentoring, TriMentoringConfig, _loss
+from agents.gradient.tri_mentoring import (
+    TriMentoring,
+    TriMentoringConfig,
+    dissenters_loss,
+    mentored,
+    soft_labels,
+    votes,
+)
+from agents.gradient.tuned import DesignProxies, draw_neighbours, stepped
 from helpers import SMALL_PROXIES as SMALL
-from helpers import network, trained_proxies
+from helpers import network, trained_proxies, visible_rows, with_leaves
 from helpers import proxy_data as data
-from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.methods.base import Context
 from mbo_gym.surrogates.mlp import EnsembleSurrogate
+
+RATE = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +34,28 @@ def trained() -> EnsembleSurrogate:
     return trained_proxies()
 
 
-def proxies(trained, n_designs, **settings) -> MentoredProxies:
-    config = TriMentoringConfig(
-        **{**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": 0.05, **settings}
-    )
-    return MentoredProxies(trained, n_designs, *data(), config, torch.Generator().manual_seed(1))
+def configured(**settings) -> TriMentoringConfig:
+    base = {**SMALL, "validation_rows": None, "noise": 0.5, "tuning_rate": RATE}
+    return with_leaves(TriMentoringConfig(), **{**base, **settings})
+
+
+def layers_of(trained, k) -> list[torch.Tensor]:
+    return DesignProxies(trained.model.network, k).layers
+
+
+def near(z, **settings) -> torch.Tensor:
+    """Draw neighbours of features."""
+    return draw_neighbours(z, configured(**settings).tuning, torch.Generator().manual_seed(1))
+
+
+def labels(trained, layers, around, vote, dissents, **settings) -> torch.Tensor:
+    config, generator = configured(**settings), torch.Generator().manual_seed(1)
+    return soft_labels(layers, around, vote, dissents, config, visible_rows(trained), generator)
+
+
+def taught(trained, layers, z, **settings) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return mentored(layers, z, configured(**settings), visible_rows(trained), generator)
 
 
 def pairs(design):
@@ -37,17 +64,14 @@ def pairs(design):
 
 
 def test_the_majority_decides_each_pair_and_one_dissents_at_most(trained):
-    tuned = proxies(trained, 10, neighbours=4)
-    near = tuned.neighbours(data()[0][:10])
-    vote, dissents = tuned.votes(near)
+    layers = layers_of(trained, 10)
+    around = near(data()[0][:10], neighbours=4)
+    vote, dissents = votes(layers, around)
     assert (vote.shape, dissents.shape) == ((10, 1, 6), (10, 3, 6))
-    for i, design in enumerate(near):
+    for i, design in enumerate(around):
         for p, (a, b) in enumerate(pairs(design)):
             ballots = [
-                bool(
-                    network(tuned.layers(), 3 * i + m, a[None])
-                    > network(tuned.layers(), 3 * i + m, b[None])
-                )
+                bool(network(layers, 3 * i + m, a[None]) > network(layers, 3 * i + m, b[None]))
                 for m in range(3)
             ]
             assert bool(vote[i, 0, p]) == (sum(ballots) >= 2)
@@ -58,20 +82,13 @@ def test_the_majority_decides_each_pair_and_one_dissents_at_most(trained):
 
 
 def test_a_dissenter_steps_down_the_cross_entropy_of_the_pairs_of_its_design(trained):
-    z = data()[0][:8]
-    tuned, before = (
-        proxies(trained, 8, neighbours=4, label_step=0.0),
-        proxies(trained, 8, neighbours=4),
-    )
-    near = proxies(trained, 8, neighbours=4).neighbours(z)
-    vote, dissents = before.votes(near)
-    tuned.tune(z)
-    for i, design in enumerate(near):
+    z, before = data()[0][:8], layers_of(trained, 8)
+    around = near(z, neighbours=4)
+    vote, dissents = votes(before, around)
+    after = taught(trained, before, z, neighbours=4, label_step=0.0)
+    for i, design in enumerate(around):
         for m in range(3):
-            leaves = [
-                layer[3 * i + m : 3 * i + m + 1].clone().requires_grad_()
-                for layer in before.layers()
-            ]
+            leaves = [layer[3 * i + m : 3 * i + m + 1].clone().requires_grad_() for layer in before]
             expected = leaves
             if dissents[i, m].any():
                 losses = []
@@ -82,83 +99,86 @@ def test_a_dissenter_steps_down_the_cross_entropy_of_the_pairs_of_its_design(tra
                         ).sigmoid()
                         losses.append(-(chance if vote[i, 0, p] else 1 - chance).log())
                 slopes = torch.autograd.grad(torch.cat(losses).mean(), leaves)
-                expected = [leaf - 0.05 * slope for leaf, slope in zip(leaves, slopes, strict=True)]
-            for got, new in zip(tuned.layers(), expected, strict=True):
+                expected = [leaf - RATE * slope for leaf, slope in zip(leaves, slopes, strict=True)]
+            for got, new in zip(after, expected, strict=True):
                 torch.testing.assert_close(got[3 * i + m : 3 * i + m + 1], new)
     assert dissents.any()
 
 
-def slopes_by_differences(tuned, near, vote, dissents):
+def slopes_by_differences(trained, layers, around, vote, dissents):
     """Return how each dissenter's error on visible rows after its step changes with its labels, (k,
     3, P)."""
-    z, y = data()
-    standard = (y - tuned._unit[0]) / tuned._unit[1]
+    rows = visible_rows(trained)
     slopes = torch.zeros(dissents.shape, dtype=torch.float64)
     for i, m, p in dissents.nonzero().tolist():
         ends = []
         for change in (1e-3, -1e-3):
             label = vote.double().repeat(1, 3, 1)
             label[i, m, p] += change
-            after = tuned.stepped(
-                tuned.layers(), lambda at, label=label: _loss(at, near, label, dissents)
+            after = stepped(
+                layers,
+                lambda at, label=label: dissenters_loss(at, around, label, dissents),
+                RATE,
             )
-            ends.append(float((network(after, 3 * i + m, z) - standard).square().mean().detach()))
+            outputs = network(after, 3 * i + m, rows.z)
+            ends.append(float((outputs - rows.y).square().mean().detach()))
         slopes[i, m, p] = (ends[0] - ends[1]) / 2e-3
     return slopes
 
 
 def test_labels_follow_the_error_on_visible_rows_after_the_step(trained):
-    tuned = proxies(trained, 8, neighbours=4)
-    near = tuned.neighbours(data()[0][:8])
-    vote, dissents = tuned.votes(near)
-    slopes = slopes_by_differences(tuned, near, vote, dissents)
+    layers = layers_of(trained, 8)
+    around = near(data()[0][:8], neighbours=4)
+    vote, dissents = votes(layers, around)
+    slopes = slopes_by_differences(trained, layers, around, vote, dissents)
     for kind, step in (("raw", 200.0), ("unit", 0.1)):
         expected = vote.double().repeat(1, 3, 1)
         for i, m in dissents.any(dim=2).nonzero().tolist():
             size = 1.0 if kind == "raw" else slopes[i, m][dissents[i, m]].square().mean().sqrt()
             expected[i, m] = (expected[i, m] - step * slopes[i, m] / size).clamp(0, 1)
-        label = proxies(trained, 8, neighbours=4, label_gradient=kind, label_step=step).labels(
-            near, vote, dissents
-        )
+        settings = {"neighbours": 4, "label_gradient": kind, "label_step": step}
+        label = labels(trained, layers, around, vote, dissents, **settings)
         torch.testing.assert_close(label, expected.float(), rtol=1e-3, atol=1e-4)
         moved = label != vote.float()
         assert moved.any()
         assert not moved[~dissents].any()
-    plain = proxies(trained, 8, neighbours=4, label_step=0.0).labels(near, vote, dissents)
+    plain = labels(trained, layers, around, vote, dissents, neighbours=4, label_step=0.0)
     assert torch.equal(plain, vote.float().expand(-1, 3, -1))
 
 
 def test_the_raw_step_of_the_published_size_leaves_the_labels_where_they_were(trained):
-    tuned = proxies(trained, 8, label_gradient="raw", tuning_rate=1e-3)
-    near = tuned.neighbours(data()[0][:8])
-    vote, dissents = tuned.votes(near)
+    layers = layers_of(trained, 8)
+    around = near(data()[0][:8])
+    vote, dissents = votes(layers, around)
     assert dissents.any()
-    assert (tuned.labels(near, vote, dissents) - vote.float()).abs().max() < 1e-4
+    settings = {"label_gradient": "raw", "tuning_rate": 1e-3}
+    label = labels(trained, layers, around, vote, dissents, **settings)
+    assert (label - vote.float()).abs().max() < 1e-4
 
 
 def test_an_undecided_proxy_pays_log_two(trained):
-    tuned = proxies(trained, 5, neighbours=2)
-    near = data()[0][:5].unsqueeze(1).expand(-1, 2, -1)  # both neighbours are the same
+    layers = layers_of(trained, 5)
+    around = data()[0][:5].unsqueeze(1).expand(-1, 2, -1)  # both neighbours are the same
     label = torch.ones(5, 3, 1, dtype=torch.float64)
     for dissents, members in ((torch.ones(5, 3, 1).bool(), 15), (torch.zeros(5, 3, 1).bool(), 0)):
-        assert float(_loss(tuned, near, label, dissents)) == pytest.approx(members * math.log(2))
+        loss = dissenters_loss(layers, around, label, dissents)
+        assert float(loss) == pytest.approx(members * math.log(2))
 
 
 def test_proxies_that_agree_stay_as_they_are(trained):
-    tuned, z = proxies(trained, 8), data()[0][:8]
-    tuned.adopt([layer[:1].expand_as(layer).clone() for layer in tuned.layers()])
-    before = tuned.layers()
-    tuned.tune(z)
-    assert all(torch.equal(old, new) for old, new in zip(before, tuned.layers(), strict=True))
+    before = [layer[:1].expand_as(layer).clone() for layer in layers_of(trained, 8)]
+    after = taught(trained, before, data()[0][:8])
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_dissent_wanes(trained):
-    tuned, z = proxies(trained, 20), data()[0][:20]
-    near = tuned.neighbours(z)
-    before = tuned.votes(near)[1].sum()
+    layers, z = layers_of(trained, 20), data()[0][:20]
+    around = near(z)
+    before = votes(layers, around)[1].sum()
+    rows, generator = visible_rows(trained), torch.Generator().manual_seed(1)
     for _ in range(40):
-        tuned.tune(z)
-    assert int(tuned.votes(near)[1].sum()) < 0.7 * int(before)
+        layers = mentored(layers, z, configured(), rows, generator)
+    assert int(votes(layers, around)[1].sum()) < 0.7 * int(before)
 
 
 def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():
@@ -183,23 +203,23 @@ def test_proposals_are_the_same_twice_and_the_settings_of_the_search_matter():
         "base": {},
         **{name: {name: value} for name, value in changes.items()},
     }.items():
-        method = TriMentoring(TriMentoringConfig(**{**base, **changed}))
-        method.fit(problem, seed=0, device="cpu", progress=NullProgress())
-        before = {key: value.clone() for key, value in method._surrogate.state().items()}
-        ends[name] = method.propose(6)
-        assert all(
-            torch.equal(value, before[key]) for key, value in method._surrogate.state().items()
-        )
-        np.testing.assert_array_equal(method.propose(6), ends[name])
+        method = TriMentoring(with_leaves(TriMentoringConfig(), **{**base, **changed}))
+        method.fit(problem, Context(0))
+        before = {key: value.clone() for key, value in method.proxies.state().items()}
+        ends[name] = method.propose(6).x
+        assert all(torch.equal(value, before[key]) for key, value in method.proxies.state().items())
+        np.testing.assert_array_equal(method.propose(6).x, ends[name])
     for name in changes:
         assert np.abs(ends[name] - ends["base"]).max() > 1e-5, name
 
 
 def test_the_published_settings():
     paper = TriMentoring.PRESETS["paper"]
-    assert (paper.hidden, paper.layers, paper.neighbours, paper.noise) == (2048, 2, 10, 0.1)
-    assert (paper.tuning_rate, paper.label_step, paper.label_gradient) == (1e-3, 0.1, "raw")
-    assert paper.optimiser == "adam"
+    assert (paper.surrogate.hidden, paper.surrogate.layers) == (2048, 2)
+    tuning = paper.tuning
+    assert (tuning.neighbours, tuning.noise, tuning.tuning_rate) == (10, 0.1, 1e-3)
+    assert (paper.label_step, paper.label_gradient) == (0.1, "raw")
+    assert paper.ascent.optimiser == "adam"
 
 
 def test_settings_that_make_no_sense_are_refused():
@@ -210,4 +230,4 @@ def test_settings_that_make_no_sense_are_refused():
         ({"train_steps": 0}, "train_steps must be at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            TriMentoringConfig(**settings)
+            with_leaves(TriMentoringConfig(), **settings)
