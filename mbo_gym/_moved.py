@@ -87,9 +87,12 @@ MODULES = {
 
 NAMES = {
     "agents.gradient.coms.coms_surrogate": "mbo_gym._moved",
+    "agents.gradient.iom.iom_surrogate": "mbo_gym._moved",
+    "agents.gradient.nemo.nemo_surrogate": "mbo_gym._moved",
     "agents.gradient.ranking.ram_listnet_surrogate": "mbo_gym._moved",
     "agents.gradient.ranking.ram_rankcosine_surrogate": "mbo_gym._moved",
     "agents.gradient.ranking.ram_surrogate": "mbo_gym._moved",
+    "agents.gradient.roma.roma_surrogate": "mbo_gym._moved",
     "mbo_gym.benchmark.analysis.Standing": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.export.d3rlpy.import_d3rlpy": "mbo_gym._moved",
     "mbo_gym.export.d3rlpy.import_rl_library": "mbo_gym._moved",
@@ -171,6 +174,21 @@ def import_matplotlib(module: str = "matplotlib") -> Any:
 def coms_surrogate(**config: Any) -> Any:
     """Build COMs' surrogate; ``make_surrogate("coms", **config)`` has taken its place."""
     return _surrogate("coms", config)
+
+
+def iom_surrogate(**config: Any) -> Any:
+    """Build IOM's surrogate; ``make_surrogate("iom", **config)`` has taken its place."""
+    return _surrogate("iom", config)
+
+
+def nemo_surrogate(**config: Any) -> Any:
+    """Build NEMO's surrogate; ``make_surrogate("nemo", **config)`` has taken its place."""
+    return _surrogate("nemo", config)
+
+
+def roma_surrogate(**config: Any) -> Any:
+    """Build RoMA's surrogate; ``make_surrogate("roma", **config)`` has taken its place."""
+    return _surrogate("roma", config)
 
 
 def ram_surrogate(**config: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.gradient.ascent import AscentConfig, moved_or_climbed
+from mbo_gym._moved import forwarded
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import SearchWatch, best_rows
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
@@ -36,6 +37,8 @@ __all__ = [
     "InvariantMLP",
     "discriminator_loss",
 ]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 _BETAS = (0.5, 0.999)
 """Decays of the moments of the discriminator's Adam."""
@@ -232,7 +235,8 @@ class IOMSurrogate(Surrogate):
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""
-        return self._unit[0] + self._unit[1] * self._fitted(z.unsqueeze(0))[0]
+        score: Tensor = self._fitted(z.unsqueeze(0))
+        return self._unit[0] + self._unit[1] * score[0]
 
     def represent(self, z: Tensor) -> Tensor:
         """Return the representations (B, r) of features (B, d), each of length 1."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.gradient.ascent import AscentConfig, moved_or_climbed
+from mbo_gym._moved import forwarded
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import GradientAscent, SearchWatch, best_rows
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
@@ -29,6 +30,8 @@ from mbo_gym.surrogates.mlp import MLPConfig, row_order
 from mbo_gym.surrogates.network import Split
 
 __all__ = ["NEMO", "BinModels", "NEMOConfig", "NEMOSurrogate", "NEMOSurrogateConfig"]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 _FAR = 1e3
 """End of the outermost bins, in standard deviations."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from agents.gradient.ascent import AscentConfig, Climb
+from mbo_gym._moved import forwarded
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.nn.mlp import BatchedMLP, apply_layers
@@ -38,6 +39,8 @@ __all__ = [
     "scaled_steps",
     "smoothed_loss",
 ]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 _SPREAD_BOUNDS = (0.1, 0.2)
 """Initial bounds of the spread."""
@@ -151,7 +154,8 @@ def smoothed_loss(
     layers = model.network.layers()
 
     def nll(at: Sequence[Tensor]) -> Tensor:
-        return gaussian_nll(*model(noisy, at), y)
+        mean, log_spread = model(noisy, at)
+        return gaussian_nll(mean, log_spread, y)
 
     worse = scaled_steps(
         layers, lambda at: -nll(at), config.perturbation, config.perturbation_steps
@@ -255,11 +259,13 @@ class RoMASurrogate(Surrogate):
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""
-        return self._unit[0] + self._unit[1] * self.model(z.unsqueeze(0))[0][0]
+        mean: Tensor = self.model(z.unsqueeze(0))[0]
+        return self._unit[0] + self._unit[1] * mean[0]
 
     def spread(self, z: Tensor) -> Tensor:
         """Return the standard deviation of the predicted Gaussian at features (B, d); (B,)."""
-        return self._unit[1] * self.model(z.unsqueeze(0))[1][0].exp()
+        log_spread: Tensor = self.model(z.unsqueeze(0))[1]
+        return self._unit[1] * log_spread[0].exp()
 
     def hidden(self, z: Tensor) -> Tensor:
         """Return the last hidden layer at features (B, d); (B, width)."""
