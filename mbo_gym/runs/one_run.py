@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbo_gym.files import store
 from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
-from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.files import store
+from mbo_gym.machine import peak_memory_mb, reset_peak_memory
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
-from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.optional import optional_import
-from mbo_gym.runs.picture import PICTURE, save_picture
-from mbo_gym.progress.bars import RichProgress
-from mbo_gym.runs.provenance import environment_facts
-from mbo_gym.machine import peak_memory_mb, reset_peak_memory
+from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.problem.task import Task
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.runs.picture import PICTURE, save_picture
+from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.tasks.registry import make_task
 
 __all__ = ["RunRequest", "RunResult", "check_folder", "run"]
@@ -138,13 +138,17 @@ def run(
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
     _check_device(request.device)
     task = task or make_task(request.task_id, **request.options)
-    method = make_method(request.method, preset=request.preset, task_id=request.task_id, **request.settings)
+    method = make_method(
+        request.method, preset=request.preset, task_id=request.task_id, **request.settings
+    )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
-        result, proposals = _run_into(partial, request, task, method, folder=folder, quiet=quiet, plot=plot)
+        result, proposals = _run_into(
+            partial, request, task, method, folder=folder, quiet=quiet, plot=plot
+        )
         method.save(partial / "model")
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
@@ -156,7 +160,14 @@ def run(
 
 
 def _run_into(
-    partial: Path, request: RunRequest, task: Task, method: Method, *, folder: Path, quiet: bool, plot: bool
+    partial: Path,
+    request: RunRequest,
+    task: Task,
+    method: Method,
+    *,
+    folder: Path,
+    quiet: bool,
+    plot: bool,
 ) -> tuple[RunResult, Proposals]:
     """Let the method learn and propose, score the proposals, draw them; return the result and the
     designs."""
@@ -164,7 +175,9 @@ def _run_into(
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
     reset_peak_memory()
     with (
-        RichProgress([JsonLinesLogger(partial / "metrics.jsonl"), *more], f"{name}: ", quiet=quiet) as progress,
+        RichProgress(
+            [JsonLinesLogger(partial / "metrics.jsonl"), *more], f"{name}: ", quiet=quiet
+        ) as progress,
         count_oracle_calls() as calls,
     ):
         started = time.perf_counter()
@@ -178,13 +191,17 @@ def _run_into(
     if plot:  # last, so that no oracle call of the picture is among those counted above
         save_picture(partial / PICTURE, task, proposals.x, evaluation, progress.trace, name=name)
     seconds = fitted - started, proposed - fitted
-    return RunResult(request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder), proposals
+    return RunResult(
+        request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder
+    ), proposals
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise FileExistsError where a run's folder exists and may not be replaced."""
     if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists already; choose another --output, or pass --overwrite to replace it")
+        raise FileExistsError(
+            f"{folder} exists already; choose another --output, or pass --overwrite to replace it"
+        )
 
 
 def _put_in_place(finished: Path, folder: Path) -> None:
@@ -213,14 +230,15 @@ def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(facts, indent=2, default=str) + "\n")
 
 
-def _write_designs(
-    folder: Path, task: Task, proposals: Proposals, evaluation: Evaluation
-) -> None:
+def _write_designs(folder: Path, task: Task, proposals: Proposals, evaluation: Evaluation) -> None:
     """Write the proposals as arrays for programs and as a table for people, best first."""
     arrays = {"x": proposals.x, "criterion": proposals.criterion}
     header = [*task.space.names, "criterion"]
     columns = [f"{value:.7g}" for value in proposals.criterion]
-    rows = [[*cells, value] for cells, value in zip(task.space.format(proposals.x), columns, strict=True)]
+    rows = [
+        [*cells, value]
+        for cells, value in zip(task.space.format(proposals.x), columns, strict=True)
+    ]
     if evaluation.scores is not None:
         arrays["y"] = evaluation.scores
         header.append("oracle_score")

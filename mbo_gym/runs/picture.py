@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from mbo_gym.optional import optional_import
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.errors import MissingDependency
 from mbo_gym.evaluation.scoring import Evaluation
-from mbo_gym.progress.protocol import SearchPoint
+from mbo_gym.optional import optional_import
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.problem.task import Task
+from mbo_gym.progress.protocol import SearchPoint
 
 __all__ = ["PICTURE", "Walks", "assemble_walks", "principal_components", "save_picture"]
 
@@ -35,7 +34,13 @@ _BANDS = 20  # of the landscape, each as large as the others
 _MARGIN = 0.03  # around the space's box, as a share of its sides
 # of Okabe and Ito's palette, which colour-blind people tell apart
 _BLUE, _VERMILLION = "#0072B2", "#D55E00"
-_PROPOSAL: dict[str, Any] = {"s": 36, "marker": "D", "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
+_PROPOSAL: dict[str, Any] = {
+    "s": 36,
+    "marker": "D",
+    "edgecolors": "black",
+    "linewidths": 0.6,
+    "zorder": 4,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,11 @@ def assemble_walks(trace: Sequence[SearchPoint], most: int = N_WALKS) -> Walks |
     groups: list[list[SearchPoint]] = []
     for point in trace:
         last = groups[-1][-1] if groups else None
-        if last and (last.stage, len(last.x)) == (point.stage, len(point.x)) and last.step < point.step:
+        if (
+            last
+            and (last.stage, len(last.x)) == (point.stage, len(point.x))
+            and last.step < point.step
+        ):
             groups[-1].append(point)
         else:
             groups.append([point])
@@ -101,7 +110,13 @@ def principal_components(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def save_picture(
-    path: Path, task: Task, designs: np.ndarray, evaluation: Evaluation, trace: Sequence[SearchPoint], *, name: str
+    path: Path,
+    task: Task,
+    designs: np.ndarray,
+    evaluation: Evaluation,
+    trace: Sequence[SearchPoint],
+    *,
+    name: str,
 ) -> None:
     """Draw a run that is over and evaluated, and write the picture as a PNG of 100 dots an inch.
 
@@ -122,10 +137,14 @@ def save_picture(
     """
     flat = isinstance(task.space, ContinuousSpace) and task.space.shape == (2,)
     wide = not flat and evaluation.scores is not None
-    figure = optional_import("matplotlib.figure", "report").Figure((12 if wide else 8.6, 6.4), dpi=100, layout="constrained")
+    figure = optional_import("matplotlib.figure", "report").Figure(
+        (12 if wide else 8.6, 6.4), dpi=100, layout="constrained"
+    )
     optional_import("matplotlib.backends.backend_agg", "report").FigureCanvasAgg(figure)
     figure.suptitle(f"{name}\n{_worth(evaluation)}", fontsize=12)
-    (_draw_plane if flat else _draw_projection)(figure, task, designs, evaluation, assemble_walks(trace))
+    (_draw_plane if flat else _draw_projection)(
+        figure, task, designs, evaluation, assemble_walks(trace)
+    )
     figure.savefig(path, format="png")
 
 
@@ -136,7 +155,9 @@ def _worth(evaluation: Evaluation) -> str:
     return f"normalised scores of {k} designs: 100th percentile {overall.p100:.3f}, 50th {overall.p50:.3f}"
 
 
-def _draw_plane(figure: Any, task: Task, designs: np.ndarray, evaluation: Evaluation, walks: Walks | None) -> None:
+def _draw_plane(
+    figure: Any, task: Task, designs: np.ndarray, evaluation: Evaluation, walks: Walks | None
+) -> None:
     """Draw designs of two real numbers where they lie."""
     axes, place = figure.subplots(), _Places(task, lambda x: x)
     low, high = _box(task, designs)
@@ -168,33 +189,48 @@ def _draw_landscape(figure: Any, axes: Any, task: Task, low: np.ndarray, high: n
     # a rounded end may lie outside
     x = np.clip(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2), low, high)
     values = np.ma.masked_invalid(task.normalise(task.oracle()(x)))
-    caption = f"landscape drawn after the run; its {len(x):,} oracle calls are not among those of the run"
+    caption = (
+        f"landscape drawn after the run; its {len(x):,} oracle calls are not among those of the run"
+    )
     known = values.compressed()
     levels = np.unique(np.quantile(known, np.linspace(0, 1, _BANDS + 1))) if len(known) else known
     if len(levels) < 2:
         caption += "; no colours, as it is flat or nowhere finite"
     else:
-        greys = optional_import("matplotlib", "report").colormaps["Greys"](np.linspace(0.0, 0.6, len(levels) - 1))
+        greys = optional_import("matplotlib", "report").colormaps["Greys"](
+            np.linspace(0.0, 0.6, len(levels) - 1)
+        )
         ground = axes.contourf(*sides, values.reshape(_GRID, _GRID), levels=levels, colors=greys)
         bar = figure.colorbar(ground, ax=axes, ticks=levels[::2], spacing="uniform", format="%.3f")
         bar.set_label("true normalised score, in bands of equal area")
     axes.set_title(caption, fontsize=9)
 
 
-def _draw_projection(figure: Any, task: Task, designs: np.ndarray, evaluation: Evaluation, walks: Walks | None) -> None:
+def _draw_projection(
+    figure: Any, task: Task, designs: np.ndarray, evaluation: Evaluation, walks: Walks | None
+) -> None:
     """Draw designs on two principal components of the visible ones; beside them, where known, the
     proposals' scores."""
     encoder = make_encoder(task.problem())
-    mean, components, shares = principal_components(encoder.encode(_evenly(task.dataset.x, N_VISIBLE)))
+    mean, components, shares = principal_components(
+        encoder.encode(_evenly(task.dataset.x, N_VISIBLE))
+    )
     place = _Places(task, lambda x: (encoder.encode(x) - mean) @ components)
     scores = None if evaluation.scores is None else task.normalise(evaluation.scores)
     axes, *beside = figure.subplots(1, 1 if scores is None else 2, squeeze=False)[0]
     _draw_visible(axes, place, task.dataset.x)
     _draw_walks(axes, place, walks)
-    colours: dict[str, Any] = {"c": _VERMILLION} if scores is None else {"c": scores, "cmap": "viridis"}
+    colours: dict[str, Any] = (
+        {"c": _VERMILLION} if scores is None else {"c": scores, "cmap": "viridis"}
+    )
     marks = axes.scatter(*place(designs).T, **colours, **_PROPOSAL, label=_proposals(evaluation))
-    names = [f"principal component {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(shares)]
-    axes.set(xlabel=names[0], ylabel=names[1], title="designs on the visible ones' principal components")
+    names = [
+        f"principal component {i + 1} ({share:.0%} of the variance)"
+        for i, share in enumerate(shares)
+    ]
+    axes.set(
+        xlabel=names[0], ylabel=names[1], title="designs on the visible ones' principal components"
+    )
     if scores is not None:
         figure.colorbar(marks, ax=axes, label="true normalised score of a proposal")
         _draw_scores(beside[0], task, scores)
@@ -206,11 +242,25 @@ def _draw_scores(axes: Any, task: Task, scores: np.ndarray) -> None:
     lowest, undrawn."""
     known = np.sort(scores[np.isfinite(scores)])
     ranks = (np.arange(len(scores) - len(known), len(scores)) + 0.5) / len(scores)
-    axes.scatter(100 * ranks, known, c=known, cmap="viridis", s=20, edgecolors="black", linewidths=0.3, zorder=3)
+    axes.scatter(
+        100 * ranks,
+        known,
+        c=known,
+        cmap="viridis",
+        s=20,
+        edgecolors="black",
+        linewidths=0.3,
+        zorder=3,
+    )
     median = float(task.normalise(np.median(task.dataset.y)))
-    lines = {"D(best), the best visible score": (task.info.d_best, "--"), "median visible score": (median, ":")}
+    lines = {
+        "D(best), the best visible score": (task.info.d_best, "--"),
+        "median visible score": (median, ":"),
+    }
     for label, (value, style) in lines.items():
-        axes.axhline(value, color="black", linestyle=style, linewidth=1.2, label=f"{label}: {value:.3f}")
+        axes.axhline(
+            value, color="black", linestyle=style, linewidth=1.2, label=f"{label}: {value:.3f}"
+        )
     axes.set(
         xlim=(0, 100),
         xlabel="percentile of the proposals",
@@ -243,7 +293,9 @@ class _Places:
 def _draw_visible(axes: Any, place: _Places, x: np.ndarray) -> None:
     shown = _evenly(x, N_VISIBLE)
     some = f"{len(shown):,}" + (f" of {len(x):,}" if len(shown) < len(x) else "")
-    axes.scatter(*place(shown).T, s=5, c="0.45", linewidths=0, zorder=2, label=f"visible designs ({some})")
+    axes.scatter(
+        *place(shown).T, s=5, c="0.45", linewidths=0, zorder=2, label=f"visible designs ({some})"
+    )
 
 
 def _draw_walks(axes: Any, place: _Places, walks: Walks | None) -> None:
@@ -254,13 +306,25 @@ def _draw_walks(axes: Any, place: _Places, walks: Walks | None) -> None:
     axes.plot(*places.transpose(2, 1, 0), color=_BLUE, linewidth=0.8, alpha=0.8, zorder=3)
     axes.plot([], [], color=_BLUE, linewidth=0.8, label=f"walks of stage {walks.stage!r} ({some})")
     look = {"edgecolors": _BLUE, "linewidths": 1.2}
-    axes.scatter(*places[:, 0].T, s=18, marker="o", facecolors="white", zorder=5, label="their starts", **look)
+    axes.scatter(
+        *places[:, 0].T,
+        s=18,
+        marker="o",
+        facecolors="white",
+        zorder=5,
+        label="their starts",
+        **look,
+    )
     # Ends are often proposals too: a frame around them leaves both to be seen.
-    axes.scatter(*places[:, -1].T, s=55, marker="s", facecolors="none", zorder=3, label="their ends", **look)
+    axes.scatter(
+        *places[:, -1].T, s=55, marker="s", facecolors="none", zorder=3, label="their ends", **look
+    )
 
 
 def _proposals(evaluation: Evaluation) -> str:
-    left_out = f"; {evaluation.n_infeasible} infeasible, not drawn" if evaluation.n_infeasible else ""
+    left_out = (
+        f"; {evaluation.n_infeasible} infeasible, not drawn" if evaluation.n_infeasible else ""
+    )
     return f"proposals ({evaluation.k}{left_out})"
 
 

@@ -53,7 +53,9 @@ def draw(tmp_path):
         evaluation, seen = mbo_gym.evaluate(task, designs), []
 
         def legend(figure, *arguments, **keywords):
-            seen.extend(label for axes in figure.axes for label in axes.get_legend_handles_labels()[1])
+            seen.extend(
+                label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]
+            )
             seen.extend(axes.get_title() for axes in figure.axes)
             seen.append(figure.get_suptitle())
             return plain(figure, *arguments, **keywords)
@@ -62,7 +64,9 @@ def draw(tmp_path):
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("error")
             patch.setattr(Figure, "legend", legend)
-            save_picture(tmp_path / "it.png", task, designs, evaluation, trace, name="it on a task, seed 3")
+            save_picture(
+                tmp_path / "it.png", task, designs, evaluation, trace, name="it on a task, seed 3"
+            )
         return "\n".join(seen), size_of_png(tmp_path / "it.png")
 
     return call
@@ -112,7 +116,9 @@ def test_principal_components_are_those_of_a_known_cloud():
     along, across = np.array([0.6, 0.0, -0.8]), np.array([0.0, 1.0, 0.0])
     weights = rng.normal(size=(400, 2)) * [5, 1]
     weights -= weights.mean(axis=0)
-    weights[:, 1] -= weights[:, 0] * (weights[:, 0] @ weights[:, 1]) / (weights[:, 0] @ weights[:, 0])
+    weights[:, 1] -= (
+        weights[:, 0] * (weights[:, 0] @ weights[:, 1]) / (weights[:, 0] @ weights[:, 0])
+    )
     mean, components, shares = principal_components(weights @ np.stack([along, across]) + 7)
     np.testing.assert_allclose(mean, [7, 7, 7])
     # the largest is positive
@@ -133,12 +139,20 @@ def test_two_numbers_are_drawn_over_the_landscape(draw):
     task = mbo_gym.make_task(BRANIN)
     top = task.dataset.top(70).x
     with count_oracle_calls() as calls:
-        labels, size = draw(task, top, [point("trajectories", 0, top), point("trajectories", 9, top + 0.01)])
+        labels, size = draw(
+            task, top, [point("trajectories", 0, top), point("trajectories", 9, top + 0.01)]
+        )
     assert calls.count == 70 + 10_000  # the evaluation's and the landscape's
-    assert "landscape drawn after the run; its 10,000 oracle calls are not among those of the run" in labels
+    assert (
+        "landscape drawn after the run; its 10,000 oracle calls are not among those of the run"
+        in labels
+    )
     assert "walks of stage 'trajectories' (64 of 70)" in labels
     assert "visible designs (2,000 of 2,500)" in labels
-    assert "it on a task, seed 3\nnormalised scores of 70 designs: 100th percentile 0.880, 50th 0.8" in labels
+    assert (
+        "it on a task, seed 3\nnormalised scores of 70 designs: 100th percentile 0.880, 50th 0.8"
+        in labels
+    )
     assert size == (860, 640)
 
 
@@ -146,7 +160,9 @@ def test_sequences_are_drawn_on_principal_components_without_an_oracle_call(draw
     task = mbo_gym.make_task("TFBind8-Exact-v0", max_rows=300)
     x = task.space.sample(40, np.random.default_rng(0))
     with count_oracle_calls() as calls:
-        labels, size = draw(task, x, [point("edit", 0, task.dataset.top(40).x), point("edit", 1, x)])
+        labels, size = draw(
+            task, x, [point("edit", 0, task.dataset.top(40).x), point("edit", 1, x)]
+        )
     assert calls.count == 40
     assert "walks of stage 'edit' (40)" in labels
     assert "visible designs (300)" in labels
@@ -191,7 +207,9 @@ def test_every_kind_of_task_can_be_drawn(draw, tmp_path, text, options, size):
     assert drawn == size
     nothing_to_colour = task.has_oracle and len(np.unique(mbo_gym.evaluate(task, x).scores)) == 1
     assert ("; no colours, as it is flat or nowhere finite" in labels) == nothing_to_colour
-    assert ("landscape" in labels) == (task.has_oracle and task.space.dtype is np.float32 and x.shape[1] == 2)
+    assert ("landscape" in labels) == (
+        task.has_oracle and task.space.dtype is np.float32 and x.shape[1] == 2
+    )
     assert ("not scored: the task has no oracle" in labels) == (not task.has_oracle)
 
 
@@ -210,6 +228,8 @@ def test_a_run_writes_the_same_record_with_and_without_its_picture(tmp_path):
 
 def test_a_missing_matplotlib_is_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependency, match=r"needs matplotlib, .*pip install 'mbo-gym\[report\]'"):
+    with pytest.raises(
+        MissingDependency, match=r"needs matplotlib, .*pip install 'mbo-gym\[report\]'"
+    ):
         run(RunRequest("no such method", BRANIN), tmp_path / "runs" / "one", plot=True)
     assert list(tmp_path.iterdir()) == []

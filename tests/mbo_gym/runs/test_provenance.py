@@ -26,14 +26,18 @@ def checkout(tmp_path, monkeypatch) -> Path:
 
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True
+        )
 
     git("init")
     (tmp_path / "mbo_gym").mkdir()
     (tmp_path / "mbo_gym" / "runs" / "provenance.py").write_text("")
     git("add", ".")
     git("commit", "-m", "one")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "mbo_gym" / "runs" / "provenance.py"))
+    monkeypatch.setattr(
+        provenance, "__file__", str(tmp_path / "mbo_gym" / "runs" / "provenance.py")
+    )
     return tmp_path
 
 
@@ -60,7 +64,12 @@ def test_the_facts_of_one_caller_are_not_changed_by_another():
 
 
 def test_the_commit_is_that_of_the_source(checkout):
-    done = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert commit() == done.stdout.strip()
     (checkout / "notes.txt").write_text("not tracked")
     assert commit() == done.stdout.strip()
@@ -69,7 +78,9 @@ def test_the_commit_is_that_of_the_source(checkout):
 
 
 def test_an_installed_package_has_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "mbo_gym" / "runs" / "provenance.py"))
+    monkeypatch.setattr(
+        provenance, "__file__", str(tmp_path / "mbo_gym" / "runs" / "provenance.py")
+    )
     assert commit() is None
 
 
@@ -80,7 +91,9 @@ def test_without_git_there_is_no_commit_and_no_error(checkout, monkeypatch):
 
 def test_a_repository_without_a_commit_has_none(tmp_path, monkeypatch):
     subprocess.run(["git", "init", str(tmp_path)], check=True, capture_output=True)
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "mbo_gym" / "runs" / "provenance.py"))
+    monkeypatch.setattr(
+        provenance, "__file__", str(tmp_path / "mbo_gym" / "runs" / "provenance.py")
+    )
     assert commit() is None
 
 

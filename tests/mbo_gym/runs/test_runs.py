@@ -61,7 +61,9 @@ class Odd:
         self.problem = problem
         progress.metrics("odd", 0, seed=seed)
         if self.config.cheat_calls:
-            mbo_gym.make_task(problem.task_id).oracle()(problem.dataset.x[: self.config.cheat_calls])
+            mbo_gym.make_task(problem.task_id).oracle()(
+                problem.dataset.x[: self.config.cheat_calls]
+            )
         self._stop("fit")
 
     def propose(self, k):
@@ -85,7 +87,9 @@ def more_names() -> Iterator[None]:
 
 
 def grad(**changes) -> RunRequest:
-    return RunRequest("grad", TASK, seed=3, k=10, settings={"surrogate": SURROGATE, "steps": 11}, **changes)
+    return RunRequest(
+        "grad", TASK, seed=3, k=10, settings={"surrogate": SURROGATE, "steps": 11}, **changes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +123,10 @@ def test_result_json_has_the_scores_and_no_oracle_call_of_the_search(done):
     assert (result["method"], result["seed"], result["k"]) == ("grad", 3, 10)
     assert result["search_oracle_calls"] == done.search_oracle_calls == 0
     assert result["oracle_calls"] == 10
-    assert (result["fit_seconds"], result["propose_seconds"]) == (done.fit_seconds, done.propose_seconds)
+    assert (result["fit_seconds"], result["propose_seconds"]) == (
+        done.fit_seconds,
+        done.propose_seconds,
+    )
     assert result["fit_seconds"] > 0
 
 
@@ -145,13 +152,17 @@ def test_the_search_is_scored_once_it_is_over(done):
     assert [point["step"] for point in done.search] == list(range(12))
     assert (result["search_oracle_calls"], result["trace_oracle_calls"]) == (0, 12 * 10)
     best = mbo_gym.make_task(TASK)
-    assert done.search[0]["score"] == pytest.approx(best.normalise(best.dataset.top(10).y).mean(), rel=1e-5)
+    assert done.search[0]["score"] == pytest.approx(
+        best.normalise(best.dataset.top(10).y).mean(), rel=1e-5
+    )
     assert done.search[-1]["score"] == pytest.approx(done.evaluation.overall.mean, rel=1e-5)
     predictions = [point["prediction"] for point in done.search]
     assert predictions == sorted(predictions)  # gradient ascent believes in more and more
     scale = best.dataset.score_scale
     criterion = np.load(done.folder / "designs.npz")["criterion"]
-    assert predictions[-1] == pytest.approx(best.normalise(scale.restore(criterion)).mean(), rel=1e-4)
+    assert predictions[-1] == pytest.approx(
+        best.normalise(scale.restore(criterion)).mean(), rel=1e-4
+    )
 
 
 def test_a_method_without_a_search_has_none(tmp_path):
@@ -170,7 +181,9 @@ def test_more_loggers_write_into_the_runs_folder(tmp_path):
     result = run(RunRequest("odd", TASK, k=4, loggers=("tensorboard",)), tmp_path / "run")
     assert sorted(os.listdir(result.folder)) == sorted([*FILES, "tensorboard"])
     assert "events.out.tfevents" in os.listdir(result.folder / "tensorboard")[0]
-    assert (result.folder / "metrics.jsonl").read_text() == '{"stage": "odd", "step": 0, "seed": 0}\n'
+    assert (
+        result.folder / "metrics.jsonl"
+    ).read_text() == '{"stage": "odd", "step": 0, "seed": 0}\n'
 
 
 def test_a_quiet_run_draws_nothing_on_a_terminal(tmp_path, monkeypatch):
@@ -202,20 +215,28 @@ def test_designs_csv_reads_back_exactly(done):
 
 
 def test_designs_csv_of_sequences_reads_back(tmp_path):
-    result = run(RunRequest("random", "TFBind8-Exact-v0", k=30, options={"max_rows": 100}), tmp_path / "run")
+    result = run(
+        RunRequest("random", "TFBind8-Exact-v0", k=30, options={"max_rows": 100}), tmp_path / "run"
+    )
     with (result.folder / "designs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     task = mbo_gym.make_task("TFBind8-Exact-v0")
     x = np.load(result.folder / "designs.npz")["x"]
     np.testing.assert_array_equal(task.space.parse([row["sequence"] for row in rows]), x)
-    np.testing.assert_allclose([float(row["oracle_score"]) for row in rows], task.oracle()(x), rtol=1e-6)
+    np.testing.assert_allclose(
+        [float(row["oracle_score"]) for row in rows], task.oracle()(x), rtol=1e-6
+    )
 
 
 def test_without_an_oracle_the_designs_are_still_written(tmp_path):
     (tmp_path / "own.csv").write_text("a,b,yield\n1,2,3\n2,3,4\n4,5,2\n")
     options = {"path": str(tmp_path / "own.csv"), "score_column": "yield"}
     result = run(RunRequest("top_k", "csv", k=2, options=options), tmp_path / "run")
-    assert (result.folder / "designs.csv").read_text().split() == ["a,b,criterion", "2,3,4", "1,2,3"]
+    assert (result.folder / "designs.csv").read_text().split() == [
+        "a,b,criterion",
+        "2,3,4",
+        "1,2,3",
+    ]
     assert set(np.load(result.folder / "designs.npz").files) == {"x", "criterion"}
     facts = json.loads((result.folder / "result.json").read_text())
     assert facts["overall"] is None
@@ -256,7 +277,9 @@ def test_an_error_at_the_end_leaves_nothing(tmp_path, monkeypatch, name):
 
 def test_an_existing_folder_is_refused_before_any_work(tmp_path):
     run(RunRequest("odd", TASK, k=4), tmp_path / "one")
-    with pytest.raises(FileExistsError, match=r"one exists already; choose another --output, or pass --overwrite"):
+    with pytest.raises(
+        FileExistsError, match=r"one exists already; choose another --output, or pass --overwrite"
+    ):
         run(RunRequest("odd", "no such task", k=5), tmp_path / "one")
     assert json.loads((tmp_path / "one" / "result.json").read_text())["k"] == 4
 
@@ -275,7 +298,11 @@ def test_a_finished_run_survives_a_failed_one(tmp_path, where):
     run(RunRequest("odd", TASK, k=4), tmp_path / "one")
     before = {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()}
     with pytest.raises(KeyboardInterrupt):
-        run(RunRequest("odd", TASK, k=5, settings={"stop_in": where}), tmp_path / "one", overwrite=True)
+        run(
+            RunRequest("odd", TASK, k=5, settings={"stop_in": where}),
+            tmp_path / "one",
+            overwrite=True,
+        )
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -288,7 +315,11 @@ def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path, device):
 
 @pytest.mark.parametrize(
     "request_",
-    [RunRequest("oddd", TASK), RunRequest("odd", "Brain-Exact-v0"), RunRequest("odd", TASK, settings={"k": 1})],
+    [
+        RunRequest("oddd", TASK),
+        RunRequest("odd", "Brain-Exact-v0"),
+        RunRequest("odd", TASK, settings={"k": 1}),
+    ],
 )
 def test_mistyped_names_leave_nothing(tmp_path, request_):
     with pytest.raises(UnknownId):
