@@ -1,5 +1,4 @@
-"""Evaluation: scores of proposals, and of the controls beside them; the only place that asks an
-oracle."""
+"""Evaluation: scores of proposals and of the controls beside them."""
 
 from mbo_gym.evaluation.controls import known_controls
 from mbo_gym.evaluation.scoring import QUANTILES, Evaluation, Summary, evaluate

@@ -11,31 +11,29 @@ __all__ = ["known_controls"]
 
 
 def known_controls(task: Task, k: int) -> dict[str, dict[str, float]]:
-    """Return the normalised percentiles of controls with `k` designs, where they follow exactly
-    from a table.
+    """Return the exact scores of controls with `k` designs, where they follow from a table.
 
     ``random``: expected 100th and 50th percentile of k uniform draws. ``top_k``: the best visible
-    designs unchanged. Other tasks' controls have to be run (they are methods like any other): an
-    empty dictionary. No oracle call is made or counted.
+    designs unchanged. Scores are normalised. For a task without a complete table the dictionary is
+    empty: its controls have to be run, like any method. The table is read as data
+    (`TableOracle.values`), so no oracle call is made.
+
+    Args:
+        task: The task.
+        k: Number of designs.
     """
     oracle = task.hidden_oracle
-    if (
-        not isinstance(oracle, TableOracle) or not np.isfinite(oracle.table).all()
-    ):  # holes: no complete table
+    if not isinstance(oracle, TableOracle) or not np.isfinite(oracle.table).all():
         return {}
     table = task.normalise(np.sort(oracle.table))
-    low, high = (
-        (k + 1) // 2,
-        k // 2 + 1,
-    )  # the median of an even number of draws lies between two of them
-    median = (
-        _expected_order_statistic(table, low, k) + _expected_order_statistic(table, high, k)
-    ) / 2
+    # the median of an even number of draws lies between two of them
+    low = _expected_order_statistic(table, (k + 1) // 2, k)
+    high = _expected_order_statistic(table, k // 2 + 1, k)
+    median = (low + high) / 2
     rows = task.dataset.top_rows(k)
-    rows = rows[
-        np.sort(np.arange(k) % len(rows))
-    ]  # fewer than k: the best are repeated, as the method does
-    visible = task.normalise(oracle._score(task.dataset.x[rows]))
+    # where there are fewer than k, the best are repeated, as the method does
+    rows = rows[np.sort(np.arange(k) % len(rows))]
+    visible = task.normalise(oracle.values(task.dataset.x[rows]))
     return {
         "random": {"p100": _expected_order_statistic(table, k, k), "p50": median},
         "top_k": {"p100": float(visible.max()), "p50": float(np.median(visible))},
@@ -43,8 +41,7 @@ def known_controls(task: Task, k: int) -> dict[str, dict[str, float]]:
 
 
 def _expected_order_statistic(ascending: np.ndarray, rank: int, k: int) -> float:
-    """Return the expectation of the `rank`-th smallest of `k` independent uniform draws from the
-    values (M,).
+    """Return the expected `rank`-th smallest of `k` uniform draws from the values (M,).
 
     P(rank-th smallest <= i-th value) is the regularised incomplete beta function I_{i/M}(rank, k -
     rank + 1).

@@ -1,4 +1,4 @@
-"""Scoring proposals: the only place that asks an oracle."""
+"""Scores of proposals; a method's designs are scored here and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.evaluation.controls import known_controls
@@ -19,7 +20,7 @@ from mbo_gym.problem.task import Task
 __all__ = ["QUANTILES", "Evaluation", "Summary", "evaluate"]
 
 N_FIRST = 128
-"""Papers propose 128 or 256 designs; the first 128 are always scored too."""
+"""Designs of the first part that is scored too: papers propose 128 or 256."""
 
 QUANTILES = np.linspace(0, 1, 41)
 """Where the distribution of a set of scores is kept."""
@@ -54,15 +55,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a set of proposals is worth.
+    """Scores and counts of a set of proposals.
 
-    An infeasible design (outside the space, or one the oracle has no finite score for) is not
-    scored; in the summaries
-    it counts as the worst: the lower of 0 and the worst feasible score.
+    An infeasible design (outside the space, or without a finite score) is not scored. In the
+    summaries it counts as the worst: the lower of 0 and the worst feasible score.
 
     Args:
-        task_id: The task.
-        k: Proposals.
+        task_id: Id of the task.
+        k: Number of proposals.
         d_best: Best visible score, normalised.
         note: Empty, or why nothing was scored.
         overall: Over all k, or None without an oracle.
@@ -116,28 +116,38 @@ class Evaluation:
 
     def __str__(self) -> str:
         if self.overall is None or self.distinct is None or self.share_above_best is None:
-            return f"{self.task_id}: {self.k} designs, {self.n_unique} distinct, {self.n_in_data} in the data. {self.note}"
+            return (
+                f"{self.task_id}: {self.k} designs, {self.n_unique} distinct, "
+                f"{self.n_in_data} in the data. {self.note}"
+            )
         return (
-            f"{self.task_id}: {self.k} designs, 100th {self.overall.p100:.3f}, 50th {self.overall.p50:.3f} "
-            f"(distinct {self.distinct.p50:.3f}), D(best) {self.d_best:.3f}, above it {self.share_above_best:.0%}, "
-            f"{self.n_unique} distinct, {self.n_in_data} in the data, {self.n_infeasible} infeasible, "
-            f"{self.oracle_calls} oracle calls"
+            f"{self.task_id}: {self.k} designs, 100th {self.overall.p100:.3f}, "
+            f"50th {self.overall.p50:.3f} (distinct {self.distinct.p50:.3f}), "
+            f"D(best) {self.d_best:.3f}, above it {self.share_above_best:.0%}, "
+            f"{self.n_unique} distinct, {self.n_in_data} in the data, "
+            f"{self.n_infeasible} infeasible, {self.oracle_calls} oracle calls"
         )
 
 
 def evaluate(
-    task: Task, designs: np.ndarray | Sequence[str], *, oracle: MeteredOracle | None = None
+    task: Task, designs: ArrayLike | Sequence[str], *, oracle: MeteredOracle | None = None
 ) -> Evaluation:
     """Score proposals with the task's oracle.
 
     Args:
         task: The task.
-        designs: (K, *shape) native designs, best first; for categorical spaces also K sequences of
-            letters.
-        oracle: To go on with a metered oracle (its budget holds); None for a fresh one.
+        designs: (K, *shape) native designs or a method's `Proposals`, best first; for categorical
+            spaces also K sequences of letters.
+        oracle: Metered oracle to go on with, whose budget holds; None for a fresh one.
 
     Returns:
         The evaluation. Without an oracle it has the counts only, and says so in `note`.
+
+    Example:
+        >>> import mbo_gym
+        >>> task = mbo_gym.make_task("Branin-Exact-v0")
+        >>> mbo_gym.evaluate(task, task.dataset.top(8).x).oracle_calls
+        8
 
     Raises:
         InvalidDesign: The array has the wrong shape or holds no designs. (Single bad rows are
@@ -198,7 +208,7 @@ def _ceiling(task: Task, k: int) -> dict[str, Any]:
     }
 
 
-def _as_designs(task: Task, designs: np.ndarray | Sequence[str]) -> np.ndarray:
+def _as_designs(task: Task, designs: ArrayLike | Sequence[str]) -> np.ndarray:
     x = np.asarray(designs)
     if x.dtype.kind in "US" and x.ndim == 1 and isinstance(task.space, CategoricalSpace):
         x = task.space.parse([str(s) for s in x])
@@ -217,10 +227,10 @@ def _or_letters(task: Task) -> str:
 
 def _count_in(x: np.ndarray, data: np.ndarray) -> int:
     """Count the rows of `x` (K, *shape) that are rows of `data` (N, *shape)."""
-    candidates = (
-        data[np.isin(data[:, 0], x[:, 0])] if len(x) else data[:0]
-    )  # few rows share the first number
-    x, candidates = x + x.dtype.type(0), candidates + x.dtype.type(0)  # -0.0 and 0.0 are one number
+    # few rows share the first number
+    candidates = data[np.isin(data[:, 0], x[:, 0])] if len(x) else data[:0]
+    zero = x.dtype.type(0)  # added, so that -0.0 and 0.0 are one number
+    x, candidates = x + zero, candidates + zero
     wanted = {row.tobytes() for row in x}
     present = {row.tobytes() for row in candidates} & wanted
     return sum(row.tobytes() in present for row in x)

@@ -18,13 +18,12 @@ N_SEARCH = 64
 
 
 def score_search(task: Task, trace: Sequence[SearchPoint]) -> tuple[list[dict[str, Any]], int]:
-    """Score designs that a method passed on its way, after its search is over, to show where its
-    surrogate misled it.
+    """Score designs along a search after it is over, to show where the surrogate misled it.
 
     Args:
         task: The task.
-        trace: What the method recorded, in order. `N_SEARCH` evenly spaced rows of each point are
-            scored, the same rows of each, since a row is one search.
+        trace: Points that the method recorded, in order. `N_SEARCH` evenly spaced rows of each
+            point are scored, the same rows of each, since a row is one search.
 
     Returns:
         One {"step", "prediction", "score"} a point: means over its designs, normalised; "score" is

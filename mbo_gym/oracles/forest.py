@@ -1,8 +1,4 @@
-"""A random-forest oracle: fitted once by scikit-learn, kept as plain arrays, scored without it, on
-any device.
-
-The trees are stored as numbers (never pickled), under a name that hashes the data and the settings.
-"""
+"""Random-forest oracle: fitted once by scikit-learn, cached as arrays, evaluated with torch."""
 
 from __future__ import annotations
 
@@ -27,8 +23,8 @@ class ForestConfig:
     """Settings of scikit-learn's RandomForestRegressor.
 
     Args:
-        n_estimators: Trees; Design-Bench uses 100.
-        max_depth: Of each tree; Design-Bench uses 100.
+        n_estimators: Number of trees; Design-Bench uses 100.
+        max_depth: Depth of each tree at most; Design-Bench uses 100.
         max_features: Share of the features tried at a split: 1.0 (what "auto" meant) or "sqrt".
         random_state: Seed.
     """
@@ -59,9 +55,8 @@ class ForestOracle(Oracle):
         self._on_device: dict[torch.device, dict[str, Tensor]] = {}
 
     def _score(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            self._predict(torch.tensor(x)).numpy()
-        )  # a copy: torch warns of read-only arrays
+        copy = torch.tensor(x)  # torch warns of read-only arrays
+        return np.asarray(self._predict(copy).numpy())
 
     def score_tensor(self, x: Tensor) -> Tensor:
         """Score designs (N, *shape) on their own device; (N,) float32."""
@@ -71,9 +66,7 @@ class ForestOracle(Oracle):
     def _predict(self, x: Tensor) -> Tensor:
         if isinstance(self.space, CategoricalSpace):
             x = torch.nn.functional.one_hot(x.long(), self.space.n_categories).flatten(1)
-        x = (
-            x.float()
-        )  # scikit-learn compares float32 features with float64 thresholds; so does this
+        x = x.float()  # like scikit-learn: float32 features, float64 thresholds
         if x.device not in self._on_device:
             self._on_device[x.device] = {
                 key: value.to(x.device) for key, value in self._trees.items()
@@ -95,23 +88,22 @@ class ForestOracle(Oracle):
 def fit_forest(
     space: DesignSpace, x: np.ndarray, y: np.ndarray, config: ForestConfig
 ) -> ForestOracle:
-    """Fit the forest on full data, or take it from the cache where the same data and settings were
-    fitted before.
+    """Fit the forest on full data, or read it from the cache.
+
+    The cache holds plain arrays, never pickles, under a hash of data and settings.
 
     Args:
-        space: The designs it will score.
+        space: Design space.
         x: (N, *shape) all designs.
         y: (N,) all raw scores.
-        config: The forest's settings.
+        config: Settings of the forest.
     """
     import sklearn
 
     digest = hashlib.sha256(
         json.dumps([asdict(config), sklearn.__version__, 2], sort_keys=True).encode()
     )
-    if isinstance(
-        space, CategoricalSpace
-    ):  # the same numbers make other features where the alphabet is larger
+    if isinstance(space, CategoricalSpace):  # a larger alphabet makes other features
         digest.update(str(space.n_categories).encode())
     digest.update(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(y).data)

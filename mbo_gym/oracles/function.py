@@ -28,6 +28,7 @@ class FunctionOracle(Oracle):
         y = np.asarray(self.function(x), dtype=np.float64)
         if y.shape != (len(x),):
             raise ValueError(
-                f"the oracle function must return one score a design, shape ({len(x)},), got {y.shape=}"
+                f"the oracle function must return one score per design, shape ({len(x)},), "
+                f"got {y.shape=}"
             )
         return y

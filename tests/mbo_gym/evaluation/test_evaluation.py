@@ -19,7 +19,7 @@ from mbo_gym.oracles.table import TableOracle
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo
-from mbo_gym.progress.protocol import NullProgress, SearchPoint
+from mbo_gym.progress.protocol import SearchPoint
 
 SPACE = CategoricalSpace(2, 3, ("a", "b", "c"))  # aa, ab, ac, ba, .., cc
 ALL = np.array(list(itertools.product(range(3), repeat=2)), dtype=np.int32)
@@ -317,12 +317,24 @@ def test_the_best_designs_of_a_table_reach_its_ceiling():
 def test_the_top_k_control_is_what_the_method_scores(k):
     task = mbo_gym.make_task("TFBind8-Exact-v0", max_rows=30, noise=0.3)
     method = mbo_gym.make_method("top_k")
-    method.fit(task.problem(), seed=0, device="cpu", progress=NullProgress())
+    method.fit(task.problem())
     scored = evaluate(task, method.propose(k)).overall
     assert known_controls(task, k)["top_k"] == {
         "p100": pytest.approx(scored.p100),
         "p50": pytest.approx(scored.p50),
     }
+
+
+def test_controls_read_the_table_not_the_oracle(monkeypatch):
+    task = table_task()
+    expected = known_controls(task, 3)
+    monkeypatch.setattr(TableOracle, "_score", None)
+    monkeypatch.setattr(TableOracle, "_count", None)
+    assert known_controls(task, 3) == expected
+    np.testing.assert_array_equal(
+        task.hidden_oracle.values(task.dataset.x),
+        task.hidden_oracle.table[task.dataset.x[:, 0] * 3 + task.dataset.x[:, 1]],
+    )
 
 
 def test_controls_cost_no_oracle_call_and_are_known_for_tables_only():
