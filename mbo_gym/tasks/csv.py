@@ -1,23 +1,10 @@
-"""csv: your own file of designs and scores as a task.
-
-Description: each row of the file is a measured design with its score; find the next designs to
-measure.
-Design space: numeric columns become as many reals, each within the smallest and largest value of
-    its column unless `bounds` says otherwise; one column of sequences becomes L sites whose letters
-    are those of the column unless `alphabet` says otherwise.
-Score: the score column; with `minimise` its negative, since higher is better everywhere in mbo_gym.
-Offline split: all rows are visible, or those at or below `percentile` of the scores. Duplicated
-rows are kept.
-Oracle: none, as in life; a forest fitted on all rows as a stand-in; or your own function.
-Licence: the file's own.
-References: none.
-Version history: none; the file is the version.
-"""
+"""csv: your own table of designs and scores as a task."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from mbo_gym.errors import InvalidData, MissingData, UnknownId
@@ -25,10 +12,30 @@ from mbo_gym.files.columns import Bounds, assign_roles, read_measurements
 from mbo_gym.files.table import read_table
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
 from mbo_gym.problem.task import Task, TaskInfo, offline_split
+from mbo_gym.tasks.registry import described_by
 
-__all__ = ["Bounds", "make_csv_task"]
+__all__ = ["Bounds", "csv_info", "make_csv_task"]
 
 
+def csv_info() -> TaskInfo:
+    """Return what is known of the task before there is a file."""
+    return TaskInfo(
+        task_id="csv",
+        description="Your own file: each row is a measured design with its score.",
+        space="Numeric columns become real numbers within the range of their column, unless "
+        "`bounds` says otherwise; one column of sequences becomes sites of letters.",
+        y_min=float("nan"),
+        y_max=float("nan"),
+        score_name="the score column, or its negative with `minimise`",
+        split=_describe_split(100),
+        oracle=_describe_oracle(None),
+        licence="the file's own",
+        references=(),
+        version_history=("the file is the version",),
+    )
+
+
+@described_by(csv_info)
 def make_csv_task(
     path: str | os.PathLike[str] | None = None,
     design_columns: str | Sequence[str] | None = None,
@@ -98,22 +105,27 @@ def make_csv_task(
     left_out = ""
     if measured.n_dropped:
         left_out = f", {measured.n_dropped:,} more lack a value and were left out"
-    info = TaskInfo(
-        task_id="csv",
+    info = replace(
+        csv_info(),
         description=f"{designs.words}; {len(y):,} rows of {table.path.name}{left_out}.",
+        space="",  # from the space itself
         y_min=float(y.min()),
         y_max=float(y.max()),
         score_name=f"minus {roles.score} (to be minimised)" if minimise else roles.score,
-        licence="the file's own",
+        split=_describe_split(percentile),
         oracle=_describe_oracle(oracle),
-        references=(),
-        version_history=("the file is the version",),
         n_full=len(y),
         percentile=percentile,
     )
     hidden = stand_in_oracle(oracle, designs.space, designs.x, y, sign=sign)
     visible = offline_split(designs.x, y, percentile)
     return Task(info, designs.space, visible, hidden).with_options()
+
+
+def _describe_split(percentile: float) -> str:
+    if percentile == 100:
+        return "All rows; duplicates are kept."
+    return f"Rows with scores at or below the {percentile:g}th percentile; duplicates are kept."
 
 
 def _describe_oracle(oracle: str | ScoreFunction | None) -> str:

@@ -1,32 +1,20 @@
-"""Design-Bench's own data folder as tasks, for those who kept it: the links that filled it are
-dead.
-
-Description: the data sets of Design-Bench and of papers that followed it, read from
-    ``<folder>/<name>/<name>-x-K.npy`` and ``-y-K.npy``. Tasks that mbo_gym makes without the folder
-    can be made from it too, to compare the two.
-Design space: see `TASKS`. Letters where the data are discrete; reals without bounds where they are
-    continuous, since the files name none (Levy, Rastrigin, Rosenbrock: the function's box;
-    Superconductor: amounts >= 0).
-Score: as the files have it, higher is better; where a file holds +Rastrigin or +Rosenbrock, its
-scores are negated.
-Offline split: rows at or below the percentile of `TASKS`, file order; GFP: between the 50th and the
-60th.
-Oracle: the complete table (TFBind8, TFBind10), the function (Levy, Rastrigin, Rosenbrock), a
-    refitted forest (Superconductor). The others' original oracles, simulators and trained networks,
-    cannot be had: these tasks have none unless you choose a stand-in.
-Licence: of the data, see `TASKS`; only TFBind8's ship with mbo_gym.
-References: Trabucco et al., Design-Bench (2022), and each task's own.
-Version history: v0 is Design-Bench's.
-"""
+"""Tasks from Design-Bench's own data folder, which can no longer be downloaded."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.data.design_bench import ENVIRONMENT_VARIABLE, REMEDY, Facts, design_bench_folder
+from mbo_gym.data.design_bench import (
+    ENVIRONMENT_VARIABLE,
+    REMEDY,
+    Layout,
+    design_bench_folder,
+    read_arrays,
+)
 from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
@@ -34,15 +22,19 @@ from mbo_gym.oracles.table import design_codes
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
 from mbo_gym.tasks import superconductor, synthetic, tfbind
-from mbo_gym.tasks.design_bench_facts import TASKS, design_bench_facts, read_arrays
+from mbo_gym.tasks.design_bench_facts import TASKS, Facts, design_bench_facts, design_bench_info
+from mbo_gym.tasks.registry import described_by
+from mbo_gym.tasks.table import table_task
 
 __all__ = ["ENVIRONMENT_VARIABLE", "TASKS", "make_design_bench_task", "read_arrays"]
 
-FOREST_NOTE = "A stand-in: a random forest fitted on all rows. Its scores are not comparable with the papers'."
+FOREST_NOTE = (
+    "A stand-in: a random forest fitted on all rows. "
+    "Its scores are not comparable with the papers'."
+)
 
-_DESIGN_BENCH = "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450"
 
-
+@described_by(design_bench_info)
 def make_design_bench_task(
     name: str,
     folder: str | os.PathLike[str] | None = None,
@@ -66,76 +58,49 @@ def make_design_bench_task(
     facts = design_bench_facts(name)
     if oracle is not None and not facts.lost:
         raise InvalidData(
-            f"{name} has an oracle of its own ({facts.oracle}) and takes no oracle={oracle!r}. Leave it out."
+            f"{name} has an oracle of its own ({facts.info.oracle}) and takes no "
+            f"oracle={oracle!r}. Leave it out."
         )
     root = design_bench_folder(folder)
-    if facts.stem == "tf_bind_10":
+    if name == "TFBind10-Exact-v0":
         return tfbind.make_tfbind10(folder=str(root)).with_options()
-    if facts.stem == "superconductor":
+    if name == "Superconductor-RandomForest-v0":
         return superconductor.make_superconductor(folder=str(root)).with_options()
     x, y = read_arrays(name, root)
-    info = _info(name, facts, oracle, len(y))
+    info = replace(facts.info, n_full=len(y), oracle=_oracle_in_words(facts, oracle))
     function = name.split("-")[0]
     if function in synthetic.FUNCTIONS:
         return _function_task(info, function, x, y).with_options()
-    if facts.stem == "tf_bind_8":
-        letters = CategoricalSpace(facts.width, facts.n_categories, facts.letters)
-        return tfbind.table_task(info, letters, x, y, _table(root, letters, x, y)).with_options()
-    space = _space(facts, x)
-    low, high = facts.percentiles
-    hidden = stand_in_oracle(oracle, space, x, y)
-    return Task(info, space, offline_split(x, y, high, low), hidden).with_options()
+    space = _space(facts.layout, x)
+    if name == "TFBind8-Exact-v0":
+        assert isinstance(space, CategoricalSpace)
+        return table_task(info, space, x, y, _table(root, space, x, y)).with_options()
+    visible = offline_split(x, y, info.percentile, facts.min_percentile)
+    return Task(info, space, visible, stand_in_oracle(oracle, space, x, y)).with_options()
 
 
-def _info(name: str, facts: Facts, oracle: str | ScoreFunction | None, n_full: int) -> TaskInfo:
-    notes = (
-        ""
-        if facts.discrete or not facts.lost
-        else " The files name no bounds, so the space has none."
-    )
-    if facts.percentiles[0]:
-        notes += " Visible are the rows between the {:g}th and the {:g}th percentile.".format(
-            *facts.percentiles
-        )
-    chosen = (
-        facts.oracle
-        if oracle is None
-        else FOREST_NOTE
-        if isinstance(oracle, str)
-        else "Your own function."
-    )
-    return TaskInfo(
-        task_id=name,
-        description=facts.description + notes,
-        y_min=facts.y_min,
-        y_max=facts.y_max,
-        licence=facts.licence,
-        oracle=chosen,
-        references=(*facts.references, _DESIGN_BENCH),
-        version_history=("v0: the rows of Design-Bench's folder",),
-        score_name=facts.score_name,
-        n_full=n_full,
-        percentile=facts.percentiles[1],
-    )
+def _oracle_in_words(facts: Facts, oracle: str | ScoreFunction | None) -> str:
+    if oracle is None:
+        return facts.info.oracle
+    return FOREST_NOTE if isinstance(oracle, str) else "Your own function."
 
 
-def _space(facts: Facts, x: np.ndarray) -> DesignSpace:
-    if facts.discrete:
-        return CategoricalSpace(
-            facts.width, facts.n_categories or max(2, int(x.max()) + 1), facts.letters
-        )
-    anywhere = np.full(facts.width, np.inf)
+def _space(layout: Layout, x: np.ndarray) -> DesignSpace:
+    if layout.discrete:
+        n_categories = layout.n_categories or max(2, int(x.max()) + 1)
+        return CategoricalSpace(layout.width, n_categories, layout.letters)
+    anywhere = np.full(layout.width, np.inf)
     return ContinuousSpace(-anywhere, anywhere)
 
 
 def _table(root: Path, space: CategoricalSpace, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the complete table of scores; where a sequence stands several times, the last row
-    counts."""
+    """Return the complete table of scores; the last row of a repeated sequence counts."""
     table = np.full(space.n_categories**space.length, np.nan, dtype=np.float32)
     table[design_codes(x, space.n_categories)] = y
     if n_missing := int(np.isnan(table).sum()):
         raise MissingData(
-            f"the files in {root} leave {n_missing} of {len(table)} sequences without a score. {REMEDY}"
+            f"the files in {root} leave {n_missing} of {len(table)} sequences without a score. "
+            f"{REMEDY}"
         )
     return table
 
@@ -147,7 +112,8 @@ def _function_task(info: TaskInfo, function: str, x: np.ndarray, y: np.ndarray) 
     if not (inside := space.contains(x)).all():
         i = int(np.argmin(inside))
         raise MissingData(
-            f"row {i} of {function}'s files lies outside the function's box: {space.why_not(x[i])}. {REMEDY}"
+            f"row {i} of {function}'s files lies outside the function's box: "
+            f"{space.why_not(x[i])}. {REMEDY}"
         )
     f = facts.f(x.astype(np.float64))
     if ((y - f) ** 2).sum() < ((y + f) ** 2).sum():  # some released files hold the function itself

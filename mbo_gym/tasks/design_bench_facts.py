@@ -1,194 +1,186 @@
-"""What is known of each data set in Design-Bench's folder: `TASKS`, the table that `design_bench`
-builds from."""
+"""Facts of the tasks that are made from Design-Bench's folder."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-import numpy as np
+from mbo_gym.data.design_bench import LAYOUTS, Layout, layout_of
+from mbo_gym.problem.task import TaskInfo
+from mbo_gym.tasks import superconductor, synthetic, tfbind
 
-from mbo_gym.data import manifest, superconductor, tfbind
-from mbo_gym.data.design_bench import Facts, read_folder
-from mbo_gym.errors import UnknownId
-from mbo_gym.tasks import synthetic
+__all__ = ["TASKS", "Facts", "design_bench_facts", "design_bench_info"]
 
-__all__ = ["TASKS", "design_bench_facts", "read_arrays"]
+_DESIGN_BENCH = "Trabucco et al., Design-Bench, ICML 2022, arXiv:2202.08450"
+_VERSIONS = ("v0: the rows of Design-Bench's folder",)
+_SOURCES = ("design_bench",)
 
 
-def _function(name: str) -> Facts:
-    y_min, y_max = synthetic.FUNCTIONS[name].range_60d
-    words = (
-        f"Minimise the 60-dimensional {name} function, seeing the worse half of uniform samples."
+@dataclass(frozen=True)
+class Facts:
+    """What the folder adds to a task.
+
+    Args:
+        layout: How the files look.
+        info: Facts of the task.
+        lost: Whether the papers' oracle cannot be had.
+        min_percentile: Lower percentile of the full data's scores at which visible rows begin.
+    """
+
+    layout: Layout
+    info: TaskInfo
+    lost: bool = False
+    min_percentile: float = 0.0
+
+
+def _known(info: TaskInfo) -> Facts:
+    """Return the facts of a task that mbo_gym can also make without the folder."""
+    from_folder = replace(info, version_history=_VERSIONS, sources=_SOURCES)
+    return Facts(LAYOUTS[info.task_id], from_folder)
+
+
+def _lost(
+    task_id: str,
+    description: str,
+    y_range: tuple[float, float],
+    *,
+    score_name: str,
+    oracle: str,
+    references: tuple[str, ...],
+    percentiles: tuple[float, float] = (0.0, 50.0),
+    space: str = "",
+) -> Facts:
+    """Return the facts of a task whose oracle cannot be had.
+
+    Args:
+        task_id: Id of the task.
+        description: What is designed.
+        y_range: Lowest and highest score of the full data, at full precision.
+        score_name: What is measured, with its unit.
+        oracle: Why there is no oracle.
+        references: Papers, besides Design-Bench's.
+        percentiles: Percentiles of the full data's scores between which rows are visible.
+        space: The design space in a sentence; empty for reals without bounds.
+    """
+    layout = LAYOUTS[task_id]
+    unbounded = f"{layout.width:,} real numbers; the files name no bounds, so there are none."
+    low, high = percentiles
+    split = f"Rows with scores at or below the {high:g}th percentile, in file order."
+    if low:
+        split = (
+            f"Rows with scores between the {low:g}th and the {high:g}th percentile, in file order."
+        )
+    if high == 100:
+        split = "All rows, in file order."
+    info = TaskInfo(
+        task_id=task_id,
+        description=description,
+        y_min=y_range[0],
+        y_max=y_range[1],
+        score_name=score_name,
+        space=space or unbounded,
+        split=split,
+        oracle=oracle,
+        licence="licence of the data not established; they do not ship",
+        references=(*references, _DESIGN_BENCH),
+        version_history=_VERSIONS,
+        percentile=high,
+        sources=_SOURCES,
     )
-    paper = ("Yuan et al., DEMO, arXiv:2405.13964",)
-    return Facts(
-        name.lower(),
-        60,
-        y_min,
-        y_max,
-        words,
-        f"minus the {name} function",
-        "Exact: the function.",
-        references=paper,
-    )
+    return Facts(layout, info, lost=True, min_percentile=low)
 
 
-TASKS: Mapping[str, Facts] = {
-    "TFBind8-Exact-v0": Facts(
-        stem="tf_bind_8",
-        width=8,
-        y_min=0.0,
-        y_max=1.0,
-        description="Eight bases of DNA that bind the human transcription factor SIX6 REF R1.",
-        score_name="E-score, scaled to [0, 1]",
-        oracle="Exact: the complete table of measurements.",
-        references=("Barrera et al., Science 351 (2016), doi:10.1126/science.aad2257",),
-        discrete=True,
-        n_categories=4,
-        letters=tfbind.BASES,
-        folders=("tf_bind_8-SIX6_REF_R1",),
-        licence=manifest.entry("tfbind8_six6_ref_r1").licence,
-    ),
-    "TFBind10-Exact-v0": Facts(
-        stem="tf_bind_10",
-        width=10,
-        y_min=tfbind.TFBIND10_RANGE[0][0],
-        y_max=tfbind.TFBIND10_RANGE[0][1],
-        description="Ten bases of DNA that bind the yeast factor Pho4.",
-        score_name="ddG (kcal/mol)",
-        oracle="Exact table, the last of 5 to 8 measurements.",
-        discrete=True,
-        n_categories=4,
-        letters=tfbind.BASES,
-        folders=("tf_bind_10-pho4",),
-    ),
-    "Superconductor-RandomForest-v0": Facts(
-        stem="superconductor",
-        width=86,
-        y_min=superconductor.KELVIN_RANGE[0],
-        y_max=superconductor.KELVIN_RANGE[1],
-        description="The amounts of 86 elements in a material with a high critical temperature.",
-        score_name="critical temperature (K)",
-        oracle="A random forest.",
-        licence=manifest.entry("superconductor").licence,
-        percentiles=(0.0, 80.0),
-    ),
-    "AntMorphology-Exact-v0": Facts(
-        stem="ant_morphology",
-        width=60,
-        y_min=-386.9003601074219,
-        y_max=590.2444458007812,
-        description="Leg positions, joint ranges and limb sizes of a four-legged robot that runs far.",
+_NO_SIMULATION = "The original simulation and its controller cannot be had, so there is none."
+
+_ALL = (
+    _known(tfbind.tfbind8_info()),
+    _known(tfbind.tfbind10_info()),
+    _known(superconductor.superconductor_info()),
+    _lost(
+        "AntMorphology-Exact-v0",
+        "Leg positions, joint ranges and limb sizes of a four-legged robot that runs far.",
+        (-386.9003601074219, 590.2444458007812),
         score_name="sum of rewards over 100 steps",
-        oracle="The original simulation and its controller cannot be had, so there is none.",
-        lost=True,
+        oracle=_NO_SIMULATION,
         references=("Brockman et al., OpenAI Gym, arXiv:1606.01540",),
         percentiles=(0.0, 40.0),
     ),
-    "DKittyMorphology-Exact-v0": Facts(
-        stem="dkitty_morphology",
-        width=56,
-        y_min=-880.45849609375,
-        y_max=340.90985107421875,
-        description="Leg positions, joint ranges and limb sizes of the D'Kitty robot that walks to a goal.",
+    _lost(
+        "DKittyMorphology-Exact-v0",
+        "Leg positions, joint ranges and limb sizes of the D'Kitty robot that walks to a goal.",
+        (-880.45849609375, 340.90985107421875),
         score_name="sum of rewards over 100 steps",
-        oracle="The original simulation and its controller cannot be had, so there is none.",
-        lost=True,
+        oracle=_NO_SIMULATION,
         references=("Ahn et al., ROBEL, CoRL 2019, arXiv:1909.11639",),
         percentiles=(0.0, 40.0),
     ),
-    "HopperController-Exact-v0": Facts(
-        stem="hopper_controller",
-        width=5126,
-        y_min=87.9349136352539,
-        y_max=1361.610595703125,
-        description="The 5,126 weights of a neural network that makes a one-legged robot hop far.",
+    _lost(
+        "HopperController-Exact-v0",
+        "The 5,126 weights of a neural network that makes a one-legged robot hop far.",
+        (87.9349136352539, 1361.610595703125),
         score_name="return of one episode",
         oracle="The original simulator (mujoco-py) cannot be had, so there is none.",
-        lost=True,
         references=("Brockman et al., OpenAI Gym, arXiv:1606.01540",),
         percentiles=(0.0, 100.0),
     ),
-    "Levy-Exact-v0": _function("Levy"),
-    "Rastrigin-Exact-v0": _function("Rastrigin"),
-    "Rosenbrock-Exact-v0": _function("Rosenbrock"),
-    "CIFARNAS-Exact-v0": Facts(
-        stem="cifar_nas",
-        width=64,
-        y_min=59.29999923706055,
-        y_max=69.62999725341797,
-        description="A neural network, written as 64 letters, that classifies CIFAR-10 well after a short training.",
+    _known(synthetic.synthetic_info("Levy")),
+    _known(synthetic.synthetic_info("Rastrigin")),
+    _known(synthetic.synthetic_info("Rosenbrock")),
+    _lost(
+        "CIFARNAS-Exact-v0",
+        "A neural network, written as 64 letters, that classifies CIFAR-10 well after a short "
+        "training.",
+        (59.29999923706055, 69.62999725341797),
         score_name="test accuracy (%)",
-        oracle="The original one trained each network, with code that cannot be had, so there is none.",
-        lost=True,
+        oracle="The original one trained each network, with code that cannot be had, so there is "
+        "none.",
         references=("Zoph and Le, Neural Architecture Search, ICLR 2017, arXiv:1611.01578",),
-        discrete=True,
+        space="64 sites; the files say how many letters.",
     ),
-    "UTR-ResNet-v0": Facts(
-        stem="utr",
-        width=50,
-        y_min=0.0,
-        y_max=12.0,
-        description="Fifty bases before a gene (5' UTR) that load the gene's RNA with many ribosomes.",
+    _lost(
+        "UTR-ResNet-v0",
+        "Fifty bases before a gene (5' UTR) that load the gene's RNA with many ribosomes.",
+        (0.0, 12.0),
         score_name="mean ribosome load",
         oracle="The original trained ResNet cannot be had, so there is none.",
-        lost=True,
         references=(
             "Sample et al., Nature Biotechnology 37 (2019), doi:10.1038/s41587-019-0164-5",
         ),
-        discrete=True,
-        n_categories=4,
-        letters=tfbind.BASES,
+        space="50 sites of 4 letters (A C G T).",
     ),
-    "GFP-Transformer-v0": Facts(
-        stem="gfp",
-        width=237,
-        y_min=1.2834192514419556,
-        y_max=4.123108863830566,
-        description="Variants of the green fluorescent protein (237 amino acids) that shine brightly.",
+    _lost(
+        "GFP-Transformer-v0",
+        "Variants of the green fluorescent protein (237 amino acids) that shine brightly.",
+        (1.2834192514419556, 4.123108863830566),
         score_name="log fluorescence",
         oracle="The original trained Transformer cannot be had, so there is none.",
-        lost=True,
         references=(
             "Sarkisyan et al., Nature 533 (2016), doi:10.1038/nature17995",
             "Rao et al., TAPE, NeurIPS 2019",
         ),
-        discrete=True,
-        n_categories=20,
         percentiles=(50.0, 60.0),
+        space="237 sites of 20 letters, the amino acids.",
     ),
-}
-"""Every data set of Design-Bench's folder (and DEMO's functions) by task id; published constants at
-full precision."""
+)
+
+TASKS: Mapping[str, Facts] = {facts.info.task_id: facts for facts in _ALL}
+"""Every data set of Design-Bench's folder, and DEMO's functions, by task id."""
 
 
 def design_bench_facts(task_id: str) -> Facts:
-    """Return the facts of a data set.
+    """Return what the folder adds to a task.
 
     Raises:
         UnknownId: `TASKS` has no such id.
     """
-    if task_id not in TASKS:
-        raise UnknownId("Design-Bench task", task_id, TASKS)
+    layout_of(task_id)
     return TASKS[task_id]
 
 
-def read_arrays(
-    task_id: str, folder: str | os.PathLike[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read all rows of a data set, visible and hidden, in file order.
+def design_bench_info(name: str) -> TaskInfo:
+    """Return the facts of a task that is made from the folder.
 
     Args:
-        task_id: A task id of `TASKS`.
-        folder: Design-Bench's data folder; None looks for it, see `design_bench_folder`.
-
-    Returns:
-        x: (N, L) int32 letters, or (N, d) float32.
-        y: (N,) float32 raw scores as the files have them.
-
-    Raises:
-        UnknownId: `TASKS` has no such id.
-        MissingData: The folder or a file of it is missing, damaged or not of this task.
+        name: Id of `TASKS`.
     """
-    return read_folder(task_id, design_bench_facts(task_id), folder)
+    return design_bench_facts(name).info

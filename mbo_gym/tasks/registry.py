@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium as gym
 
@@ -14,17 +14,21 @@ from mbo_gym.errors import UnknownId
 from mbo_gym.registry import Registry
 
 if TYPE_CHECKING:
-    from mbo_gym.problem.task import Task
+    from mbo_gym.problem.task import Task, TaskInfo
 
 __all__ = [
     "NAMESPACE",
     "TASKS",
     "check_task",
+    "described_by",
     "list_tasks",
     "make_task",
     "register_env",
     "register_task",
+    "task_info",
 ]
+
+Maker = TypeVar("Maker", bound=Callable[..., Any])
 
 NAMESPACE = "mbo_gym"
 """Prefix of the environments' ids."""
@@ -50,6 +54,11 @@ def make_task(task_id: str, **options: Any) -> Task:
         UnknownId: No task has that id, or the task has no such option; the message names the
             nearest.
         MissingData: The task's file is not on this machine; the message says how to get it.
+
+    Example:
+        >>> import mbo_gym
+        >>> mbo_gym.make_task("Branin-Exact-v0", max_rows=100).dataset.x.shape
+        (100, 2)
     """
     check_task(task_id, **options)
     common = {key: options[key] for key in _COMMON_OPTIONS if key in options}
@@ -58,6 +67,47 @@ def make_task(task_id: str, **options: Any) -> Task:
     return replace(
         task.with_options(**common), options={key: _plain(value) for key, value in options.items()}
     )
+
+
+def task_info(task_id: str) -> TaskInfo:
+    """Return the facts of a task without its data.
+
+    Numbers that follow from the data (`n_full`, `n_visible`, `d_best`, and the score range where it
+    is not published) are unset. A task whose function is not `described_by` its facts is built.
+
+    Args:
+        task_id: Id that `list_tasks` shows.
+
+    Raises:
+        UnknownId: No task has that id.
+        MissingData: The task has to be built for its facts, and its data are not on this machine.
+
+    Example:
+        >>> import mbo_gym
+        >>> mbo_gym.task_info("TFBind10-Exact-v0").sources
+        ('tfbind10', 'design_bench')
+    """
+    spec = TASKS.spec(task_id)
+    facts = getattr(spec.load(), "info", None)
+    if facts is None:
+        return make_task(task_id).info
+    info: TaskInfo = facts(**spec.kwargs)
+    return info
+
+
+def described_by(facts: Callable[..., TaskInfo]) -> Callable[[Maker], Maker]:
+    """Attach the facts of a task to the function that makes it, for `task_info`.
+
+    Args:
+        facts: Function that returns the facts without reading data; it takes the arguments that
+            the task is registered with.
+    """
+
+    def attach(make: Maker) -> Maker:
+        make.info = facts  # type: ignore[attr-defined]
+        return make
+
+    return attach
 
 
 def check_task(task_id: str, /, **options: Any) -> None:
@@ -73,12 +123,12 @@ def check_task(task_id: str, /, **options: Any) -> None:
 
 
 def list_tasks() -> list[str]:
-    """Return the ids of all registered tasks, sorted; `mbo-gym list` shows whose data are here."""
+    """Return the ids of all tasks, sorted; `mbo-gym list` shows whose data are here."""
     return list(TASKS)
 
 
 def register_task(task_id: str, entry_point: str | Callable[..., Task], /, **kwargs: Any) -> None:
-    """Add a task, and with it the environment ``mbo_gym/<task_id>``.
+    """Add a task in this process, and with it the environment ``mbo_gym/<task_id>``.
 
     Args:
         task_id: ``<Data>-<Oracle>-v<N>``.
@@ -93,8 +143,7 @@ def register_task(task_id: str, entry_point: str | Callable[..., Task], /, **kwa
 
 
 def register_env(task_id: str) -> None:
-    """Register ``mbo_gym/<task_id>`` for `gym.make` and `gym.make_vec`; nothing is imported or
-    loaded yet."""
+    """Register ``mbo_gym/<task_id>`` with Gymnasium; nothing is imported or loaded yet."""
     gym.register(
         id=f"{NAMESPACE}/{task_id}",
         entry_point="mbo_gym.envs.design_env:DesignEnv",
@@ -103,9 +152,8 @@ def register_env(task_id: str) -> None:
     )
     if not task_id.endswith("-v0"):
         # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher
-        # version. Our v0 is
-        # not: it is what the papers used, and v1 stands beside it. Environments that are made have
-        # their full version.
+        # version. Our v0 is not: it is what the papers used, and v1 stands beside it. Environments
+        # that are made have their full version.
         gym.registry[f"{NAMESPACE}/{task_id}"].version = None
 
 

@@ -1,22 +1,4 @@
-"""Synthetic tasks: Levy, Rastrigin and Rosenbrock at any dimension, and the 2-D Branin.
-
-Description: find the minimum of a classical test function, seeing only the worse half of uniform
-samples.
-Design space: d reals in the function's box: [-10, 10] (Levy), [-5.12, 5.12] (Rastrigin), [-2.048,
-    2.048] (Rosenbrock), [-5, 10] x [0, 15] (Branin).
-Score: minus the function, so that higher is better.
-Offline split: 30,000 uniform samples (Branin 5,000) of `numpy.random.RandomState(123)`, float32,
-    clipped 1e-6 inside the box; rows at or below the 50th percentile.
-Oracle: the function itself.
-Licence: none needed, the data are computed.
-References: Laguna and Marti (2005), Rastrigin (1974), Rosenbrock (1960), Branin (1972); Levy as in
-    Yuan et al., DEMO (2024).
-Version history: v0 is the recipe of the papers (Levy; the other two after the same recipe). The
-    optimum of v0 lies near the centre of the data, so whatever shrinks to the mean wins. v1 moves
-    the optimum to a fixed random place and rotates the space around it. (In 60 dimensions the
-    centre is nearer to any place than uniform samples are, so the mean design still beats D(best)
-    of v1; it is 20 to 45 % of the way from there to the optimum, in v0 98 % or more.)
-"""
+"""Synthetic tasks: Levy, Rastrigin and Rosenbrock at any dimension, and the 2-D Branin."""
 
 from __future__ import annotations
 
@@ -29,21 +11,39 @@ import numpy as np
 from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.tasks.registry import described_by
 
 __all__ = [
     "FUNCTIONS",
     "branin",
+    "branin_info",
     "levy",
     "make_branin",
     "make_synthetic",
     "rastrigin",
     "rosenbrock",
+    "synthetic_info",
 ]
 
 N_SAMPLES = 30_000
 N_BRANIN_SAMPLES = 5_000
 SAMPLE_SEED = 123
 CLIP_INSIDE = 1e-6
+
+_REFERENCES = {
+    "Levy": (
+        "Laguna and Marti, J. Global Optimization 33 (2005)",
+        "Yuan et al., DEMO, arXiv:2405.13964",
+    ),
+    "Rastrigin": (
+        "Rastrigin, Systems of Extremal Control (1974)",
+        "DEMO's released register_dataset (arXiv:2405.13964)",
+    ),
+    "Rosenbrock": (
+        "Rosenbrock, The Computer Journal 3 (1960)",
+        "DEMO's released register_dataset (arXiv:2405.13964)",
+    ),
+}
 
 
 def levy(x: np.ndarray) -> np.ndarray:
@@ -92,8 +92,65 @@ FUNCTIONS: dict[str, _Function] = {
 }
 
 
+def synthetic_info(function: str, version: int = 0, dim: int = 60) -> TaskInfo:
+    """Return the facts of a Levy, Rastrigin or Rosenbrock task.
+
+    Args:
+        function: ``"Levy"``, ``"Rastrigin"`` or ``"Rosenbrock"``.
+        version: Version of the id.
+        dim: d, the number of features.
+    """
+    facts = FUNCTIONS[function]
+    published = version == 0 and dim == 60
+    y_min, y_max = facts.range_60d if published else (float("nan"), float("nan"))
+    return TaskInfo(
+        task_id=f"{function}-Exact-v{version}",
+        description=f"Minimise the {dim}-dimensional {function} function, seeing the worse half of "
+        "uniform samples.",
+        space=f"{dim} real numbers in [{-facts.half_width:g}, {facts.half_width:g}].",
+        y_min=y_min,
+        y_max=y_max,
+        score_name=f"minus the {function} function",
+        split=f"Rows with scores at or below the 50th percentile of {N_SAMPLES:,} uniform samples.",
+        oracle="Exact: the function.",
+        licence="none needed: the data are computed",
+        references=_REFERENCES[function],
+        version_history=(
+            "v0: the recipe of the papers; the optimum lies near the centre of the data, so "
+            "methods that shrink to the mean win",
+            "v1: optimum at a fixed random place, space rotated around it",
+        ),
+        percentile=50,
+    )
+
+
+def branin_info() -> TaskInfo:
+    """Return the facts of the 2-D Branin task."""
+    return TaskInfo(
+        task_id="Branin-Exact-v0",
+        description="Minimise the 2-D Branin function (three equal minima), seeing the worse half "
+        "of uniform samples.",
+        space="2 real numbers in [-5, 10] x [0, 15].",
+        y_min=float("nan"),
+        y_max=float("nan"),
+        score_name="minus the Branin function",
+        split="Rows with scores at or below the 50th percentile of "
+        f"{N_BRANIN_SAMPLES:,} uniform samples.",
+        oracle="Exact: the function.",
+        licence="none needed: the data are computed",
+        references=("Branin, IBM J. Res. Dev. 16 (1972)",),
+        version_history=(f"v0: {N_BRANIN_SAMPLES:,} uniform samples, seed {SAMPLE_SEED}",),
+        percentile=50,
+    )
+
+
+@described_by(synthetic_info)
 def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
     """Make a Levy, Rastrigin or Rosenbrock task.
+
+    Version 1 moves the optimum to a fixed random place and rotates the space around it. In 60
+    dimensions the mean of the data still beats D(best) of v1: it lies 20 to 45 % of the way from
+    there to the optimum, in v0 98 % or more.
 
     Args:
         function: ``"Levy"``, ``"Rastrigin"`` or ``"Rosenbrock"``.
@@ -105,46 +162,15 @@ def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
         raise ValueError(f"{function} needs a whole dim >= {facts.least_dim}, got {dim=}")
     bound = np.full(dim, facts.half_width)
     f = facts.f if version == 0 else _moved(facts, dim)
-    info = TaskInfo(
-        task_id=f"{function}-Exact-v{version}",
-        description=f"Minimise the {dim}-dimensional {function} function, seeing the worse half of uniform samples.",
-        y_min=facts.range_60d[0],
-        y_max=facts.range_60d[1],
-        score_name=f"minus the {function} function",
-        licence="none needed: the data are computed",
-        oracle="Exact: the function.",
-        references=(
-            "Yuan et al., DEMO, arXiv:2405.13964 (Levy)",
-            "DEMO's released register_dataset (Rastrigin, Rosenbrock)",
-        ),
-        version_history=(
-            "v0: the papers' recipe",
-            "v1: optimum at a fixed random place, space rotated around it",
-        ),
-        percentile=50,
-    )
-    fixed = version == 0 and dim == 60
-    return _sampled_task(info, (-bound, bound), f, optimum=0.0, n=N_SAMPLES, keep_constants=fixed)
+    info = synthetic_info(function, version, dim)
+    return _sampled_task(info, (-bound, bound), f, optimum=0.0, n=N_SAMPLES)
 
 
+@described_by(branin_info)
 def make_branin() -> Task:
     """Make the 2-D Branin task: for pictures and quick tests."""
-    info = TaskInfo(
-        task_id="Branin-Exact-v0",
-        description="Minimise the 2-D Branin function (three equal minima), seeing the worse half of uniform samples.",
-        y_min=0.0,
-        y_max=0.0,
-        score_name="minus the Branin function",
-        licence="none needed: the data are computed",
-        oracle="Exact: the function.",
-        references=("Branin, IBM J. Res. Dev. 16 (1972)",),
-        version_history=("v0: 5,000 uniform samples, seed 123",),
-        percentile=50,
-    )
     box = np.array([-5.0, 0.0]), np.array([10.0, 15.0])
-    return _sampled_task(
-        info, box, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES, keep_constants=False
-    )
+    return _sampled_task(branin_info(), box, branin, optimum=-5 / (4 * np.pi), n=N_BRANIN_SAMPLES)
 
 
 def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -152,14 +178,12 @@ def _moved(facts: _Function, dim: int) -> Callable[[np.ndarray], np.ndarray]:
 
     R rotates; c lies, in each feature, 0.6 to 0.9 of the way from the centre of the box to a side.
     """
-    rng = np.random.RandomState(
-        SAMPLE_SEED + dim
-    )  # numpy promises that RandomState's streams never change
+    # numpy promises that the streams of RandomState never change
+    rng = np.random.RandomState(SAMPLE_SEED + dim)
     c = facts.half_width * rng.uniform(0.6, 0.9, size=dim) * rng.choice([-1.0, 1.0], size=dim)
     q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
-    rotation = q * np.sign(
-        np.diag(r)
-    )  # uniform over rotations, the same whatever sign LAPACK chose
+    # uniform over rotations, the same whatever sign LAPACK chose
+    rotation = q * np.sign(np.diag(r))
 
     def f(x: np.ndarray) -> np.ndarray:
         return facts.f((x - c) @ rotation.T + facts.optimum)
@@ -174,21 +198,16 @@ def _sampled_task(
     *,
     optimum: float,
     n: int,
-    keep_constants: bool,
 ) -> Task:
-    low, high = (
-        # float64: from float32 bounds the samples would differ from the papers' in their last bits
-        box
-    )
+    # float64: from float32 bounds the samples would differ from the papers' in their last bits
+    low, high = box
     space = ContinuousSpace(low, high)
     u = np.random.RandomState(SAMPLE_SEED).uniform(size=(n, low.size))
     x = np.clip(
         (low + (high - low) * u).astype(np.float32), low + CLIP_INSIDE, high - CLIP_INSIDE
     ).astype(np.float32)
     y = -f(x.astype(np.float64))
-    if (
-        not keep_constants
-    ):  # the constants of other dimensions and versions follow from the same fixed samples
+    if np.isnan(info.y_min):  # not published, but it follows from the same fixed samples
         info = replace(info, y_min=float(y.min()), y_max=float(y.max()))
     oracle = FunctionOracle(space, lambda x: -f(x.astype(np.float64)))
     ceiling = Ceiling(

