@@ -1,12 +1,13 @@
-"""mbo_gym: offline model-based optimization as Gymnasium environments, data sets and an honest
-benchmark.
+"""mbo_gym: offline model-based optimization as environments, data sets and a benchmark.
 
-    import gymnasium as gym, mbo_gym
-    task = mbo_gym.make_task("TFBind8-Exact-v0")
-    env = gym.make("mbo_gym/TFBind8-Exact-v0")
-    print(mbo_gym.evaluate(task, task.dataset.top(256).x))
+Example:
+    >>> import gymnasium as gym, mbo_gym
+    >>> task = mbo_gym.make_task("TFBind8-Exact-v0")
+    >>> env = gym.make("mbo_gym/TFBind8-Exact-v0")
+    >>> mbo_gym.evaluate(task, task.dataset.top(256).x).k
+    256
 
-Importing registers the environments and imports neither torch nor any optional library; those load
+Importing registers the environments. It imports neither torch nor any optional library; those load
 on first use.
 """
 
@@ -26,17 +27,33 @@ from mbo_gym.errors import (
     MissingDependency,
     UnknownId,
 )
-from mbo_gym.tasks.registry import list_tasks, make_task, register_task
+from mbo_gym.tasks.registry import list_tasks, make_task, register_task, task_info
 
 if TYPE_CHECKING:
+    from mbo_gym.encoders.registry import list_encoders, make_encoder, register_encoder
     from mbo_gym.evaluation.scoring import Evaluation, evaluate
+    from mbo_gym.export import export_task
     from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
     from mbo_gym.methods.registry import list_methods, load_method, make_method, register_method
+    from mbo_gym.problem.dataset import OfflineDataset
+    from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
     from mbo_gym.problem.task import OfflineProblem, Task, TaskInfo
+    from mbo_gym.runs.one_run import RunRequest, RunResult, run
+    from mbo_gym.runs.propose import ProposedTable, propose
+    from mbo_gym.surrogates.fitting import fit_surrogate
+    from mbo_gym.surrogates.registry import (
+        list_surrogates,
+        load_surrogate,
+        make_surrogate,
+        register_surrogate,
+    )
+    from mbo_gym.trajectories.recipe import TrajectoryRecipe, make_trajectories
 
 __all__ = [
     "BudgetExceeded",
+    "CategoricalSpace",
     "Context",
+    "ContinuousSpace",
     "Evaluation",
     "InvalidData",
     "InvalidDesign",
@@ -45,37 +62,76 @@ __all__ = [
     "MethodInfo",
     "MissingData",
     "MissingDependency",
+    "OfflineDataset",
     "OfflineProblem",
     "Proposals",
+    "ProposedTable",
+    "RunRequest",
+    "RunResult",
     "Task",
     "TaskInfo",
+    "TrajectoryRecipe",
     "UnknownId",
     "__version__",
     "evaluate",
+    "export_task",
+    "fit_surrogate",
+    "list_encoders",
     "list_methods",
+    "list_surrogates",
     "list_tasks",
     "load_method",
+    "load_surrogate",
+    "make_encoder",
     "make_method",
+    "make_surrogate",
     "make_task",
+    "make_trajectories",
+    "propose",
+    "register_encoder",
     "register_method",
+    "register_surrogate",
     "register_task",
+    "run",
+    "task_info",
 ]
 
 _LAZY = {
-    "Evaluation": "mbo_gym.evaluation.scoring",
-    "evaluate": "mbo_gym.evaluation.scoring",
-    "list_methods": "mbo_gym.methods.registry",
-    "make_method": "mbo_gym.methods.registry",
-    "load_method": "mbo_gym.methods.registry",
-    "register_method": "mbo_gym.methods.registry",
+    "CategoricalSpace": "mbo_gym.problem.space",
     "Context": "mbo_gym.methods.base",
+    "ContinuousSpace": "mbo_gym.problem.space",
+    "Evaluation": "mbo_gym.evaluation.scoring",
     "Method": "mbo_gym.methods.base",
     "MethodInfo": "mbo_gym.methods.base",
-    "Proposals": "mbo_gym.methods.base",
+    "OfflineDataset": "mbo_gym.problem.dataset",
     "OfflineProblem": "mbo_gym.problem.task",
+    "Proposals": "mbo_gym.methods.base",
+    "ProposedTable": "mbo_gym.runs.propose",
+    "RunRequest": "mbo_gym.runs.one_run",
+    "RunResult": "mbo_gym.runs.one_run",
     "Task": "mbo_gym.problem.task",
     "TaskInfo": "mbo_gym.problem.task",
+    "TrajectoryRecipe": "mbo_gym.trajectories.recipe",
+    "evaluate": "mbo_gym.evaluation.scoring",
+    "export_task": "mbo_gym.export",
+    "fit_surrogate": "mbo_gym.surrogates.fitting",
+    "list_encoders": "mbo_gym.encoders.registry",
+    "list_methods": "mbo_gym.methods.registry",
+    "list_surrogates": "mbo_gym.surrogates.registry",
+    "load_method": "mbo_gym.methods.registry",
+    "load_surrogate": "mbo_gym.surrogates.registry",
+    "make_encoder": "mbo_gym.encoders.registry",
+    "make_method": "mbo_gym.methods.registry",
+    "make_surrogate": "mbo_gym.surrogates.registry",
+    "make_trajectories": "mbo_gym.trajectories.recipe",
+    "propose": "mbo_gym.runs.propose",
+    "register_encoder": "mbo_gym.encoders.registry",
+    "register_method": "mbo_gym.methods.registry",
+    "register_surrogate": "mbo_gym.surrogates.registry",
+    "run": "mbo_gym.runs.one_run",
 }
+"""Module of each public name that is imported on first use."""
+
 _ROOMS = (
     "encoders",
     "envs",
@@ -84,6 +140,7 @@ _ROOMS = (
     "methods",
     "oracles",
     "problem",
+    "runs",
     "surrogates",
     "trajectories",
 )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
-from mbo_gym.errors import MboGymError
+from mbo_gym.cli.recipe_options import RecipeCommand
+from mbo_gym.errors import MboGymError, MissingData, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
 
 if TYPE_CHECKING:
-    from mbo_gym.envs.dynamics import ActionMode
-    from mbo_gym.export import TrajectoryReward
+    from mbo_gym.problem.task import Task, TaskInfo
 
 __all__ = ["app", "main"]
 
@@ -39,8 +41,10 @@ OptionPairs = Annotated[
 
 
 def main() -> None:
-    """Run the command line; errors made for users are shown without a traceback, with exit code 2
-    (Ctrl-C: 130)."""
+    """Run the command line.
+
+    Errors made for users are shown without a traceback, with exit code 2 (Ctrl-C: 130).
+    """
     # Set before torch loads: threads that wait by spinning make small networks ten times slower on
     # a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,12 +62,12 @@ def main() -> None:
 
 @app.command("list")
 def list_command(
-    what: Annotated[str, typer.Argument(help="tasks, methods or surrogates")] = "tasks",
+    what: Annotated[str, typer.Argument(help="tasks, methods, surrogates or encoders")] = "tasks",
     everything: Annotated[
         bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")
     ] = False,
 ) -> None:
-    """List tasks (and whether their data are here), methods or surrogates."""
+    """List tasks (and whether their data are here), methods, surrogates or encoders."""
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
 
@@ -71,6 +75,7 @@ def list_command(
         "tasks": lambda: tables.tasks(everything),
         "methods": tables.methods,
         "surrogates": tables.surrogates,
+        "encoders": tables.encoders,
     }
     if what not in makers:
         raise ValueError(f"list takes {', '.join(makers)}, got {what!r}")
@@ -78,13 +83,32 @@ def list_command(
 
 
 @app.command()
-def show(task: Annotated[str, typer.Argument(help="task id")], option: OptionPairs = None) -> None:
-    """Show a task's facts: space, data, constants, ceiling, controls, licence, references."""
-    from mbo_gym import make_task
+def show(
+    name: Annotated[str, typer.Argument(help="task id, or name of a method")],
+    option: OptionPairs = None,
+) -> None:
+    """Show the facts of a task, or a method: algorithm, settings, differences from its paper."""
     from mbo_gym.cli import tables
+    from mbo_gym.cli.method_page import method_page
     from mbo_gym.cli.terminal import show as show_table
+    from mbo_gym.methods.registry import METHODS
+    from mbo_gym.tasks.registry import TASKS, make_task, task_info
 
-    show_table(tables.task_facts(make_task(task, **parse_options(option or [], "--option"))))
+    options = parse_options(option or [], "--option")
+    if name in METHODS and name not in TASKS:
+        if options:
+            raise ValueError(f"--option belongs to a task, and {name} is a method. Leave it out.")
+        show_table(method_page(name))
+        return
+    if name not in TASKS:
+        raise UnknownId("task or method", name, [*TASKS, *METHODS])
+    try:
+        shown: Task | TaskInfo = make_task(name, **options)
+    except MissingData:
+        shown = task_info(name)
+        if not shown.sources or options:  # options may name the file that is missing
+            raise
+    show_table(tables.task_facts(shown))
 
 
 @app.command()
@@ -95,7 +119,7 @@ def run(
     k: Annotated[int, typer.Option(help="designs to propose")] = 256,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", help="key=value, a field of the method's config"),
+        typer.Option("--set", "-s", help="key=value, a setting, e.g. surrogate.hidden=128"),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
     option: OptionPairs = None,
@@ -112,7 +136,6 @@ def run(
     ] = False,
 ) -> None:
     """Run methods on a task, score their proposals, print a table beside the published numbers."""
-    from mbo_gym import make_task
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
     from mbo_gym.methods.registry import make_method
@@ -120,14 +143,14 @@ def run(
     from mbo_gym.runs.one_run import RunRequest, check_folder
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import PICTURE
+    from mbo_gym.tasks.registry import make_task
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
-    chosen, options = (
-        parse_options(settings or [], "--set"),
-        parse_options(option or [], "--option"),
-    )
-    names, seed_list = [name.strip() for name in method.split(",")], parse_seeds(seeds)
+    chosen = parse_options(settings or [], "--set")
+    options = parse_options(option or [], "--option")
+    names = [name.strip() for name in method.split(",")]
+    seed_list = parse_seeds(seeds)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
     for name in names:  # a mistyped setting shows before any work is done
@@ -149,53 +172,32 @@ def run(
         typer.echo(f"picture: {result.folder / PICTURE}")
 
 
-@app.command()
+@app.command(cls=RecipeCommand)
 def export(
+    context: typer.Context,
     task: Annotated[str, typer.Argument(help="task id")],
     to: Annotated[str, typer.Option(help="d3rlpy, minari or npz")],
-    output: Annotated[str, typer.Option(help="file to write, or Minari's data set id")],
-    sampler: Annotated[
-        str, typer.Option(help="random_top, sorted_top or local_improving")
-    ] = "random_top",
-    trajectories: Annotated[int, typer.Option(help="number of trajectories")] = 1000,
-    horizon: Annotated[int, typer.Option(help="steps of each")] = 50,
-    p: Annotated[
-        float, typer.Option(help="designs (local_improving: starts) come from the best p percent")
-    ] = 20.0,
-    action_mode: Annotated[str, typer.Option(help="displacement or step_vector")] = "displacement",
-    reward: Annotated[
-        str, typer.Option(help="difference (of the data) or surrogate_difference")
-    ] = "difference",
-    action_scale: Annotated[
-        float | None, typer.Option(help="unit of an action; default: the environment's")
-    ] = None,
+    path: Annotated[
+        str, typer.Option("--output", "--path", help="file to write, or Minari's data set id")
+    ],
     terminal: Annotated[
         bool, typer.Option(help="count the horizon as terminal, not as a time limit")
     ] = False,
-    seed: Annotated[int, typer.Option(help="of the sampler")] = 0,
-    surrogate: Annotated[str, typer.Option(help="gives gradients and surrogate rewards")] = "mlp",
     option: OptionPairs = None,
 ) -> None:
     """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy."""
     from mbo_gym.export import export_task
     from mbo_gym.progress.bars import RichProgress
 
+    options = parse_options(option or [], "--option")
     with RichProgress() as progress:
         done = export_task(
             task,
+            context.obj,
             to=to,
-            output=output,
-            sampler=sampler,
-            trajectories=trajectories,
-            horizon=horizon,
-            p=p,
-            action_mode=cast("ActionMode", action_mode),  # export_task checks both
-            reward=cast("TrajectoryReward", reward),
-            action_scale=action_scale,
+            path=path,
             terminal=terminal,
-            seed=seed,
-            surrogate=surrogate,
-            options=parse_options(option or [], "--option"),
+            options=options,
             progress=progress,
         )
     typer.echo(str(done))
@@ -232,11 +234,7 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
 
 
 def _folder_name(request: Any) -> str:
-    """Return ``method-task-seed<n>``, with a short hash of everything that is not at its default in
-    between."""
-    import hashlib
-    import json
-
+    """Return ``method-task-seed<n>``, with a hash of what is not at its default before the seed."""
     chosen = [request.preset, request.settings, request.options, request.k]
     tag = ""
     if chosen != [None, {}, {}, 256]:

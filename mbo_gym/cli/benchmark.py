@@ -146,7 +146,8 @@ def evaluate(
             for _, record in scored:
                 store.add(record)
         typer.echo(
-            f"Added to {output} as {name!r}. A page of it: mbo-gym report {output} --html report.html"
+            f"Added to {output} as {name!r}. "
+            f"A page of it: mbo-gym report {output} --html report.html"
         )
 
 

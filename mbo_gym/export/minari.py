@@ -1,4 +1,4 @@
-"""Trajectories as a Minari data set, with the environment that they belong to."""
+"""Trajectories as a Minari data set, with the environment they belong to."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ def to_minari(
     progress: Progress | None = None,
     **metadata: Any,
 ) -> Any:
-    """Write a batch to ``$MINARI_DATASETS_PATH`` (else ``~/.minari/datasets``) and return its
-    `MinariDataset`.
+    """Write a batch as a Minari data set and return its `MinariDataset`.
+
+    It lies in ``$MINARI_DATASETS_PATH``, else in ``~/.minari/datasets``.
 
     Each episode has T steps and T + 1 observations. The data set carries the environment's spec
     (see `env_spec_of`), so that its `recover_environment` makes the environment, and the batch's
-    `meta` under ``mbo_gym`` in its metadata. In displacement mode, with the default scale and the
-    surrogate's rewards, the environment started at an episode's first design and given its actions
-    repeats its observations and rewards; the description says where that is not so.
+    `meta` with its recipe under ``mbo_gym`` in its metadata. In displacement mode, with the default
+    scale and the surrogate's rewards, the environment started at an episode's first design and
+    given its actions repeats its observations and rewards; the description says where that is not
+    so.
 
     Args:
         batch: Trajectories with actions, made from a registered task.
@@ -56,8 +58,8 @@ def to_minari(
             two letters at least.
         terminal: The last step of an episode terminates it (as in PGS's released program) instead
             of truncating it.
-        progress: What is told how far it is.
-        **metadata: Of `minari.create_dataset_from_buffers`: `author`, `author_email`,
+        progress: Progress reporter, or None.
+        **metadata: Arguments of `minari.create_dataset_from_buffers`: `author`, `author_email`,
             `code_permalink`, ..; a `description` is put before ours.
 
     Raises:
@@ -73,8 +75,9 @@ def to_minari(
     low, high = z.min(axis=(0, 1)), z.max(axis=(0, 1))
     if not (env.observation_space.contains(low) and env.observation_space.contains(high)):
         raise InvalidData(
-            "the batch leaves the observations of the environment, the box that the visible designs span; "
-            "its meta['task_options'] or meta['encoder'] are not those it was made with"
+            "the batch leaves the observations of the environment, the box that the visible "
+            "designs span; its meta['task_options'] or meta['encoder'] are not those it was made "
+            "with"
         )
     episodes = (progress or NullProgress()).track(
         _buffers(z, actions, rewards, terminal), "writing Minari", len(z)
@@ -91,13 +94,11 @@ def to_minari(
 
 
 def env_spec_of(batch: TrajectoryBatch) -> gym.envs.registration.EnvSpec:
-    """Return the spec of the environment that a batch's transitions belong to; its kwargs are plain
-    JSON values.
+    """Return the spec of the environment that a batch's transitions belong to.
 
-    Its reward is always ``surrogate`` (the data's score differences are known at the visible
-    designs only). The
-    surrogate is fitted by name, with seed 0: a batch whose surrogate was built with other settings
-    earns other rewards there.
+    Its kwargs are plain JSON values. Its reward is always ``surrogate``: the data's score
+    differences are known at the visible designs only. The surrogate is fitted by name, with seed 0;
+    a batch whose surrogate was built with other settings earns other rewards there.
 
     Raises:
         InvalidData: The batch's meta lacks what it takes.
@@ -108,8 +109,8 @@ def env_spec_of(batch: TrajectoryBatch) -> gym.envs.registration.EnvSpec:
         key for key in ("task_id", "encoder", "action_mode", "action_scale") if not meta.get(key)
     ]:
         raise InvalidData(
-            f"the batch does not say which environment it belongs to: its meta lacks {', '.join(missing)}. Batches "
-            "from mbo_gym.trajectories say it if their encoder came from make_encoder and with_actions was called"
+            "the batch does not say which environment it belongs to: its meta lacks "
+            f"{', '.join(missing)}. Batches from mbo_gym.make_trajectories say it"
         )
     kwargs = {key: meta[key] for key in ("encoder", "action_mode", "action_scale")}
     kwargs |= {"reward": "surrogate", "horizon": batch.horizon}
@@ -142,21 +143,20 @@ def check_new_dataset(dataset_id: str) -> Path:
         import_module("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
     except (ValueError, TypeError):  # Minari's own answer to an id without version is a TypeError
         raise ValueError(
-            "a Minari data set's id is (namespace/)name-v<N>, e.g. 'mbo_gym/tfbind8-v0', and a namespace has two "
-            f"letters at least; got {dataset_id!r}"
+            "a Minari data set's id is (namespace/)name-v<N>, e.g. 'mbo_gym/tfbind8-v0', and a "
+            f"namespace has two letters at least; got {dataset_id!r}"
         ) from None
     path: Path = import_module("minari.storage").get_dataset_path(dataset_id)
     if path.exists():
         raise DatasetExists(
-            f"There is a Minari data set {dataset_id!r} already, in {path}. Take another id (say, the next version), "
-            f"or remove it first: minari.delete_dataset({dataset_id!r})"
+            f"There is a Minari data set {dataset_id!r} already, in {path}. Take another id (say, "
+            f"the next version), or remove it first: minari.delete_dataset({dataset_id!r})"
         )
     return path
 
 
 class _DescribedEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Spec and spaces of an environment, for Minari to read; making the environment would fit a
-    surrogate."""
+    """Spec and spaces of an environment, for Minari to read without fitting a surrogate."""
 
     def __init__(self, batch: TrajectoryBatch) -> None:
         self.spec = env_spec_of(batch)
@@ -223,7 +223,8 @@ def _description(batch: TrajectoryBatch, terminal: bool) -> str:
         parts.append("The recovered environment pays the surrogate's differences instead.")
     if meta["action_mode"] == "step_vector":
         parts.append(
-            "Actions end at -1 and 1, so the environment does not quite arrive at the recorded next design."
+            "Actions end at -1 and 1, so the environment does not quite arrive at the recorded "
+            "next design."
         )
     if terminal:
         parts.append("The last step is marked as terminal, where the environment truncates.")

@@ -30,12 +30,11 @@ _DAMAGE = (
     LookupError,
     TypeError,
 )
-"""What numpy, zipfile, json and `TrajectoryBatch` raise for a file with some bytes changed or
-missing."""
+"""Errors that numpy, zipfile, json and `TrajectoryBatch` raise for a damaged file."""
 
 
 def save_npz(batch: TrajectoryBatch, path: str | os.PathLike[str]) -> Path:
-    """Write a batch to a file, whole or not at all; a file of that name is replaced.
+    """Write a batch to a file atomically; a file of that name is replaced.
 
     The arrays stand under the names of `TrajectoryBatch`'s fields, those that are None are left
     out; ``meta`` is a JSON string. Nothing is pickled.
@@ -73,7 +72,10 @@ def load_npz(path: str | os.PathLike[str]) -> TrajectoryBatch:
         InvalidData: It is truncated, damaged or another file.
     """
     path = Path(path)
-    remedy = "Write it anew with mbo_gym.export.save_npz, or with `mbo-gym export TASK --to npz --output PATH`."
+    remedy = (
+        "Write it again with mbo_gym.export.save_npz, or with "
+        "`mbo-gym export TASK --to npz --output PATH`."
+    )
     if not path.exists():
         raise MissingData(f"There is no file {path}. {remedy}")
     with path.open("rb") as file:
@@ -81,8 +83,8 @@ def load_npz(path: str | os.PathLike[str]) -> TrajectoryBatch:
             return _read(file)
         except _DAMAGE as error:
             raise InvalidData(
-                f"{path} is not a whole trajectory file of mbo_gym: it is truncated, damaged or another file "
-                f"({path.stat().st_size} bytes, {type(error).__name__}). {remedy}"
+                f"{path} is not a whole trajectory file of mbo_gym: it is truncated, damaged or "
+                f"another file ({path.stat().st_size} bytes, {type(error).__name__}). {remedy}"
             ) from error
 
 
@@ -92,8 +94,9 @@ def meta_as_json(batch: TrajectoryBatch) -> str:
 
 
 def transition_arrays(batch: TrajectoryBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return observations (B, T+1, d), actions (B, T, d) and rewards (B, T) float32, views of the
-    batch if possible.
+    """Return observations (B, T+1, d), actions (B, T, d) and rewards (B, T) float32.
+
+    They are views of the batch where possible.
 
     Raises:
         ValueError: The batch has no actions yet, or no transition.

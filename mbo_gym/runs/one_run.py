@@ -33,7 +33,7 @@ from mbo_gym.runs.picture import PICTURE, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.tasks.registry import make_task
 
-__all__ = ["RunRequest", "RunResult", "check_folder", "run"]
+__all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def run(
     check_folder(folder, overwrite=overwrite)
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
-    _check_device(request.device)
+    check_device(request.device)
     task = task or make_task(request.task_id, **request.options)
     method = make_method(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
@@ -216,7 +216,7 @@ def _put_in_place(finished: Path, folder: Path) -> None:
     shutil.rmtree(retired)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Raise ValueError where torch has no such device, before any work."""
     try:
         torch.zeros(1, device=device)

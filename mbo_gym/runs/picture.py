@@ -152,7 +152,10 @@ def _worth(evaluation: Evaluation) -> str:
     overall, k = evaluation.overall, evaluation.k
     if overall is None:
         return f"{k} designs, not scored: the task has no oracle"
-    return f"normalised scores of {k} designs: 100th percentile {overall.p100:.3f}, 50th {overall.p50:.3f}"
+    return (
+        f"normalised scores of {k} designs: "
+        f"100th percentile {overall.p100:.3f}, 50th {overall.p50:.3f}"
+    )
 
 
 def _draw_plane(

@@ -10,7 +10,13 @@ from mbo_gym.surrogates.mlp import (
     MLPSurrogate,
 )
 from mbo_gym.surrogates.quadratic import QuadraticConfig, QuadraticSurrogate
-from mbo_gym.surrogates.registry import SURROGATES, list_surrogates, load_surrogate, make_surrogate
+from mbo_gym.surrogates.registry import (
+    SURROGATES,
+    list_surrogates,
+    load_surrogate,
+    make_surrogate,
+    register_surrogate,
+)
 
 __all__ = [
     "SURROGATES",
@@ -31,4 +37,5 @@ __all__ = [
     "load_surrogate",
     "make_surrogate",
     "predict_in_pieces",
+    "register_surrogate",
 ]

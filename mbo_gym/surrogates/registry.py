@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,13 @@ from mbo_gym.settings import Choice, with_settings
 if TYPE_CHECKING:
     from mbo_gym.surrogates.base import Surrogate
 
-__all__ = ["SURROGATES", "list_surrogates", "load_surrogate", "make_surrogate"]
+__all__ = [
+    "SURROGATES",
+    "list_surrogates",
+    "load_surrogate",
+    "make_surrogate",
+    "register_surrogate",
+]
 
 SURROGATES = Registry("surrogate", table="SURROGATES", group="mbo_gym.surrogates")
 """Every surrogate by name: a `Surrogate` class with a `Config`, or a function of its config's
@@ -21,6 +28,23 @@ fields. The arguments of a name are fields of its config."""
 def list_surrogates() -> list[str]:
     """Return the names of all surrogates, those of other packages too, sorted."""
     return list(SURROGATES)
+
+
+def register_surrogate(
+    name: str, entry_point: str | Callable[..., Surrogate], **settings: Any
+) -> None:
+    """Add a surrogate in this process.
+
+    Args:
+        name: Name of the surrogate.
+        entry_point: `Surrogate` class with a `Config`, a function of its settings, or
+            ``"module:attribute"`` to import either on use.
+        **settings: Settings that belong to this name.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    SURROGATES.register(name, entry_point, **settings)
 
 
 def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:

@@ -1,8 +1,8 @@
-"""Trajectories: sequences of visible designs that offline RL and trajectory generators learn
-from."""
+"""Trajectories: sequences of visible designs, as data for offline RL and generators."""
 
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.recipe import TrajectoryRecipe, TrajectoryReward, make_trajectories
 from mbo_gym.trajectories.samplers import (
     SAMPLERS,
     Distance,
@@ -16,7 +16,10 @@ __all__ = [
     "SAMPLERS",
     "Distance",
     "TrajectoryBatch",
+    "TrajectoryRecipe",
+    "TrajectoryReward",
     "local_improving",
+    "make_trajectories",
     "random_top",
     "sorted_top",
     "top_rows_of_percentile",

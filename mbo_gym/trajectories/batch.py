@@ -21,7 +21,7 @@ class TrajectoryBatch:
         actions: (B, T, d) in [-1, 1], once an action mode has been applied.
         rewards: (B, T), with the actions.
         rows: (B, T+1) which visible row each design is, where the designs come from the data.
-        meta: Where it comes from, as plain JSON values: task, options, sampler, action mode, scale.
+        meta: Origin as plain JSON values: task, options, sampler, action mode, scale.
     """
 
     z: Tensor
@@ -60,6 +60,7 @@ class TrajectoryBatch:
         """
         if self.actions is None or self.rewards is None:
             raise ValueError(
-                "these trajectories have no actions yet; call with_actions(batch, surrogate, ...) first"
+                "these trajectories have no actions yet; "
+                "call with_actions(batch, surrogate, ...) first"
             )
         return self.actions, self.rewards

@@ -60,8 +60,8 @@ def random_top(
     top = top_rows_of_percentile(problem, p)
     if len(top) < horizon + 1:
         raise InvalidData(
-            f"a trajectory of {horizon=} needs {horizon + 1} distinct designs, the best {p} % hold {len(top)}; "
-            "raise p or shorten the horizon"
+            f"a trajectory of {horizon=} needs {horizon + 1} distinct designs, "
+            f"the best {p} % hold {len(top)}; raise p or shorten the horizon"
         )
     chosen = _draw_distinct(n, horizon + 1, len(top), generator)  # (B, T+1) positions in `top`
     return _batch_of(problem, encoder, top, chosen, sampler="random_top", p=p)
@@ -137,8 +137,8 @@ def local_improving(
     n_starts, rows = len(top_rows_of_percentile(problem, p)), top_rows_of_percentile(problem, 100)
     if len(rows) < horizon + 1:
         raise InvalidData(
-            f"a trajectory of {horizon=} needs {horizon + 1} distinct designs, the data hold {len(rows)}; "
-            "shorten the horizon"
+            f"a trajectory of {horizon=} needs {horizon + 1} distinct designs, "
+            f"the data hold {len(rows)}; shorten the horizon"
         )
     name, features = _distance_features(problem, rows, distance)
     y = problem.dataset.y[rows].astype(np.float64)  # best first

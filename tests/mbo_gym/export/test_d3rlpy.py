@@ -19,6 +19,7 @@ from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.registry import make_surrogate
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.recipe import TrajectoryRecipe
 from mbo_gym.trajectories.samplers import random_top
 
 pytest.importorskip("d3rlpy", reason="needs d3rlpy: pip install 'mbo-gym[rl]'")
@@ -224,9 +225,8 @@ def test_import_is_silent_and_keeps_the_notices() -> None:
 
 
 def test_export_task(tmp_path: Path) -> None:
-    said = export_task(
-        "Branin-Exact-v0", to="d3rlpy", output=tmp_path / "b.h5", trajectories=B, horizon=T
-    )
+    recipe = TrajectoryRecipe(n=B, horizon=T)
+    said = export_task("Branin-Exact-v0", recipe, to="d3rlpy", path=tmp_path / "b.h5")
     check_transitions(load(tmp_path / "b.h5"), make_batch("Branin-Exact-v0"), terminal=False)
     assert said.transitions == B * T
     assert "d3rlpy.dataset.ReplayBuffer.load(" in str(said)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from mbo_gym.surrogates.fitting import fitted_surrogate
 from mbo_gym.surrogates.registry import SURROGATES, make_surrogate
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.recipe import TrajectoryRecipe
 from mbo_gym.trajectories.samplers import random_top
 
 minari = pytest.importorskip("minari", reason="needs minari: pip install 'mbo-gym[rl]'")
@@ -158,7 +159,7 @@ def test_an_existing_data_set_stays(folders: Path) -> None:
         to_minari(batch, ID, terminal=True)
     assert not minari.load_dataset(ID)[0].terminations.any()
     with pytest.raises(DatasetExists):
-        export_task("Branin-Exact-v0", to="minari", output=ID)
+        export_task("Branin-Exact-v0", to="minari", path=ID)
 
 
 @pytest.mark.parametrize("dataset_id", ["branin", "b/branin-v0", "a b-v0", ""])
@@ -214,15 +215,8 @@ def test_missing_library(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_export_task(capfd: pytest.CaptureFixture[str]) -> None:
-    said = export_task(
-        "Branin-Exact-v0",
-        to="minari",
-        output=ID,
-        trajectories=B,
-        horizon=T,
-        reward="surrogate_difference",
-        surrogate="tiny",
-    )
+    recipe = TrajectoryRecipe(n=B, horizon=T, reward="surrogate_difference", surrogate="tiny")
+    said = export_task("Branin-Exact-v0", recipe, to="minari", path=ID)
     assert capfd.readouterr() == ("", "")
     assert str(said).endswith(f"read them with minari.load_dataset('{ID}').")
     dataset, batch = minari.load_dataset(ID), make_batch(reward="surrogate_difference")
@@ -230,3 +224,4 @@ def test_export_task(capfd: pytest.CaptureFixture[str]) -> None:
         np.stack([e.rewards for e in dataset]), batch.require_actions()[1]
     )
     assert dataset.env_spec.kwargs["surrogate"] == "tiny"
+    assert dataset.storage.metadata["mbo_gym"]["recipe"] == asdict(recipe)

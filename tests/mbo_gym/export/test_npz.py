@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ import mbo_gym
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import default_action_scale
 from mbo_gym.errors import InvalidData, MissingData, UnknownId
-from mbo_gym.export import export_task, load_npz, save_npz
+from mbo_gym.export import export, export_task, load_npz, save_npz
 from mbo_gym.export.npz import transition_arrays
-from mbo_gym.surrogates.registry import SURROGATES
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
+from mbo_gym.trajectories.recipe import TrajectoryRecipe
 from mbo_gym.trajectories.samplers import random_top
 
 FIELDS = ("z", "y", "actions", "rewards", "rows")
@@ -100,7 +101,7 @@ def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "page.npz"
     path.write_bytes(content)
     with pytest.raises(
-        InvalidData, match=r"page\.npz .* Write it anew with mbo_gym\.export\.save_npz"
+        InvalidData, match=r"page\.npz .* Write it again with mbo_gym\.export\.save_npz"
     ):
         load_npz(path)
 
@@ -130,58 +131,75 @@ def test_transition_arrays_need_actions_and_transitions(batch: TrajectoryBatch) 
 def test_export_task_fits_no_surrogate_without_need(
     batch: TrajectoryBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mbo_gym.export.fitted_surrogate", None)
+    monkeypatch.setattr("mbo_gym.trajectories.recipe.fitted_surrogate", None)
     output = tmp_path / "b.npz"
-    said = export_task(
-        "Branin-Exact-v0",
-        to="npz",
-        output=output,
-        trajectories=4,
-        horizon=5,
-        options={"fraction": 0.2},
-    )
+    recipe = TrajectoryRecipe(n=4, horizon=5)
+    said = export_task("Branin-Exact-v0", recipe, to="npz", path=output, options={"fraction": 0.2})
     assert (said.episodes, said.transitions, said.output) == (4, 20, str(output))
     assert str(said) == (
-        f"Wrote 4 trajectories with 20 transitions; read them with mbo_gym.export.load_npz({str(output)!r})."
+        "Wrote 4 trajectories with 20 transitions; "
+        f"read them with mbo_gym.export.load_npz({str(output)!r})."
     )
-    assert same(load_npz(output), batch)
-    assert load_npz(output).meta["surrogate"] is None
+    loaded = load_npz(output)
+    assert loaded.meta["recipe"] == asdict(recipe)
+    assert loaded.meta["surrogate"] is None
+    meta = {name: value for name, value in loaded.meta.items() if name != "recipe"}
+    assert same(replace(loaded, meta=meta), batch)
+
+
+def test_a_batch_is_exported_as_it_is(batch: TrajectoryBatch, tmp_path: Path) -> None:
+    said = export(batch, to="npz", path=tmp_path / "b.npz")
+    assert (said.to, said.episodes, said.transitions) == ("npz", 4, 20)
+    assert same(load_npz(tmp_path / "b.npz"), batch)
+
+
+def test_the_old_arguments_of_export_task_still_work(tmp_path: Path) -> None:
+    options = {"fraction": 0.2}
+    recipe = TrajectoryRecipe(sampler="sorted_top", n=4, horizon=5, seed=3)
+    export_task("Branin-Exact-v0", recipe, to="npz", path=tmp_path / "new", options=options)
+    with pytest.warns(DeprecationWarning, match="output=, trajectories=, .* is the old way"):
+        export_task(
+            "Branin-Exact-v0",
+            to="npz",
+            output=tmp_path / "old",
+            trajectories=4,
+            horizon=5,
+            sampler="sorted_top",
+            seed=3,
+            options=options,
+        )
+    assert same(load_npz(tmp_path / "old"), load_npz(tmp_path / "new"))
+    with pytest.warns(DeprecationWarning), pytest.raises(TypeError, match="into the recipe"):
+        export_task("Branin-Exact-v0", recipe, to="npz", path=tmp_path / "x", horizon=5)
+    with pytest.raises(TypeError, match="needs path="):
+        export_task("Branin-Exact-v0", to="npz")
 
 
 def test_export_task_takes_local_trajectories(tmp_path: Path) -> None:
-    settings = {"trajectories": 4, "horizon": 5, "options": {"fraction": 0.2}}
-    export_task(
-        "Branin-Exact-v0",
-        to="npz",
-        output=tmp_path / "b.npz",
-        sampler="local_improving",
-        **settings,
-    )
-    loaded = load_npz(tmp_path / "b.npz")
+    recipe = TrajectoryRecipe(sampler="local_improving", n=4, horizon=5)
+    path = tmp_path / "b.npz"
+    export_task("Branin-Exact-v0", recipe, to="npz", path=path, options={"fraction": 0.2})
+    loaded = load_npz(path)
     assert loaded.require_actions()[0].shape == (4, 5, 2)
-    assert {name: loaded.meta[name] for name in ("sampler", "p", "k", "eps", "distance", "stuck_steps")} == {
-        "sampler": "local_improving", "p": 20.0, "k": 50, "eps": 0.05, "distance": "z_score", "stuck_steps": 0
-    }  # fmt: skip
+    names = ("sampler", "p", "k", "eps", "distance", "stuck_steps")
+    assert {name: loaded.meta[name] for name in names} == {
+        "sampler": "local_improving",
+        "p": 20.0,
+        "k": 50,
+        "eps": 0.05,
+        "distance": "z_score",
+        "stuck_steps": 0,
+    }
 
 
 def test_export_task_refuses_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mbo_gym.export.make_task", None)
-    wrong: list[tuple[dict[str, object], type[Exception], str]] = [
-        ({"to": "d3rply"}, UnknownId, "no export format 'd3rply'. Did you mean d3rlpy"),
-        ({"sampler": "random_tops"}, UnknownId, "no sampler 'random_tops'"),
-        ({"surrogate": "mpl"}, UnknownId, "no surrogate 'mpl'"),
-        ({"action_mode": "jump"}, ValueError, "action_mode must be one of"),
-        ({"reward": "oracle"}, ValueError, "reward must be one of"),
-        ({"trajectories": 0}, ValueError, "must be positive"),
-        ({"action_scale": 0.0}, ValueError, "must be positive"),
-        ({"terminal": True}, ValueError, "marks no step as terminal"),
-    ]
-    for arguments, error, message in wrong:
-        with pytest.raises(error, match=message):
-            export_task("Branin-Exact-v0", **{"to": "npz", "output": tmp_path / "x", **arguments})  # type: ignore[arg-type]
-    assert "mlp" in SURROGATES
+    with pytest.raises(UnknownId, match="no export format 'd3rply'. Did you mean d3rlpy"):
+        export_task("Branin-Exact-v0", to="d3rply", path=tmp_path / "x")
+    with pytest.raises(ValueError, match="marks no step as terminal"):
+        export_task("Branin-Exact-v0", to="npz", path=tmp_path / "x", terminal=True)
 
 
 def test_exporting_imports_no_optional_library() -> None:

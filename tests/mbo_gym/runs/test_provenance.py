@@ -31,7 +31,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
         )
 
     git("init")
-    (tmp_path / "mbo_gym").mkdir()
+    (tmp_path / "mbo_gym" / "runs").mkdir(parents=True)
     (tmp_path / "mbo_gym" / "runs" / "provenance.py").write_text("")
     git("add", ".")
     git("commit", "-m", "one")
@@ -73,7 +73,7 @@ def test_the_commit_is_that_of_the_source(checkout):
     assert commit() == done.stdout.strip()
     (checkout / "notes.txt").write_text("not tracked")
     assert commit() == done.stdout.strip()
-    (checkout / "mbo_gym" / "provenance.py").write_text("changed")
+    (checkout / "mbo_gym" / "runs" / "provenance.py").write_text("changed")
     assert commit() == f"{done.stdout.strip()}+changes"
 
 

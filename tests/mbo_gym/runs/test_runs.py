@@ -18,7 +18,7 @@ import torch
 
 import mbo_gym
 from mbo_gym.errors import InvalidDesign, UnknownId
-from mbo_gym.methods.base import save_config
+from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
 from mbo_gym.methods.registry import METHODS
 from mbo_gym.runs import one_run as runs
 from mbo_gym.runs.one_run import RunRequest, run
@@ -45,21 +45,19 @@ class OddConfig:
     outside: bool = False
 
 
-class Odd:
+class Odd(Method):
     """A method that does what it should not."""
 
-    Config, PRESETS, SETTINGS = OddConfig, {}, {}
-
-    def __init__(self, config=None):
-        self.config = config or OddConfig()
+    info = MethodInfo("Odd: does what it should not", kind="own")
+    Config = OddConfig
 
     def _stop(self, where):
         if self.config.stop_in == where:
             raise KeyboardInterrupt
 
-    def fit(self, problem, *, seed, device, progress):
-        self.problem = problem
-        progress.metrics("odd", 0, seed=seed)
+    def fit(self, problem, context=Context()):
+        self.start(problem, context)
+        context.progress.metrics("odd", 0, seed=context.seed)
         if self.config.cheat_calls:
             mbo_gym.make_task(problem.task_id).oracle()(
                 problem.dataset.x[: self.config.cheat_calls]
@@ -68,11 +66,10 @@ class Odd:
 
     def propose(self, k):
         self._stop("propose")
-        self.criterion = np.zeros(k)
-        return np.full((k, 2), 1e6 if self.config.outside else 1.0, dtype=np.float32)
+        x = np.full((k, 2), 1e6 if self.config.outside else 1.0, dtype=np.float32)
+        return Proposals(x, np.zeros(k))
 
-    def save(self, folder):
-        save_config(folder, self.config)
+    def write_state(self, folder):
         self._stop("save")
 
 
@@ -88,7 +85,7 @@ def more_names() -> Iterator[None]:
 
 def grad(**changes) -> RunRequest:
     return RunRequest(
-        "grad", TASK, seed=3, k=10, settings={"surrogate": SURROGATE, "steps": 11}, **changes
+        "grad", TASK, seed=3, k=10, settings={"surrogate": SURROGATE, "ascent.steps": 11}, **changes
     )
 
 
@@ -99,7 +96,16 @@ def done(tmp_path_factory):
 
 def test_the_folder_holds_everything(done):
     assert sorted(os.listdir(done.folder)) == FILES
-    assert sorted(os.listdir(done.folder / "model")) == ["config.json", "surrogate.safetensors"]
+    assert sorted(os.listdir(done.folder / "model")) == [
+        "config.json",
+        "method.json",
+        "problem.json",
+        "problem.npz",
+        "surrogate.safetensors",
+    ]
+    saved = mbo_gym.load_method(done.folder).propose(10)
+    with np.load(done.folder / "designs.npz") as written:
+        np.testing.assert_array_equal(saved.x, written["x"])
     assert os.listdir(done.folder.parent) == ["one"]
     assert load_surrogate(done.folder / "model" / "surrogate.safetensors").config.hidden == 8
     # others may read it, unlike a temporary folder
@@ -110,7 +116,8 @@ def test_config_json_says_what_was_run(done):
     config = json.loads((done.folder / "config.json").read_text())
     assert config["request"] == {**dataclasses.asdict(done.request), "loggers": []}
     assert config["machine"]["threads"] == torch.get_num_threads()
-    assert (config["config"]["steps"], config["config"]["surrogate"]) == (11, SURROGATE)
+    assert config["config"]["ascent"]["steps"] == 11
+    assert config["config"]["surrogate"]["name"] == SURROGATE
     assert config["versions"]["mbo_gym"] == mbo_gym.__version__
     assert {"python", "torch", "numpy"} <= set(config["versions"])
     assert config["git"] is None or len(config["git"].removesuffix("+changes")) == 40
@@ -289,7 +296,12 @@ def test_overwriting_replaces_the_whole_folder(tmp_path):
     (first.folder / "notes.txt").write_text("of the old run")
     run(RunRequest("odd", TASK, k=5), tmp_path / "one", overwrite=True)
     assert sorted(os.listdir(tmp_path / "one")) == FILES
-    assert os.listdir(tmp_path / "one" / "model") == ["config.json"]
+    assert sorted(os.listdir(tmp_path / "one" / "model")) == [
+        "config.json",
+        "method.json",
+        "problem.json",
+        "problem.npz",
+    ]
     assert json.loads((tmp_path / "one" / "result.json").read_text())["k"] == 5
 
 
