@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -189,8 +190,6 @@ def _adapter(d3rlpy: Any, algo: Any, config: OfflineConfig) -> Any:
     """Return d3rlpy's TensorBoard adapter, or None where none is asked for."""
     if config.tensorboard is None:
         return None
-    from datetime import datetime
-
     name = f"{config.algorithm}_{datetime.now().astimezone():%Y%m%d%H%M%S}"
     return d3rlpy.logging.TensorboardAdapterFactory(config.tensorboard).create(
         algo, name, n_steps_per_epoch=1

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mbo_gym.benchmark.plan.configs import ConfigIndex
+from mbo_gym.files import store
 
 __all__ = ["ResultStore", "write_record"]
 
@@ -109,7 +110,5 @@ class ResultStore:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Put a cell's record into its folder, whole or not at all."""
-    from mbo_gym.files import store
-
     text = json.dumps(record, default=str, indent=1, allow_nan=False)
     store.write_atomic(folder / RECORD, text.encode())
