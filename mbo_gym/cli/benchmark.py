@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,8 +160,6 @@ def _grid(
     k: str | None,
     option: list[str] | None,
 ) -> Grid:
-    from dataclasses import replace
-
     from mbo_gym.benchmark.plan.grid import Grid, TaskChoice, method_choices, read_grid
     from mbo_gym.settings import parse_options, parse_seeds
 

@@ -1,15 +1,20 @@
-"""Who may import whom, and what `import mbo_gym` costs."""
+"""Who may import whom, and what `import mbo_gym` costs.
+
+Every import counts: those in functions, and those for type checkers only, since a type of a higher
+room is knowledge of that room too.
+"""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from imports import PACKAGES, ROOMS, Import, circles, floors, imports, modules, room_of
 
-REPOSITORY = Path(__file__).parents[2]
+FILES = modules()
+IMPORTS = imports(FILES)
 FORBIDDEN = {
     "mbo_gym": {"agents", "diffusion", "experiments", "tests"},
     "agents": {"diffusion", "experiments", "tests"},
@@ -28,43 +33,136 @@ HEAVY = (
     "polars",
 )
 
+ABOVE_ALL = {"", "__main__"}
+"""The public face of mbo_gym: imports from every room, and no room imports it."""
+BELOW_ALL = {"_version", "_moved"}
+"""The version, and the table of old names, which import from no room but `optional`."""
 
-def imported(source: str) -> set[str]:
-    """Return the top-level packages that a source text imports, anywhere in it, also by
-    `import_module("...")`."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add((node.module or "").split(".")[0])
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            name = (
-                node.func.attr
-                if isinstance(node.func, ast.Attribute)
-                else getattr(node.func, "id", "")
-            )
-            if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
-                found.add(node.args[0].value.split(".")[0])
-    return found
+LAZY_LIBRARIES = {
+    "gym_notices": "optional",
+    "jinja2": "only reports need it",
+    "markupsafe": "only reports need it",
+    "matplotlib": "optional",
+    "openpyxl": "optional",
+    "fastexcel": "optional",
+    "polars": "heavy",
+    "ray": "optional",
+    "resource": "not on Windows",
+    "rich": "only terminals need it",
+    "scipy": "heavy",
+    "sklearn": "heavy",
+    "threadpoolctl": "only worker processes need it",
+    "torch": "heavy",
+}
+"""Libraries that a function may import, and why."""
+LAZY_ROOMS = {
+    "mbo_gym.cli.": "`mbo-gym --help` waits for no torch",
+    "mbo_gym.benchmark.execute.worker": "the process that starts workers waits for no torch",
+    "mbo_gym.envs.design_env": "only pictures need it",
+    "mbo_gym.surrogates.registry": "names of surrogates wait for no torch",
+    "agents.online.agents": "stable-baselines3 is optional",
+}
+"""Modules, or starts of their names, that may import ours in a function, and why."""
 
 
-@pytest.mark.parametrize("package", sorted(FORBIDDEN))
-def test_packages_import_only_what_they_may(package):
-    files = sorted((REPOSITORY / package).rglob("*.py"))
-    assert files
-    wrong = {
-        str(f): bad
-        for f in files
-        if (bad := imported(f.read_text(encoding="utf-8")) & FORBIDDEN[package])
+def test_packages_import_only_what_they_may():
+    for package, forbidden in FORBIDDEN.items():
+        wrong = [
+            str(i)
+            for i in IMPORTS
+            if i.source.split(".")[0] == package and i.target.split(".")[0] in forbidden
+        ]
+        assert wrong == []
+
+
+def test_every_room_stands_in_the_table_once():
+    rooms = [room for floor in floors(ROOMS.read_text(encoding="utf-8")) for room in floor]
+    assert len(set(rooms)) == len(rooms)
+    assert {room_of(name) for name in FILES} == set(rooms) | ABOVE_ALL | BELOW_ALL
+
+
+def test_rooms_import_from_floors_below_only():
+    floor = {
+        room: height
+        for height, rooms in enumerate(reversed(floors(ROOMS.read_text(encoding="utf-8"))))
+        for room in rooms
     }
-    assert wrong == {}
+    assert [str(i) for i in IMPORTS if i.target in FILES and not _goes_down(i, floor)] == []
 
 
-def test_the_reader_of_imports_sees_every_kind():
-    source = "import a.b, c\nfrom d.e import f\nfrom . import g\ndef h():\n    import i\n"
-    source += "import_module('j.k')\nx.import_module('l')"
-    assert imported(source) == {"a", "c", "d", "i", "j", "l"}
+def _goes_down(found: Import, floor: dict[str, int]) -> bool:
+    source, target = room_of(found.source), room_of(found.target)
+    if source == target or source in ABOVE_ALL or target in BELOW_ALL:
+        return target not in ABOVE_ALL or source in ABOVE_ALL
+    if source in BELOW_ALL:
+        return target == "optional"
+    return target not in ABOVE_ALL and floor[target] < floor[source]
+
+
+def test_no_file_imports_another_in_a_circle():
+    edges: dict[str, set[str]] = {name: set() for name in FILES}
+    for found in IMPORTS:
+        if found.target in FILES:
+            edges[found.source].add(found.target)
+    assert circles(edges) == []
+
+
+def test_functions_import_for_known_reasons_only():
+    wrong = []
+    for found in IMPORTS:
+        library = found.target.split(".")[0]
+        if not found.inside:
+            continue
+        if library in PACKAGES:
+            known = any(found.source.startswith(start) for start in LAZY_ROOMS)
+        else:
+            known = library in LAZY_LIBRARIES or _is_optional(found)
+        if not known:
+            wrong.append(str(found))
+    assert wrong == []
+
+
+def _is_optional(found: Import) -> bool:
+    """Whether an import is a call of `optional_import` or `import_module`."""
+    line = FILES[found.source].read_text(encoding="utf-8").splitlines()[found.line - 1]
+    return "import_module(" in line or "optional_import(" in line
+
+
+def test_mbo_gym_has_few_modules_of_its_own():
+    flat = [path.name for path in FILES["mbo_gym"].parent.glob("*.py")]
+    assert len(flat) <= 9
+
+
+def test_every_room_says_its_subject():
+    for name, path in FILES.items():
+        if path.name == "__init__.py":
+            text = path.read_text(encoding="utf-8").lstrip()
+            assert text.startswith('"""'), name
+
+
+def test_the_reader_of_imports_sees_every_kind(tmp_path: Path):
+    source = (
+        "import a.b, c\nfrom d.e import f\nif TYPE_CHECKING:\n    from p.q import R\n"
+        "def h():\n    import i\n    optional_import('m', 'rl')\n"
+        "import_module('j.k')\nx.import_module('l')\nclass C:\n    from p import q, s\n"
+    )
+    (tmp_path / "p").mkdir()
+    for name, text in (("__init__", ""), ("q", "R = 1\n"), ("own", source)):
+        (tmp_path / "p" / f"{name}.py").write_text(text)
+    files = modules(tmp_path, ("p",))
+    assert list(files) == ["p", "p.own", "p.q"]
+    found = imports(files)
+    assert {i.target for i in found if not i.inside} == {
+        *("a.b", "c", "d.e.f", "p.q", "j.k", "l", "p")
+    }
+    assert {i.target for i in found if i.inside} == {"i", "m"}
+    assert [i.line for i in found if i.target == "p.q"] == [4, 11]
+
+
+def test_circles_are_found():
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"f"}, "f": {"e"}}
+    assert circles(edges) == [["a", "b", "c"], ["e", "f"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +173,9 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_is_light_and_silent():
     done = run(
-        f"import mbo_gym, sys; heavy = [m for m in {HEAVY} if m in sys.modules]; assert not heavy, heavy"
+        "import mbo_gym, sys\n"
+        f"heavy = [m for m in {HEAVY} if m in sys.modules]\n"
+        "assert not heavy, heavy"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -83,19 +183,22 @@ def test_importing_is_light_and_silent():
 def test_importing_registers_environments_and_tasks_without_loading_them():
     done = run(
         "import sys, gymnasium, mbo_gym\n"
-        "print('mbo_gym/TFBind8-Exact-v0' in gymnasium.registry, 'Levy-Exact-v1' in mbo_gym.list_tasks())\n"
+        "print('mbo_gym/TFBind8-Exact-v0' in gymnasium.registry)\n"
+        "print('Levy-Exact-v1' in mbo_gym.list_tasks())\n"
         "print('torch' in sys.modules)"
     )
     assert done.stdout.split() == ["True", "True", "False"], done.stderr
 
 
-def test_every_public_name_can_be_had():
+@pytest.mark.parametrize("names", ["dir(mbo_gym)", "mbo_gym.__all__", "mbo_gym._LAZY"])
+def test_every_public_name_can_be_had(names):
     done = run(
-        "import mbo_gym\nfor name in dir(mbo_gym):\n    getattr(mbo_gym, name)\nprint(len(dir(mbo_gym)) > 20)"
+        f"import mbo_gym\nfor name in {names}:\n    getattr(mbo_gym, name)\n"
+        f"print(len({names}) > 20, 'mbo_gym.export' == mbo_gym.export.__name__)"
     )
-    assert done.stdout.strip() == "True", done.stderr
-    assert (
-        run("import mbo_gym; mbo_gym.no_such_name")
-        .stderr.strip()
-        .endswith("has no attribute 'no_such_name'")
-    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    done = run("import mbo_gym; mbo_gym.no_such_name")
+    assert done.stderr.strip().endswith("has no attribute 'no_such_name'")
