@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from mbo_gym.errors import UnknownId
@@ -124,7 +124,7 @@ def plugins() -> tuple[Any, ...]:
     out with a warning, so that it does not take everything else with it.
     """
     found = []
-    for point in entry_points(group=PLUGIN_GROUP):
+    for point in sorted(entry_points(group=PLUGIN_GROUP), key=_is_foreign):
         try:
             found.append(point.load())
         except Exception as error:
@@ -136,9 +136,16 @@ def plugins() -> tuple[Any, ...]:
     return tuple(found)
 
 
+def _is_foreign(point: EntryPoint) -> bool:
+    """Whether an entry point is of another distribution; ours come first, so their names stay."""
+    return getattr(point.dist, "name", "") != "mbo-gym"
+
+
 def announced(table: str | None) -> dict[str, Spec]:
-    """Return the names of one kind that plugins announce, the first plugin's where two have the
-    same."""
+    """Return the names of one kind that plugins announce.
+
+    Where two plugins announce one name, the first holds.
+    """
     found: dict[str, Spec] = {}
     for plugin in plugins() if table else ():
         for id, value in getattr(plugin, table or "", {}).items():
