@@ -118,10 +118,10 @@ class Registry:
 def plugins() -> tuple[Any, ...]:
     """Return the imported plugins, the entry points of the group ``mbo_gym.plugins``.
 
-    A plugin is a module with tables ``METHODS``, ``TASKS``, ``SURROGATES`` and ``ENCODERS``, of
-    which each may be left out: name -> ``"module:attribute"``, or a pair of it and a mapping of
-    arguments that belong to the name. It imports nothing heavy. One that cannot be imported is left
-    out with a warning, so that it does not take everything else with it.
+    A plugin is a module with tables ``METHODS``, ``TASKS``, ``SURROGATES`` and ``ENCODERS``, each
+    optional: name -> ``"module:attribute"``, or a pair of it and a mapping of arguments that belong
+    to the name. It imports nothing heavy. One that cannot be imported is left out with a warning,
+    so that it does not take everything else with it.
     """
     found = []
     for point in sorted(entry_points(group=PLUGIN_GROUP), key=_is_foreign):

@@ -1,4 +1,4 @@
-"""The command line's part on benchmarks: mbo-gym benchmark | report | evaluate."""
+"""Commands on benchmarks: mbo-gym benchmark | report | evaluate."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Data files: what ships, what is fetched or placed by hand, and the cache of fitted things."""
+"""Data sets by name: shipped, fetched or placed by hand."""

@@ -1,5 +1,4 @@
-"""A picture of one run: the visible designs, the walks of the search, the proposals and what they
-are worth.
+"""Picture of one run: visible designs, walks of the search, proposals and their scores.
 
 Designs of two real numbers are drawn where they lie, over the true landscape. All others are drawn
 on the first two principal components of the visible designs' features, beside the proposals' sorted
@@ -25,7 +24,7 @@ from mbo_gym.progress.protocol import SearchPoint
 __all__ = ["PICTURE", "Walks", "assemble_walks", "principal_components", "save_picture"]
 
 PICTURE = "picture.png"
-"""Its name in a run's folder."""
+"""Name of the picture in a run's folder."""
 
 N_WALKS = 64
 N_VISIBLE = 2000
@@ -48,7 +47,7 @@ class Walks:
     """Searches that ran side by side.
 
     Args:
-        stage: What the method called them.
+        stage: Stage of the search, as the method named it.
         x: (w, T, *shape) designs of w walks at T recorded steps.
         n_recorded: Walks that were recorded, of which `x` holds w.
     """
@@ -59,16 +58,15 @@ class Walks:
 
 
 def assemble_walks(trace: Sequence[SearchPoint], most: int = N_WALKS) -> Walks | None:
-    """Return the walks of a search's last stage: row i of successive points of one stage is the
-    same walk.
+    """Return the walks of a search's last stage.
 
-    Points go on with the walks before them where the stage and the number of rows are the same and
-    the step is higher; where they do not, other walks begin. The last ones with two points or more
-    are returned.
+    Row i of successive points of one stage is the same walk. Points go on with the walks before
+    them where stage and number of rows are the same and the step is higher; else other walks begin.
+    The last ones with two points or more are returned.
 
     Args:
-        trace: What the method recorded, in order.
-        most: As many walks at most, evenly spaced over the rows.
+        trace: Points that the method recorded, in order.
+        most: Largest number of walks, evenly spaced over the rows.
 
     Returns:
         The walks, or None where there are none.
@@ -125,12 +123,12 @@ def save_picture(
     drawn.
 
     Args:
-        path: The file.
+        path: File to write.
         task: The task.
-        designs: (K, *shape) the proposals.
-        evaluation: Of the proposals.
-        trace: What the method recorded, in order.
-        name: Of the run, for the title.
+        designs: (K, *shape) proposals.
+        evaluation: Evaluation of the proposals.
+        trace: Points that the method recorded, in order.
+        name: Name of the run, for the title.
 
     Raises:
         MissingDependency: matplotlib is not installed.

@@ -1,5 +1,4 @@
-"""What a reader needs to repeat a number: versions, the source's commit, the machine, the memory it
-took."""
+"""Facts that a reader needs to repeat a number: versions, commit, machine."""
 
 from __future__ import annotations
 

@@ -27,30 +27,27 @@ def with_actions(
     reward: Literal["difference", "surrogate_difference"] = "difference",
     outside: Literal["clip", "zero"] = "clip",
 ) -> TrajectoryBatch:
-    """Fill in the actions that lead along the trajectories, and their rewards, in the environment's
-    unit.
+    """Add the actions along trajectories and their rewards, in the environment's units.
 
-    step_vector: a = (z' - z) / (scale * grad f(z)), component by component; displacement: a = (z' -
-        z) / scale. Components outside
-    [-1, 1] cannot be taken by the environment. Where a component of the gradient is zero, so is the
-    action's.
+    step_vector: a = (z' - z) / (scale * grad f(z)), component by component, 0 where the gradient's
+    component is 0. displacement: a = (z' - z) / scale. The environment takes components in [-1, 1]
+    only.
 
     Differs from the paper: PGS's released program sets components outside [-1, 1] to zero
-        (`outside="zero"`) and uses another
-    unit in training (10) than in search; here one `scale` serves both. In step_vector mode the
-    recorded next design stays the one from the data, so a clipped action does not quite lead there
-    (as in the paper).
+    (``outside="zero"``), and has another unit in training (10) than in search; here one `scale`
+    serves for both. As in the paper, the recorded next design of a step_vector is the one of the
+    data, so a clipped action does not quite lead there.
 
     Args:
         batch: Trajectories.
-        surrogate: Gives the gradient f', once for each distinct design. None will do where neither
-            actions nor rewards need one: displacements with the data's scores.
+        surrogate: Surrogate f, asked for its gradient once per distinct design; None where neither
+            actions nor rewards need one (displacements with the data's scores).
         action_mode: ``step_vector`` or ``displacement``.
-        scale: The environment's action scale, a number or one for each feature (d,); see
+        scale: Action scale of the environment, a number or one per feature (d,); see
             `dynamics.default_action_scale`.
-        reward: ``difference`` of the data's scores (the paper's), or ``surrogate_difference``, the
-            environment's own default.
-        outside: What becomes of components outside [-1, 1].
+        reward: ``difference`` of the data's scores, as in the paper, or ``surrogate_difference``,
+            the default of the environment.
+        outside: Treatment of components outside [-1, 1]: ``clip`` or ``zero``.
 
     Raises:
         ValueError: An argument is not one of those above, or there is no surrogate where one is
@@ -89,8 +86,7 @@ def with_actions(
 
 
 def _distinct(batch: TrajectoryBatch) -> tuple[Tensor, Tensor]:
-    """Return where each distinct design stands in the flattened batch (M,), and each one's number
-    (B, T+1)."""
+    """Return the places of distinct designs in the flattened batch (M,), and numbers (B, T+1)."""
     count = batch.y.numel()
     if batch.rows is None:
         return torch.arange(count), torch.arange(count).view(batch.y.shape)

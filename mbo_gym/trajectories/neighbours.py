@@ -1,5 +1,4 @@
-"""Walks from each design to one of its nearest neighbours among the good ones, without an N x N
-matrix.
+"""Walks between nearest neighbours among the good designs, without an N x N matrix.
 
 The designs stand in a list, best first, so that those above any score are the first so many of the
 list. A place is a position in that list. `mbo_gym.trajectories.samplers.local_improving` is what
@@ -19,8 +18,7 @@ _PIECE = 1 << 13
 
 
 class NearestPlaces:
-    """Finds the designs nearest to given ones among the first so many of a list, for many searches
-    at once.
+    """Finds the nearest designs among the first so many of a list, for many searches at once.
 
     The distance of two designs is the squared Euclidean distance of their features, added in their
     order in double precision. The answer is exact and does not depend on `block`: a matrix product
@@ -63,10 +61,9 @@ class NearestPlaces:
         return self._n
 
     def find(self, here: Tensor, limit: Tensor, left_out: Tensor, ties: Tensor, k: int) -> Tensor:
-        """Return the places of the `k` designs nearest to each given one, nearest first; (B, k)
-        int64.
+        """Return the places of the `k` designs nearest to each given one, (B, k) int64.
 
-        Where fewer than k remain, they come first and N fills the rest of the row.
+        The nearest comes first. Where fewer than k remain, N fills the rest of the row.
 
         Args:
             here: (B,) place of each given design.
@@ -74,7 +71,7 @@ class NearestPlaces:
             left_out: (B, m) places that do not count.
             ties: (N,) a permutation of 0 .. N-1; of equally distant designs the one with the lower
                 number is nearer.
-            k: How many, at least 1.
+            k: Number of places, at least 1.
         """
         found = torch.full((len(here), k), self._n)
         if self._whole:
@@ -98,8 +95,9 @@ class NearestPlaces:
     def _find_block(
         self, here: Tensor, limit: Tensor, left_out: Tensor, ties: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
-        """Return rows and places, sorted by row, distance and `ties`, among them the k nearest of
-        each row.
+        """Return rows and places that include the k nearest of each row, sorted.
+
+        The order is by row, distance and `ties`.
 
         Rows come with falling `limit`.
         """
@@ -166,7 +164,7 @@ def walk(
         horizon: T, number of steps, below N.
         generator: Source of randomness; every step draws a permutation of N and then B numbers in
             [0, 1).
-        k: How many places to choose among.
+        k: Number of places to choose among.
 
     Returns:
         The places (B, T+1) and how many steps found none allowed.

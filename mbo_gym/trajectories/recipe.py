@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import torch
+from torch import Tensor
 
 from mbo_gym.encoders.registry import ENCODERS, make_encoder
 from mbo_gym.envs.dynamics import ActionMode, check_action_mode, default_action_scale
@@ -122,7 +123,7 @@ def make_trajectories(
     generator = torch.Generator().manual_seed(recipe.seed)
     sample = SAMPLERS[recipe.sampler]
     batch = sample(problem, encoder, recipe.p, recipe.n, recipe.horizon, generator)
-    scale = recipe.action_scale
+    scale: float | Tensor | None = recipe.action_scale
     if scale is None:
         scale = default_action_scale(problem, encoder, recipe.action_mode)
     surrogate = None

@@ -1,8 +1,7 @@
-"""Trajectories through the offline data: what offline RL and trajectory generators learn from.
+"""Samplers of trajectories: T + 1 distinct visible designs in some order.
 
-A trajectory is T + 1 distinct visible designs in some order. `with_actions` says which actions of
-the environment lead from each design to the next, and what reward they earn. Scores and rewards are
-in standard deviations of the visible scores (`ScoreScale`), the unit of the environment's rewards.
+Scores are in standard deviations of the visible scores (`ScoreScale`), the unit of the
+environment's rewards.
 """
 
 from __future__ import annotations
@@ -91,8 +90,7 @@ def local_improving(
     eps: float = 0.05,
     distance: Distance | None = None,
 ) -> TrajectoryBatch:
-    """Draw trajectories that go from neighbour to neighbour and never fall far below their best
-    score so far (GTG).
+    """Draw trajectories from neighbour to neighbour that stay near their best score (GTG).
 
     Each starts at a design of the best `p` percent. Every step goes to one of the `k` nearest
     designs that are new to the trajectory and score at least its running best - `eps`, all equally
@@ -123,7 +121,7 @@ def local_improving(
         horizon: T; each trajectory has T + 1 designs.
         generator: Source of randomness, torch's (on the CPU) or numpy's.
         k: Number of nearest candidates, at least 1.
-        eps: How far a design may fall below the running best, a share of `score_range`, at least 0.
+        eps: Largest fall below the running best, as a share of `score_range`, at least 0.
         distance: None for ``hamming`` on a categorical space, ``z_score`` on a continuous one.
 
     Raises:
@@ -161,13 +159,17 @@ SAMPLERS: Mapping[
     "sorted_top": sorted_top,
     "local_improving": local_improving,
 }
-"""Samplers by name, all with the arguments of `random_top`; in `local_improving` p is about the
-starts only."""
+"""Samplers by name, all with the arguments of `random_top`.
+
+In `local_improving`, p limits the starts only.
+"""
 
 
 def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
-    """Return the distinct rows of the best `p` percent, best first, ties in file order; (M,)
-    int64."""
+    """Return the distinct rows of the best `p` percent, (M,) int64.
+
+    The best comes first; ties are in file order.
+    """
     if not 0 < p <= 100:
         raise ValueError(f"p is a percentage in (0, 100], got {p}")
     y = problem.dataset.y
@@ -179,8 +181,7 @@ def top_rows_of_percentile(problem: OfflineProblem, p: float) -> np.ndarray:
 def _batch_of(
     problem: OfflineProblem, encoder: Encoder, rows: np.ndarray, chosen: Tensor, **settings: Any
 ) -> TrajectoryBatch:
-    """Return the trajectories of the designs `rows`[`chosen`], (B, T+1), with the settings of their
-    sampler."""
+    """Return the trajectories of the designs `rows`[`chosen`], (B, T+1)."""
     z = torch.from_numpy(encoder.encode(problem.dataset.x[rows]))
     y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y[rows]))
     meta = {
@@ -195,8 +196,7 @@ def _batch_of(
 def _distance_features(
     problem: OfflineProblem, rows: np.ndarray, distance: Distance | None
 ) -> tuple[Distance, Tensor]:
-    """Return the distance's name and the features of `rows` between which it is Euclidean, (M,
-    d)."""
+    """Return the name of the distance, and the features (M, d) between which it is Euclidean."""
     space, x = problem.space, problem.dataset.x[rows]
     if isinstance(space, CategoricalSpace):
         if distance in (None, "hamming"):
@@ -221,7 +221,7 @@ def _torch_generator(generator: Randomness) -> torch.Generator:
 
 
 def _draw_distinct(n: int, k: int, m: int, generator: Randomness) -> Tensor:
-    """Draw `n` ordered samples of `k` distinct numbers below `m`, all equally likely; (n, k) int64.
+    """Draw `n` ordered samples of `k` distinct numbers below `m`, (n, k) int64.
 
     Floyd's algorithm for all rows at once: k rounds of n comparisons, memory O(n k) whatever m is;
     then each row is shuffled.

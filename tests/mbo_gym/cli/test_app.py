@@ -386,8 +386,8 @@ def test_plot_without_matplotlib_says_what_to_install(mbo, tmp_path, monkeypatch
     code, _, err = mbo("run", "top_k", TASK, "--plot", "--output", tmp_path)
     assert (code, folders(tmp_path)) == (2, [])
     assert (
-        "This needs matplotlib, which is not installed. Install it with: pip install 'mbo-gym[report]'"
-        in err
+        "This needs matplotlib, which is not installed. "
+        "Install it with: pip install 'mbo-gym[report]'" in err
     )
 
 
@@ -480,25 +480,43 @@ ERRORS = {
     "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
     "run top_k,gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
     "run top_k Brain-Exact-v0": "There is no task 'Brain-Exact-v0'. Did you mean Branin-Exact-v0",
-    "run grad Branin-Exact-v0 --set stepz=3": "There is no setting of GradConfig 'stepz'. Known: ascent,",
-    "run grad Branin-Exact-v0 --set steps=3": "setting of GradConfig 'steps'. It is now ascent.steps",
+    "run grad Branin-Exact-v0 --set stepz=3": (
+        "There is no setting of GradConfig 'stepz'. Known: ascent,"
+    ),
+    "run grad Branin-Exact-v0 --set steps=3": (
+        "setting of GradConfig 'steps'. It is now ascent.steps"
+    ),
     "run grad Branin-Exact-v0 --set ascent.steps=abc": "steps must be int or None, got 'abc'",
     "run grad Branin-Exact-v0 --set steps": "--set takes key=value, got 'steps'",
     "run grad Branin-Exact-v0 -s steps=1 -s steps=2": "--set steps=.. is given twice",
-    "run top_k Branin-Exact-v0 --set noise=1": "There is no setting of NoConfig 'noise'. None exist.",
+    "run top_k Branin-Exact-v0 --set noise=1": (
+        "There is no setting of NoConfig 'noise'. None exist."
+    ),
     "run grad Branin-Exact-v0 --preset adm": "There is no preset of grad 'adm'. Did you mean adam?",
-    "run grad Branin-Exact-v0 --set surrogate=mlpp": "There is no surrogate 'mlpp'. Did you mean mlp",
+    "run grad Branin-Exact-v0 --set surrogate=mlpp": (
+        "There is no surrogate 'mlpp'. Did you mean mlp"
+    ),
     "run grad Branin-Exact-v0 --set encoder=one_hot": "this encoder needs a categorical space",
-    "run pgs Branin-Exact-v0 --set trajectories=randon": "trajectories must be 'random' | 'sorted' | 'local'",
-    "run top_k Branin-Exact-v0 --seeds a-b": "seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got 'a-b'",
-    "run top_k Branin-Exact-v0 --seeds 3-1": "seeds must name at least one seed and none twice, got '3-1'",
-    "run top_k Branin-Exact-v0 --seeds 0-2,1": "seeds must name at least one seed and none twice, got '0-2,1'",
+    "run pgs Branin-Exact-v0 --set trajectories=randon": (
+        "trajectories must be 'random' | 'sorted' | 'local'"
+    ),
+    "run top_k Branin-Exact-v0 --seeds a-b": (
+        "seeds are whole numbers and ranges, e.g. 0-7 or 0,3,5; got 'a-b'"
+    ),
+    "run top_k Branin-Exact-v0 --seeds 3-1": (
+        "seeds must name at least one seed and none twice, got '3-1'"
+    ),
+    "run top_k Branin-Exact-v0 --seeds 0-2,1": (
+        "seeds must name at least one seed and none twice, got '0-2,1'"
+    ),
     "run top_k Branin-Exact-v0 --k 0": "--k must be at least 1, got 0",
     "run top_k Branin-Exact-v0 --k many": "Invalid value for '--k'",
     "run top_k Branin-Exact-v0 --device tpu": "torch cannot use the device 'tpu' on this machine",
     "run top_k": "Missing argument 'task'",
     "run top_k Branin-Exact-v0 --sets 1": "No such option: --sets",
-    "export Branin-Exact-v0 --to foo --output x": "There is no export format 'foo'. Known: d3rlpy, minari, npz.",
+    "export Branin-Exact-v0 --to foo --output x": (
+        "There is no export format 'foo'. Known: d3rlpy, minari, npz."
+    ),
     "export Branin-Exact-v0 --to npz --output x.npz --sampler top": "There is no sampler 'top'",
     "export Branin-Exact-v0 --to npz --output x.npz --n 0": "n and horizon must be positive",
     "list things": "list takes tasks, methods, surrogates, encoders, got 'things'",

@@ -78,8 +78,11 @@ def test_flags_make_a_grid_and_the_table_is_shown(bench):
         (label, seed, 8, {"max_rows": 60}) for label in ("random", "top_k") for seed in (0, 1)
     ]
     assert re.findall(r"^(\d/4) (\w+) on Branin-Exact-v0, seed (\d): 100th", err, re.M) == [
-        ("1/4", "random", "0"), ("2/4", "random", "1"), ("3/4", "top_k", "0"), ("4/4", "top_k", "1"),
-    ]  # fmt: skip
+        ("1/4", "random", "0"),
+        ("2/4", "random", "1"),
+        ("3/4", "top_k", "0"),
+        ("4/4", "top_k", "1"),
+    ]
     assert "mbo-gym report results --html report.html" in out
     for label in ("random", "top_k"):
         assert re.search(rf"^\W*{label}\s", out, re.M)

@@ -169,7 +169,8 @@ def test_the_old_arguments_of_export_task_still_work(tmp_path: Path) -> None:
             options=options,
         )
     assert same(load_npz(tmp_path / "old"), load_npz(tmp_path / "new"))
-    with pytest.warns(DeprecationWarning), pytest.raises(TypeError, match="into the recipe"):
+    refused = pytest.raises(TypeError, match="into the recipe")
+    with pytest.warns(DeprecationWarning, match="the old way"), refused:
         export_task("Branin-Exact-v0", recipe, to="npz", path=tmp_path / "x", horizon=5)
     with pytest.raises(TypeError, match="needs path="):
         export_task("Branin-Exact-v0", to="npz")
@@ -196,14 +197,17 @@ def test_export_task_refuses_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mbo_gym.export.make_task", None)
-    with pytest.raises(UnknownId, match="no export format 'd3rply'. Did you mean d3rlpy"):
+    with pytest.raises(UnknownId, match=r"no export format 'd3rply'\. Did you mean d3rlpy"):
         export_task("Branin-Exact-v0", to="d3rply", path=tmp_path / "x")
     with pytest.raises(ValueError, match="marks no step as terminal"):
         export_task("Branin-Exact-v0", to="npz", path=tmp_path / "x", terminal=True)
 
 
 def test_exporting_imports_no_optional_library() -> None:
-    program = "import sys, mbo_gym.export; print([m for m in ('d3rlpy', 'minari', 'h5py', 'gym') if m in sys.modules])"
+    program = (
+        "import sys, mbo_gym.export\n"
+        "print([m for m in ('d3rlpy', 'minari', 'h5py', 'gym') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -72,9 +72,12 @@ def test_sequences_enter_the_forest_as_indicators():
 
 def test_a_threshold_of_a_tree_belongs_to_its_left_side():
     trees = {
-        "feature": np.array([1, -1, -1], dtype=np.int16), "threshold": np.array([0.5, 0, 0]),
-        "left": np.array([1, 1, 2], dtype=np.int32), "value": np.array([0.0, 10.0, 20.0]), "roots": np.array([0]),
-    }  # fmt: skip
+        "feature": np.array([1, -1, -1], dtype=np.int16),
+        "threshold": np.array([0.5, 0, 0]),
+        "left": np.array([1, 1, 2], dtype=np.int32),
+        "value": np.array([0.0, 10.0, 20.0]),
+        "roots": np.array([0]),
+    }
     oracle = ForestOracle(PLANE, trees)
     assert oracle(np.array([[9, 0.5, 9], [9, 0.500001, 9], [9, -3, 9]])).tolist() == [10, 20, 10]
 

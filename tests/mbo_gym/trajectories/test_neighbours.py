@@ -187,9 +187,16 @@ def test_designs_are_new_and_never_far_below_the_best_so_far(task_id: str) -> No
     )
     np.testing.assert_array_equal(batch.y.numpy(), problem.dataset.score_scale.standardise(y[rows]))
     assert dict(batch.meta) == {
-        "task_id": task_id, "task_options": {}, "encoder": "min_max", "sampler": "local_improving", "p": 80, "k": 20,
-        "eps": 0.02, "distance": "hamming" if task_id.startswith("TF") else "z_score", "stuck_steps": 0,
-    }  # fmt: skip
+        "task_id": task_id,
+        "task_options": {},
+        "encoder": "min_max",
+        "sampler": "local_improving",
+        "p": 80,
+        "k": 20,
+        "eps": 0.02,
+        "distance": "hamming" if task_id.startswith("TF") else "z_score",
+        "stuck_steps": 0,
+    }
 
 
 def test_steps_are_local() -> None:

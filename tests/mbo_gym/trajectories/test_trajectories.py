@@ -133,8 +133,12 @@ def test_random_top_draws_whole_designs_of_the_best_percent(tfbind8):
     codes = {tuple(x) for x in tfbind8.dataset.x[rows[0]]}
     assert len(codes) == 31
     assert dict(batch.meta) == {
-        "task_id": "TFBind8-Exact-v0", "task_options": {}, "encoder": "z_score", "sampler": "random_top", "p": 20
-    }  # fmt: skip
+        "task_id": "TFBind8-Exact-v0",
+        "task_options": {},
+        "encoder": "z_score",
+        "sampler": "random_top",
+        "p": 20,
+    }
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
