@@ -129,7 +129,8 @@ def _unknown(config: Any, key: str) -> UnknownId:
     """Return the error for a setting that does not exist."""
     known = list(leaf_settings(config))
     known += [f.name for f in dataclasses.fields(config) if f.name not in known]
-    moved = [name for name in known if name.rpartition(".")[2] == key]
+    old_names = getattr(config, "OLD_NAMES", {})  # of settings whose last part has changed too
+    moved = [name for name in known if old_names.get(key, key) in (name, name.rpartition(".")[2])]
     return UnknownId(f"setting of {type(config).__name__}", key, known, moved_to=moved)
 
 
