@@ -24,7 +24,7 @@ MODULES = {
     "agents.rl.online_config": "agents.online.configs",
     "agents.rl.policy_guided_search": "agents.rl.pgs",
     "agents.rl.sb3_env": "agents.online.env",
-    "agents.rl.search_process": "agents.rl.process",
+    "agents.rl.search_process": "mbo_gym.envs.process",
     "diffusion.config": "diffusion.models.config",
     "diffusion.denoiser": "diffusion.core.denoiser",
     "diffusion.design_model": "diffusion.models.designs",
@@ -101,6 +101,9 @@ NAMES = {
     "agents.rl.offline.Algorithm": "agents.rl.learner_config",
     "agents.rl.offline.Episodes": "agents.rl.data",
     "agents.rl.offline.OfflineConfig": "agents.rl.learner_config",
+    "agents.rl.search_process.ProcessConfig": "agents.rl.pgs:SearchEnvConfig",
+    "agents.rl.search_process.SearchProcess": "mbo_gym.envs.process:Process",
+    "agents.rl.search_process.fit_surrogates": "mbo_gym.surrogates.fitting:fit_guide_and_judge",
     "diffusion.denoiser.EMA": "mbo_gym.nn.ema",
     "diffusion.networks.seeded": "mbo_gym.nn.weights",
     "diffusion.proposals.Predict": "mbo_gym.methods.filters",
@@ -142,6 +145,7 @@ NAMES = {
     "mbo_gym.envs.register_env": "mbo_gym.tasks.registry",
     "mbo_gym.evaluation.N_FIRST": "mbo_gym.evaluation.scoring",
     "mbo_gym.evaluation.N_SEARCH": "mbo_gym.evaluation.search",
+    "mbo_gym.envs.process.DesignProcess": "mbo_gym.envs.process:Process",
     "mbo_gym.method.METHODS": "mbo_gym.methods.registry",
     "mbo_gym.method.list_methods": "mbo_gym.methods.registry",
     "mbo_gym.method.make_method": "mbo_gym.methods.registry",
@@ -164,7 +168,7 @@ NAMES = {
     "mbo_gym.tasks.tfbind.table_task": "mbo_gym.tasks.table",
     "mbo_gym.vae.draw_weights": "mbo_gym.nn.weights",
 }
-"""Old name: the module it is in now, where that is not the one its old module became."""
+"""Old name: the module it is in now, ``module:name`` where it is renamed too."""
 
 
 def import_rl_library(module: str) -> Any:
@@ -232,12 +236,14 @@ def forwarded(module: str) -> Callable[[str], Any]:
         target = NAMES.get(f"{module}.{name}", MODULES.get(module))
         if name.startswith("__") or target is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        target, _, renamed = target.partition(":")
+        new_name = renamed or name
         try:
-            value = getattr(import_module(target), name)
+            value = getattr(import_module(target), new_name)
         except AttributeError:
             raise AttributeError(f"module {module!r} has no attribute {name!r}") from None
         warnings.warn(
-            f"{module}.{name} has moved. Fix the import: from {target} import {name}",
+            f"{module}.{name} has moved. Fix the import: from {target} import {new_name}",
             DeprecationWarning,
             stacklevel=2,
         )

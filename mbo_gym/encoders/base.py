@@ -88,10 +88,13 @@ def encoded(
         rows: (n,) visible rows to take; None for all. The scale of the scores is that of all rows.
     """
     dataset = problem.dataset
-    chosen = slice(None) if rows is None else rows
-    z = encoder.features(dataset.x[chosen], device)
-    y = torch.from_numpy(dataset.score_scale.standardise(dataset.y[chosen])).to(device)
-    return Encoded(z, y)
+    z = encoder.features(dataset.x)
+    y = torch.from_numpy(dataset.score_scale.standardise(dataset.y))
+    if rows is not None:  # encoded as a whole: a learned encoder may round by the size of a batch
+        chosen = torch.from_numpy(np.ascontiguousarray(rows))
+        z = z[chosen]
+        y = y[chosen]
+    return Encoded(z.to(device), y.to(device))
 
 
 def require_categorical(problem: OfflineProblem) -> CategoricalSpace:

@@ -1,17 +1,16 @@
-"""The environment's transition as pure functions of tensors; both environments and the trajectory
-samplers use these.
+"""What an action does, as pure functions of tensors; environments and trajectories use them.
 
-Features z (B, d), actions a (B, d) in [-1, 1], f the surrogate:
+Features z (B, d), actions a (B, d) in [-1, 1], surrogate f:
 
-    step_vector     z' = clip(z + scale * a * grad f(z))       (PGS: a is a step size for each
-    feature) displacement    z' = clip(z + scale * a)                   (a is a step of a
-    trajectory)
+    step_vector     z' = clip(z + scale * a * grad f(z))    (PGS: a is a step size of each feature)
+    displacement    z' = clip(z + scale * a)                (a is a step of a trajectory)
 
-where clip keeps z' in the box that the visible designs span.
+`clip` keeps z' in the box that the visible designs span.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -24,7 +23,10 @@ from mbo_gym.problem.task import OfflineProblem
 
 __all__ = [
     "ActionMode",
+    "Dynamics",
     "Gradient",
+    "Sign",
+    "Step",
     "action_between",
     "check_action_mode",
     "default_action_scale",
@@ -37,7 +39,50 @@ ActionMode: TypeAlias = Literal["step_vector", "displacement"]
 Gradient: TypeAlias = Literal["raw", "unit"]
 """The surrogate's gradient as it is, or divided by its root mean square over the features."""
 
+Step: TypeAlias = Literal["vector", "scalar"]
+"""An action is a step size of each feature, or one for all."""
+
+Sign: TypeAlias = Literal["both", "positive"]
+"""Actions in [-1, 1] are steps in [-1, 1], or in [0, 1]: never against the gradient."""
+
 _UNIT_STEP = {"categorical": 0.5, "continuous": 0.1}
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """What an action does to features: `transition` with a unit, a sign and a box.
+
+    Args:
+        scale: (d,) unit of an action.
+        bounds: (d,), (d,) lowest and highest features, or None for no clipping.
+        step: Whether an action has a step size of each feature, or one for all.
+        sign: Steps that actions in [-1, 1] stand for.
+    """
+
+    scale: Tensor
+    bounds: tuple[Tensor, Tensor] | None
+    step: Step = "vector"
+    sign: Sign = "both"
+
+    @property
+    def n_actions(self) -> int:
+        """Numbers in an action, m: d, or 1."""
+        return len(self.scale) if self.step == "vector" else 1
+
+    def move(self, z: Tensor, direction: Tensor | None, action: Tensor) -> Tensor:
+        """Return the next features (B, d) of actions (B, m).
+
+        Args:
+            z: (B, d) features.
+            direction: (B, d) gradients, or None in displacement mode.
+            action: (B, m) in [-1, 1]; larger values count as the nearest of these.
+        """
+        step = action if self.sign == "both" else (action.clamp(-1.0, 1.0) + 1) / 2
+        return transition(z, step.expand_as(z), direction, self.scale, self.bounds)
+
+    def action(self, step: Tensor) -> Tensor:
+        """Return the actions in [-1, 1] of steps of any size, clipped to what `sign` allows."""
+        return step.clamp(-1, 1) if self.sign == "both" else step.clamp(0, 1) * 2 - 1
 
 
 def check_action_mode(action_mode: str) -> None:
@@ -74,8 +119,7 @@ def action_between(
     scale: float | Tensor,
     outside: Literal["clip", "zero"],
 ) -> Tensor:
-    """Return the actions (.., d) that lead from `start` to `end` (.., d), each component in [-1,
-    1].
+    """Return the actions (.., d) in [-1, 1] that lead from `start` to `end` (.., d).
 
     Args:
         start: (.., d) features.
@@ -97,11 +141,9 @@ def action_between(
 
 
 def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
-    """Return the box (d,), (d,) float32 that the visible designs' features span: the observation
-    space.
+    """Return the box (d,), (d,) float32 that the features of the visible designs span.
 
-    A feature that never varies gets one unit of room on both sides, so that the box has no empty
-    side; decoding ignores it.
+    A feature that never varies gets one unit of room on both sides; decoding ignores it.
     """
     z = encoder.encode(problem.dataset.x)
     low, high = z.min(axis=0), z.max(axis=0)
@@ -112,8 +154,7 @@ def feature_bounds(problem: OfflineProblem, encoder: Encoder) -> tuple[np.ndarra
 
 
 def unit_gradient(gradient: Tensor) -> Tensor:
-    """Return gradients (B, d) divided by their root mean square over the features; zero stays
-    zero."""
+    """Return gradients (B, d) divided by their root mean square over the features; 0 stays 0."""
     return gradient / gradient.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
 
 

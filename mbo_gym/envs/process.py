@@ -1,8 +1,8 @@
-"""The decision process behind both environments: a task, an encoder, a surrogate, and batched
-states."""
+"""The decision process of the environments and of policy-guided search."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -11,157 +11,252 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbo_gym._moved import forwarded
+from mbo_gym.encoders.base import Encoder
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import (
     ActionMode,
+    Dynamics,
     Gradient,
+    Sign,
+    Step,
     check_action_mode,
     default_action_scale,
     feature_bounds,
-    transition,
-    unit_gradient,
+)
+from mbo_gym.envs.observation import (
+    DesignView,
+    GuidedView,
+    Judge,
+    Look,
+    Observation,
+    observation_box,
 )
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.problem.task import OfflineProblem, Task
-from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.fitting import fitted_surrogate
+from mbo_gym.settings import Choice, require_at_least
+from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
+from mbo_gym.surrogates.fitting import fit_guide_and_judge
 from mbo_gym.tasks.registry import make_task
 
-__all__ = ["DesignProcess", "EnvConfig", "Reward", "Start", "State"]
+__all__ = ["EnvConfig", "Process", "Reward", "Start", "State"]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 Reward: TypeAlias = Literal["surrogate", "oracle"]
 Start: TypeAlias = Literal["top", "any"]
+Box: TypeAlias = Literal["data", "none"]
+
+LEAST_TRUST = 0.05
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """What both environments are built from; every field is an argument of `gym.make` and
-    `gym.make_vec`.
+    """Arguments of `gym.make` and `gym.make_vec`; `DesignEnv` has the environment's description.
 
     Args:
-        task: A task id, a `Task`, or the `OfflineProblem` that a method gets, which has no oracle.
-        task_options: Options for `make_task` where `task` is an id.
+        task: Task id, a `Task`, or the `OfflineProblem` that a method gets, which has no oracle.
+        task_options: Options of `make_task` where `task` is an id.
         action_mode: ``step_vector``: z' = z + scale * a * grad f(z); ``displacement``: z' = z +
             scale * a.
-        reward: ``surrogate``: f(z') - f(z), honestly offline. ``oracle``: the true score's
-            difference, an upper bound that costs oracle calls and is no offline method. Both in
-            standard deviations of the visible scores.
-        surrogate: A surrogate's name (fitted once per data set and cached), a fitted `Surrogate`,
-            or None for ``mlp``.
+        reward: ``surrogate``: the improvement by the judge, or by the surrogate where there is no
+            judge. ``oracle``: the improvement of the true score, an upper bound that costs oracle
+            calls and is no offline method. In standard deviations of the visible scores.
+        surrogate: Name of a surrogate f, or a `Choice` of one with settings (fitted once per data
+            set and cached), a fitted `Surrogate`, or None for ``mlp``.
         start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs;
             ``any``: at any visible row.
-        n_starts: See `start`.
+        n_starts: Number of start designs.
         horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can
             only shorten it.)
-        action_scale: The unit of an action, a number or one for each feature; None for
+        action_scale: Unit of an action, a number or one of each feature; None for
             `dynamics.default_action_scale`.
-        gradient: In step_vector mode, grad f is the surrogate's gradient as it is (``raw``, the
-            paper's), or divided by its root mean square over the features (``unit``), so that steps
-            are in standard deviations.
-        encoder: An encoder's name, see `mbo_gym.encoders.registry.make_encoder`.
+        gradient: In step_vector mode, grad f is the surrogate's gradient (``raw``, the paper's), or
+            the same divided by its root mean square over the features (``unit``), so that steps are
+            in standard deviations.
+        encoder: Name of an encoder, see `mbo_gym.encoders.registry.make_encoder`, or an `Encoder`.
         oracle_info: Put the oracle's score of every design visited into `info` (counted oracle
             calls).
+        step: In step_vector mode, an action is a ``vector`` of step sizes, one of each feature, or
+            a ``scalar`` for all features.
+        sign: Actions in [-1, 1] are steps in [-1, 1] (``both``), or in [0, 1] (``positive``): never
+            against the gradient.
+        trust: Multiply the default unit of an action by the surrogate's rank correlation on
+            held-out rows, at least 0.05: the worse the surrogate, the shorter the steps.
+        bounds: ``data``: designs stay in the box that the visible features span; ``none``.
+        observation: ``design``: the features z; ``guided``: (z, agreement of the gradients,
+            prediction, spread, steps left).
+        judge: Surrogate that rewards, by the design that z decodes to. ``same``: the surrogate
+            itself; ``cross``: surrogate and judge are fitted on a half of the visible rows each; or
+            a fitted `Surrogate`. None: the surrogate rewards, by z itself.
+        pessimism: Standard deviations of the judge's members that are subtracted from a value. None
+            for 2, and for 0 with a surrogate without members.
+        surrogate_seed: Seed of the surrogates that are fitted.
     """
 
     task: str | Task | OfflineProblem
     task_options: Mapping[str, Any] | None = None
     action_mode: ActionMode = "step_vector"
     reward: Reward = "surrogate"
-    surrogate: str | Surrogate | None = None
+    surrogate: str | Choice | Surrogate | None = None
     start: Start = "top"
     n_starts: int = 128
     horizon: int = 50
     action_scale: float | Sequence[float] | None = None
     gradient: Gradient = "raw"
-    encoder: str = "z_score"
+    encoder: str | Encoder = "z_score"
     oracle_info: bool = False
+    step: Step = "vector"
+    sign: Sign = "both"
+    trust: bool = False
+    bounds: Box = "data"
+    observation: Observation = "design"
+    judge: str | Surrogate | None = None
+    pessimism: float | None = None
+    surrogate_seed: int = 0
 
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)
-        choices = (
-            ("reward", self.reward, Reward),
-            ("start", self.start, Start),
-            ("gradient", self.gradient, Gradient),
-        )
-        for name, value, allowed in (
-            (name, value, get_args(kind)) for name, value, kind in choices
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+        choices: Mapping[str, Any] = {
+            "reward": Reward,
+            "start": Start,
+            "gradient": Gradient,
+            "step": Step,
+            "sign": Sign,
+            "bounds": Box,
+            "observation": Observation,
+        }
+        for name, kind in choices.items():
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise ValueError(f"{name} must be one of {get_args(kind)}, got {value!r}")
         if self.horizon < 1 or self.n_starts < 1:
             raise ValueError(
                 f"horizon and n_starts must be at least 1, got {self.horizon=} and {self.n_starts=}"
             )
+        require_at_least(self, 0, "pessimism")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        along = {"step": "vector", "sign": "both", "trust": False}
+        for name, plain in along.items():
+            value = getattr(self, name)
+            if self.action_mode == "displacement" and value != plain:
+                raise ValueError(
+                    f"{name}={value!r} needs a gradient; pass action_mode='step_vector'"
+                )
+        if isinstance(self.judge, str) and self.judge not in ("same", "cross"):
+            raise ValueError(
+                f"judge must be 'same', 'cross', a fitted Surrogate or None, got {self.judge!r}"
+            )
+        if self.judge is None and self.pessimism is not None:
+            raise ValueError(
+                f"pessimism={self.pessimism:g} needs a judge; pass judge='same' or judge='cross'"
+            )
+        if self.judge == "cross" and isinstance(self.surrogate, Surrogate):
+            raise ValueError(
+                "judge='cross' fits two surrogates, but surrogate is a fitted one; pass the name "
+                "of a surrogate, or a fitted judge"
+            )
+
+    @property
+    def uses_surrogate(self) -> bool:
+        """Whether actions, rewards or observations need a surrogate."""
+        return (
+            self.action_mode == "step_vector"
+            or self.reward == "surrogate"
+            or self.observation == "guided"
+        )
+
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether the oracle scores the designs visited."""
+        return self.reward == "oracle" or self.oracle_info
 
 
 @dataclass(frozen=True)
 class State:
-    """B states: features and what is known of them. Scores are in standard deviations of the
-    visible scores.
+    """B states: features and what is known of them.
+
+    Scores are in standard deviations of the visible scores.
 
     Args:
         z: (B, d) features.
-        prediction: (B,) the surrogate's value, where the process uses a surrogate.
-        gradient: (B, d) the surrogate's gradient, in step_vector mode.
-        score: (B,) the oracle's value, where it is asked.
+        observation: (B, o) input of a policy.
+        direction: (B, d) gradient that an action multiplies; None in displacement mode.
+        prediction: (B,) prediction of the surrogate; NaN where none is used.
+        score: (B,) score by the oracle; NaN where it is not asked.
+        value: (B,) what rewards are differences of.
+        step: Steps taken.
+        horizon: Steps of an episode.
     """
 
     z: Tensor
-    prediction: Tensor | None
-    gradient: Tensor | None
-    score: Tensor | None
+    observation: Tensor
+    direction: Tensor | None
+    prediction: Tensor
+    score: Tensor
+    value: Tensor
+    step: int = 0
+    horizon: int = 0
 
 
-class DesignProcess:
-    """Starts and transitions for batches of designs, as tensors on one device.
+class Process:
+    """Starts, observations, transitions and values of batches of designs, on one device.
+
+    Both environments and policy-guided search are made of it:
+
+        observation    s = look(z)
+        transition     z' = clip(z + scale * step * direction(z)), `mbo_gym.envs.dynamics`
+        reward         r = value(z') - value(z)
 
     Args:
-        config: See `EnvConfig`.
-        device: Where the tensors live.
+        config: Arguments of the environment.
+        device: Device of the tensors.
+
+    Attributes:
+        problem: What a method may know.
+        encoder: Map between designs and features.
+        surrogate: Surrogate that predicts and gives gradients; None where none is used.
+        judge: Surrogate that rewards; the surrogate itself where no other is asked for.
+        dynamics: What an action does.
+        starts: (n, d) features of the start designs.
+
+    Raises:
+        ValueError: Arguments do not go together.
+        UnknownId: No task, surrogate or encoder has that name.
+
+    Example:
+        >>> from mbo_gym.envs.process import EnvConfig, Process
+        >>> process = Process(EnvConfig("Branin-Exact-v0", action_mode="displacement"))
+        >>> state = process.at(process.starts[:4])
+        >>> process.step(state, state.z)[1].shape
+        torch.Size([4])
     """
 
     def __init__(self, config: EnvConfig, device: str = "cpu") -> None:
-        self.config, self.device = config, torch.device(device)
-        if config.task_options and not isinstance(config.task, str):
-            given = type(config.task).__name__
-            raise ValueError(
-                f"task_options belong to a task id; this environment was given a {given}"
-            )
-        task = (
-            make_task(config.task, **(config.task_options or {}))
-            if isinstance(config.task, str)
-            else config.task
-        )
+        self.config = config
+        self.device = torch.device(device)
+        task = _make_task(config)
         self._task = task if isinstance(task, Task) else None
         self.problem: OfflineProblem = task.problem() if isinstance(task, Task) else task
-        problem = self.problem
-        self.asks_oracle = config.reward == "oracle" or config.oracle_info
-        self.oracle = self.task.oracle() if self.asks_oracle else None
-        self.encoder = make_encoder(problem, config.encoder)
-        self.score_scale = problem.dataset.score_scale
-        self.low, self.high = feature_bounds(problem, self.encoder)
-        self.bounds = (
-            torch.from_numpy(self.low).to(self.device),
-            torch.from_numpy(self.high).to(self.device),
+        self.oracle = self.task.oracle() if config.asks_oracle else None
+        self.encoder = (
+            config.encoder
+            if isinstance(config.encoder, Encoder)
+            else make_encoder(self.problem, config.encoder)
         )
-        scale: Tensor = default_action_scale(
-            problem, self.encoder, config.action_mode, config.gradient
-        )
-        if config.action_scale is not None:
-            scale = torch.as_tensor(config.action_scale, dtype=torch.float32).expand(
-                self.encoder.n_features
-            )
-        self.scale = scale.to(self.device)
-        if not bool((self.scale > 0).all()):
-            raise ValueError(f"action_scale must be positive, got {config.action_scale}")
-        self.uses_surrogate = config.action_mode == "step_vector" or config.reward == "surrogate"
-        self.surrogate = self._surrogate() if self.uses_surrogate else None
-        rows = (
-            problem.dataset.top_rows(config.n_starts)
-            if config.start == "top"
-            else np.arange(len(problem.dataset))
-        )
-        self.starts = torch.from_numpy(self.encoder.encode(problem.dataset.x[rows])).to(self.device)
+        self.score_scale = self.problem.dataset.score_scale
+        self.low, self.high = feature_bounds(self.problem, self.encoder)
+        self.surrogate: Surrogate | None = None
+        self.judge: Surrogate | None = None
+        self._judge: Judge | None = None
+        gradient = config.gradient if config.action_mode == "step_vector" else None
+        self._view: DesignView | GuidedView = DesignView(None, gradient)
+        if config.uses_surrogate:
+            self._take_surrogates(*self._surrogates(), gradient)
+        self.dynamics = Dynamics(self._scale(), self._box(), config.step, config.sign)
+        self.starts = self._starts()
 
     @property
     def task(self) -> Task:
@@ -172,72 +267,202 @@ class DesignProcess:
         """
         if self._task is None:
             raise ValueError(
-                f"the oracle and the facts of {self.problem.task_id} belong to its Task; this environment was given an "
-                "OfflineProblem, which has neither. Give the task's id or its Task, or leave reward='surrogate' and "
-                "oracle_info=False."
+                f"the oracle and the facts of {self.problem.task_id} belong to its Task; this "
+                "environment was given an OfflineProblem, which has neither. Pass the id of the "
+                "task or its Task, or leave reward='surrogate' and oracle_info=False."
             )
         return self._task
 
-    def _surrogate(self) -> Surrogate:
-        given = self.config.surrogate
-        if isinstance(given, Surrogate):
-            return given.to(self.device)
-        return fitted_surrogate(self.problem, self.encoder, given or "mlp", device=str(self.device))
+    @property
+    def scale(self) -> Tensor:
+        """Unit of an action, (d,)."""
+        return self.dynamics.scale
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor] | None:
+        """Box (d,), (d,) that designs stay in, or None."""
+        return self.dynamics.bounds
+
+    @property
+    def n_actions(self) -> int:
+        """Numbers in an action, m."""
+        return self.dynamics.n_actions
+
+    def observation_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest observations (o,), (o,)."""
+        bounded = self.config.bounds == "data"
+        return observation_box(self.config.observation, self.low, self.high, bounded=bounded)
 
     def start(
-        self, n: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None
+        self,
+        n: int,
+        rng: np.random.Generator,
+        options: Mapping[str, Any] | None = None,
+        horizon: int | None = None,
     ) -> State:
-        """Return `n` first states: drawn from the start designs, or the native designs in
-        ``options["design"]``.
+        """Return `n` first states, drawn from the start designs or given.
 
         Args:
             n: B.
             rng: Source of the draw.
             options: ``{"design": array of shape (*shape) or (n, *shape)}`` starts there instead.
+            horizon: Steps of an episode; None for that of the config.
 
         Raises:
             InvalidDesign: A given design lies outside the space.
         """
         if options and "design" in options:
-            x = np.asarray(options["design"])
-            x = np.broadcast_to(x, (n, *self.problem.space.shape)) if x.ndim == 1 else x
-            if not (ok := self.problem.space.contains(x)).all() or len(x) != n:
-                raise InvalidDesign(
-                    f"need {n} designs inside the space to start from, got {len(x)} of which {int(ok.sum())} are"
-                )
-            z = torch.from_numpy(self.encoder.encode(x)).to(self.device)
-            return self._at(torch.minimum(torch.maximum(z, self.bounds[0]), self.bounds[1]))
+            return self.at(self._given(n, np.asarray(options["design"])), horizon=horizon)
         rows = torch.from_numpy(rng.integers(len(self.starts), size=n)).to(self.device)
-        return self._at(self.starts[rows])
+        return self.at(self.starts[rows], horizon=horizon)
+
+    def at(self, z: Tensor, step: int = 0, horizon: int | None = None) -> State:
+        """Return the states at features (B, d).
+
+        Args:
+            z: (B, d) features on the device.
+            step: Steps taken.
+            horizon: Steps of an episode; None for that of the config.
+        """
+        horizon = self.config.horizon if horizon is None else horizon
+        look = self.look(z, 1 - step / max(horizon, 1))
+        score = self._score(z)
+        if self.config.reward == "oracle":
+            value = score
+        elif self.config.judge is None:
+            value = look.prediction
+        else:
+            value = self.value(z)
+        return State(z, *look, score, value, step, horizon)
 
     def step(self, state: State, action: Tensor) -> tuple[State, Tensor]:
-        """Return the next states and the rewards (B,) of actions (B, d)."""
-        after = self._at(transition(state.z, action, state.gradient, self.scale, self.bounds))
+        """Return the next states and the rewards (B,) of actions (B, m)."""
+        z = self.move(state.z, state.direction, action)
+        after = self.at(z, state.step + 1, state.horizon)
+        return after, after.value - state.value
+
+    def look(self, z: Tensor, left: Tensor | float) -> Look:
+        """Return observation, direction and prediction at features (B, d).
+
+        Args:
+            z: (B, d) features.
+            left: Share of steps left, a number or (B,).
+        """
+        return self._view(z, left)
+
+    def move(self, z: Tensor, direction: Tensor | None, action: Tensor) -> Tensor:
+        """Return the next features (B, d) of actions (B, m), see `Dynamics.move`."""
+        return self.dynamics.move(z, direction, action)
+
+    def value(self, z: Tensor) -> Tensor:
+        """Return what rewards are differences of, (N,), of features (N, d), in bounded memory."""
         if self.config.reward == "oracle":
-            assert after.score is not None
-            assert state.score is not None
-            return after, after.score - state.score
-        assert after.prediction is not None
-        assert state.prediction is not None
-        return after, after.prediction - state.prediction
+            return self._score(z)
+        if self._judge is not None and self.config.judge is not None:
+            return self._judge.value(z)
+        view = DesignView(self.surrogate, None)
+        return predict_in_pieces(lambda part: view(part, 0.0).prediction, z)
 
     def designs(self, z: Tensor) -> np.ndarray:
         """Return the native designs (B, *shape) of features (B, d)."""
-        return (
-            self.encoder.decode_tensor(z).cpu().numpy().astype(self.problem.space.dtype, copy=False)
-        )
+        x = self.encoder.decode_tensor(z).cpu().numpy()
+        return x.astype(self.problem.space.dtype, copy=False)
 
-    def _at(self, z: Tensor) -> State:
-        prediction, gradient, score = None, None, None
-        if self.surrogate is not None:
-            if self.config.action_mode == "step_vector":
-                prediction, gradient = self.surrogate.value_and_gradient(z)
-                if self.config.gradient == "unit":
-                    gradient = unit_gradient(gradient)
-            else:
-                with torch.no_grad():
-                    prediction = self.surrogate.predict(z)
-        if self.oracle is not None:
-            raw = self.oracle.score_tensor(self.encoder.decode_tensor(z))
-            score = (raw - self.score_scale.mean) / self.score_scale.std
-        return State(z, prediction, gradient, score)
+    def _given(self, n: int, x: np.ndarray) -> Tensor:
+        """Return the features (n, d) of given designs, clipped to the box."""
+        x = np.broadcast_to(x, (n, *self.problem.space.shape)) if x.ndim == 1 else x
+        inside = self.problem.space.contains(x)
+        if not inside.all() or len(x) != n:
+            raise InvalidDesign(
+                f"need {n} designs inside the space to start from, got {len(x)} of which "
+                f"{int(inside.sum())} are"
+            )
+        z = torch.from_numpy(self.encoder.encode(x)).to(self.device)
+        if self.bounds is None:
+            return z
+        return torch.minimum(torch.maximum(z, self.bounds[0]), self.bounds[1])
+
+    def _score(self, z: Tensor) -> Tensor:
+        """Return the standardised score (B,) by the oracle, NaN where it is not asked."""
+        if self.oracle is None:
+            return torch.full_like(z[:, 0], math.nan)
+        raw = self.oracle.score_tensor(self.encoder.decode_tensor(z))
+        return (raw - self.score_scale.mean) / self.score_scale.std
+
+    def _surrogates(self) -> tuple[Surrogate, Surrogate]:
+        """Return guide and judge: the given ones, or fitted by name."""
+        config = self.config
+        if isinstance(config.surrogate, Surrogate):
+            guide = config.surrogate.to(self.device)
+            judge = guide
+        else:
+            guide, judge = fit_guide_and_judge(
+                self.problem,
+                self.encoder,
+                config.surrogate or "mlp",
+                "cross" if config.judge == "cross" else "same",
+                seed=config.surrogate_seed,
+                device=str(self.device),
+                cached=True,
+            )
+        if isinstance(config.judge, Surrogate):
+            judge = config.judge.to(self.device)
+        return guide, judge
+
+    def _take_surrogates(
+        self, guide: Surrogate, judge: Surrogate, gradient: Gradient | None
+    ) -> None:
+        """Build what looks and judges."""
+        self.surrogate = guide
+        self.judge = judge
+        self._judge = Judge(
+            judge, self.encoder, 0.0 if self.config.judge is None else self.config.pessimism
+        )
+        if self.config.observation == "guided":
+            self._view = GuidedView(guide, self._judge, gradient)
+        else:
+            self._view = DesignView(guide, gradient)
+
+    def _scale(self) -> Tensor:
+        """Return the unit of an action, (d,)."""
+        config = self.config
+        scale: Tensor = default_action_scale(
+            self.problem, self.encoder, config.action_mode, config.gradient
+        )
+        if config.action_scale is not None:
+            given = torch.as_tensor(config.action_scale, dtype=torch.float32)
+            scale = given.expand(self.encoder.n_features)
+        elif config.trust and self.surrogate is not None and self.surrogate.report:
+            known = self.surrogate.report.rank_correlation
+            scale = scale * (1.0 if math.isnan(known) else max(known, LEAST_TRUST))
+        scale = scale.to(self.device)
+        if not bool((scale > 0).all()):
+            raise ValueError(f"action_scale must be positive, got {config.action_scale}")
+        return scale
+
+    def _box(self) -> tuple[Tensor, Tensor] | None:
+        """Return the box that designs are clipped to, or None."""
+        if self.config.bounds == "none":
+            return None
+        low = torch.from_numpy(self.low).to(self.device)
+        return low, torch.from_numpy(self.high).to(self.device)
+
+    def _starts(self) -> Tensor:
+        """Return the features (n, d) of the start designs."""
+        dataset = self.problem.dataset
+        rows = (
+            dataset.top_rows(self.config.n_starts)
+            if self.config.start == "top"
+            else np.arange(len(dataset))
+        )
+        return torch.from_numpy(self.encoder.encode(dataset.x[rows])).to(self.device)
+
+
+def _make_task(config: EnvConfig) -> Task | OfflineProblem:
+    """Return the task of an environment, made where it is an id."""
+    if isinstance(config.task, str):
+        return make_task(config.task, **(config.task_options or {}))
+    if config.task_options:
+        given = type(config.task).__name__
+        raise ValueError(f"task_options belong to a task id; this environment was given a {given}")
+    return config.task

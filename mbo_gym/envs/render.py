@@ -1,5 +1,4 @@
-"""Pictures of an episode: a line of text, the score along the way, or the path on a 2-D
-landscape."""
+"""Pictures of an episode: a line of text, its scores, or its path on a 2-D landscape."""
 
 from __future__ import annotations
 
@@ -8,41 +7,39 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbo_gym.envs.process import DesignProcess, State
+from mbo_gym.envs.process import Process, State
 from mbo_gym.problem.space import ContinuousSpace
-from mbo_gym.surrogates.base import predict_in_pieces
 
 __all__ = ["as_picture", "as_text"]
 
-_GRID = 80  # points a side of the landscape
+_GRID = 80  # points on each side of the landscape
 
 
-def as_text(process: DesignProcess, states: list[State]) -> str:
-    """Return one line: the step, the predicted (and the true, where asked) score, the design."""
+def as_text(process: Process, states: list[State]) -> str:
+    """Return one line: step, predicted score, score by the oracle where it is asked, design."""
     last = states[-1]
     (cells,) = process.problem.space.format(process.designs(last.z))
     shown = " ".join(cells[:8]) + (" .." if len(cells) > 8 else "")
     parts = [f"step {len(states) - 1}/{process.config.horizon}"]
-    if last.prediction is not None:
+    if process.config.uses_surrogate:
         parts.append(f"prediction {float(last.prediction[0]):+.3f} sd")
-    if last.score is not None:
+    if process.config.asks_oracle:
         parts.append(f"oracle {float(last.score[0]):+.3f} sd")
     return "  ".join([*parts, shown])
 
 
-def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
-    """Return a picture (480, 640, 3) uint8: the score along the episode, and for 2-D tasks the path
-    on the landscape.
+def as_picture(process: Process, states: list[State]) -> np.ndarray:
+    """Return a picture (480, 640, 3) uint8: scores of the episode, for 2-D tasks also its path.
 
-    The landscape is the surrogate's, or the true one where the environment's reward is the
-    oracle's; the title says which. Drawing the true one asks the oracle, and the calls are counted.
+    The landscape behind the path is what rewards are differences of: the surrogate's or, where the
+    reward is the oracle's, the true one; the title says which. Drawing the true one asks the
+    oracle, and the calls are counted.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    flat = isinstance(process.problem.space, ContinuousSpace) and process.problem.space.shape == (
-        2,
-    )
+    space = process.problem.space
+    flat = isinstance(space, ContinuousSpace) and space.shape == (2,)
     figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     if flat:
@@ -56,34 +53,27 @@ def as_picture(process: DesignProcess, states: list[State]) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def _draw_scores(axes: Any, process: DesignProcess, states: list[State]) -> None:
-    steps = range(len(states))
-    for label, values in (
-        ("surrogate", [s.prediction for s in states]),
-        ("oracle", [s.score for s in states]),
-    ):
-        if values[0] is not None:
-            axes.plot(
-                steps, [float(v[0]) for v in values if v is not None], marker=".", label=label
-            )
+def _draw_scores(axes: Any, process: Process, states: list[State]) -> None:
+    config = process.config
+    lines = [
+        ("surrogate", config.uses_surrogate, [s.prediction for s in states]),
+        ("oracle", config.asks_oracle, [s.score for s in states]),
+    ]
+    for label, known, values in lines:
+        if known:
+            axes.plot([float(value[0]) for value in values], marker=".", label=label)
     axes.set(xlim=(0, process.config.horizon), xlabel="step", ylabel="score (sd)")
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.legend(loc="best", frameon=False)
 
 
-def _draw_path(axes: Any, process: DesignProcess, states: list[State]) -> None:
+def _draw_path(axes: Any, process: Process, states: list[State]) -> None:
     low, high = process.low, process.high
     sides = [np.linspace(low[j], high[j], _GRID, dtype=np.float32) for j in (0, 1)]
     z = torch.from_numpy(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2))
     x = process.designs(z)
-    if process.config.reward == "oracle" and process.oracle is not None:
-        values, whose = (
-            (process.oracle(x) - process.score_scale.mean) / process.score_scale.std,
-            "oracle's",
-        )
-    else:
-        assert process.surrogate is not None
-        values, whose = predict_in_pieces(process.surrogate.predict, z).numpy(), "surrogate's"
+    values = process.value(z.to(process.device)).cpu().numpy()
+    whose = "oracle's" if process.config.reward == "oracle" else "surrogate's"
     ground = axes.contourf(
         x[:, 0].reshape(_GRID, _GRID),
         x[:, 1].reshape(_GRID, _GRID),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -9,28 +11,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.envs.process import DesignProcess, EnvConfig, State
+from mbo_gym.envs.process import EnvConfig, Process, State
 
-__all__ = ["DesignVectorEnv"]
+__all__ = ["DesignVectorEnv", "Rollout"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """B trajectories of T steps.
+
+    Args:
+        z: (B, T+1, d) features.
+        observations: (B, T+1, o).
+        actions: (B, T, m).
+        values: (B, T+1) what rewards are differences of.
+        rewards: (B, T).
+    """
+
+    z: Tensor
+    observations: Tensor
+    actions: Tensor
+    values: Tensor
+    rewards: Tensor
 
 
 class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
-    """Improve `num_envs` designs at once; the same process as `DesignEnv`, batched.
+    """`num_envs` copies of `DesignEnv`, stepped as one tensor.
 
     Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays
-    (num_envs, d). All episodes have the same length, so all are truncated in the same step, and the
-    environment then starts anew in that step (same-step autoreset): the observations returned are
-    the new ones, the last ones of the old episodes stand in ``info["final_obs"]``. The tensors are
-    the environment's own, not copies: do not change them in place.
+    (num_envs, m). They are the environment's own tensors: do not change them in place. All
+    episodes have the same length, so all are truncated in the same step. The environment then
+    starts anew in that step (same-step autoreset): the observations returned are the new ones, and
+    ``info["final_obs"]`` and ``info["final_info"]`` hold the last ones of the old episodes.
+    `rollout` returns whole trajectories and never starts anew.
 
-    `info` holds ``prediction`` (num_envs,) where a surrogate is used and, on request,
-    ``oracle_score`` (raw); the native designs are what `designs()` returns.
+    `info` holds ``prediction`` (num_envs,) where a surrogate is used, ``value`` where there is a
+    judge, and ``oracle_score`` (raw) on request. `designs()` returns the native designs.
 
     Args:
         num_envs: B, number of designs.
-        device: ``cpu``, ``cuda``, ..
+        device: Device of the tensors: ``cpu``, ``cuda``, ...
         max_episode_steps: The same as `horizon`, by Gymnasium's name.
         **config: Fields of `EnvConfig`.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import mbo_gym
+        >>> envs = gym.make_vec("mbo_gym/Branin-Exact-v0", num_envs=8, action_mode="displacement")
+        >>> envs.rollout(lambda observation: -0.1 * observation, 5).rewards.shape
+        torch.Size([8, 5])
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -54,17 +83,18 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if max_episode_steps is not None:
             config["horizon"] = max_episode_steps
         config.pop("render_mode", None)
-        self.process = DesignProcess(EnvConfig(**config), device)
-        self.num_envs, self.device = num_envs, torch.device(device)
-        low, high = self.process.low, self.process.high
+        self.process = Process(EnvConfig(**config), device)
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        low, high = self.process.observation_box()
+        n_actions = (self.process.n_actions,)
         self.single_observation_space = gym.spaces.Box(low, high, dtype=np.float32)
-        self.single_action_space = gym.spaces.Box(-1.0, 1.0, shape=low.shape, dtype=np.float32)
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, shape=n_actions, dtype=np.float32)
         self.observation_space = gym.vector.utils.batch_space(
             self.single_observation_space, num_envs
         )
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self._state: State | None = None
-        self._steps = 0
         self._no = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
 
     @property
@@ -75,17 +105,18 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start all episodes at start designs, or at ``options={"design": x}`` (one design, or
-        num_envs of them).
+        """Start all episodes.
 
         Args:
-            seed: One seed for the whole batch (a list counts as one seed of several words).
-            options: See above.
+            seed: One seed of the whole batch (a list counts as one seed of several words).
+            options: ``{"design": x}``, one native design or num_envs of them, starts there; else
+                episodes start at start designs.
         """
         if seed is not None:
             self._np_random = np.random.default_rng(seed)
-        self._state, self._steps = self.process.start(self.num_envs, self.np_random, options), 0
-        return self._state.z, self._info(self._state)
+        state = self.process.start(self.num_envs, self.np_random, options)
+        self._state = state
+        return state.observation, self._info(state)
 
     def step(
         self, actions: Tensor | np.ndarray
@@ -93,23 +124,62 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Take one step with every design; see `mbo_gym.envs.dynamics`.
 
         Returns:
-            Observations (B, d), rewards (B,), terminated (B,) always False, truncated (B,), info.
+            Observations (B, o), rewards (B,), terminated (B,) always False, truncated (B,), info.
         """
         if self._state is None:
             raise RuntimeError("call reset() before the first step()")
         action = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
-        if action.shape != self._state.z.shape:
+        if action.shape != self.action_space.shape:
             raise ValueError(
-                f"actions must have shape {tuple(self._state.z.shape)}, got {tuple(action.shape)}"
+                f"actions must have shape {self.action_space.shape}, got {tuple(action.shape)}"
             )
-        self._state, rewards = self.process.step(self._state, action)
-        self._steps += 1
-        info = self._info(self._state)
-        if self._steps < self.process.config.horizon:
-            return self._state.z, rewards, self._no, self._no, info
-        final = {"final_obs": self._state.z, "final_info": info}
-        self._state, self._steps = self.process.start(self.num_envs, self.np_random), 0
-        return self._state.z, rewards, self._no, ~self._no, {**self._info(self._state), **final}
+        state, rewards = self.process.step(self._state, action)
+        self._state = state
+        info = self._info(state)
+        if state.step < state.horizon:
+            return state.observation, rewards, self._no, self._no, info
+        final = {"final_obs": state.observation, "final_info": info}
+        start = self.process.start(self.num_envs, self.np_random)
+        self._state = start
+        return start.observation, rewards, self._no, ~self._no, {**self._info(start), **final}
+
+    def rollout(
+        self,
+        policy: Callable[[Tensor], Tensor | np.ndarray],
+        steps: int | None = None,
+        *,
+        seed: int | list[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Rollout:
+        """Start all episodes, follow a policy, and return the trajectories.
+
+        The environment stays at their ends: nothing starts anew. A guided observation counts the
+        steps left of `steps`.
+
+        Args:
+            policy: Function of observations (B, o) that returns actions (B, m).
+            steps: T, at least 1; None for the horizon.
+            seed: As in `reset`.
+            options: As in `reset`.
+        """
+        if seed is not None:
+            self._np_random = np.random.default_rng(seed)
+        steps = self.process.config.horizon if steps is None else steps
+        states = [self.process.start(self.num_envs, self.np_random, options, steps)]
+        actions = []
+        for _ in range(steps):
+            action = policy(states[-1].observation)
+            actions.append(torch.as_tensor(action, dtype=torch.float32, device=self.device))
+            states.append(self.process.step(states[-1], actions[-1])[0])
+        self._state = states[-1]
+        values = torch.stack([state.value for state in states], dim=1)  # (B, T+1)
+        return Rollout(
+            torch.stack([state.z for state in states], dim=1),
+            torch.stack([state.observation for state in states], dim=1),
+            torch.stack(actions, dim=1),
+            values,
+            values.diff(dim=1),
+        )
 
     def designs(self) -> np.ndarray:
         """Return the current native designs (num_envs, *shape)."""
@@ -118,11 +188,12 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self.process.designs(self._state.z)
 
     def _info(self, state: State) -> dict[str, Any]:
+        config, scale = self.process.config, self.process.score_scale
         info: dict[str, Any] = {}
-        if state.prediction is not None:
+        if config.uses_surrogate:
             info["prediction"] = state.prediction
-        if self.process.config.oracle_info and state.score is not None:
-            info["oracle_score"] = (
-                state.score * self.process.score_scale.std + self.process.score_scale.mean
-            )
+        if config.judge is not None and config.reward == "surrogate":
+            info["value"] = state.value
+        if config.oracle_info:
+            info["oracle_score"] = state.score * scale.std + scale.mean
         return info

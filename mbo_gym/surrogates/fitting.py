@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from mbo_gym.encoders.base import Encoder, encoded
 from mbo_gym.files import store
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
+from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import Surrogate
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
-__all__ = ["fit_surrogate", "fitted_surrogate"]
-
+__all__ = ["fit_guide_and_judge", "fit_surrogate", "fitted_surrogate"]
 
 _CACHE_VERSION = 1  # raise it when a change of the training code changes what a fit returns
 
@@ -56,18 +57,27 @@ def fit_surrogate(
 def fitted_surrogate(
     problem: OfflineProblem,
     encoder: Encoder,
-    name: str = "mlp",
+    name: str | Choice = "mlp",
     *,
     seed: int = 0,
     device: str = "cpu",
     progress: Progress | None = None,
+    rows: np.ndarray | None = None,
 ) -> Surrogate:
-    """Return the named surrogate fitted on a problem, from the cache where the same fit was made
-    before.
+    """Return a surrogate fitted on a problem, from the cache where the same fit was made before.
 
     It is fitted on the CPU, so that every machine's cache holds the same model, and then moved to
-    `device`. The name of the cached file hashes the data, the encoder, the settings, the seed and
-    torch's version.
+    `device`. The name of the cached file hashes the data, the encoder, the settings, the seed, the
+    rows and torch's version.
+
+    Args:
+        problem: What a method may know.
+        encoder: Fitted on it.
+        name: Registered name, or a `Choice` of one with settings.
+        seed: Seed of the fit.
+        device: Device of the returned surrogate.
+        progress: Observer of the fit.
+        rows: (n,) visible rows to fit on; None for all.
     """
     surrogate = make_surrogate(name)
     surrogate.for_space(problem.space)
@@ -78,13 +88,64 @@ def fitted_surrogate(
         surrogate.facts(),
         seed,
     ]
+    if rows is not None:
+        facts.append(hashlib.sha256(np.asarray(rows, dtype=np.int64).tobytes()).hexdigest())
     digest = hashlib.sha256(
         json.dumps([*facts, torch.__version__, _CACHE_VERSION], sort_keys=True).encode()
     ).hexdigest()
 
     def build(path: Path) -> None:
-        fit_surrogate(problem, encoder, surrogate, seed=seed, progress=progress).save(path)
+        fitted = fit_surrogate(problem, encoder, surrogate, seed=seed, progress=progress, rows=rows)
+        fitted.save(path)
 
-    return load_surrogate(store.cached_file(f"surrogate-{digest[:32]}.safetensors", build)).to(
-        device
-    )
+    path = store.cached_file(f"surrogate-{digest[:32]}.safetensors", build)
+    return load_surrogate(path).to(device)
+
+
+def fit_guide_and_judge(
+    problem: OfflineProblem,
+    encoder: Encoder,
+    surrogate: str | Choice,
+    judge: Literal["same", "cross"],
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    cached: bool = False,
+) -> tuple[Surrogate, Surrogate]:
+    """Fit two surrogates of one kind: a guide that gives gradients, and a judge that rewards.
+
+    Args:
+        problem: What a method may know.
+        encoder: Fitted on it.
+        surrogate: Registered name, or a `Choice` of one with settings.
+        judge: ``same``: one surrogate is both; ``cross``: each is fitted on its own half of the
+            visible rows, which the seed draws.
+        seed: Seed of the halves and of the fits.
+        device: Device of the tensors.
+        progress: Observer of the fits.
+        cached: Fit by `fitted_surrogate`.
+    """
+
+    def fit(seed: int, rows: np.ndarray | None) -> Surrogate:
+        if cached:
+            return fitted_surrogate(
+                problem,
+                encoder,
+                surrogate,
+                seed=seed,
+                device=device,
+                progress=progress,
+                rows=rows,
+            )
+        made = make_surrogate(surrogate)
+        return fit_surrogate(
+            problem, encoder, made, seed=seed, device=device, progress=progress, rows=rows
+        )
+
+    if judge == "same":
+        guide = fit(seed, None)
+        return guide, guide
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(problem.dataset), generator=generator).numpy()
+    return fit(2 * seed, order[::2]), fit(2 * seed + 1, order[1::2])

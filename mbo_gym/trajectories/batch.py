@@ -64,3 +64,16 @@ class TrajectoryBatch:
                 "call with_actions(batch, surrogate, ...) first"
             )
         return self.actions, self.rewards
+
+    def require_rows(self) -> Tensor:
+        """Return the visible rows (B, T+1) of the designs.
+
+        Raises:
+            ValueError: The designs do not come from the data.
+        """
+        if self.rows is None:
+            raise ValueError(
+                "these trajectories do not say which visible rows their designs are; make them with "
+                "a sampler of mbo_gym.trajectories"
+            )
+        return self.rows

@@ -1,5 +1,6 @@
-"""What every registered environment promises, in both action modes. One whose data are not on this
-machine is skipped.
+"""Promises of every registered environment, in both action modes, and of guided observations.
+
+Environments whose data are not on this machine are skipped.
 
 Tasks are made once for all tests, and surrogates are small, so that this is quick.
 """
@@ -36,6 +37,15 @@ MODES = ("step_vector", "displacement")
 EACH = pytest.mark.parametrize("task_id", IDS)
 BOTH = pytest.mark.parametrize("action_mode", MODES)
 SOME = pytest.mark.parametrize("task_id", ["TFBind8-Exact-v0", "Branin-Exact-v0"])
+GUIDED = {
+    "search": {"judge": "cross", "gradient": "unit", "trust": True, "sign": "positive"},
+    "scalar": {"judge": "same", "step": "scalar"},
+    "unbounded": {"judge": "cross", "bounds": "none", "gradient": "unit"},
+    "displacement": {"judge": "cross", "action_mode": "displacement"},
+    "no judge": {},
+    "oracle": {"judge": "same", "reward": "oracle"},
+}
+SEEN = pytest.mark.parametrize("name", sorted(GUIDED))
 CSV = "width,height,strength\n" + "\n".join(
     f"{i % 50},{i % 37},{(i % 50) * 2 + (i % 37) ** 2}" for i in range(500)
 )
@@ -137,13 +147,85 @@ def test_stable_baselines3_finds_no_fault(task_id, action_mode):
         checker.check_env(env)
 
 
+def check_vector_env(envs: gym.vector.VectorEnv) -> None:
+    """Check spaces, shapes and flags of a batch over an episode and its restart."""
+    observations, info = envs.reset(seed=0)
+    for action in actions_of(envs, 7):
+        assert observations.shape == envs.observation_space.shape
+        assert observations.dtype == torch.float32
+        for row in (*observations, *info.get("final_obs", ())):
+            assert envs.single_observation_space.contains(row.numpy())
+        observations, rewards, terminated, truncated, info = envs.step(action)
+        assert rewards.shape == terminated.shape == truncated.shape == (envs.num_envs,)
+        assert torch.isfinite(rewards).all()
+
+
+@SOME
+@SEEN
+def test_gymnasium_finds_no_fault_in_guided_observations(task_id, name):
+    from gymnasium.utils.env_checker import check_env
+
+    arguments = {"observation": "guided", **GUIDED[name]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(scalar(task_id, **arguments).unwrapped)
+    check_vector_env(batched(task_id, 4, **arguments))
+
+
+@SOME
+@SEEN
+def test_stable_baselines3_finds_no_fault_in_guided_observations(task_id, name):
+    notices = pytest.importorskip("gym_notices.notices")
+    notices.notices.clear()  # old gym would print one
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checker.check_env(scalar(task_id, observation="guided", **GUIDED[name]).unwrapped)
+
+
+@SOME
+@SEEN
+def test_one_and_many_see_the_same_where_they_are_guided(task_id, name):
+    check_one_and_many(task_id, observation="guided", **GUIDED[name])
+
+
+@SOME
+def test_the_spec_of_a_guided_environment_survives_writing_and_reading(task_id):
+    env = scalar(task_id, observation="guided", **GUIDED["search"])
+    actions = actions_of(env, 4)
+    for spec in (EnvSpec.from_json(env.spec.to_json()), pickle.loads(pickle.dumps(env.spec))):
+        assert same(episode(gym.make(spec), actions, 3), episode(env, actions, 3))
+
+
+@SOME
+def test_a_rollout_is_a_whole_trajectory(task_id):
+    arguments = {"observation": "guided", **GUIDED["search"]}
+    envs, again = (batched(task_id, 5, **arguments) for _ in range(2))
+    actions = [torch.from_numpy(action) for action in actions_of(envs, 6)]
+    steps = iter(actions)
+    found = envs.rollout(lambda observation: next(steps), seed=2)
+    first, _ = again.reset(seed=2)
+    parts = [again.step(action) for action in actions]
+    seen = [first, *(part[0] for part in parts[:-1]), parts[-1][4]["final_obs"]]
+    assert torch.equal(found.observations, torch.stack(seen, dim=1))
+    assert torch.equal(found.rewards, torch.stack([part[1] for part in parts], dim=1))
+    assert torch.equal(found.actions, torch.stack(actions, dim=1))
+    d = envs.process.low.size
+    assert torch.equal(found.z, found.observations[..., :d])
+    assert np.array_equal(envs.designs(), envs.process.designs(found.z[:, -1]))
+    longer = envs.rollout(lambda observation: actions[0], 9, seed=2)
+    assert longer.rewards.shape == (5, 9)
+    assert longer.observations[0, :, -1].tolist() == pytest.approx([1 - t / 9 for t in range(10)])
+
+
 @EACH
 @BOTH
 def test_one_and_many_take_the_same_steps(task_id, action_mode):
-    one, many = (
-        scalar(task_id, action_mode=action_mode),
-        batched(task_id, 5, action_mode=action_mode),
-    )
+    check_one_and_many(task_id, action_mode=action_mode)
+
+
+def check_one_and_many(task_id: str, **arguments) -> None:
+    one, many = scalar(task_id, **arguments), batched(task_id, 5, **arguments)
     x = load(task_id).dataset.x[:: max(1, len(load(task_id).dataset) // 5)][:5]
     actions = actions_of(many, 6)
     start, _ = many.reset(seed=0, options={"design": x})
@@ -436,8 +518,12 @@ def test_the_action_scale_is_the_unit_of_the_action():
 
 def test_gymnasiums_own_vectorisation_agrees():
     one = gym.make_vec(
-        "mbo_gym/Branin-Exact-v0", num_envs=3, vectorization_mode="sync", surrogate="small", horizon=6
-    )  # fmt: skip
+        "mbo_gym/Branin-Exact-v0",
+        num_envs=3,
+        vectorization_mode="sync",
+        surrogate="small",
+        horizon=6,
+    )
     many = batched("Branin-Exact-v0", 3)
     x = load("Branin-Exact-v0").dataset.x[0]
     first, _ = one.reset(options={"design": x})
@@ -485,6 +571,7 @@ def test_the_default_surrogate_is_fitted_once_and_good(monkeypatch):
 
 def test_the_module_form_needs_no_import():
     arguments = "action_mode='displacement', reward='oracle'"
-    code = f"import gymnasium as gym; print(gym.make('mbo_gym:mbo_gym/TFBind8-Exact-v0', {arguments}).spec.id)"
+    make = f"gym.make('mbo_gym:mbo_gym/TFBind8-Exact-v0', {arguments})"
+    code = f"import gymnasium as gym; print({make}.spec.id)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "mbo_gym/TFBind8-Exact-v0", done.stderr

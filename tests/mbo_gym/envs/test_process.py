@@ -10,7 +10,7 @@ import torch
 import mbo_gym
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs import process
-from mbo_gym.envs.process import DesignProcess, EnvConfig
+from mbo_gym.envs.process import EnvConfig, Process
 from mbo_gym.problem.task import Task
 from mbo_gym.surrogates.base import Surrogate
 from mbo_gym.surrogates.fitting import fit_surrogate
@@ -72,16 +72,14 @@ def test_a_problem_leads_to_no_oracle(task, surrogate, monkeypatch, wanted, make
 
 
 def test_a_problem_has_neither_the_facts_nor_options_of_its_task(task, surrogate):
-    made = DesignProcess(EnvConfig(task=task.problem(), surrogate=surrogate))
+    made = Process(EnvConfig(task=task.problem(), surrogate=surrogate))
     assert made.problem is task.problem()
     with pytest.raises(ValueError, match="OfflineProblem, which has neither"):
         made.task  # noqa: B018 (asking is the test)
     with pytest.raises(
         ValueError, match="task_options belong to a task id; this environment was given a Offl"
     ):
-        DesignProcess(
-            EnvConfig(task=task.problem(), task_options={"max_rows": 5}, surrogate=surrogate)
-        )
+        Process(EnvConfig(task=task.problem(), task_options={"max_rows": 5}, surrogate=surrogate))
 
 
 def test_steps_along_unit_gradients_are_in_standard_deviations(task, surrogate):
