@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 import mbo_gym
 from agents.rl.pgs import PolicyGuidedSearch
-from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.base import Context
 from mbo_gym.methods.registry import make_method
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.settings import parse_options, parse_seeds
@@ -46,8 +46,8 @@ def main() -> None:
             )
             assert isinstance(method, PolicyGuidedSearch)
             with RichProgress([], f"{task_id}, seed {seed}: ") as progress:
-                method.fit(problem, seed=seed, device="cpu", progress=progress)
-            encoder = make_encoder(problem, method.config.encoder)
+                method.fit(problem, Context(seed, progress=progress))
+            encoder = method.process.encoder
             rows = []
             for candidate, score in method.ranking:  # the choice is made: now the oracle may speak
                 median = mbo_gym.evaluate(

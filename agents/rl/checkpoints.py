@@ -1,6 +1,7 @@
-"""Checkpoints of offline-RL training: what has been learned so far, and the state of every
-generator, so that a training taken up again ends in the same weights as one that was never
-stopped."""
+"""Checkpoints of offline-RL training: networks, optimisers and the state of every generator.
+
+A resumed training ends with the same weights as an uninterrupted one.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +10,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from agents.rl.data import Episodes
+from agents.rl.learner_config import OfflineConfig
 from mbo_gym.files import store
 from mbo_gym.files.weights import save_weights
-
-if TYPE_CHECKING:
-    from agents.rl.data import Episodes
-    from agents.rl.learner_config import OfflineConfig
 
 __all__ = ["Checkpoints"]
 
@@ -29,21 +28,20 @@ _NOT_PART_OF_IT = ("train_steps", "checkpoints", "tensorboard")
 
 
 class Checkpoints:
-    """The folder of one training: ``step_<n>.d3`` (`d3rlpy.load_learnable` reads it),
-    ``step_<n>.json``.
+    """Folder of one training: ``step_<n>.d3`` for `d3rlpy.load_learnable`, ``step_<n>.json``.
 
-    Each file is there whole or not at all; only the last checkpoint is kept, the one before it goes
-    when it is there. The policy's snapshots, ``policy_<n>.safetensors``, all stay.
+    Files are written atomically. Only the last checkpoint is kept; snapshots of the policy,
+    ``policy_<n>.safetensors``, all stay.
 
     Args:
-        config: The learner's settings; `config.checkpoints` is the folder.
-        seed: Of the training.
-        episodes: What it learns from.
+        folder: Folder of the checkpoints.
+        config: Settings of the learner.
+        seed: Seed of the training.
+        episodes: Data set of the training.
     """
 
-    def __init__(self, config: OfflineConfig, seed: int, episodes: Episodes) -> None:
-        assert config.checkpoints is not None
-        self.folder = Path(config.checkpoints)
+    def __init__(self, folder: str, config: OfflineConfig, seed: int, episodes: Episodes) -> None:
+        self.folder = Path(folder)
         settings = {
             key: value for key, value in asdict(config).items() if key not in _NOT_PART_OF_IT
         }
@@ -55,12 +53,11 @@ class Checkpoints:
         self._training, self._train_steps = digest.hexdigest(), config.train_steps
 
     def resume(self, algo: Any, rng: np.random.Generator) -> int:
-        """Load the last checkpoint into `algo` and the generators; return its step, 0 where there
-        is none.
+        """Load the last checkpoint into `algo` and the generators; return its step, else 0.
 
         Raises:
             ValueError: The folder holds a checkpoint of another training, or of more updates than
-                are asked for.
+                `train_steps`.
         """
         found = sorted(self.folder.glob("step_*.json"), key=lambda path: int(path.stem[5:]))
         if not found:
@@ -68,16 +65,17 @@ class Checkpoints:
         facts = json.loads(found[-1].read_text())
         if facts["training"] != self._training:
             raise ValueError(
-                f"{self.folder} holds the checkpoint of a training with other data, settings or seed; "
-                "choose another folder for checkpoints, or remove this one"
+                f"{self.folder} holds the checkpoint of a training with other data, settings or "
+                "seed; choose another folder for checkpoints, or remove this one"
             )
         if facts["step"] > self._train_steps:
             raise ValueError(
-                f"{self.folder} holds the checkpoint of {facts['step']} updates, more than train_steps="
-                f"{self._train_steps}; choose another folder for checkpoints, or at least as many train_steps"
+                f"{self.folder} holds the checkpoint of {facts['step']} updates, more than "
+                f"train_steps={self._train_steps}; choose another folder for checkpoints, or at "
+                "least as many train_steps"
             )
         algo.load_model(str(found[-1].with_suffix(".pt")))
-        algo.set_grad_step(facts["step"])  # some update the policy every other step
+        algo.set_grad_step(facts["step"])  # some algorithms update the policy every other step
         rng.bit_generator.state = facts["numpy"]
         torch.set_rng_state(torch.tensor(facts["torch"], dtype=torch.uint8))
         return int(facts["step"])
@@ -87,17 +85,17 @@ class Checkpoints:
         save_weights(self.folder / f"policy_{step}.safetensors", weights)
 
     def read_snapshots(self, snapshots: dict[int, Any], done: int) -> None:
-        """Fill in the snapshots that were taken in the first `done` updates.
+        """Fill in the snapshots of the first `done` updates.
 
         Raises:
-            ValueError: One of them is not there.
+            ValueError: A snapshot is missing.
         """
         for step in [step for step in snapshots if step <= done]:
             path = self.folder / f"policy_{step}.safetensors"
             if not path.exists():
                 raise ValueError(
-                    f"{self.folder} holds no snapshot of the policy after {step} updates, but has come to step_{done}; "
-                    "remove the folder to train anew"
+                    f"{self.folder} holds no snapshot of the policy after {step} updates, but has "
+                    f"come to step_{done}; remove the folder to train anew"
                 )
             snapshots[step] = safetensors.torch.load_file(path)
 
@@ -112,9 +110,8 @@ class Checkpoints:
             "numpy": rng.bit_generator.state,
             "torch": torch.get_rng_state().tolist(),
         }
-        store.write_atomic(
-            path.with_suffix(".json"), json.dumps(facts).encode()
-        )  # the last one: now it counts
+        # The JSON file comes last: with it the checkpoint counts.
+        store.write_atomic(path.with_suffix(".json"), json.dumps(facts).encode())
         for old in self.folder.glob("step_*"):
             if old.stem != path.name:
                 old.unlink()

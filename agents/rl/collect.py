@@ -1,9 +1,9 @@
-"""Episodes for the offline-RL learner of policy-guided search, from the data or from random steps.
+"""Episodes for the offline-RL learner of policy-guided search, from data or from random steps.
 
-From the data: trajectories of visible designs (`mbo_gym.trajectories`) with the steps that would
-lead along them. Their scores are true, but most such steps are larger than an action can be, so
-that the recorded next state is not where the action leads. From random steps (``rollout``): the
-action did lead to the next state, and the judge says what that was worth.
+From data: trajectories of visible designs with the steps that would lead along them. Their scores
+are true, but most steps are larger than an action can be, so the action does not lead to the
+recorded next state. From random steps (``rollout``): the action leads to the next state, and the
+judge rewards it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from agents.rl.data import Episodes
-from agents.rl.process import SearchProcess
-from mbo_gym.encoders.base import Encoder
 from mbo_gym.envs.dynamics import action_between
-from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.envs.process import Process, State
 from mbo_gym.settings import require_at_least
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.samplers import SAMPLERS, top_rows_of_percentile
@@ -36,19 +34,21 @@ class EpisodeConfig:
         trajectories: ``random`` (the paper's): designs of the best `p` percent in random order;
             ``sorted``: the same, worst first; ``local``: near neighbours that improve; ``rollout``:
             random steps from such designs. None for rollout, and for random where the reward needs
-            the scores of visible designs.
+            visible scores.
         p: Percent of the visible designs, the best ones, that episodes come from or start at.
         horizon: T, steps of an episode.
         n_trajectories: Number of episodes.
         reward: ``difference`` of the visible scores (the paper's; not with rollouts, whose designs
-            have none), ``surrogate_difference`` of the judge's values, ``distance_to_best``: how
-            much nearer the best visible design is, in root mean square standard deviations,
-            ``n_step``: the difference, added up over `n_step` steps.
-        standardise_rewards: Divide rewards by their standard deviation.
-        outside: Steps that are too large: ``clip``, or ``zero`` as in the released program.
-        train_scale: Largest step in the trajectories where it is not that of the search, as in the
-            released program.
-        terminal: Whether an episode's last transition ends the world.
+            have none); ``surrogate_difference`` of the judge's values; ``distance_to_best``: the
+            approach to the best visible design, in root mean square standard deviations;
+            ``n_step``: the difference, added up over the learner's `n_step` steps.
+        standardise_rewards: Whether rewards are divided by their standard deviation.
+        outside: Steps that are too large are clipped (``clip``) or set to 0 (``zero``, the released
+            program's).
+        train_scale: Largest step in the trajectories; None for that of the environment. The
+            released program has another.
+        terminal: Whether the last transition of an episode is terminal (otherwise it is a
+            time-out).
     """
 
     trajectories: Literal["random", "sorted", "local", "rollout"] | None = None
@@ -71,47 +71,41 @@ class EpisodeConfig:
             raise ValueError(f"train_scale must be positive, got {self.train_scale}")
         if self.trajectories == "rollout" and self.needs_scores:
             raise ValueError(
-                f"reward={self.reward!r} needs scores, which only visible designs have: with trajectories='rollout' it "
-                "can be 'surrogate_difference' or 'distance_to_best'"
+                f"reward={self.reward!r} needs scores, which only visible designs have: with "
+                "trajectories='rollout' it can be 'surrogate_difference' or 'distance_to_best'"
             )
 
     @property
     def needs_scores(self) -> bool:
-        """Whether the reward is made of the scores of visible designs."""
+        """Whether the reward is a difference of visible scores."""
         return self.reward in ("difference", "n_step")
 
 
-def make_episodes(
-    problem: OfflineProblem,
-    encoder: Encoder,
-    process: SearchProcess,
-    config: EpisodeConfig,
-    generator: torch.Generator,
-) -> Episodes:
+def make_episodes(process: Process, config: EpisodeConfig, generator: torch.Generator) -> Episodes:
     """Return `config.n_trajectories` episodes on the CPU.
 
     Args:
-        problem: What a method may know.
-        encoder: Maps designs to features.
-        process: What steps do and are worth.
-        config: See `EpisodeConfig`.
+        process: Decision process of the environment.
+        config: Settings.
         generator: Source of randomness, on the CPU.
 
     Raises:
         InvalidData: The best `p` percent hold too few designs.
     """
     trajectories = config.trajectories or ("random" if config.needs_scores else "rollout")
-    best = torch.from_numpy(encoder.encode(problem.dataset.x[problem.dataset.top_rows(1)])).to(
-        process.device
-    )
     if trajectories == "rollout":
-        observations, actions, worth = _roll_out(problem, encoder, process, config, generator, best)
+        observations, actions, worth = _roll_out(process, config, generator)
     else:
         sampler = SAMPLERS[_SAMPLER[trajectories]]
         batch = sampler(
-            problem, encoder, config.p, config.n_trajectories, config.horizon, generator
+            process.problem,
+            process.encoder,
+            config.p,
+            config.n_trajectories,
+            config.horizon,
+            generator,
         )
-        observations, actions, worth = _along(batch, process, config, best)
+        observations, actions, worth = _along(batch, batch.require_rows(), process, config)
     rewards = worth.diff(dim=1)
     if config.standardise_rewards:
         rewards = rewards / rewards.std().clamp_min(1e-12)
@@ -119,66 +113,90 @@ def make_episodes(
 
 
 def _roll_out(
-    problem: OfflineProblem,
-    encoder: Encoder,
-    process: SearchProcess,
-    config: EpisodeConfig,
-    generator: torch.Generator,
-    best: Tensor,
+    process: Process, config: EpisodeConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take random steps: each episode has a mean step in [0, 1] of its own and a share of noise of
-    its own."""
+    """Take random steps; each episode has its own mean step in [0, 1] and share of noise.
+
+    Returns:
+        Observations (B, T+1, o), actions (B, T, m), and what rewards are differences of (B, T+1).
+    """
+    problem = process.problem
     top = top_rows_of_percentile(problem, config.p)
     rows = top[torch.randint(len(top), (config.n_trajectories,), generator=generator).numpy()]
-    z = torch.from_numpy(encoder.encode(problem.dataset.x[rows])).to(process.device)
-    mean, noise = torch.rand(2, len(z), 1, generator=generator)
+    z = torch.from_numpy(process.encoder.encode(problem.dataset.x[rows])).to(process.device)
+    mean, noise = torch.rand(2, len(z), 1, generator=generator)  # (B, 1) each
     low = 0.0 if process.config.sign == "positive" else -1.0
-    observations, actions, worth = [], [], [_worth(z, process, config, best)]
-    for t in range(config.horizon):
-        observation, direction = process.look(z, 1 - t / config.horizon)
+    best = _best(process) if config.reward == "distance_to_best" else None
+    state = process.at(z, horizon=config.horizon)
+    observations = [state.observation.cpu()]
+    worth = [_worth(state, best)]
+    actions = []
+    for _ in range(config.horizon):
         uniform = low + (1 - low) * torch.rand(len(z), process.n_actions, generator=generator)
-        action = process.action(mean * (1 - noise) + noise * uniform)
-        z = process.move(z, direction, action.to(process.device))
-        observations.append(observation.cpu())
+        action = process.dynamics.action(mean * (1 - noise) + noise * uniform)
+        state, _ = process.step(state, action.to(process.device))
+        observations.append(state.observation.cpu())
+        worth.append(_worth(state, best))
         actions.append(action)
-        worth.append(_worth(z, process, config, best))
-    observations.append(process.look(z, 0.0)[0].cpu())
     return torch.stack(observations, dim=1), torch.stack(actions, dim=1), torch.stack(worth, dim=1)
 
 
 def _along(
-    batch: TrajectoryBatch, process: SearchProcess, config: EpisodeConfig, best: Tensor
+    batch: TrajectoryBatch, rows: Tensor, process: Process, config: EpisodeConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the policy would see along trajectories of visible designs, and the steps that
-    lead along them."""
-    assert batch.rows is not None
-    rows, number = torch.unique(batch.rows, return_inverse=True)  # each design is looked at once
-    table = batch.z.new_empty(len(rows), batch.z.shape[2])
+    """Return observations along trajectories of visible designs, and the steps that lead along.
+
+    Args:
+        batch: Trajectories.
+        rows: (B, T+1) visible rows of their designs.
+        process: Decision process of the environment.
+        config: Settings.
+    """
+    distinct, number = torch.unique(rows, return_inverse=True)  # each design is looked at once
+    table = batch.z.new_empty(len(distinct), batch.z.shape[2])  # (N, d)
     table[number] = batch.z
     table = table.to(process.device)
     looks = [process.look(part, 0.0) for part in torch.split(table, 1 << 13)]
-    observations = torch.cat([observation for observation, _ in looks]).cpu()[number]  # (B, T+1, o)
-    if process.config.state == "guided":
+    observations = torch.cat([look.observation for look in looks]).cpu()[number]  # (B, T+1, o)
+    if process.config.observation == "guided":
         observations[..., -1] = torch.linspace(1, 0, config.horizon + 1)
-    direction = torch.cat([direction for _, direction in looks]).cpu()[number[:, :-1]]  # (B, T, d)
+    directions = torch.cat([look.direction for look in looks if look.direction is not None])
+    direction = directions.cpu()[number[:, :-1]]  # (B, T, d)
     scale = process.scale.cpu() if config.train_scale is None else torch.tensor(config.train_scale)
-    start, end = batch.z[:, :-1], batch.z[:, 1:]
+    start = batch.z[:, :-1]
+    end = batch.z[:, 1:]
     if process.config.step == "vector":
-        step = action_between(start, end, direction, scale, config.outside)
-    else:  # the step along the direction that ends nearest to the next design
-        reach = scale * direction
-        length = reach.square().sum(dim=2, keepdim=True).clamp_min(1e-12)
-        step = ((end - start) * reach).sum(dim=2, keepdim=True) / length
-        if config.outside == "zero":
-            step = torch.where(step.abs() > 1, 0.0, step)
+        step = action_between(start, end, direction, scale, config.outside)  # (B, T, d)
+    else:
+        step = _scalar_step(end - start, scale * direction, config.outside)  # (B, T, 1)
     if config.needs_scores:
-        return observations, process.action(step), batch.y
-    return observations, process.action(step), _worth(table, process, config, best).cpu()[number]
+        worth = batch.y
+    elif config.reward == "distance_to_best":
+        worth = _nearness(table, _best(process)).cpu()[number]
+    else:
+        worth = process.value(table).cpu()[number]
+    return observations, process.dynamics.action(step), worth
 
 
-def _worth(z: Tensor, process: SearchProcess, config: EpisodeConfig, best: Tensor) -> Tensor:
-    """Return (B,) whose differences are the rewards: the judge's value, or minus the distance to
-    the best design."""
-    if config.reward == "distance_to_best":
-        return -(z - best).square().mean(dim=1).sqrt().cpu()
-    return process.value(z).cpu()
+def _scalar_step(way: Tensor, reach: Tensor, outside: Literal["clip", "zero"]) -> Tensor:
+    """Return the share (.., 1) of `reach` (.., d) that ends nearest to the end of `way` (.., d)."""
+    length = reach.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    step = (way * reach).sum(dim=-1, keepdim=True) / length
+    return torch.where(step.abs() > 1, 0.0, step) if outside == "zero" else step
+
+
+def _worth(state: State, best: Tensor | None) -> Tensor:
+    """Return what rewards are differences of, (B,): the value, or the nearness to a design."""
+    return (state.value if best is None else _nearness(state.z, best)).cpu()
+
+
+def _best(process: Process) -> Tensor:
+    """Return the features (1, d) of the best visible design."""
+    dataset = process.problem.dataset
+    z = process.encoder.encode(dataset.x[dataset.top_rows(1)])
+    return torch.from_numpy(z).to(process.device)
+
+
+def _nearness(z: Tensor, best: Tensor) -> Tensor:
+    """Return minus the distance (N,) of features (N, d) to the best visible design (1, d)."""
+    return -(z - best).square().mean(dim=1).sqrt()

@@ -1,4 +1,4 @@
-"""Episodes as the offline-RL learner reads them."""
+"""Episodes: the data set of the offline-RL learner."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Episodes"]
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """B episodes of T transitions, as the learner reads them.
+    """B episodes of T transitions.
 
     Args:
         observations: (B, T+1, o).
         actions: (B, T, m) in [-1, 1].
         rewards: (B, T).
-        terminal: Whether the last transition ends the world; else a time limit ends the episode.
+        terminal: Whether the last transition is terminal (otherwise it is a time-out).
     """
 
     observations: Tensor
@@ -29,5 +29,5 @@ class Episodes:
 
     @classmethod
     def of(cls, batch: TrajectoryBatch, *, terminal: bool = False) -> Episodes:
-        """Return a trajectory batch with actions as episodes whose observations are its designs."""
+        """Return episodes of a trajectory batch with actions; observations are its features."""
         return cls(batch.z, *batch.require_actions(), terminal=terminal)

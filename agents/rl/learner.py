@@ -1,7 +1,7 @@
-"""Offline reinforcement learning through d3rlpy, on episodes that are tensors already.
+"""Offline reinforcement learning by d3rlpy, on episodes that are tensors.
 
-The updates are d3rlpy's own; only its mini-batches are cut straight from the tensors, which spares
-a Python object for each transition.
+The updates are d3rlpy's. Mini-batches are cut from the tensors directly, without a Python object
+for each transition.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from agents.rl.checkpoints import Checkpoints
 from agents.rl.data import Episodes
 from agents.rl.learner_config import OfflineConfig
+from mbo_gym.files.weights import save_weights
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
 
-__all__ = ["policy_actions", "third_party_seed", "train_offline"]
+__all__ = ["load_policy", "policy_actions", "save_policy", "third_party_seed", "train_offline"]
+
+WEIGHTS_FILE = "policy.safetensors"
 
 
 def train_offline(
@@ -37,29 +42,29 @@ def train_offline(
     """Train a d3rlpy algorithm on episodes.
 
     Args:
-        episodes: What it learns from.
-        config: The learner's settings.
-        seed: Of network initialisation and mini-batches; the global random states are put back
+        episodes: Data set.
+        config: Settings of the learner.
+        seed: Seed of initial weights and mini-batches; global random states are restored
             afterwards.
-        device: ``cpu``, ``cuda``, ..
-        progress: Gets the losses.
-        snapshots: Its keys are steps; their values are set to the policy's weights after that many
-            updates.
+        device: Device of the networks: ``cpu``, ``cuda``, ...
+        progress: Observer of the training; gets the losses.
+        snapshots: Numbers of updates; their values are set to the policy's weights after them.
 
     Returns:
         The trained d3rlpy algorithm.
 
     Raises:
         MissingDependency: d3rlpy is not installed.
-        ValueError: The checkpoints' folder holds those of another training, or lacks a snapshot
-            that is asked for.
+        ValueError: The folder of checkpoints holds those of another training, or lacks a snapshot.
     """
     d3rlpy = optional_import("d3rlpy", "rl")
     with third_party_seed(seed):
         algo = _create(d3rlpy, config, device)
         algo.create_impl((episodes.observations.shape[2],), episodes.actions.shape[2])
         rng = np.random.default_rng(seed)
-        saved = Checkpoints(config, seed, episodes) if config.checkpoints else None
+        saved = (
+            Checkpoints(config.checkpoints, config, seed, episodes) if config.checkpoints else None
+        )
         done = saved.resume(algo, rng) if saved else 0
         if saved and snapshots:
             saved.read_snapshots(snapshots, done)
@@ -90,8 +95,42 @@ def train_offline(
     return algo
 
 
+def save_policy(algo: Any, folder: Path) -> None:
+    """Write a trained policy three times: weights, d3rlpy's own file, and TorchScript.
+
+    ``policy.safetensors`` is what `load_policy` reads, ``policy.d3`` what `d3rlpy.load_learnable`
+    reads, ``policy.pt`` what `torch.jit.load` reads.
+    """
+    save_weights(folder / WEIGHTS_FILE, algo.impl.policy.state_dict())
+    algo.save(str(folder / "policy.d3"))
+    algo.save_policy(str(folder / "policy.pt"))
+
+
+def load_policy(
+    folder: Path, config: OfflineConfig, n_observed: int, n_actions: int, device: str
+) -> Any:
+    """Return a d3rlpy algorithm with the policy that `save_policy` wrote; its critics are new.
+
+    Args:
+        folder: Folder of the weights.
+        config: Settings that it was trained with.
+        n_observed: Numbers in an observation.
+        n_actions: Numbers in an action.
+        device: Device of the networks.
+
+    Raises:
+        MissingDependency: d3rlpy is not installed.
+    """
+    d3rlpy = optional_import("d3rlpy", "rl")
+    with third_party_seed(0):
+        algo = _create(d3rlpy, config, device)
+        algo.create_impl((n_observed,), n_actions)
+    algo.impl.policy.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
+    return algo
+
+
 def policy_actions(algo: Any, observations: Tensor) -> Tensor:
-    """Return the policy's deterministic actions (B, m) for observations (B, o), on their device."""
+    """Return the policy's deterministic actions (B, m) at observations (B, o)."""
     with torch.no_grad():
         actions: Tensor = algo.impl.predict_best_action(observations)
     return actions
@@ -99,9 +138,8 @@ def policy_actions(algo: Any, observations: Tensor) -> Tensor:
 
 @contextmanager
 def third_party_seed(seed: int) -> Iterator[None]:
-    """Seed the global random states for libraries that use them, and put them back as they were
-    afterwards."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (theirs, not ours)
+    """Seed the global random states for libraries that use them, and restore them afterwards."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
@@ -156,8 +194,7 @@ def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
 def _mini_batch(
     d3rlpy: Any, episodes: Episodes, config: OfflineConfig, rng: np.random.Generator
 ) -> Any:
-    """Cut a random mini-batch; the last transitions of an episode have fewer than `n_step` rewards
-    to add up."""
+    """Cut a random mini-batch; at the end of an episode fewer than `n_step` rewards are left."""
     b, horizon, _ = episodes.actions.shape
     row = torch.from_numpy(rng.integers(b, size=config.batch_size))
     t = torch.from_numpy(rng.integers(horizon, size=config.batch_size))
@@ -177,9 +214,7 @@ def _mini_batch(
         actions=episodes.actions[row, t].numpy(),
         rewards=rewards.unsqueeze(1).numpy(),
         next_observations=episodes.observations[row, end].numpy(),
-        next_actions=episodes.actions[
-            row, end.clamp_max(horizon - 1)
-        ].numpy(),  # after the last one it is not used
+        next_actions=episodes.actions[row, end.clamp_max(horizon - 1)].numpy(),  # unused at the end
         terminals=terminals.unsqueeze(1).numpy(),
         intervals=(end - t).float().unsqueeze(1).numpy(),
         transitions=[],
@@ -187,7 +222,7 @@ def _mini_batch(
 
 
 def _adapter(d3rlpy: Any, algo: Any, config: OfflineConfig) -> Any:
-    """Return d3rlpy's TensorBoard adapter, or None where none is asked for."""
+    """Return d3rlpy's TensorBoard adapter, or None without a folder for it."""
     if config.tensorboard is None:
         return None
     name = f"{config.algorithm}_{datetime.now().astimezone():%Y%m%d%H%M%S}"

@@ -20,23 +20,23 @@ class OfflineConfig:
     Args:
         algorithm: ``cql`` (conservative Q-learning), ``iql`` (implicit Q-learning), ``td3bc`` (TD3
             with behaviour cloning), ``rebrac`` (the same with a penalty in the critic too), ``bc``
-            (behaviour cloning: no reward at all) or ``sac`` (soft actor-critic: no conservatism, an
+            (behaviour cloning: uses no reward) or ``sac`` (soft actor-critic: not conservative, an
             ablation).
-        train_steps: Updates.
-        batch_size: Transitions an update.
-        learning_rate: Of policy and critics.
-        discount: gamma.
+        train_steps: Number of updates.
+        batch_size: Transitions in an update.
+        learning_rate: Learning rate of policy and critics.
+        discount: Discount gamma.
         n_step: Rewards that are added up before the critic's value takes over.
-        conservative_weight: CQL's alpha, weight of the gap between sampled and data actions.
-        n_action_samples: Actions that CQL samples from each of its three sources to estimate that
-            gap; the paper uses 10, 4 trains about twice as fast.
-        greed: TD3+BC's alpha, weight of the critic's value against cloning.
+        conservative_weight: Weight alpha of CQL's gap between sampled actions and data actions.
+        n_action_samples: Actions that CQL samples from each of three sources to estimate that gap;
+            the paper uses 10, 4 trains about twice as fast.
+        greed: Weight alpha of the critic's value against cloning in TD3+BC.
         hidden: Width of the two hidden layers of policy and critics.
-        average_rewards: Each transition is given the mini-batch's mean reward and mean end flag,
-            which is what a broadcast in PGS's released program comes to.
-        checkpoints: Folder where training is saved ten times on its way, and taken up again from
-            the last one that was saved with the same settings; None for none.
-        tensorboard: Folder for the losses, through d3rlpy's own adapter; None for none.
+        average_rewards: Give each transition the mini-batch's mean reward and mean terminal flag,
+            which is the effect of a broadcast in PGS's released program.
+        checkpoints: Folder for ten checkpoints of the training, which resumes from the last one of
+            the same settings; None for no checkpoints.
+        tensorboard: Folder for the losses, written by d3rlpy's adapter; None for no files.
     """
 
     algorithm: Algorithm = "cql"

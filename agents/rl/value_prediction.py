@@ -1,27 +1,6 @@
-"""Value-prediction network: an embedding of designs, learned from trajectories (Oh, Singh, Lee,
-NeurIPS 2017).
+"""Value-prediction network: an embedding of designs, learned from trajectories.
 
-PGS (Chemingui, Deshwal, Hoang, Doppa, AAAI 2024, arXiv 2405.05349) compares designs in it to choose
-a policy offline; see `agents.rl.selection`.
-
-Algorithm, for windows of k = 8 steps that start anywhere in the trajectories:
-    1. Encode the first design: e_0 = enc(z_t).
-    2. Unroll the latent with the recorded actions: e_{l+1} = e_l + trans(e_l, a_{t+l}).
-    3. Fit the reward head, reward(e_l, a_{t+l}) to r_{t+l}, and the value head, value(e_l) to
-       R_{t+l}, for l < k.
-    4. The value target is the n-step return to the window's end, where a slow copy of the network
-       goes on: R_{t+l} = (1 - gamma) r_{t+l} + gamma R_{t+l+1}, R_{t+k} = value'(enc'(z_{t+k})).
-       The factor 1 - gamma keeps values in the unit of the rewards.
-Steps past a trajectory's end count in neither loss.
-
-Differs from the papers: Oh et al. plan with the network and learn a discount for each option; here,
-as in PGS, actions are the recorded ones, the discount is fixed, and only the embedding is used. The
-default network is half as wide and its schedule short (`VPNConfig` names the paper's numbers): on
-TFBind8 it embeds better in the same time.
-
-Train it on trajectories through all visible designs (p = 100), whatever percentiles are to be
-compared. In a narrow top band the scores hardly differ, so that a short training learns nothing
-from them.
+PGS compares designs in it to choose a policy offline, see `agents.rl.selection`.
 """
 
 from __future__ import annotations
@@ -33,8 +12,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mbo_gym.nn.training import Trainer, TrainingConfig
+from mbo_gym.nn.weights import build
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
-from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.trajectories.batch import TrajectoryBatch
 
@@ -46,14 +27,14 @@ class VPNConfig:
     """Settings of a value-prediction network.
 
     Args:
-        embedding: e, numbers in an embedding; None for the paper's 32, categorical spaces 8.
+        embedding: e, numbers in an embedding; None for the paper's 32, on categorical spaces 8.
         hidden: Width of the two hidden layers (swish) of the encoder and of each head; the paper
             has 256.
         unroll: k, steps of a window.
-        discount: gamma.
-        steps: Updates; 2,500 take about 20 s on one thread.
-        batch_size: Windows an update.
-        learning_rate: Adam's; the paper has 1e-4, for a longer training.
+        discount: Discount gamma.
+        steps: Number of updates; 2,500 take about 20 s on one thread.
+        batch_size: Windows in an update.
+        learning_rate: Learning rate of Adam; the paper has 1e-4, for a longer training.
         target_every: Updates between two copies of the network for the targets; the paper has
             1,000.
     """
@@ -75,25 +56,48 @@ class VPNConfig:
 
 
 class ValuePredictionNetwork(nn.Module):
-    """Encoder, latent transition, reward head and value head.
+    """Value-prediction network (Oh, Singh, Lee, NeurIPS 2017): encoder, transition and two heads.
+
+    Algorithm, for windows of k steps that start anywhere in the trajectories:
+        1. Encode the first design: e_0 = enc(z_t).
+        2. Unroll the latent with the recorded actions: e_{l+1} = e_l + trans(e_l, a_{t+l}).
+        3. Fit the reward head, reward(e_l, a_{t+l}) to r_{t+l}, and the value head, value(e_l) to
+           R_{t+l}, for l < k.
+        4. The value target is the n-step return to the window's end, continued by a slow copy of
+           the network: R_{t+l} = (1 - gamma) r_{t+l} + gamma R_{t+l+1},
+           R_{t+k} = value'(enc'(z_{t+k})). The factor 1 - gamma keeps values in the unit of the
+           rewards.
+    Steps past a trajectory's end count in neither loss.
+
+    Differs from the papers: Oh et al. plan with the network and learn a discount for each option;
+    here, as in PGS, actions are the recorded ones, the discount is fixed, and only the embedding is
+    used. The default network is half as wide and its training short (`VPNConfig` names the paper's
+    numbers): on TFBind8 it embeds better in the same time.
 
     Args:
         n_features: d, of designs and actions alike.
-        embedding: e.
+        embedding: e, numbers in an embedding.
         hidden: Width of the hidden layers.
-        generator: Source of the initial weights; the network lies on its device.
+        generator: Source of the initial weights, on the network's device.
+
+    References:
+        Oh, Singh, Lee 2017, Value Prediction Network, arXiv 1707.03497.
+        Chemingui, Deshwal, Hoang, Doppa 2024, Offline Model-Based Optimization via Policy-Guided
+        Gradient Search, arXiv 2405.05349.
     """
 
     def __init__(
         self, n_features: int, embedding: int, hidden: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.encoder = _perceptron([n_features, hidden, hidden, embedding], generator)
-        self.transition = _perceptron(
-            [embedding + n_features, hidden, hidden, embedding], generator
-        )
-        self.reward_head = _perceptron([embedding + n_features, hidden, hidden, 1], generator)
-        self.value_head = _perceptron([embedding, hidden, hidden, 1], generator)
+
+        def perceptron(n_in: int, n_out: int) -> nn.Sequential:
+            return build(lambda: _perceptron([n_in, hidden, hidden, n_out]), generator)
+
+        self.encoder = perceptron(n_features, embedding)
+        self.transition = perceptron(embedding + n_features, embedding)
+        self.reward_head = perceptron(embedding + n_features, 1)
+        self.value_head = perceptron(embedding, 1)
 
     def embed(self, z: Tensor) -> Tensor:
         """Return the embeddings of features (B, d); (B, e)."""
@@ -101,19 +105,25 @@ class ValuePredictionNetwork(nn.Module):
         return embedding
 
     def value(self, z: Tensor) -> Tensor:
-        """Return (1 - gamma) times the expected discounted rewards from features (B, d) on;
-        (B,)."""
+        """Return (1 - gamma) times the expected discounted rewards (B,) from features (B, d) on."""
         value: Tensor = self.value_head(self.embed(z)).squeeze(1)
         return value
 
     def unroll(self, z: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict along actions (B, k, d) from features (B, d): rewards (B, k) and values before
-        each action (B, k)."""
-        latent = [self.embed(z)]
+        """Predict rewards and values along actions.
+
+        Args:
+            z: (B, d) features.
+            actions: (B, k, d) actions.
+
+        Returns:
+            Rewards (B, k), and values before each action (B, k).
+        """
+        latent = [self.embed(z)]  # (B, e) each
         for action in actions[:, :-1].unbind(1):
             latent.append(latent[-1] + self.transition(torch.cat([latent[-1], action], dim=1)))
         latents = torch.stack(latent, dim=1)  # (B, k, e)
-        rewards = self.reward_head(torch.cat([latents, actions], dim=2))
+        rewards = self.reward_head(torch.cat([latents, actions], dim=2))  # (B, k, 1)
         return rewards.squeeze(2), self.value_head(latents).squeeze(2)
 
 
@@ -127,18 +137,21 @@ def train_value_prediction(
     progress: Progress | None = None,
     terminal: bool = False,
 ) -> ValuePredictionNetwork:
-    """Train a value-prediction network on trajectories with actions; the same seed gives the same
-    one on a CPU.
+    """Train a value-prediction network on trajectories with actions.
+
+    Train it on trajectories through all visible designs (p = 100), whatever percentiles are
+    compared: in a narrow top band the scores hardly differ, so a short training learns nothing. On
+    a CPU the same seed gives the same network.
 
     Args:
         batch: (B, T) transitions with features (d).
-        space: Where the designs live; decides how long an embedding is.
-        config: Its settings.
-        seed: Of the initial weights and the mini-batches. No global random state is touched.
-        device: ``cpu``, ``cuda``, ..
-        progress: Gets the losses.
-        terminal: Count the end of a trajectory as the end of the world, with value 0; else as a
-            time limit, where the slow copy's value goes on.
+        space: Design space; decides the default length of an embedding.
+        config: Settings; None for the defaults.
+        seed: Seed of initial weights and mini-batches. No global random state changes.
+        device: Device of the network: ``cpu``, ``cuda``, ...
+        progress: Observer of the training; gets the losses.
+        terminal: Whether the last transition of a trajectory is terminal, with value 0 (otherwise
+            it is a time-out, where the value of the slow copy counts).
 
     Returns:
         The trained network on `device`, its weights frozen.
@@ -146,39 +159,39 @@ def train_value_prediction(
     Raises:
         ValueError: The trajectories have no actions.
     """
-    config, progress = config or VPNConfig(), progress or NullProgress()
+    config = config or VPNConfig()
     actions, _ = batch.require_actions()
     b, horizon, d = actions.shape
     size = config.embedding or (8 if isinstance(space, CategoricalSpace) else 32)
-    network = ValuePredictionNetwork(
-        d, size, config.hidden, torch.Generator(device).manual_seed(seed)
-    )
-    adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+    weights = torch.Generator(device).manual_seed(seed)
+    network = ValuePredictionNetwork(d, size, config.hidden, weights)
+    if config.steps == 0:
+        return network.requires_grad_(False)
     generator = torch.Generator(actions.device).manual_seed(seed)
-    every = max(1, config.steps // 50)
-    for step in progress.track(range(config.steps), "training value prediction"):
+    trainer = Trainer(
+        network,
+        TrainingConfig.plain(config.steps, config.batch_size, config.learning_rate, decay="none"),
+        stage="value_prediction",
+        description="training value prediction",
+        progress=progress,
+    )
+    n = (config.batch_size,)
+    slow = network
+    for step in trainer.steps():
         if step % config.target_every == 0:
             slow = copy.deepcopy(network).requires_grad_(False)
-        row = torch.randint(b, (config.batch_size,), generator=generator, device=actions.device)
-        t = torch.randint(horizon, (config.batch_size,), generator=generator, device=actions.device)
+        row = torch.randint(b, n, generator=generator, device=actions.device)
+        t = torch.randint(horizon, n, generator=generator, device=actions.device)
         windows = _windows(batch, row, t, config.unroll).to(device)
         reward_loss, value_loss = _losses(network, slow, windows, config.discount, terminal)
-        adam.zero_grad()
-        (reward_loss + value_loss).backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        if step % every == 0 or step == config.steps - 1:
-            values = {
-                "reward_loss": float(reward_loss.detach()),
-                "value_loss": float(value_loss.detach()),
-            }
-            progress.metrics("value_prediction", step, **values)
-    return network.requires_grad_(False)
+        trainer.update(reward_loss + value_loss, reward_loss=reward_loss, value_loss=value_loss)
+    trainer.finish()
+    return network
 
 
 @dataclass(frozen=True, eq=False)
 class _Windows:
-    """n windows of k steps: actions and rewards past a trajectory's end are there, but not
-    valid."""
+    """n windows of k steps; actions and rewards past a trajectory's end are not valid."""
 
     start: Tensor  # (n, d) first design
     actions: Tensor  # (n, k, d)
@@ -215,7 +228,7 @@ def _losses(
     discount: float,
     terminal: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean squared errors of rewards and values over the valid steps."""
+    """Return the mean squared errors () of rewards and values over the valid steps."""
     with torch.no_grad():
         beyond = slow.value(windows.end)
         if terminal:
@@ -229,8 +242,14 @@ def _losses(
 
 
 def _value_targets(rewards: Tensor, valid: Tensor, beyond: Tensor, discount: float) -> Tensor:
-    """Return the scaled n-step returns (n, k) of rewards (n, k); `beyond` (n,) is the value after
-    the valid steps."""
+    """Return the scaled n-step returns (n, k).
+
+    Args:
+        rewards: (n, k) rewards.
+        valid: (n, k) whether a step lies within the trajectory.
+        beyond: (n,) values after the valid steps.
+        discount: Discount gamma.
+    """
     targets = []
     for reward, inside in zip(reversed(rewards.unbind(1)), reversed(valid.unbind(1)), strict=True):
         beyond = torch.where(inside, (1 - discount) * reward + discount * beyond, beyond)
@@ -238,14 +257,8 @@ def _value_targets(rewards: Tensor, valid: Tensor, beyond: Tensor, discount: flo
     return torch.stack(targets[::-1], dim=1)
 
 
-def _perceptron(sizes: list[int], generator: torch.Generator) -> nn.Sequential:
+def _perceptron(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        # Initialised by hand: torch's own way draws from the global generator.
-        linear = nn.utils.skip_init(nn.Linear, n_in, n_out, device=generator.device)  # type: ignore[no-untyped-call]
-        for parameter in (linear.weight, linear.bias):
-            nn.init.uniform_(
-                parameter, -(n_in**-0.5), n_in**-0.5, generator=generator
-            )  # torch's own range
-        layers += [linear, nn.SiLU()]
+        layers += [nn.Linear(n_in, n_out), nn.SiLU()]
     return nn.Sequential(*layers[:-1])

@@ -15,13 +15,14 @@ import mbo_gym
 from agents.rl.collect import make_episodes
 from agents.rl.learner import train_offline
 from agents.rl.pgs import PolicyGuidedSearch
-from agents.rl.process import SearchProcess, fit_surrogates
 from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.envs.process import EnvConfig, Process
 from mbo_gym.machine import peak_memory_mb, reset_peak_memory
 from mbo_gym.methods.registry import make_method
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import parse_options
+from mbo_gym.surrogates.fitting import fit_guide_and_judge
 
 
 def main() -> None:
@@ -52,19 +53,21 @@ def main() -> None:
         )
         return result
 
-    surrogates = stage(
+    guide, judge = stage(
         "surrogates",
-        lambda: fit_surrogates(problem, encoder, config, seed=0, device="cpu", progress=progress),
+        lambda: fit_guide_and_judge(
+            problem, encoder, config.env.surrogate, config.env.judge, seed=0, progress=progress
+        ),
     )
-    process = SearchProcess(problem, encoder, surrogates, config, "cpu")
+    fitted = {"task": problem, "surrogate": guide, "judge": judge}
+    process = Process(EnvConfig(**{**config.env_arguments(), **fitted}))
     generator = torch.Generator().manual_seed(0)
-    episodes = stage(
-        "episodes", lambda: make_episodes(problem, encoder, process, config, generator)
-    )
+    episodes = stage("episodes", lambda: make_episodes(process, config.episodes, generator))
     stage(
-        "training", lambda: train_offline(episodes, config, seed=0, device="cpu", progress=progress)
+        "training",
+        lambda: train_offline(episodes, config.learner, seed=0, device="cpu", progress=progress),
     )
-    method.fit(problem, seed=0, device="cpu", progress=progress)
+    method.fit(problem)
     stage("search, K=256", lambda: method.propose(256))
     note = f"{args.task}, {' '.join(args.settings) or 'default'}, CPU seconds; {where()}"
     show("Policy-guided search by stage", ["stage", "s", "peak MiB"], rows, note)

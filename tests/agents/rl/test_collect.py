@@ -10,8 +10,8 @@ from torch import Tensor
 
 from agents.rl.collect import EpisodeConfig, make_episodes
 from agents.rl.data import Episodes
-from agents.rl.process import ProcessConfig, SearchProcess
 from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.envs.process import EnvConfig, Process
 from mbo_gym.errors import InvalidData
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import ContinuousSpace
@@ -21,7 +21,7 @@ from mbo_gym.trajectories.samplers import SAMPLERS, top_rows_of_percentile
 
 D, N, T = 3, 30, 6
 SAMPLER_OF = {"random": "random_top", "sorted": "sorted_top", "local": "local_improving"}
-PAPER = {"sign": "both", "gradient": "raw", "state": "design", "bounds": "none"}  # the process
+PAPER = {"sign": "both", "gradient": "raw", "observation": "design", "bounds": "none"}
 SMALL = {"n_trajectories": N, "horizon": T}
 RAW = {**SMALL, "standardise_rewards": False}
 each_sampler = pytest.mark.parametrize("trajectories", sorted(SAMPLER_OF))
@@ -74,16 +74,17 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def process_of(problem, **settings) -> SearchProcess:
+def process_of(problem, **settings) -> Process:
+    """Return the process of policy-guided search's default settings, or others."""
     valley = Valley()
-    return SearchProcess(
-        problem, make_encoder(problem), (valley, valley), ProcessConfig(**settings), "cpu"
-    )
+    defaults = {"sign": "positive", "gradient": "unit", "observation": "guided"}
+    models = {"task": problem, "surrogate": valley, "judge": valley}
+    return Process(EnvConfig(**{**defaults, **models, **settings}))
 
 
 def make(problem, process, *, seed=0, **settings) -> Episodes:
     config = EpisodeConfig(**{**SMALL, **settings})
-    return make_episodes(problem, process.encoder, process, config, seeded(seed))
+    return make_episodes(process, config, seeded(seed))
 
 
 def batch_of(problem, process, trajectories, p=20.0, seed=0):
@@ -91,29 +92,34 @@ def batch_of(problem, process, trajectories, p=20.0, seed=0):
     return SAMPLERS[SAMPLER_OF[trajectories]](problem, process.encoder, p, N, T, seeded(seed))
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # rollouts
 
 
 @pytest.mark.parametrize("step", ["vector", "scalar"])
 @pytest.mark.parametrize("sign", ["positive", "both"])
 @pytest.mark.parametrize("gradient", ["raw", "unit"])
-@pytest.mark.parametrize(("state", "bounds"), [("design", "none"), ("guided", "data")])
+@pytest.mark.parametrize(("observation", "bounds"), [("design", "none"), ("guided", "data")])
 def test_replayed_actions_lead_exactly_to_the_recorded_states(
-    problem, step, sign, gradient, state, bounds
+    problem, step, sign, gradient, observation, bounds
 ):
     process = process_of(
-        problem, step=step, sign=sign, gradient=gradient, state=state, bounds=bounds
+        problem,
+        step=step,
+        sign=sign,
+        gradient=gradient,
+        observation=observation,
+        bounds=bounds,
     )
     episodes = make(problem, process, trajectories="rollout")
-    assert episodes.observations.shape == (N, T + 1, D if state == "design" else 2 * D + 3)
+    assert episodes.observations.shape == (N, T + 1, D if observation == "design" else 2 * D + 3)
     assert episodes.actions.shape == (N, T, D if step == "vector" else 1)
     assert float(episodes.actions.abs().max()) <= 1
     z = episodes.observations[:, 0, :D]
     for t in range(T):
-        observation, direction = process.look(z, 1 - t / T)
-        assert torch.equal(observation, episodes.observations[:, t])
-        moved = process.move(z, direction, episodes.actions[:, t])
+        look = process.look(z, 1 - t / T)
+        assert torch.equal(look.observation, episodes.observations[:, t])
+        moved = process.move(z, look.direction, episodes.actions[:, t])
         assert not torch.equal(moved, z)
         z = moved
     assert torch.equal(process.look(z, 0.0)[0], episodes.observations[:, T])
@@ -156,7 +162,7 @@ def test_rollouts_differ_in_their_mean_step_and_in_their_noise(problem, sign, lo
     assert float(steady.max()) > 0.7
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # from the data
 
 
@@ -281,10 +287,10 @@ def test_the_last_number_seen_is_the_share_of_steps_left(problem, trajectories):
 def test_each_visible_design_is_looked_at_once(problem):
     process = process_of(problem)
     make(problem, process, trajectories="random")
-    assert process.guide.asked == len(top_rows_of_percentile(problem, 20.0)) < N * T
+    assert process.surrogate.asked == len(top_rows_of_percentile(problem, 20.0)) < N * T
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # settings
 
 
@@ -316,7 +322,7 @@ def test_the_generator_decides_everything(problem, trajectories):
 
 @pytest.mark.parametrize("trajectories", ["rollout", "random"])
 @pytest.mark.parametrize("terminal", [False, True])
-def test_whether_the_end_is_the_worlds_is_passed_on(problem, trajectories, terminal):
+def test_whether_the_end_is_terminal_is_passed_on(problem, trajectories, terminal):
     assert (
         make(problem, process_of(problem), trajectories=trajectories, terminal=terminal).terminal
         is terminal

@@ -184,8 +184,8 @@ def test_the_learners_own_config_is_d3rlpys(d3rlpy):
         for name in ALGORITHMS
     }
     assert {name: type(settings).__name__ for name, settings in made.items()} == {
-        "cql": "CQLConfig", "iql": "IQLConfig", "td3bc": "TD3PlusBCConfig", "rebrac": "ReBRACConfig",
-        "bc": "BCConfig", "sac": "SACConfig",
+        "cql": "CQLConfig", "iql": "IQLConfig", "td3bc": "TD3PlusBCConfig",
+        "rebrac": "ReBRACConfig", "bc": "BCConfig", "sac": "SACConfig",
     }  # fmt: skip
     assert made.pop("bc").learning_rate == 2e-3
     for settings in made.values():
@@ -338,7 +338,7 @@ def test_snapshots_hold_the_policy_after_the_steps_asked_for(episodes, algorithm
     assert not torch.equal(torch.cat([v.flatten() for v in snapshots[3].values()]), weights(algo))
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # checkpoints
 
 
@@ -493,7 +493,7 @@ def test_the_losses_can_be_read_from_tensorboards_file(episodes, tmp_path):
         np.testing.assert_array_equal([scalar.value for scalar in scalars], np.float32(expected))
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # random states
 
 

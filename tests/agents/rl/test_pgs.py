@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import safetensors.torch
@@ -16,32 +17,53 @@ import torch
 import mbo_gym
 from agents.rl import collect as episodes
 from agents.rl import pgs as policy_guided_search
+from agents.rl.collect import EpisodeConfig, make_episodes
+from agents.rl.data import Episodes
 from agents.rl.learner import policy_actions, train_offline
 from agents.rl.learner_config import OfflineConfig
-from agents.rl.pgs import PGSConfig, PolicyGuidedSearch
+from agents.rl.pgs import PGSConfig, PolicyGuidedSearch, SearchEnvConfig
 from helpers import Notes, d3rlpy_or_skip
 from mbo_gym.encoders.registry import ENCODERS, make_encoder
 from mbo_gym.encoders.vae import VAEEncoder, cached_vae_encoder
 from mbo_gym.envs.dynamics import feature_bounds
+from mbo_gym.envs.process import EnvConfig
 from mbo_gym.errors import InvalidData, MissingDependency, UnknownId
+from mbo_gym.methods.base import Context
 from mbo_gym.nn.sequence_vae import VAEConfig
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import Choice, leaf_settings, with_settings
 from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
-from mbo_gym.surrogates.registry import SURROGATES, load_surrogate
+from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
+from mbo_gym.trajectories.samplers import top_rows_of_percentile
 
 MLP, ENSEMBLE, PARABOLA = (
     f"{kind}_of_the_search_tests" for kind in ("mlp", "ensemble", "parabola")
 )
 SEARCH = {
-    "train_steps": 10,
-    "batch_size": 32,
-    "hidden": 16,
-    "n_trajectories": 30,
-    "horizon": 6,
-    "surrogate": MLP,
+    "learner.train_steps": 10,
+    "learner.batch_size": 32,
+    "learner.hidden": 16,
+    "episodes.n_trajectories": 30,
+    "episodes.horizon": 6,
+    "env.surrogate": MLP,
     "n_starts": None,
 }
+ALWAYS = {"config.json", "method.json", "problem.json", "problem.npz"}
+GROUPS = {
+    f.name: group
+    for group, kind in (
+        ("env", SearchEnvConfig),
+        ("episodes", EpisodeConfig),
+        ("learner", OfflineConfig),
+    )
+    for f in fields(kind)
+}
+
+
+def dotted(settings: dict) -> dict:
+    """Return settings by their dotted names, from their last parts."""
+    return {f"{GROUPS[key]}.{key}" if key in GROUPS else key: v for key, v in settings.items()}
 
 
 @dataclass(frozen=True)
@@ -124,8 +146,9 @@ def tfbind8():
 
 
 def fitted(problem, *, progress=None, seed=0, **settings) -> PolicyGuidedSearch:
-    method = PolicyGuidedSearch(PGSConfig(**{**SEARCH, **settings}))
-    method.fit(problem, seed=seed, device="cpu", progress=progress or NullProgress())
+    config = with_settings(PGSConfig(), {**SEARCH, **dotted(settings)})
+    method = PolicyGuidedSearch(config)
+    method.fit(problem, Context(seed, progress=progress or NullProgress()))
     return method
 
 
@@ -137,12 +160,12 @@ def default(d3rlpy, branin, tfbind8):
 
 def searching(method: PolicyGuidedSearch, **settings) -> PolicyGuidedSearch:
     """Return the same fitted search with other settings of the search itself."""
-    other = PolicyGuidedSearch(replace(method.config, **settings))
+    other = PolicyGuidedSearch(with_settings(method.config, dotted(settings)))
     other.__dict__.update({key: value for key, value in vars(method).items() if key != "config"})
     return other
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # proposals
 
 
@@ -150,34 +173,34 @@ def searching(method: PolicyGuidedSearch, **settings) -> PolicyGuidedSearch:
 @pytest.mark.parametrize("task", ["branin", "tfbind8"])
 def test_it_proposes_designs_inside_the_space_highest_value_first(default, task, proposals):
     method = searching(default(task), proposals=proposals)
-    x = method.propose(20)
-    space = method._problem.space
+    found = method.propose(20)
+    x = found.x
+    space = method.problem.space
     assert (x.shape, x.dtype) == ((20, *space.shape), space.dtype)
     assert space.contains(x).all()
-    assert (np.diff(method.criterion) <= 0).all()
-    value = method._process.value(torch.from_numpy(method._encoder.encode(x)))
-    np.testing.assert_allclose(method.criterion, value.numpy(), rtol=1e-4, atol=1e-5)
+    assert (np.diff(found.criterion) <= 0).all()
+    value = method.process.value(torch.from_numpy(method.process.encoder.encode(x)))
+    np.testing.assert_allclose(found.criterion, value.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_designs_on_the_way_are_distinct_and_worth_at_least_what_the_ends_are(default):
     visited, ends = (searching(default("branin"), proposals=which) for which in ("visited", "ends"))
-    x = visited.propose(40)
-    ends.propose(40)
-    assert len(np.unique(x, axis=0)) == 40
-    assert visited.criterion.mean() > ends.criterion.mean()
-    assert visited.criterion[0] >= ends.criterion[0]
-    sequences = searching(default("tfbind8"), proposals="visited").propose(40)
+    on_the_way, last = visited.propose(40), ends.propose(40)
+    assert len(np.unique(on_the_way.x, axis=0)) == 40
+    assert on_the_way.criterion.mean() > last.criterion.mean()
+    assert on_the_way.criterion[0] >= last.criterion[0]
+    sequences = searching(default("tfbind8"), proposals="visited").propose(40).x
     assert len(np.unique(sequences, axis=0)) == 40
 
 
 def test_where_the_way_holds_too_few_designs_they_are_repeated(default):
     method = searching(default("tfbind8"), search_steps=0)
-    method._problem = replace(method._problem, dataset=method._problem.dataset.top(1))
+    method.problem = replace(method.problem, dataset=method.problem.dataset.top(1))
     found = method.propose(7)  # one design, and six starts that noise hardly changes
-    distinct = len(np.unique(found, axis=0))
+    distinct = len(np.unique(found.x, axis=0))
     assert distinct < 7
-    assert (np.diff(method.criterion) <= 0).all()
-    counts = np.unique(found, axis=0, return_counts=True)[1]
+    assert (np.diff(found.criterion) <= 0).all()
+    counts = np.unique(found.x, axis=0, return_counts=True)[1]
     assert counts.max() - counts.min() <= 1
 
 
@@ -188,9 +211,10 @@ def test_the_search_starts_from_as_many_designs_as_it_is_told(
     default, branin, n_starts, k, expected
 ):
     method, notes = searching(default("branin"), n_starts=n_starts, proposals="ends"), Notes()
-    method._progress = notes
-    x = method.propose(k)
-    assert len(x) == len(method.criterion) == k
+    method.context = Context(progress=notes)
+    found = method.propose(k)
+    x = found.x
+    assert len(x) == len(found.criterion) == k
     np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(expected).x, atol=1e-5)
     end, raw = notes.shown[-1][2:]
     np.testing.assert_array_equal(x, end[np.argsort(-raw, kind="stable")[:k]])  # the best ends
@@ -205,10 +229,11 @@ def test_the_search_follows_the_policy_along_the_gradient(default, branin, monke
         return torch.full((len(observation), 2), 0.2)
 
     monkeypatch.setattr(policy_guided_search, "policy_actions", policy)
-    x = method.propose(8)
+    found = method.propose(8)
+    x = found.x
     encoder = make_encoder(branin)
     z = torch.from_numpy(encoder.encode(branin.dataset.top(8).x))
-    guide, judge = method._surrogates
+    guide, judge = method._surrogates()
     unit, judged = (
         f.gradient(z) / f.gradient(z).square().mean(dim=1, keepdim=True).sqrt()
         for f in (guide, judge)
@@ -221,7 +246,7 @@ def test_the_search_follows_the_policy_along_the_gradient(default, branin, monke
     value = judge.predict(torch.from_numpy(encoder.encode(encoder.decode(expected.numpy()))))
     order = value.argsort(descending=True)
     np.testing.assert_allclose(x, encoder.decode(expected[order].numpy()), atol=1e-4)
-    np.testing.assert_allclose(method.criterion, value[order].numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.criterion, value[order].numpy(), rtol=1e-5, atol=1e-6)
     spread_and_left = torch.tensor([[0.0, 1.0]]).expand(8, 2)
     torch.testing.assert_close(
         seen[0], torch.cat([z, unit * judged, guide.predict(z)[:, None], spread_and_left], dim=1)
@@ -240,7 +265,7 @@ def test_the_search_takes_as_many_steps_as_it_is_told(
         return torch.full((len(observation), 2), -1.0)
 
     monkeypatch.setattr(policy_guided_search, "policy_actions", stand_still)
-    x = method.propose(5)
+    x = method.propose(5).x
     assert left == [[pytest.approx(1 - i / expected)] for i in range(expected)]
     best = branin.dataset.top(5).x
     np.testing.assert_allclose(x[x[:, 0].argsort()], best[best[:, 0].argsort()], atol=1e-4)
@@ -260,11 +285,11 @@ def test_a_constant_step_learns_nothing_and_is_boxed_ascent(d3rlpy, branin, monk
             policy_guided_search, name, lambda *a, **k: pytest.fail("there is nothing to learn")
         )
     method = fitted(branin, step="constant", surrogate=PARABOLA, proposals="ends", action_scale=0.3)
-    x = method.propose(12)
+    x = method.propose(12).x
     encoder = make_encoder(branin)
     low, high = map(torch.from_numpy, feature_bounds(branin, encoder))
     z = torch.from_numpy(encoder.encode(branin.dataset.top(12).x))
-    start, b = z, method._surrogates[0].b
+    start, b = z, method.process.surrogate.b
     for _ in range(6):
         gradient = b[:2] + 2 * b[2:4] * z
         z = (z + 0.3 * gradient / (gradient.square().sum(dim=1, keepdim=True) / 2).sqrt()).clamp(
@@ -272,22 +297,21 @@ def test_a_constant_step_learns_nothing_and_is_boxed_ascent(d3rlpy, branin, monk
         )
     assert float((z - start).abs().max()) > 0.5
     expected = encoder.decode(z.numpy())
-    order = (
-        method._surrogates[1]
-        .predict(torch.from_numpy(encoder.encode(expected)))
-        .argsort(descending=True)
+    order = method.process.judge.predict(torch.from_numpy(encoder.encode(expected))).argsort(
+        descending=True
     )
     np.testing.assert_allclose(np.sort(x, axis=0), np.sort(expected, axis=0), atol=1e-3)
     np.testing.assert_allclose(x[0], expected[order[0]], atol=1e-3)
     method.save(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"config.json", "surrogate.safetensors", "judge.safetensors"}
+    assert names == {*ALWAYS, "surrogate.safetensors", "judge.safetensors"}
 
 
 def test_the_search_is_shown_from_start_to_end_with_its_actions(default, branin):
     method, notes = searching(default("branin"), search_steps=45, proposals="ends"), Notes()
-    method._progress = notes
-    x = method.propose(5)
+    method.context = Context(progress=notes)
+    found = method.propose(5)
+    x = found.x
     watched = [*range(0, 45, 2), 45]
     assert [(stage, step) for stage, step, _, _ in notes.shown] == [
         ("search", step) for step in watched
@@ -297,7 +321,7 @@ def test_the_search_is_shown_from_start_to_end_with_its_actions(default, branin)
     order = np.argsort(-raw, kind="stable")
     np.testing.assert_array_equal(end[order], x)
     np.testing.assert_allclose(
-        branin.dataset.score_scale.restore(method.criterion), raw[order], rtol=1e-5
+        branin.dataset.score_scale.restore(found.criterion), raw[order], rtol=1e-5
     )
     search = [(step, set(values)) for stage, step, values in notes.seen if stage == "search"]
     assert [step for step, names in search if names == {"prediction"}] == watched
@@ -306,12 +330,12 @@ def test_the_search_is_shown_from_start_to_end_with_its_actions(default, branin)
 
 def test_the_same_seed_gives_the_same_designs(default, branin):
     again, other = fitted(branin), fitted(branin, seed=1)
-    expected = default("branin").propose(10)
-    assert np.array_equal(again.propose(10), expected)
-    assert not np.array_equal(other.propose(10), expected)
+    expected = default("branin").propose(10).x
+    assert np.array_equal(again.propose(10).x, expected)
+    assert not np.array_equal(other.propose(10).x, expected)
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # settings
 
 
@@ -337,21 +361,18 @@ def test_the_settings_reach_episodes_and_learner(
         learned.append((given, config))
         return train_offline(given, config, **rest)
 
-    def make(problem, encoder, process, config, generator):
+    def make(process, config, generator):
         made.append(config)
-        return episodes.make_episodes(problem, encoder, process, config, generator)
+        return episodes.make_episodes(process, config, generator)
 
     monkeypatch.setattr(policy_guided_search, "train_offline", train)
     monkeypatch.setattr(policy_guided_search, "make_episodes", make)
     notes = Notes()
     method = fitted(branin, progress=notes, algorithm="bc", **settings)
     ((given, config),) = learned
-    assert made == [method.config]
+    assert made == [method.config.episodes]
     assert type(config) is OfflineConfig
-    assert asdict(config) == {
-        **{key: getattr(method.config, key) for key in asdict(config)},
-        "n_step": n_step,
-    }
+    assert config == replace(method.config.learner, n_step=n_step)
     assert given.terminal is terminal
     assert (given.observations.shape, given.actions.shape) == ((30, 7, 7), (30, 6, n_actions))
     ((_, _, values),) = [seen for seen in notes.seen if seen[0] == "episodes"]
@@ -364,17 +385,18 @@ def test_the_settings_reach_episodes_and_learner(
 @pytest.mark.parametrize("algorithm", ["iql", "td3bc", "rebrac", "bc", "sac"])
 def test_every_algorithm_searches(d3rlpy, branin, algorithm):
     method = fitted(branin, algorithm=algorithm, surrogate=PARABOLA)
-    assert branin.space.contains(method.propose(5)).all()
-    assert np.isfinite(method.criterion).all()
+    found = method.propose(5)
+    assert branin.space.contains(found.x).all()
+    assert np.isfinite(found.criterion).all()
 
 
 def test_any_registered_surrogate_serves_by_name(d3rlpy, branin, tmp_path):
     method = fitted(branin, surrogate=PARABOLA, algorithm="bc")
-    guide, judge = method._surrogates
+    guide, judge = method._surrogates()
     assert isinstance(guide, Parabola)
     assert isinstance(judge, Parabola)
     assert not torch.equal(guide.b, judge.b)  # each from its half
-    assert branin.space.contains(method.propose(5)).all()
+    assert branin.space.contains(method.propose(5).x).all()
     method.save(tmp_path)
     assert torch.equal(load_surrogate(tmp_path / "judge.safetensors").b, judge.b)
     with pytest.raises(UnknownId, match="Did you mean mean_ensemble"):
@@ -386,8 +408,8 @@ def test_pessimism_lowers_the_values_by_the_ensembles_spread(d3rlpy, branin):
         fitted(branin, surrogate=ENSEMBLE, pessimism=w, step="constant") for w in (0.0, 2.0)
     )
     z = torch.from_numpy(make_encoder(branin).encode(branin.dataset.x[:50]))
-    expected = plain._process.value(z) - 2 * plain._surrogates[1].spread(z)
-    torch.testing.assert_close(doubting._process.value(z), expected, rtol=1e-4, atol=1e-4)
+    expected = plain.process.value(z) - 2 * plain.process.judge.spread(z)
+    torch.testing.assert_close(doubting.process.value(z), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="pessimism=2 needs an ensemble's spread"):
         fitted(branin, pessimism=2.0)
 
@@ -398,53 +420,60 @@ def test_a_learned_encoder_serves_as_well(d3rlpy, tfbind8):
         "vae", lambda problem, **rest: cached_vae_encoder(problem, tiny, **rest)
     ):
         method = fitted(tfbind8, encoder="vae", surrogate=PARABOLA, algorithm="bc")
-    assert isinstance(method._encoder, VAEEncoder)
-    x = method.propose(10)
+    assert isinstance(method.process.encoder, VAEEncoder)
+    found = method.propose(10)
+    x = found.x
     assert (x.shape, x.dtype) == ((10, 8), np.int32)
     assert tfbind8.space.contains(x).all()
     assert len(np.unique(x, axis=0)) == 10
-    value = method._process.judge.predict(torch.from_numpy(method._encoder.encode(x)))
-    np.testing.assert_allclose(method.criterion, value.numpy(), rtol=1e-4, atol=1e-5)
+    value = method.process.judge.predict(torch.from_numpy(method.process.encoder.encode(x)))
+    np.testing.assert_allclose(found.criterion, value.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_presets_are_the_papers_formulation_and_its_programs():
     presets = PolicyGuidedSearch.PRESETS
-    assert set(presets) == {"paper", "released", "paper_short", "released_short"}
-    paper = asdict(presets["paper"])
+    assert set(presets) == {"paper", "released", "paper_short", "released_short", "light"}
+    paper = leaf_settings(presets["paper"])
     expected = {
-        "step": "vector", "sign": "both", "gradient": "raw", "action_scale": None, "state": "design", "judge": "same",
-        "search_steps": None, "n_starts": None, "pessimism": 0.0, "bounds": "none", "surrogate": "mlp_paper",
-        "trajectories": "random", "p": 20.0,
-        "horizon": 50, "n_trajectories": 20_000, "reward": "difference", "standardise_rewards": False,
-        "outside": "clip", "train_scale": None, "terminal": False, "algorithm": "cql", "train_steps": 400_000,
-        "batch_size": 256, "learning_rate": 3e-4, "discount": 0.99, "conservative_weight": 5.0, "hidden": 256,
-        "n_action_samples": 10, "average_rewards": False, "proposals": "ends", "select": "none", "encoder": "z_score",
+        "step": "vector", "sign": "both", "gradient": "raw", "action_scale": None,
+        "observation": "design", "judge": "same", "pessimism": 0.0, "bounds": "none",
+        "surrogate": Choice("mlp_paper"), "encoder": "z_score",
+        "trajectories": "random", "p": 20.0, "horizon": 50, "n_trajectories": 20_000,
+        "reward": "difference", "standardise_rewards": False, "outside": "clip",
+        "train_scale": None, "terminal": False,
+        "algorithm": "cql", "train_steps": 400_000, "batch_size": 256, "learning_rate": 3e-4,
+        "discount": 0.99, "conservative_weight": 5.0, "hidden": 256, "n_action_samples": 10,
+        "average_rewards": False,
+        "search_steps": None, "n_starts": None, "proposals": "ends", "select": "none",
     }  # fmt: skip
-    assert {key: paper[key] for key in expected} == expected
-    released = {"train_scale": 10.0, "outside": "zero", "average_rewards": True, "terminal": True}
-    assert asdict(presets["released"]) == {**paper, **released}
-    short = {
-        "surrogate": "mlp",
-        "n_trajectories": 1000,
-        "train_steps": 1000,
-        "n_action_samples": 4,
-        "hidden": 128,
-    }
-    assert asdict(presets["paper_short"]) == {**paper, **short}
-    assert asdict(presets["released_short"]) == {**paper, **released, **short}
+    assert {key: paper[key] for key in dotted(expected)} == dotted(expected)
+    released = dotted(
+        {"train_scale": 10.0, "outside": "zero", "average_rewards": True, "terminal": True}
+    )
+    assert leaf_settings(presets["released"]) == {**paper, **released}
+    short = dotted(
+        {
+            "surrogate": Choice("mlp"),
+            "n_trajectories": 1000,
+            "train_steps": 1000,
+            "n_action_samples": 4,
+            "hidden": 128,
+        }
+    )
+    assert leaf_settings(presets["paper_short"]) == {**paper, **short}
+    assert leaf_settings(presets["released_short"]) == {**paper, **released, **short}
 
 
 def test_the_paper_searches_unbounded_along_the_raw_gradient(d3rlpy, branin, monkeypatch):
-    config = replace(PolicyGuidedSearch.PRESETS["paper"], **SEARCH)
-    method = PolicyGuidedSearch(config)
-    method.fit(branin, seed=0, device="cpu", progress=NullProgress())
-    assert method._surrogates[0] is method._surrogates[1]
+    method = PolicyGuidedSearch(with_settings(PolicyGuidedSearch.PRESETS["paper"], SEARCH))
+    method.fit(branin)
+    assert method.process.surrogate is method.process.judge
     monkeypatch.setattr(policy_guided_search, "policy_actions", lambda algo, z: torch.tanh(z))
-    x = method.propose(9)
+    x = method.propose(9).x
     encoder = make_encoder(branin)
     z = torch.from_numpy(encoder.encode(branin.dataset.top(9).x))
     for _ in range(6):
-        z = z + 0.05 * 2**0.5 * torch.tanh(z) * method._surrogates[0].gradient(z)
+        z = z + 0.05 * 2**0.5 * torch.tanh(z) * method.process.surrogate.gradient(z)
     np.testing.assert_allclose(
         np.sort(x, axis=0), np.sort(encoder.decode(z.numpy()), axis=0), atol=1e-4
     )
@@ -452,15 +481,29 @@ def test_the_paper_searches_unbounded_along_the_raw_gradient(d3rlpy, branin, mon
 
 def test_words_that_are_not_known_are_refused_when_it_is_built():
     with pytest.raises(ValueError, match="trajectories must be 'random'"):
-        mbo_gym.make_method("pgs", trajectories="randomtop")
+        mbo_gym.make_method("pgs", episodes={"trajectories": "randomtop"})
     with pytest.raises(ValueError, match="search_steps must be at least 0"):
         PGSConfig(search_steps=-1)
     with pytest.raises(ValueError, match="percentage in"):
-        PGSConfig(p=0.0)
+        EpisodeConfig(p=0.0)
     with pytest.raises(ValueError, match="pessimism must be at least 0"):
-        PGSConfig(pessimism=-1.0)
+        SearchEnvConfig(pessimism=-1.0)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        PGSConfig(batch_size=0)
+        OfflineConfig(batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("surrogate", r"env\.surrogate"),
+        ("state", r"env\.observation"),
+        ("p", r"episodes\.p"),
+        ("hidden", r"learner\.hidden"),
+    ],
+)
+def test_an_old_flat_setting_is_answered_with_its_new_place(old, new):
+    with pytest.raises(UnknownId, match=new):
+        mbo_gym.make_method("pgs", **{old: "1"})
 
 
 def test_too_few_designs_for_a_trajectory_are_named(d3rlpy):
@@ -474,13 +517,110 @@ def test_too_few_designs_for_a_trajectory_are_named(d3rlpy):
 def test_a_missing_library_is_named_before_any_fitting(branin, monkeypatch):
     monkeypatch.setitem(sys.modules, "d3rlpy", None)
     monkeypatch.setattr(
-        policy_guided_search, "fit_surrogates", lambda *a, **k: pytest.fail("fitted for nothing")
+        policy_guided_search,
+        "fit_guide_and_judge",
+        lambda *a, **k: pytest.fail("fitted for nothing"),
     )
     with pytest.raises(MissingDependency, match=r"pip install 'mbo-gym\[rl\]'"):
         fitted(branin)
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# the environment
+
+
+def episodes_of(method: PolicyGuidedSearch, **settings) -> Episodes:
+    """Return the episodes that its policy is learned from, with rewards as they are earned."""
+    config = replace(method.config.episodes, standardise_rewards=False, **settings)
+    return make_episodes(method.process, config, torch.Generator().manual_seed(0))
+
+
+def replayed(envs, recorded: Episodes, designs: np.ndarray):
+    """Take the recorded actions in an environment, from the recorded starts."""
+    steps = iter(recorded.actions.unbind(1))
+    return envs.rollout(lambda observation: next(steps), options={"design": designs})
+
+
+@pytest.mark.parametrize("task", ["TFBind8-Exact-v0", "Branin-Exact-v0"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"step": "scalar", "judge": "same"},
+        {"sign": "both", "gradient": "raw", "bounds": "none"},
+    ],
+)
+def test_the_environment_of_gym_make_gives_the_numbers_of_policy_guided_search(
+    d3rlpy, task, settings
+):
+    problem = mbo_gym.make_task(task, max_rows=600).problem()
+    method = fitted(problem, surrogate=ENSEMBLE, algorithm="bc", seed=3, **settings)
+    arguments = method.config.env_arguments(seed=3)
+    options = {"task_options": {"max_rows": 600}}
+    recorded = episodes_of(method)
+    top = top_rows_of_percentile(problem, method.config.episodes.p)
+    drawn = torch.randint(len(top), (30,), generator=torch.Generator().manual_seed(0)).numpy()
+    starts = problem.dataset.x[top[drawn]]
+    envs = gym.make_vec(f"mbo_gym/{task}", num_envs=len(starts), **arguments, **options)
+    found = replayed(envs, recorded, starts)
+    assert torch.equal(found.observations, recorded.observations)
+    assert torch.equal(found.rewards, recorded.rewards)
+    assert envs.single_observation_space.contains(found.observations[0, -1].numpy())
+    # and one design alone
+    env = gym.make(f"mbo_gym/{task}", **arguments, **options)
+    observation, _ = env.reset(options={"design": starts[0]})
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(observation, recorded.observations[0, 0], **close)
+    for t, action in enumerate(recorded.actions[0].numpy()):
+        observation, reward, _, truncated, _ = env.step(action)
+        np.testing.assert_allclose(observation, recorded.observations[0, t + 1], **close)
+        np.testing.assert_allclose(reward, recorded.rewards[0, t], **close)
+    assert truncated
+
+
+def test_its_default_environment_is_what_the_page_of_the_environment_says():
+    assert {
+        "judge": "cross",
+        "observation": "guided",
+    }.items() <= PGSConfig().env_arguments().items()
+    default = {
+        "surrogate": "light_ensemble",
+        "observation": "guided",
+        "judge": "cross",
+        "gradient": "unit",
+        "trust": True,
+        "sign": "positive",
+    }
+    task = "TFBind8-Exact-v0"
+    assert EnvConfig(task, **default) == EnvConfig(task, **PGSConfig().env_arguments())
+
+
+def test_the_search_is_a_rollout_of_the_policy_in_the_environment(default, branin):
+    method = searching(default("branin"), proposals="ends")
+    best = branin.dataset.top(10).x
+    envs = gym.make_vec(
+        "mbo_gym/Branin-Exact-v0", num_envs=10, **method.config.env_arguments(seed=0)
+    )
+    found = envs.rollout(lambda seen: policy_actions(method.algo, seen), options={"design": best})
+    z, _ = method._search(10, NullProgress())
+    assert torch.equal(found.z[:, -1], z)
+
+
+def test_a_surrogate_on_sequences_has_the_recipe_for_sequences(tfbind8, branin, monkeypatch):
+    small = Choice("coms", {"hidden": 8, "train_steps": 2, "batch_size": 16})
+    settings = {"step": "constant", "surrogate": small, "pessimism": 0.0}
+    for problem, categorical in ((tfbind8, True), (branin, False)):
+        method = PolicyGuidedSearch(with_settings(PGSConfig(), dotted(settings)))
+        method.fit(problem)
+        for surrogate in method._surrogates():
+            alone = make_surrogate(small)
+            alone.for_space(problem.space)
+            assert surrogate.facts() == alone.facts()
+            assert surrogate.facts() != make_surrogate(small).facts()
+            assert f"'categorical': {categorical}" in str(surrogate.facts())
+
+
+# --------------------------------------------------------------------------------------------------
 # saving
 
 
@@ -488,12 +628,12 @@ def test_a_missing_library_is_named_before_any_fitting(branin, monkeypatch):
 def test_each_saved_policy_acts_as_the_one_that_was_learned(d3rlpy, branin, tmp_path, algorithm):
     method = fitted(branin, algorithm=algorithm, surrogate=ENSEMBLE)
     method.save(tmp_path)
-    names = {"config.json", "surrogate.safetensors", "judge.safetensors"}
+    names = {*ALWAYS, "surrogate.safetensors", "judge.safetensors"}
     names |= {"policy.safetensors", "policy.d3", "policy.pt"}
     assert {path.name for path in tmp_path.iterdir()} == names
     z = torch.from_numpy(make_encoder(branin).encode(branin.dataset.top(30).x))
-    observations, _ = method._process.look(z, 0.5)
-    actions = policy_actions(method._algo, observations)
+    observations = method.process.look(z, 0.5).observation
+    actions = policy_actions(method.algo, observations)
     assert len(actions.unique()) > 30  # it does look at what it sees
     by_d3rlpy = d3rlpy.load_learnable(str(tmp_path / "policy.d3"))
     np.testing.assert_array_equal(by_d3rlpy.predict(observations.numpy()), actions.numpy())
@@ -505,9 +645,12 @@ def test_each_saved_policy_acts_as_the_one_that_was_learned(d3rlpy, branin, tmp_
     )
     by_d3rlpy.impl.policy.load_state_dict(weights)
     torch.testing.assert_close(policy_actions(by_d3rlpy, observations), actions, rtol=0, atol=0)
-    for file, surrogate in zip(("surrogate", "judge"), method._surrogates, strict=True):
+    for file, surrogate in zip(("surrogate", "judge"), method._surrogates(), strict=True):
         loaded = load_surrogate(tmp_path / f"{file}.safetensors")
         assert torch.equal(loaded.predict(z), surrogate.predict(z))
+    again = mbo_gym.load_method(tmp_path)
+    assert torch.equal(policy_actions(again.algo, observations), actions)
+    assert np.array_equal(again.propose(10).x, method.propose(10).x)
 
 
 def test_a_surrogate_that_judges_itself_is_saved_once(d3rlpy, branin, tmp_path):
@@ -523,4 +666,4 @@ def test_an_interrupted_search_is_trained_on_from_its_checkpoint(d3rlpy, branin,
     notes = Notes()
     method = fitted(branin, progress=notes, **settings)
     assert [step for stage, step, _ in notes.seen if stage == "offline_rl"] == [6, 7, 8, 9, 10]
-    assert np.array_equal(method.propose(10), fitted(branin, algorithm="td3bc").propose(10))
+    assert np.array_equal(method.propose(10).x, fitted(branin, algorithm="td3bc").propose(10).x)

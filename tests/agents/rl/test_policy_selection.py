@@ -16,24 +16,27 @@ from agents.rl import pgs as policy_guided_search
 from agents.rl import selection as model_selection
 from agents.rl.collect import make_episodes
 from agents.rl.learner import train_offline
+from agents.rl.learner_config import OfflineConfig
 from agents.rl.pgs import PGSConfig, PolicyGuidedSearch
 from agents.rl.value_prediction import VPNConfig, train_value_prediction
 from helpers import d3rlpy_or_skip
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import with_settings
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES
 
 SURROGATE = "surrogate_of_the_selection_tests"
 OSEL = {
     "select": "osel",
-    "algorithm": "bc",
-    "train_steps": 8,
-    "batch_size": 32,
-    "hidden": 16,
-    "n_trajectories": 30,
-    "horizon": 3,
+    "learner.algorithm": "bc",
+    "learner.train_steps": 8,
+    "learner.batch_size": 32,
+    "learner.hidden": 16,
+    "episodes.n_trajectories": 30,
+    "episodes.horizon": 3,
     "n_starts": None,
-    "surrogate": SURROGATE,
+    "env.surrogate": SURROGATE,
 }
 
 
@@ -74,8 +77,8 @@ def branin():
 
 
 def fitted(problem, *, progress=None, **settings) -> PolicyGuidedSearch:
-    method = PolicyGuidedSearch(PGSConfig(**{**OSEL, **settings}))
-    method.fit(problem, seed=0, device="cpu", progress=progress or NullProgress())
+    method = PolicyGuidedSearch(with_settings(PGSConfig(), {**OSEL, **settings}))
+    method.fit(problem, Context(progress=progress or NullProgress()))
     return method
 
 
@@ -85,9 +88,9 @@ def trained(monkeypatch) -> list:
     way."""
     record, percents = [], []
 
-    def make(problem, encoder, process, config, generator):
+    def make(process, config, generator):
         percents.append(config.p)
-        return make_episodes(problem, encoder, process, config, generator)
+        return make_episodes(process, config, generator)
 
     def train(given, config, *, snapshots, **rest):
         algo = train_offline(given, config, snapshots=snapshots, **rest)
@@ -130,15 +133,20 @@ def test_osel_takes_the_candidate_that_is_ranked_first_with_its_weights(
     assert (
         sum(same_weights(kept, other) for _, _, taken in trained for other in taken.values()) == 1
     )
-    assert method._algo is algo
-    assert same_weights(method._algo.impl.policy.state_dict(), kept)
-    proposals = torch.from_numpy(method._encoder.encode(method.propose(128)))
+    assert method.algo is algo
+    assert same_weights(method.algo.impl.policy.state_dict(), kept)
+    proposals = torch.from_numpy(method.process.encoder.encode(method.propose(128).x))
     assert torch.equal(proposals, chosen.z)  # those that it was chosen for
     method.save(tmp_path)
     assert same_weights(safetensors.torch.load_file(tmp_path / "policy.safetensors"), kept)
     table = json.loads((tmp_path / "osel.json").read_text())
     assert len(table) == 16
     assert table[0] == {"p": chosen.p, "step": chosen.step, "score": 1.0}
+    again = mbo_gym.load_method(tmp_path)
+    assert same_weights(again.algo.impl.policy.state_dict(), kept)
+    for (left, score), (right, expected) in zip(again.ranking, method.ranking, strict=True):
+        assert (left.p, left.step, score) == (right.p, right.step, expected)
+        assert torch.equal(left.z, right.z)
 
 
 @pytest.mark.parametrize("embedding", ["hidden", "vpn"])
@@ -170,37 +178,37 @@ def test_osel_ranks_by_the_nearest_visible_designs_in_the_embedding(
         for candidate, score in method.ranking
     )
     z = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
-    embed = networks[0].embed if embedding == "vpn" else method._surrogates[0].hidden
+    embed = networks[0].embed if embedding == "vpn" else method.process.surrogate.hidden
     assert torch.equal(scores[0]._embedded(z), embed(z))
-    assert branin.space.contains(method.propose(5)).all()
+    assert branin.space.contains(method.propose(5).x).all()
 
 
 @pytest.mark.parametrize(("train_steps", "kept"), [(10, [2, 5, 7, 10]), (3, [1, 2, 3])])
 def test_osel_keeps_at_most_four_checkpoints_the_last_one_among_them(
     d3rlpy, branin, trained, train_steps, kept
 ):
-    fitted(branin, train_steps=train_steps)
+    fitted(branin, **{"learner.train_steps": train_steps})
     assert [list(snapshots) for _, _, snapshots in trained] == [kept] * 4
 
 
 def test_osel_needs_something_to_choose_from():
     with pytest.raises(
-        ValueError, match=r"select='osel' chooses among checkpoints.* got train_steps=0"
+        ValueError, match=r"select='osel' chooses among checkpoints.* got learner\.train_steps=0"
     ):
-        PGSConfig(select="osel", train_steps=0)
+        PGSConfig(select="osel", learner=OfflineConfig(train_steps=0))
 
 
 def test_an_interrupted_selection_is_taken_up_again(d3rlpy, branin, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fitted(
-            branin, progress=Notes(stop_after=13), checkpoints=str(tmp_path)
+            branin, progress=Notes(stop_after=13), **{"learner.checkpoints": str(tmp_path)}
         )  # five updates into the second training
     notes = Notes()
-    method = fitted(branin, progress=notes, checkpoints=str(tmp_path))
+    method = fitted(branin, progress=notes, **{"learner.checkpoints": str(tmp_path)})
     trained = [step for stage, step, _ in notes.seen if stage == "offline_rl"]
     assert trained == [6, 7, 8, *range(1, 9), *range(1, 9)]
     whole = fitted(branin)
     assert [(c.p, c.step, score) for c, score in method.ranking] == [
         (c.p, c.step, s) for c, s in whole.ranking
     ]
-    assert np.array_equal(method.propose(10), whole.propose(10))
+    assert np.array_equal(method.propose(10).x, whole.propose(10).x)
