@@ -248,8 +248,8 @@ class PolicyGuidedSearch(Method):
     Example:
         >>> import mbo_gym
         >>> method = mbo_gym.make_method("pgs", preset="light")
-        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())  # doctest: +SKIP
-        >>> method.propose(4).x.shape  # doctest: +SKIP
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
         (4, 2)
 
     References:

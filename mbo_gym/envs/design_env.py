@@ -127,7 +127,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     Example:
         >>> import gymnasium as gym
         >>> import mbo_gym
-        >>> env = gym.make("mbo_gym/Branin-Exact-v0", action_mode="displacement")
+        >>> env = gym.make("mbo_gym/Branin-Exact-v0", surrogate="quadratic")
         >>> observation, info = env.reset(seed=0)
         >>> observation.shape
         (2,)

@@ -228,9 +228,9 @@ class Process:
 
     Example:
         >>> from mbo_gym.envs.process import EnvConfig, Process
-        >>> process = Process(EnvConfig("Branin-Exact-v0", action_mode="displacement"))
+        >>> process = Process(EnvConfig("Branin-Exact-v0", surrogate="quadratic"))
         >>> state = process.at(process.starts[:4])
-        >>> process.step(state, state.z)[1].shape
+        >>> process.step(state, 0.1 * state.z)[1].shape
         torch.Size([4])
     """
 

@@ -57,7 +57,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     Example:
         >>> import gymnasium as gym
         >>> import mbo_gym
-        >>> envs = gym.make_vec("mbo_gym/Branin-Exact-v0", num_envs=8, action_mode="displacement")
+        >>> envs = gym.make_vec("mbo_gym/Branin-Exact-v0", num_envs=8, surrogate="quadratic")
         >>> envs.rollout(lambda observation: -0.1 * observation, 5).rewards.shape
         torch.Size([8, 5])
     """
