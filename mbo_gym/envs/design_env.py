@@ -193,12 +193,17 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         return np.array(self._states[-1].observation[0].numpy())
 
     def _info(self) -> dict[str, Any]:
-        config, scale, state = self.process.config, self.process.score_scale, self._states[-1]
-        info: dict[str, Any] = {"design": self.process.designs(state.z)[0]}
-        if config.uses_surrogate:
-            info["prediction"] = float(state.prediction[0])
-        if config.judge is not None and config.reward == "surrogate":
-            info["value"] = float(state.value[0])
-        if config.oracle_info:
-            info["oracle_score"] = float(state.score[0]) * scale.std + scale.mean
-        return info
+        return state_info(self.process, self._states[-1], row=0)
+
+
+def state_info(process: Process, state: State, row: int) -> dict[str, Any]:
+    """Return the `info` of one row of a state."""
+    config, scale = process.config, process.score_scale
+    info: dict[str, Any] = {"design": process.designs(state.z[row : row + 1])[0]}
+    if config.uses_surrogate:
+        info["prediction"] = float(state.prediction[row])
+    if config.judge is not None and config.reward == "surrogate":
+        info["value"] = float(state.value[row])
+    if config.oracle_info:
+        info["oracle_score"] = float(state.score[row]) * scale.std + scale.mean
+    return info
