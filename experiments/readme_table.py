@@ -1,10 +1,4 @@
-"""Puts the table of a results folder into the README, between the two markers of its name.
-
-The methods that have scores on all the tasks; the folder's report has the others too.
-
-python experiments/readme_table.py experiments/results/core python experiments/readme_table.py
-experiments/results/pgs TFBind8-Exact-v0 Levy-Exact-v1    (these tasks)
-"""
+"""Print the README's table of a results folder: python experiments/readme_table.py FOLDER."""
 
 from __future__ import annotations
 
@@ -12,69 +6,34 @@ import sys
 from pathlib import Path
 
 from mbo_gym.benchmark.analysis.build import analyse
-from mbo_gym.benchmark.analysis.model import Analysis, Entry
-from mbo_gym.benchmark.analysis.statistics import Interval
 from mbo_gym.benchmark.execute.results import ResultStore
 
-README = Path(__file__).parents[1] / "README.md"
+TASKS = {
+    "TFBind8-Exact-v0": "TFBind8-v0",
+    "Levy-Exact-v1": "Levy-v1",
+    "Superconductor-RandomForest-v1": "Superconductor-v1",
+}
+"""Tasks shown and their short names; the mean rank is over all tasks of the folder."""
+ROWS = ("demo", "grad_mean [boxed]", "pgs", "gtg", "reinforce", "roma")
+CONTROLS = ("random_filtered", "mean_design", "top_k")
 
 
-def cell(entry: Entry | None) -> str:
-    if entry is None or "p100" not in entry.scores:
-        return "-"
-    best, median = entry.scores["p100"], entry.scores["p50_distinct"]
-    star = "\\*" if entry.better_than_control is False else ""
-    return f"{best.mean:.3f} / {median.mean:.3f} ± {median.standard_error:.3f}{star}"
-
-
-def interval(found: Interval | None, digits: int) -> str:
-    return (
-        f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-        if found
-        else "-"
-    )
-
-
-def table(analysis: Analysis) -> list[str]:
-    names = [problem.name for problem in analysis.problems]
+def main(folder: Path) -> None:
+    """Print medians over distinct designs, with standard errors over seeds, and mean ranks."""
+    analysis = analyse(ResultStore(folder).records())
     entries = {(entry.label, entry.problem): entry for entry in analysis.entries}
-    lines = [f"| method | {' | '.join(names)} | rank | skill |", "|---" * (len(names) + 3) + "|"]
-    most = max(len(entry.seeds) for entry in analysis.entries)
-    for standing in (standing for standing in analysis.standings if standing.complete):
-        seeds = min(len(entry.seeds) for entry in analysis.entries if entry.label == standing.label)
-        cells = [cell(entries.get((standing.label, name))) for name in names]
-        label = f"*{standing.label}*" if standing.control else f"`{standing.label}`"
-        label += f" ({seeds} seeds)" if seeds < most else ""
-        overall = interval(standing.mean_rank.get("p50_distinct"), 1), interval(standing.skill, 2)
-        lines.append(f"| {' | '.join([label, *cells, *overall])} |")
-    ceilings = [
-        f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-"
-        for p in analysis.problems
-    ]
-    visible = [f"{p.d_best:.3f}" for p in analysis.problems]
-    return [
-        *lines,
-        f"| ceiling | {' | '.join(ceilings)} | | 1 |",
-        f"| D(best) | {' | '.join(visible)} | | |",
-    ]
-
-
-def main(folder: Path, tasks: list[str]) -> None:
-    begin, end = (f"<!-- {folder.name} table: {place} -->" for place in ("begin", "end"))
-    text = README.read_text(encoding="utf-8")
-    head, _, rest = text.partition(begin)
-    tail = rest.partition(end)[2]
-    if not rest or not tail:
-        raise SystemExit(f"{README} must hold the lines {begin} and {end}")
-    records = ResultStore(folder).records()
-    if tasks:
-        records = [
-            record for record in records if record["task"] in tasks and not record["options"]
-        ]
-    README.write_text(
-        "\n".join([head + begin, *table(analyse(records)), end]) + tail, encoding="utf-8"
-    )
+    ranks = {row.label: row.mean_rank.get("p50_distinct") for row in analysis.standings}
+    print(f"| method | {' | '.join(TASKS.values())} | mean rank |")
+    print("|---" * (len(TASKS) + 2) + "|")
+    for label in (*ROWS, *CONTROLS):
+        cells = []
+        for task in TASKS:
+            score = entries[label, task].scores["p50_distinct"]
+            cells.append(f"{score.mean:.3f} ± {score.standard_error:.3f}")
+        rank = ranks.get(label)
+        name = f"*{label}*" if label in CONTROLS else f"`{label}`"
+        print(f"| {name} | {' | '.join(cells)} | {rank.value:.1f} |" if rank else "-")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]))

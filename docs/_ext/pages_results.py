@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import lzma
 import re
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from summary_table import table as summary_table
 
 from mbo_gym.benchmark.analysis.build import analyse
 from mbo_gym.benchmark.analysis.model import Analysis
@@ -21,9 +22,6 @@ __all__ = ["SUITES", "Suite", "index_page", "write_suite"]
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
-sys.path.append(str(ROOT / "experiments"))
-
-from readme_table import table as summary_table  # noqa: E402
 
 FIVE = (
     "TFBind8-Exact-v0",

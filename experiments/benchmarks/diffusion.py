@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import time
 from dataclasses import replace
 from itertools import chain, islice, pairwise, repeat
 from typing import Any
 
 import torch
-from common import seconds_per_call, show, where
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-del sys.path[0]  # this folder, in which this file stands in the package's place
-
-import mbo_gym  # noqa: E402
-from diffusion.ddom import DDOMConfig  # noqa: E402
-from diffusion.gtg import GTGConfig  # noqa: E402
-from diffusion.models.designs import DesignModel  # noqa: E402
-from diffusion.models.trajectories import TrajectoryModel  # noqa: E402
-from diffusion.proposals import design_encoder  # noqa: E402
-from mbo_gym.progress.protocol import NullProgress  # noqa: E402
+import mbo_gym
+from diffusion.ddom import DDOMConfig
+from diffusion.gtg import GTGConfig
+from diffusion.models.designs import DesignModel
+from diffusion.models.trajectories import TrajectoryModel
+from diffusion.proposals import design_encoder
+from experiments.benchmarks.common import seconds_per_call, show, where
+from mbo_gym.progress.protocol import NullProgress
 
 
 def plain_sampler(

@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from common import rate, seconds_per_call, show, where
 
 import mbo_gym
+from experiments.benchmarks.common import rate, seconds_per_call, show, where
 
 MODES: dict[str, dict[str, Any]] = {
     "displacement, oracle's reward": {"action_mode": "displacement", "reward": "oracle"},

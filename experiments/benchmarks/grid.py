@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import show, where
 
 import mbo_gym
+from experiments.benchmarks.common import show, where
 from mbo_gym.benchmark.execute.runner import Show, run_grid
 from mbo_gym.benchmark.execute.worker import limit_threads
 from mbo_gym.benchmark.plan.grid import Grid, MethodChoice, TaskChoice

@@ -19,9 +19,9 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from common import rate, show, where
 from torch import nn
 
+from experiments.benchmarks.common import rate, show, where
 from mbo_gym.export.d3rlpy import to_d3rlpy
 from mbo_gym.optional import optional_import
 from mbo_gym.trajectories.batch import TrajectoryBatch
@@ -298,7 +298,8 @@ def main() -> None:
     columns = ("stage", *(f"d = {d}, n = {n}" for d, n in cases))
     note = (
         "d features, n action samples, width 256, batch 256\n* CQL's backward pass less SAC's\n"
-        "** two plain networks, forward and backward on as many rows: the arithmetic without CQL around it\n"
+        "** two plain networks, forward and backward on as many rows: the arithmetic without CQL "
+        "around it\n"
         f"*** an update on one transition, width 8, n = 1: hardly a number to compute\n{where()}"
     )
     show("Where the time of a CQL update goes", columns, rows, note)

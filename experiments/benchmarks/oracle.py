@@ -6,9 +6,9 @@ import argparse
 
 import numpy as np
 import torch
-from common import rate, seconds_per_call, show, where
 
 import mbo_gym
+from experiments.benchmarks.common import rate, seconds_per_call, show, where
 
 LOOP = 20_000  # designs that the loop looks up
 

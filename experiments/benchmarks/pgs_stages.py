@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import show, where
 
 import mbo_gym
 from agents.rl.collect import make_episodes
 from agents.rl.learner import train_offline
 from agents.rl.pgs import PolicyGuidedSearch
+from experiments.benchmarks.common import show, where
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.process import EnvConfig, Process
 from mbo_gym.machine import peak_memory_mb, reset_peak_memory

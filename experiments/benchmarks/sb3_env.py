@@ -9,12 +9,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from common import rate, seconds_per_call, show, where
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import mbo_gym
 from agents.online.env import DesignVecEnv
+from experiments.benchmarks.common import rate, seconds_per_call, show, where
 
 
 def stepping(env: VecEnv, budget_s: float) -> float:

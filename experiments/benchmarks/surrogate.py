@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from common import show, where
 
 import mbo_gym
+from experiments.benchmarks.common import show, where
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.surrogates.base import FitReport
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate

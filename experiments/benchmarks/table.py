@@ -38,7 +38,7 @@ def measure(reader: str, path: str) -> None:
 
 
 def main(n_rows: int) -> None:
-    from common import rate, show, where  # imports torch
+    from experiments.benchmarks.common import rate, show, where  # imports torch
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

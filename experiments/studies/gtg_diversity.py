@@ -1,28 +1,25 @@
 """How diverse GTG's trajectories, samples and proposals are: coverage of the designs, and distances
 between them.
 
-python experiments/benchmarks/gtg_diversity.py --tasks TFBind8-Exact-v0 --seeds 0-3
+python -m experiments.studies gtg_diversity --tasks TFBind8-Exact-v0 --seeds 0-3
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
-from common import show
 
-del sys.path[0]  # this folder, in which diffusion.py stands in the package's place
-
-import mbo_gym  # noqa: E402
-from diffusion.gtg import GTG  # noqa: E402
-from diffusion.proposals import design_encoder  # noqa: E402
-from mbo_gym.evaluation.distances import diversity  # noqa: E402
-from mbo_gym.methods.registry import make_method  # noqa: E402
-from mbo_gym.problem.dataset import first_of_each_design  # noqa: E402
-from mbo_gym.problem.task import OfflineProblem  # noqa: E402
-from mbo_gym.progress.bars import RichProgress  # noqa: E402
-from mbo_gym.settings import parse_options, parse_seeds  # noqa: E402
+import mbo_gym
+from diffusion.gtg import GTG
+from diffusion.proposals import design_encoder
+from experiments.benchmarks.common import show
+from mbo_gym.evaluation.distances import diversity
+from mbo_gym.methods.registry import make_method
+from mbo_gym.problem.dataset import first_of_each_design
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.settings import parse_options, parse_seeds
 
 FORMULATIONS = {
     "default": [],
@@ -102,8 +99,10 @@ def main() -> None:
                 rows.append([f"{task_id.split('-')[0]}, {name}: {stage}", *shown])
     columns = ["trajectories", "covered", "distinct", "distance", "in a walk", "of a step"]
     note = (
-        "covered: share of the visible designs; distinct: share of the designs of all walks; distance: mean of two of "
-        "them (as in mbo_gym.evaluation.distances), of two of one walk, and from one step to the next; proposed: 256 designs; "
+        "covered: share of the visible designs; distinct: share of the designs of all walks; "
+        "distance: mean of two of "
+        "them (as in mbo_gym.evaluation.distances), of two of one walk, and from one step to the "
+        "next; proposed: 256 designs; "
         f"mean of seeds {args.seeds} on {args.tasks}"
     )
     show("Diversity of GTG", columns, rows, note)

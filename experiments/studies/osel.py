@@ -1,7 +1,7 @@
 """OSEL against hindsight: how well its score ranks the (p, checkpoint) pairs of PGS, judged by the
 oracle afterwards.
 
-python experiments/osel_study.py --tasks TFBind8-Exact-v0,Levy-Exact-v1 --seeds 0-7 --output
+python -m experiments.studies osel --tasks TFBind8-Exact-v0,Levy-Exact-v1 --seeds 0-7 --output
 osel.jsonl
 """
 

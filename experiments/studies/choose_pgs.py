@@ -5,7 +5,7 @@ The method sees the other two thirds. What it learned from them it cannot have f
 rows, so a design that only deceives the method's own surrogates does not deceive the referee. Seeds
 from 100 on: none is used in the results.
 
-    python experiments/choose_pgs.py TFBind8-Exact-v0 "algorithm=td3bc"
+    python -m experiments.studies choose_pgs TFBind8-Exact-v0 "algorithm=td3bc"
     "algorithm=cql,action_scale=0.2"
 """
 

@@ -1,0 +1,1 @@
+"""Speed measurements: ``python -m experiments.benchmarks NAME`` prints one table of ratios."""

@@ -1,0 +1,1 @@
+"""How the shipped data were made: ``python -m experiments.data.build_tfbind8``."""
