@@ -13,8 +13,7 @@ from d3rlpy.logging import FileAdapterFactory, NoopAdapterFactory
 import mbo_gym
 
 CONFIGS = {
-    # No Lagrange multiplier, as in PGS; 4 sampled actions, not 10, halve the time.
-    "cql": d3rlpy.algos.CQLConfig(alpha_learning_rate=0.0, n_action_samples=4),
+    "cql": d3rlpy.algos.CQLConfig(alpha_learning_rate=0.0, n_action_samples=4),  # as in PGS
     # A higher expectile trusts the best actions more; a higher temperature copies them closer.
     "iql": d3rlpy.algos.IQLConfig(expectile=0.7, weight_temp=3.0),
 }
@@ -40,8 +39,8 @@ def main(
     algo = CONFIGS[algorithm].create()
     algo.fit(
         data,
-        n_steps=-(-steps // 5) * 5,  # five epochs
-        n_steps_per_epoch=-(-steps // 5),
+        n_steps=steps,
+        n_steps_per_epoch=max(1, steps // 5),
         evaluators={"surrogate_gain": d3rlpy.metrics.EnvironmentEvaluator(env, n_trials=5)},
         logger_adapter=FileAdapterFactory(str(output)) if logs else NoopAdapterFactory(),
     )
@@ -50,7 +49,7 @@ def main(
 
     task = mbo_gym.make_task(task_id)
     starts = task.dataset.top(256).x
-    envs = gym.make_vec(f"mbo_gym/{task_id}", num_envs=len(starts), action_mode="step_vector")
+    envs = gym.make_vec(f"mbo_gym/{task_id}", num_envs=256, action_mode="step_vector")
     envs.rollout(lambda z: torch.from_numpy(algo.predict(z.numpy())), options={"design": starts})
     np.savez(output / "designs.npz", x=envs.designs())
     print(mbo_gym.evaluate(task, starts), mbo_gym.evaluate(task, envs.designs()), sep="\n")
