@@ -171,6 +171,20 @@ NAMES = {
 """Old name: the module it is in now, ``module:name`` where it is renamed too."""
 
 
+REMOVED = {
+    "agents.gradient.ascent.Ascent": "mbo_gym.methods.fitted.Fitted and ascend_from_best",
+    "agents.gradient.ascent.SearchedWhileFitted": "mbo_gym.Method",
+    "agents.gradient.ict.CoTaughtProxies": "agents.gradient.ict.ICT",
+    "agents.gradient.roma.AdaptedSurrogate": "agents.gradient.roma.RoMA",
+    "agents.gradient.tri_mentoring.MentoredProxies": "agents.gradient.tri_mentoring.TriMentoring",
+    "agents.gradient.tuned.TunedAscent": "mbo_gym.Method",
+    "agents.gradient.tuned.TunedProxies": "mbo_gym.nn.mlp.BatchedMLP",
+    "mbo_gym.surrogates.StackedMLP": "mbo_gym.nn.mlp.BatchedMLP",
+    "mbo_gym.surrogates.mlp.StackedMLP": "mbo_gym.nn.mlp.BatchedMLP",
+}
+"""Old classes without a successor of the same shape: what to use in their place."""
+
+
 def import_rl_library(module: str) -> Any:
     """Import a module of d3rlpy or stable-baselines3; `optional_import` has taken its place."""
     return optional_import(module, "rl")
@@ -233,6 +247,8 @@ def forwarded(module: str) -> Callable[[str], Any]:
     """
 
     def __getattr__(name: str) -> Any:
+        if f"{module}.{name}" in REMOVED:
+            return _removed(module, name)
         target = NAMES.get(f"{module}.{name}", MODULES.get(module))
         if name.startswith("__") or target is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -250,6 +266,17 @@ def forwarded(module: str) -> Callable[[str], Any]:
         return value
 
     return __getattr__
+
+
+def _removed(module: str, name: str) -> type[Any]:
+    """Return a stand-in for a class that is gone: it imports, and says what to use when called."""
+    text = f"{module}.{name} is gone. Use {REMOVED[f'{module}.{name}']}."
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotImplementedError(text)
+
+    return type(name, (), {"__doc__": text, "__init__": refuse, "__init_subclass__": refuse})
 
 
 class _Finder(MetaPathFinder, Loader):

@@ -24,6 +24,7 @@ from agents.gradient.tuned import (
     proxy_ensemble,
     stepped,
 )
+from mbo_gym._moved import forwarded
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.nn.mlp import apply_layers
@@ -32,6 +33,8 @@ from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.mlp import MLPConfig
 
 __all__ = ["ICT", "ICTConfig", "co_taught", "importance", "lesson", "student_error"]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 _MOST_CHANGE = 0.2
 """Largest change of a neighbour's weight."""

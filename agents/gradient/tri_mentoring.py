@@ -24,6 +24,7 @@ from agents.gradient.tuned import (
     proxy_ensemble,
     stepped,
 )
+from mbo_gym._moved import forwarded
 from mbo_gym.envs.dynamics import Gradient
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import Fitted
@@ -39,6 +40,8 @@ __all__ = [
     "soft_labels",
     "votes",
 ]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 _ASCENT = AscentConfig(optimiser="adam")
 _PROXY = MLPConfig(hidden=128, train_steps=1500)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from mbo_gym._moved import forwarded
 from mbo_gym.encoders.base import encoded
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.nn.mlp import BatchedMLP, apply_layers
@@ -27,6 +28,8 @@ __all__ = [
     "proxy_ensemble",
     "stepped",
 ]
+
+__getattr__ = forwarded(__name__)  # names that have moved
 
 PROXIES = 3
 """Number of proxies."""

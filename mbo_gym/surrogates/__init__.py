@@ -1,5 +1,6 @@
 """Surrogates: differentiable models of the score, fitted on the visible data."""
 
+from mbo_gym._moved import forwarded
 from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
 from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_surrogate, fitted_surrogate
@@ -39,3 +40,5 @@ __all__ = [
     "predict_in_pieces",
     "register_surrogate",
 ]
+
+__getattr__ = forwarded(__name__)  # names that have moved
