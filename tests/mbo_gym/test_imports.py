@@ -36,7 +36,7 @@ HEAVY = (
 ABOVE_ALL = {"", "__main__"}
 """The public face of mbo_gym: imports from every room, and no room imports it."""
 BELOW_ALL = {"_version", "_moved"}
-"""The version, and the table of old names, which import from no room but `optional`."""
+"""The version, and the table of old names, which imports from rooms when a name is used."""
 
 LAZY_LIBRARIES = {
     "gym_notices": "optional",
@@ -56,6 +56,7 @@ LAZY_LIBRARIES = {
 }
 """Libraries that a function may import, and why."""
 LAZY_ROOMS = {
+    "mbo_gym._moved": "old names are looked up on use",
     "mbo_gym.cli.": "`mbo-gym --help` waits for no torch",
     "mbo_gym.benchmark.execute.worker": "the process that starts workers waits for no torch",
     "mbo_gym.envs.design_env": "only pictures need it",
@@ -95,7 +96,7 @@ def _goes_down(found: Import, floor: dict[str, int]) -> bool:
     if source == target or source in ABOVE_ALL or target in BELOW_ALL:
         return target not in ABOVE_ALL or source in ABOVE_ALL
     if source in BELOW_ALL:
-        return target == "optional"
+        return target == "optional" or found.inside
     return target not in ABOVE_ALL and floor[target] < floor[source]
 
 
