@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,36 +31,10 @@ from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.runs.picture import PICTURE, save_picture
 from mbo_gym.runs.provenance import environment_facts
+from mbo_gym.runs.request import RunRequest
 from mbo_gym.tasks.registry import make_task
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What to run.
-
-    Args:
-        method: Name of the method.
-        task_id: The task.
-        seed: Of the method.
-        k: Designs proposed.
-        preset: Named settings of the method, or None.
-        settings: Fields of the method's config.
-        options: Options of the task.
-        device: ``cpu``, ``cuda``, ..
-        loggers: Where the metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``.
-    """
-
-    method: str
-    task_id: str
-    seed: int = 0
-    k: int = 256
-    preset: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "cpu"
-    loggers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

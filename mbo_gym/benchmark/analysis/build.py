@@ -1,15 +1,12 @@
-"""From a benchmark's records to what a report shows: scores over seeds, skill, ranks, tests,
-published numbers."""
+"""Makes the analysis of a benchmark from its records."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from mbo_gym.benchmark.analysis import over_seeds as cells
-from mbo_gym.benchmark.analysis.model import CEILINGS, Analysis, Entry, Failure, Problem
+from mbo_gym.benchmark.analysis import over_seeds
+from mbo_gym.benchmark.analysis.model import CEILINGS, Analysis, Entry, Failure, TaskSetting
 from mbo_gym.benchmark.analysis.notes import notes
 from mbo_gym.benchmark.analysis.published import Reproduction, published_for, reproduce
 from mbo_gym.benchmark.analysis.remarks import Remark, add_remarks
@@ -21,101 +18,110 @@ from mbo_gym.benchmark.analysis.statistics import (
     skill_interval,
     welch_tests,
 )
+from mbo_gym.benchmark.record import CellError, CellRecord, Environment
 
 __all__ = ["analyse"]
 
-Record = Mapping[str, Any]
-
 
 def analyse(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[CellRecord],
     *,
     title: str = "Benchmark",
     remarks: Sequence[Remark] = (),
 ) -> Analysis:
-    """Work out what a report shows from the records of a results file (the latest of each key).
+    """Compute what a report shows: scores, skill, ranks, tests and published numbers.
 
     Args:
-        records: As `mbo_gym.benchmark.execute.results.ResultStore.records` gives them.
-        title: Of the report.
-        remarks: Stand beside the scores that they are about.
+        records: Records, the latest of each key, see
+            `mbo_gym.benchmark.execute.results.ResultStore.records`.
+        title: Title of the report.
+        remarks: Remarks on scores below published ones.
 
     Raises:
         ValueError: There are no records.
     """
     if not records:
         raise ValueError("there are no records to analyse; run `mbo-gym benchmark` first")
-    names = cells.problem_names(records)
-    groups: dict[str, dict[str, list[Record]]] = {}
+    names = over_seeds.task_names(records)
+    groups: dict[str, dict[str, list[CellRecord]]] = {}
     for name, record in zip(names, records, strict=True):
-        groups.setdefault(name, {}).setdefault(record["label"], []).append(record)
-    environments = {json.dumps(r["environment"], sort_keys=True): r["environment"] for r in records}
-    problems, entries = [], []
+        groups.setdefault(name, {}).setdefault(record.label, []).append(record)
+    environments = _distinct_environments(records)
+    tasks = []
+    entries = []
     for name, by_label in groups.items():
-        mine = [_entry(name, same, list(environments)) for same in by_label.values()]
+        mine = [_entry(name, same, environments) for same in by_label.values()]
         mine += _exact_controls(name, by_label)
-        problem = _problem(name, by_label, mine)
-        problems.append(problem)
-        entries += sorted((_with_skill(entry, problem, mine) for entry in mine), key=_place)
-    ranking = standings(problems, entries)
+        task = _task_setting(name, by_label, mine)
+        tasks.append(task)
+        entries += sorted((_with_skill(entry, task, mine) for entry in mine), key=_place)
+    ranking = standings(tasks, entries)
+    named = list(zip(names, records, strict=True))
     return Analysis(
         title=title,
-        problems=tuple(problems),
+        tasks=tuple(tasks),
         entries=tuple(entries),
         standings=ranking,
         comparisons={
-            p.name: _comparisons([e for e in entries if e.problem == p.name]) for p in problems
+            task.name: _comparisons([e for e in entries if e.task == task.name]) for task in tasks
         },
         reproduced=add_remarks(_reproductions(entries, groups), remarks),
-        failures=tuple(
-            _failure(n, r) for n, r in zip(names, records, strict=True) if r["status"] == "failed"
-        ),
-        environments=tuple(environments.values()),
-        notes=notes(problems, entries, ranking, list(zip(names, records, strict=True))),
+        failures=tuple(_failure(n, r, r.error) for n, r in named if r.error is not None),
+        environments=tuple(environments),
+        notes=notes(tasks, entries, ranking, named),
         n_cells=len(records),
     )
 
 
-def _entry(problem: str, records: Sequence[Record], environments: Sequence[str]) -> Entry:
-    """Return a method on a problem from its cells; its skill is not known yet."""
-    done = sorted((r for r in records if r["status"] == "done"), key=lambda r: r["seed"])
-    values = cells.measures(done)
-    used = {environments.index(json.dumps(r["environment"], sort_keys=True)) for r in records}
+def _distinct_environments(records: Sequence[CellRecord]) -> list[Environment]:
+    found: list[Environment] = []
+    for record in records:
+        if record.environment not in found:
+            found.append(record.environment)
+    return found
+
+
+def _entry(task: str, records: Sequence[CellRecord], environments: list[Environment]) -> Entry:
+    """Return a method on a task from its cells, without its skill."""
+    done = sorted((r for r in records if r.result is not None), key=lambda r: r.request.seed)
+    results = [r.result for r in done if r.result is not None]
+    values = over_seeds.measures(results)
     return Entry(
-        label=records[0]["label"],
-        problem=problem,
-        control=records[0]["control"],
+        label=records[0].label,
+        task=task,
+        control=records[0].control,
         exact=False,
-        external=records[0]["external"],
-        seeds=tuple(r["seed"] for r in done),
+        external=records[0].external,
+        seeds=tuple(r.request.seed for r in done),
         n_failed=len(records) - len(done),
         values=values,
         scores={measure: describe(numbers) for measure, numbers in values.items()},
         skill={},
         better_than_control=None,
-        quantiles=cells.mean_quantiles(done),
-        search=cells.mean_search(done),
-        facts=cells.mean_facts(done),
-        command=cells.merged_command(records),
-        environments=tuple(sorted(used)),
+        quantiles=over_seeds.mean_quantiles(results),
+        search=over_seeds.mean_search(results),
+        diagnostics=over_seeds.mean_diagnostics(done),
+        command=over_seeds.merged_command(records),
+        environments=tuple(sorted({environments.index(r.environment) for r in records})),
     )
 
 
-def _exact_controls(problem: str, by_label: Mapping[str, Sequence[Record]]) -> list[Entry]:
+def _exact_controls(task: str, by_label: Mapping[str, Sequence[CellRecord]]) -> list[Entry]:
     """Return the controls that follow from the task's table and were not run."""
-    done = [r for same in by_label.values() for r in same if r["status"] == "done"]
-    run = {r["method"] for r in done if r["control"]}
+    done = [r for same in by_label.values() for r in same if r.result is not None]
+    run = {record.request.method for record in done if record.control}
+    known = done[0].result.controls if done and done[0].result else {}
     entries = []
-    for name, known in done[0]["result"]["controls"].items() if done else ():
+    for name, scores in known.items():
         if name in run:
             continue
         # The exact median counts repeated designs; a uniform draw repeats few, so over distinct
         # ones it is the same.
-        values = {"p100": (known["p100"],), "p50_distinct": (known["p50"],), "p50": (known["p50"],)}
+        values = {"p100": (scores.p100,), "p50_distinct": (scores.p50,), "p50": (scores.p50,)}
         entries.append(
             Entry(
                 label=f"{name} (exact)",
-                problem=problem,
+                task=task,
                 control=True,
                 exact=True,
                 external=False,
@@ -127,7 +133,7 @@ def _exact_controls(problem: str, by_label: Mapping[str, Sequence[Record]]) -> l
                 better_than_control=None,
                 quantiles=(),
                 search=(),
-                facts=dict.fromkeys(cells.FACTS),
+                diagnostics=dict.fromkeys(over_seeds.DIAGNOSTICS),
                 command="",
                 environments=(),
             )
@@ -135,35 +141,36 @@ def _exact_controls(problem: str, by_label: Mapping[str, Sequence[Record]]) -> l
     return entries
 
 
-def _problem(
-    name: str, by_label: Mapping[str, Sequence[Record]], entries: Sequence[Entry]
-) -> Problem:
+def _task_setting(
+    name: str, by_label: Mapping[str, Sequence[CellRecord]], entries: Sequence[Entry]
+) -> TaskSetting:
     records = [record for same in by_label.values() for record in same]
-    result = next((r["result"] for r in records if r["status"] == "done"), None)
+    request = records[0].request
+    result = next((r.result for r in records if r.result is not None), None)
     controls = [entry for entry in entries if entry.control and entry.values]
     best = {
         measure: max(controls, key=lambda e: e.scores[measure].mean)
         for measure in CEILINGS
         if controls
     }
-    return Problem(
+    return TaskSetting(
         name=name,
-        task_id=records[0]["task"],
-        options=records[0]["options"],
-        k=records[0]["k"],
-        n_visible=result["n_visible"] if result else 0,
-        d_best=result["d_best"] if result else float("nan"),
-        ceiling=result["ceiling"] if result else {},
+        task_id=request.task_id,
+        options=request.options,
+        k=request.k,
+        n_visible=result.n_visible if result else 0,
+        d_best=result.d_best if result else float("nan"),
+        ceiling=result.ceiling if result else None,
         best_control={
             measure: (entry.label, entry.scores[measure].mean) for measure, entry in best.items()
         },
     )
 
 
-def _with_skill(entry: Entry, problem: Problem, entries: Sequence[Entry]) -> Entry:
+def _with_skill(entry: Entry, task: TaskSetting, entries: Sequence[Entry]) -> Entry:
     skill: dict[str, Interval] = {}
     for measure in CEILINGS if entry.values else ():
-        if scale := skill_scale(problem, entries, measure):
+        if scale := skill_scale(task, entries, measure):
             interval = skill_interval(entry.values[measure], scale.controls, scale.ceiling)
             skill |= {measure: interval} if interval else {}
     judged = "p50_distinct" in skill and not entry.control and len(entry.seeds) > 1
@@ -173,8 +180,7 @@ def _with_skill(entry: Entry, problem: Problem, entries: Sequence[Entry]) -> Ent
 
 
 def _place(entry: Entry) -> float:
-    """Return what entries of a problem are sorted by: those without scores come last, in the order
-    of the records."""
+    """Return the sort key of an entry; those without scores come last, in the records' order."""
     return -entry.scores["p50_distinct"].mean if entry.scores else float("inf")
 
 
@@ -183,42 +189,41 @@ def _comparisons(entries: Sequence[Entry]) -> tuple[Comparison, ...]:
 
 
 def _reproductions(
-    entries: Sequence[Entry], groups: Mapping[str, Mapping[str, Sequence[Record]]]
+    entries: Sequence[Entry], groups: Mapping[str, Mapping[str, Sequence[CellRecord]]]
 ) -> list[Reproduction]:
-    """Return our numbers beside the published ones of the same method and task, on the same number
-    of designs."""
+    """Return our scores beside the published ones of the same method, task and budget."""
     rows = []
     for entry in entries:
         if entry.exact or not entry.values:
             continue
-        record = next(r for r in groups[entry.problem][entry.label] if r["status"] == "done")
+        of_entry = groups[entry.task][entry.label]
+        request, result = next((r.request, r.result) for r in of_entry if r.result is not None)
         for percentile in (100, 50):
-            for published in published_for(record["method"], record["task"], percentile=percentile):
+            for published in published_for(request.method, request.task_id, percentile=percentile):
                 first = published.k <= 128
                 rows.append(
                     reproduce(
                         published,
                         entry.values[f"first_p{percentile}" if first else f"p{percentile}"],
                         label=entry.label,
-                        problem=entry.problem,
-                        k=record["k"],
-                        scored=min(128, record["k"]) if first else record["k"],
-                        preset=record["preset"],
-                        options=record["options"],
-                        n_visible=record["result"]["n_visible"],
+                        task=entry.task,
+                        k=request.k,
+                        scored=min(128, request.k) if first else request.k,
+                        preset=request.preset,
+                        options=request.options,
+                        n_visible=result.n_visible,
                     )
                 )
     return rows
 
 
-def _failure(problem: str, record: Record) -> Failure:
-    error = record["error"]
+def _failure(task: str, record: CellRecord, error: CellError) -> Failure:
     return Failure(
-        key=record["key"],
-        label=record["label"],
-        problem=problem,
-        seed=record["seed"],
-        error=f"{error['type']}: {error['message']}",
-        traceback=error["traceback"],
-        command=record["command"],
+        key=record.key,
+        label=record.label,
+        task=task,
+        seed=record.request.seed,
+        error=f"{error.type}: {error.message}",
+        traceback=error.traceback,
+        command=record.command,
     )

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from mbo_gym.benchmark.analysis.statistics import (
-    Interval,
-)
-
-if TYPE_CHECKING:  # that module builds on this one
-    from mbo_gym.benchmark.analysis.model import Entry, Problem
-
-
-from typing import Any
-
 from mbo_gym.benchmark.analysis.published import Reproduction
-from mbo_gym.benchmark.analysis.statistics import Comparison, Description
+from mbo_gym.benchmark.analysis.statistics import Comparison, Description, Interval
+from mbo_gym.benchmark.record import Environment, KnownCeiling
 
 __all__ = [
     "CEILINGS",
@@ -28,33 +19,34 @@ __all__ = [
     "Analysis",
     "Entry",
     "Failure",
-    "Problem",
     "Scale",
     "Standing",
+    "TaskSetting",
 ]
 
-
 MEASURES = ("p100", "p50_distinct", "p50", "mean", "first_p100", "first_p50", "share_above_best")
-"""Normalised scores of a cell: best and median of the K proposals (the median also over distinct
-designs), their mean, best and median of the first 128, and the share above D(best)."""
+"""Normalised scores of a cell.
 
+Best and median of the K proposals (the median also over distinct designs), their mean, best and
+median of the first 128, and the share above D(best).
+"""
 
 RANKINGS = ("p100", "p50_distinct", "skill")
-"""What methods are ranked by; `skill` is that of the 50th percentile over distinct designs."""
+"""Measures that methods are ranked by; `skill` is that of the 50th percentile, distinct."""
 
 
 @dataclass(frozen=True)
-class Problem:
+class TaskSetting:
     """A task with its options and a budget.
 
     Args:
-        name: The task's id, with its options in brackets and K where the results hold several.
-        task_id: The task.
-        options: Of the task.
-        k: Designs proposed.
-        n_visible: Visible rows; 0 where no cell is done.
+        name: Id of the task, with its options in brackets, and K where the results hold several.
+        task_id: Id of the task.
+        options: Options of the task.
+        k: Number of proposals.
+        n_visible: Number of visible rows; 0 where no cell is done.
         d_best: Best visible score, normalised; NaN where no cell is done.
-        ceiling: {"p100", "p50", "exact", "note"}, empty where unknown.
+        ceiling: Best reachable scores; None where unknown.
         best_control: For each of p100 and p50_distinct, the label of the control with the highest
             mean and that mean; empty where the results hold no control.
     """
@@ -65,43 +57,42 @@ class Problem:
     k: int
     n_visible: int
     d_best: float
-    ceiling: Mapping[str, Any]
+    ceiling: KnownCeiling | None
     best_control: Mapping[str, tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A method on a problem, over its seeds.
+    """A method on a task, over its seeds.
 
     Args:
-        label: The method's name in tables.
-        problem: The problem's name.
-        control: Whether it learns nothing.
-        exact: An expectation that follows from the task's table, not a run: no seeds, no interval.
-        external: Scored from a file.
+        label: Name of the method in tables.
+        task: Name of the task setting.
+        control: Whether the method is a control.
+        exact: Whether the scores follow from the task's table: no run, no seeds, no interval.
+        external: Whether the designs came from a file.
         seeds: Seeds that are done.
-        n_failed: Seeds that failed.
+        n_failed: Number of seeds that failed.
         values: For each measure, a number a seed (one number for an exact control); empty without
             an oracle.
-        scores: For each measure, these described.
-        skill: For p100 and p50_distinct: (score - best control) / (ceiling - best control) with its
+        scores: For each measure, these numbers described.
+        skill: For p100 and p50_distinct, (score - best control) / (ceiling - best control) with its
             interval; left out where ceiling or control is unknown.
         better_than_control: Whether the 95 % interval of the p50_distinct skill lies above zero;
             None for controls, with fewer than two seeds, and where the skill is unknown.
-        quantiles: Normalised scores of the proposals at 0, 2.5, .. 100 %, averaged over seeds;
-            empty where unknown.
-        search: (step, prediction, score or None) along the search, averaged over seeds; empty
-            without a search.
-        facts: Means over seeds of seconds, fit_seconds, propose_seconds, peak_memory_mb, n_unique,
-            n_in_data, n_infeasible, diversity, novelty, oracle_calls, trace_oracle_calls,
-            search_oracle_calls; None where unknown.
-        command: What repeats it, all seeds; several lines where one command cannot; empty for an
-            exact control.
+        quantiles: Normalised scores of the proposals at 0, 2.5, .. 100 %, means over seeds; empty
+            where unknown.
+        search: (step, prediction, score or None) along the search, means over seeds; empty without
+            a search.
+        diagnostics: Means over seeds of `mbo_gym.benchmark.analysis.over_seeds.DIAGNOSTICS`; None
+            where unknown.
+        command: Command that repeats all seeds; several lines where one cannot; empty for an exact
+            control.
         environments: Indices into `Analysis.environments`.
     """
 
     label: str
-    problem: str
+    task: str
     control: bool
     exact: bool
     external: bool
@@ -113,18 +104,18 @@ class Entry:
     better_than_control: bool | None
     quantiles: tuple[float, ...]
     search: tuple[tuple[int, float, float | None], ...]
-    facts: Mapping[str, float | None]
+    diagnostics: Mapping[str, float | None]
     command: str
     environments: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that failed: what it was, and the error with its traceback."""
+    """A cell that failed, with its error."""
 
     key: str
     label: str
-    problem: str
+    task: str
     seed: int
     error: str
     traceback: str
@@ -133,65 +124,66 @@ class Failure:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that a report shows.
+    """Everything that a report shows.
 
     Args:
-        title: Of the report.
-        problems: In the order of the records.
-        entries: Methods on problems, controls included: by problem, the highest mean p50_distinct
-            first.
-        standings: Over problems, the best mean rank by p50_distinct first, incomplete ones last.
-        comparisons: For each problem, Welch's tests between all pairs of methods on p50_distinct,
+        title: Title of the report.
+        tasks: Task settings, in the order of the records.
+        entries: Methods on tasks, controls included: by task, the highest mean p50_distinct first.
+        standings: Methods over all tasks, the best mean rank by p50_distinct first, incomplete
+            ones last.
+        comparisons: For each task, Welch's tests between all pairs of methods on p50_distinct,
             Holm-corrected.
         reproduced: Published numbers beside ours.
         failures: Cells that failed.
-        environments: Distinct environments (versions, git, machine) in the records.
-        notes: Sentences a reader must know, e.g. that controls are missing.
-        n_cells: Cells in the records.
+        environments: Distinct environments of the records.
+        notes: Sentences that a reader must know, e.g. that controls are missing.
+        n_cells: Number of cells in the records.
     """
 
     title: str
-    problems: tuple[Problem, ...]
+    tasks: tuple[TaskSetting, ...]
     entries: tuple[Entry, ...]
     standings: tuple[Standing, ...]
     comparisons: Mapping[str, tuple[Comparison, ...]]
     reproduced: tuple[Reproduction, ...]
     failures: tuple[Failure, ...]
-    environments: tuple[Mapping[str, Any], ...]
+    environments: tuple[Environment, ...]
     notes: tuple[str, ...]
     n_cells: int
 
 
 CEILINGS = {"p100": "p100", "p50_distinct": "p50"}
-"""Measures that skill is worked out for, and which ceiling they have."""
+"""Measures that skill is computed for, and the field of the ceiling that belongs to each."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A method over all problems.
+    """A method over all tasks.
 
     Args:
-        label: The method's name in tables.
-        control: Whether it learns nothing.
-        problems: Problems it has scores on.
-        complete: Whether these are all problems that have an oracle: only then is it compared over
-            problems.
-        iqm: For p100 and p50_distinct, the interquartile mean over problems and seeds, with a
+        label: Name of the method in tables.
+        control: Whether the method is a control.
+        tasks: Names of the task settings that it has scores on.
+        complete: Whether these are all tasks that have an oracle; only complete methods are
+            compared over tasks.
+        iqm: For p100 and p50_distinct, the interquartile mean over tasks and seeds, with a
             stratified bootstrap interval; empty unless complete.
-        mean_rank: For each of RANKINGS, among the complete methods; rank 1 is best, ties averaged;
-            empty unless complete. Within a problem, skill orders methods as p50_distinct does; over
-            problems its rank leaves out those where skill is unknown, and it is missing where that
-            is all of them.
-        median_rank: The same.
-        skill: Mean over the problems where it is known of the p50_distinct skill, each no lower
-            than -1; None where it is known on none, or incomplete.
-        improvement: Probability that a run of it beats a run of the best control (p50_distinct),
-            mean over the problems with a control; None where there is none, or incomplete.
+        mean_rank: For each of RANKINGS, the mean rank among the complete methods; rank 1 is best,
+            ties are averaged; empty unless complete. On a task, skill orders methods as
+            p50_distinct does. Tasks of unknown skill are left out of the rank by skill, which is
+            missing where no skill is known.
+        median_rank: The median rank, likewise.
+        skill: Mean p50_distinct skill over the tasks where it is known, each no lower than -1; None
+            where it is known on none, or incomplete.
+        improvement: Probability that a run of the method beats a run of the best control
+            (p50_distinct), mean over the tasks with a control; None where there is none, or
+            incomplete.
     """
 
     label: str
     control: bool
-    problems: tuple[str, ...]
+    tasks: tuple[str, ...]
     complete: bool
     iqm: Mapping[str, Interval]
     mean_rank: Mapping[str, Interval]
@@ -202,11 +194,11 @@ class Standing:
 
 @dataclass(frozen=True)
 class Scale:
-    """What skill is measured on: 0 is the best control, 1 the ceiling.
+    """Scale of skill: 0 is the best control, 1 the ceiling.
 
     Args:
         controls: For each control, its scores (R,).
-        ceiling: The most that any method can score.
+        ceiling: Best reachable score.
     """
 
     controls: Sequence[np.ndarray]

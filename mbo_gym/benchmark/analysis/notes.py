@@ -1,44 +1,40 @@
-"""What a reader of a report must know before the numbers."""
+"""Notes of a report: sentences that a reader must know before the numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mbo_gym.benchmark.analysis.model import Standing
+from mbo_gym.benchmark.analysis.model import Entry, Standing, TaskSetting
 from mbo_gym.benchmark.analysis.standings import skill_scale
-
-if TYPE_CHECKING:  # that module builds on this one
-    from mbo_gym.benchmark.analysis.model import Entry, Problem
+from mbo_gym.benchmark.record import CellRecord
 
 __all__ = ["N_SEEDS", "notes", "short_commit"]
 
 N_SEEDS = 8
-"""Seeds that the papers run."""
-
-Record = Mapping[str, Any]
+"""Number of seeds that the papers run."""
 
 
 def notes(
-    problems: Sequence[Problem],
+    tasks: Sequence[TaskSetting],
     entries: Sequence[Entry],
     standings: Sequence[Standing],
-    records: Sequence[tuple[str, Record]],
+    records: Sequence[tuple[str, CellRecord]],
 ) -> tuple[str, ...]:
-    """Return the sentences, those on the whole benchmark last.
+    """Return the notes of a benchmark, those on all of it last.
 
     Args:
-        problems: All of them.
-        entries: All of them.
-        standings: All of them.
-        records: All of them, each with the name of its problem.
+        tasks: Task settings.
+        entries: Methods on tasks.
+        standings: Methods over tasks.
+        records: Records, each with the name of its task setting.
     """
     lines: list[str] = []
-    for problem in problems:
-        mine = [entry for entry in entries if entry.problem == problem.name]
-        lines += _on_scores(problem, mine)
-        lines += _on_seeds(problem, mine)
-        lines += _on_oracle_calls(problem, mine)
+    for task in tasks:
+        mine = [entry for entry in entries if entry.task == task.name]
+        lines += _on_scores(task, mine)
+        lines += _on_seeds(task, mine)
+        lines += _on_oracle_calls(task, mine)
     return (
         *lines,
         *_on_comparability(entries, standings),
@@ -47,68 +43,69 @@ def notes(
     )
 
 
-def _on_scores(problem: Problem, entries: Sequence[Entry]) -> list[str]:
-    name = problem.name
+def _on_scores(task: TaskSetting, entries: Sequence[Entry]) -> list[str]:
+    name = task.name
     if not any(entry.seeds for entry in entries):
         return [f"No cell is done on {name}."]
     if not any(entry.values for entry in entries):
         return [f"{name} has no oracle: designs are counted, not scored."]
-    if not problem.best_control:
+    if not task.best_control:
         return [
-            f"No control was run on {name}: skill cannot be told. Add `controls` to the methods."
+            f"No control was run on {name}: the skill is unknown. Add `controls` to the methods."
         ]
-    if not problem.ceiling:
-        return [f"The ceiling of {name} is unknown: skill cannot be told."]
-    if not skill_scale(problem, entries, "p50_distinct"):
-        label, value = problem.best_control["p50_distinct"]
+    if not task.ceiling:
+        return [f"The ceiling of {name} is unknown, and so is the skill."]
+    if not skill_scale(task, entries, "p50_distinct"):
+        label, value = task.best_control["p50_distinct"]
         return [
-            f"On {name} the control {label} reaches the ceiling ({value:.3f}): no skill is left to show."
+            f"On {name} the control {label} reaches the ceiling ({value:.3f}): "
+            "no skill is left to show."
         ]
     return []
 
 
-def _on_seeds(problem: Problem, entries: Sequence[Entry]) -> list[str]:
+def _on_seeds(task: TaskSetting, entries: Sequence[Entry]) -> list[str]:
     scored = [entry for entry in entries if entry.values and not entry.exact]
     counts = {entry.label: len(entry.seeds) for entry in scored}
     lines = [
-        f"{entry.label} on {problem.name} has two cells with one seed: they differ in settings that its name does not "
-        "tell. Both count; give them labels of their own."
+        f"{entry.label} on {task.name} has two cells with one seed: they differ in settings that "
+        "the name does not show. Both count. Give them different labels."
         for entry in entries
         if len(set(entry.seeds)) < len(entry.seeds)
     ]
     if few := {label: n for label, n in counts.items() if n < N_SEEDS}:
-        lines.append(f"Fewer than {N_SEEDS} seeds on {problem.name}: {_counted(few)}.")
+        lines.append(f"Fewer than {N_SEEDS} seeds on {task.name}: {_counted(few)}.")
     elif len(set(counts.values())) > 1:
-        lines.append(f"Unequal numbers of seeds on {problem.name}: {_counted(counts)}.")
+        lines.append(f"Unequal numbers of seeds on {task.name}: {_counted(counts)}.")
     return lines
 
 
-def _on_oracle_calls(problem: Problem, entries: Sequence[Entry]) -> list[str]:
+def _on_oracle_calls(task: TaskSetting, entries: Sequence[Entry]) -> list[str]:
     return [
-        f"{entry.label} on {problem.name} asked the oracle while it learned and searched ({calls:.0f} calls a run): "
-        "it is not offline."
+        f"{entry.label} on {task.name} asked the oracle while it learned and searched "
+        f"({calls:.0f} calls a run): it is not offline."
         for entry in entries
-        if (calls := entry.facts["search_oracle_calls"])
+        if (calls := entry.diagnostics["search_oracle_calls"])
     ]
 
 
 def _on_comparability(entries: Sequence[Entry], standings: Sequence[Standing]) -> list[str]:
     lines = []
     if partial := [row.label for row in standings if not row.complete]:
-        lines.append(f"Not on every problem, so not compared over problems: {', '.join(partial)}.")
+        lines.append(f"Not on every task, so not compared over tasks: {', '.join(partial)}.")
     if external := dict.fromkeys(entry.label for entry in entries if entry.external):
         lines.append(
-            f"Scored from a file: {', '.join(external)}. What the program that made the designs has seen, "
-            "the oracle perhaps, is not known."
+            f"Scored from a file: {', '.join(external)}. Whether the program that made the designs "
+            "asked the oracle is not known."
         )
     return lines
 
 
-def _on_failures(records: Sequence[tuple[str, Record]]) -> list[str]:
+def _on_failures(records: Sequence[tuple[str, CellRecord]]) -> list[str]:
     failed: dict[str, list[int]] = {}
-    for problem, record in records:
-        if record["status"] == "failed":
-            failed.setdefault(f"{record['label']} on {problem}", []).append(record["seed"])
+    for task, record in records:
+        if record.status == "failed":
+            failed.setdefault(f"{record.label} on {task}", []).append(record.request.seed)
     if not failed:
         return []
     which = [
@@ -118,9 +115,9 @@ def _on_failures(records: Sequence[tuple[str, Record]]) -> list[str]:
     return [f"{n} of {len(records)} cells failed and count in no number: {'; '.join(which)}."]
 
 
-def _on_origin(records: Sequence[tuple[str, Record]]) -> list[str]:
-    environments = [record["environment"] for _, record in records]
-    commits = _distinct(short_commit(environment["git"]) for environment in environments)
+def _on_origin(records: Sequence[tuple[str, CellRecord]]) -> list[str]:
+    environments = [record.environment for _, record in records]
+    commits = _distinct(short_commit(environment.git) for environment in environments)
     lines = []
     if len(commits) > 1:
         lines.append(
@@ -128,28 +125,28 @@ def _on_origin(records: Sequence[tuple[str, Record]]) -> list[str]:
         )
     if any(commit.endswith("+changes") for commit in commits):
         lines.append(
-            "Some records were made with uncommitted changes (+changes): no commit repeats them for certain."
+            "Some records were made with uncommitted changes (+changes): "
+            "no commit repeats them for certain."
         )
     for what in ("versions", "machine"):
-        differing = _differing([environment[what] for environment in environments])
+        differing = _differing([getattr(environment, what) for environment in environments])
         if differing:
             lines.append(f"The records differ in {what}: {'; '.join(differing)}.")
     return lines
 
 
 def short_commit(git: str | None) -> str:
-    """Return a commit's first 10 digits, with ``+changes`` where it has that; a phrase where none
-    is known."""
+    """Return the first 10 digits of a commit, with its ``+changes``, or "no commit known"."""
     if git is None:
         return "no commit known"
     commit, plus, changes = git.partition("+")
     return commit[:10] + plus + changes
 
 
-def _differing(facts: Sequence[Record]) -> list[str]:
-    """Return each fact that is not the same everywhere, with its values."""
-    names = _distinct(name for some in facts for name in some)
-    values = {name: _distinct(str(some.get(name, "none")) for some in facts) for name in names}
+def _differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each name whose value is not the same in all tables, with its values."""
+    names = _distinct(name for table in tables for name in table)
+    values = {name: _distinct(str(table.get(name, "none")) for table in tables) for name in names}
     return [f"{name} {', '.join(found)}" for name, found in values.items() if len(found) > 1]
 
 

@@ -1,24 +1,25 @@
-"""Records of one method on one problem, put together over seeds."""
+"""Combines the records of one method on one task over seeds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from mbo_gym.benchmark.record import CellRecord, CellResult
+
 __all__ = [
-    "FACTS",
-    "mean_facts",
+    "DIAGNOSTICS",
+    "mean_diagnostics",
     "mean_quantiles",
     "mean_search",
     "measures",
     "merged_command",
-    "problem_names",
+    "task_names",
 ]
 
-FACTS = (
+DIAGNOSTICS = (
     "seconds",
     "fit_seconds",
     "propose_seconds",
@@ -32,93 +33,92 @@ FACTS = (
     "trace_oracle_calls",
     "search_oracle_calls",
 )
-"""Numbers of a cell that are no scores; `seconds` is the whole cell's, the others stand in its
-result."""
+"""Numbers of a cell besides its scores; `seconds` is of the whole cell, the rest of its result."""
 
-_SCORES = {
-    "p100": ("overall", "p100"),
-    "p50_distinct": ("distinct", "p50"),
-    "p50": ("overall", "p50"),
-    "mean": ("overall", "mean"),
-    "first_p100": ("first", "p100"),
-    "first_p50": ("first", "p50"),
-}
 _SEEDS = re.compile(r"(?<=--seeds )\S+")
 
-Record = Mapping[str, Any]
+
+def task_names(records: Sequence[CellRecord]) -> list[str]:
+    """Return the name of each record's task setting.
+
+    That is the task, its options in brackets, and K where the records hold several.
+    """
+    several = len({record.request.k for record in records}) > 1
+    return [_task_name(record, with_k=several) for record in records]
 
 
-def problem_names(records: Sequence[Record]) -> list[str]:
-    """Return the name of each record's problem: the task, its options in brackets, and K where
-    there are several."""
-    several = len({record["k"] for record in records}) > 1
-    return [_problem_name(record, several) for record in records]
+def _task_name(record: CellRecord, *, with_k: bool) -> str:
+    request = record.request
+    parts = [f"{name}={value}" for name, value in sorted(request.options.items())]
+    parts += [f"K={request.k}"] if with_k else []
+    return f"{request.task_id} [{', '.join(parts)}]" if parts else request.task_id
 
 
-def _problem_name(record: Record, with_k: bool) -> str:
-    parts = [f"{name}={value}" for name, value in sorted(record["options"].items())]
-    parts += [f"K={record['k']}"] if with_k else []
-    return f"{record['task']} [{', '.join(parts)}]" if parts else str(record["task"])
-
-
-def measures(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
-    """Return the scores of finished cells, a number a cell; empty where the task has no oracle."""
-    results = [record["result"] for record in records]
-    if not results or any(result["overall"] is None for result in results):
+def measures(results: Sequence[CellResult]) -> dict[str, tuple[float, ...]]:
+    """Return the scores of finished cells, a number a cell; empty without an oracle."""
+    rows = [row for result in results if (row := _scores(result)) is not None]
+    if not rows or len(rows) < len(results):
         return {}
-    values = {
-        name: tuple(float(r[part][field]) for r in results)
-        for name, (part, field) in _SCORES.items()
+    return {name: tuple(row[name] for row in rows) for name in rows[0]}
+
+
+def _scores(result: CellResult) -> dict[str, float] | None:
+    overall, first, distinct = result.overall, result.first, result.distinct
+    share = result.share_above_best
+    if overall is None or first is None or distinct is None or share is None:
+        return None
+    return {
+        "p100": overall.p100,
+        "p50_distinct": distinct.p50,
+        "p50": overall.p50,
+        "mean": overall.mean,
+        "first_p100": first.p100,
+        "first_p50": first.p50,
+        "share_above_best": share,
     }
-    return values | {"share_above_best": tuple(float(r["share_above_best"]) for r in results)}
 
 
-def mean_quantiles(records: Sequence[Record]) -> tuple[float, ...]:
-    """Return the quantiles of the proposals' scores averaged over the cells that have them; empty
-    where none has."""
-    known = [record["result"]["quantiles"] for record in records if record["result"]["quantiles"]]
+def mean_quantiles(results: Sequence[CellResult]) -> tuple[float, ...]:
+    """Return the quantiles of the scores, means over the cells that have them; empty if none."""
+    known = [result.quantiles for result in results if result.quantiles]
     return tuple(np.mean(known, axis=0).tolist()) if known else ()
 
 
-def mean_search(records: Sequence[Record]) -> tuple[tuple[int, float, float | None], ...]:
-    """Return (step, prediction, score) along the search, averaged over cells.
+def mean_search(results: Sequence[CellResult]) -> tuple[tuple[int, float, float | None], ...]:
+    """Return (step, prediction, score) along the search, means over cells.
 
-    A step needs a prediction from every cell that searched, else its mean would jump where one cell
-    (whose surrogate left the finite numbers, say) drops out. The same holds for the score, which is
-    None otherwise.
+    A step needs a prediction from every cell that searched: else the mean would jump where one
+    cell, whose surrogate diverged, say, drops out. The score needs the same, and is None otherwise.
     """
-    searches = [
-        {s["step"]: s for s in r["result"]["search"]} for r in records if r["result"]["search"]
-    ]
+    searches = [{point.step: point for point in r.search} for r in results if r.search]
     curve = []
     for step in sorted(set[int]().union(*searches)):
         points = [search[step] for search in searches if step in search]
-        predictions = [point["prediction"] for point in points]
-        if len(points) < len(searches) or None in predictions:
+        predictions = [p.prediction for p in points if p.prediction is not None]
+        scores = [p.score for p in points if p.score is not None]
+        if len(predictions) < len(searches):
             continue
-        scores = [point["score"] for point in points]
-        curve.append(
-            (step, float(np.mean(predictions)), None if None in scores else float(np.mean(scores)))
-        )
+        score = float(np.mean(scores)) if len(scores) == len(points) else None
+        curve.append((step, float(np.mean(predictions)), score))
     return tuple(curve)
 
 
-def mean_facts(records: Sequence[Record]) -> dict[str, float | None]:
-    """Return FACTS averaged over the cells that know them; None where none does."""
-    facts: dict[str, float | None] = {}
-    for name in FACTS:
-        values = [(record if name == "seconds" else record["result"])[name] for record in records]
+def mean_diagnostics(records: Sequence[CellRecord]) -> dict[str, float | None]:
+    """Return DIAGNOSTICS, means over the finished cells that have them; None where none has."""
+    means: dict[str, float | None] = dict.fromkeys(DIAGNOSTICS)
+    for name in DIAGNOSTICS:
+        values = [getattr(r if name == "seconds" else r.result, name) for r in records]
         known = [value for value in values if value is not None]
-        facts[name] = float(np.mean(known)) if known else None
-    return facts
+        if known:
+            means[name] = float(np.mean(known))
+    return means
 
 
-def merged_command(records: Sequence[Record]) -> str:
-    """Return what repeats the cells: one line for commands that differ in their seeds only, e.g.
-    ``--seeds 0-6,8``."""
+def merged_command(records: Sequence[CellRecord]) -> str:
+    """Return the commands that repeat the cells, one for all seeds, e.g. ``--seeds 0-6,8``."""
     seeds: dict[str, set[int]] = {}
     for record in records:
-        seeds.setdefault(_SEEDS.sub("\0", record["command"]), set()).add(record["seed"])
+        seeds.setdefault(_SEEDS.sub("\0", record.command), set()).add(record.request.seed)
     return "\n".join(
         command.replace("\0", _ranges(sorted(numbers))) for command, numbers in seeds.items()
     )

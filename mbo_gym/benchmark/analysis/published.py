@@ -1,4 +1,4 @@
-"""Published numbers with source, budget, seeds and spread, and whether our own runs reproduce them.
+"""Published numbers, and whether our runs reproduce them.
 
 The numbers stand in ``published.toml``; whoever adds some edits that file only.
 """
@@ -37,7 +37,7 @@ _SPREADS = ("standard deviation", "standard error", "unknown")
 _SOURCE_KEYS = ("name", "where", "k", "seeds", "percentile", "tasks", "rows")
 _SOURCE_EXTRAS = ("spread", "d_best", "n_visible", "notes")
 _HALF_A_DIGIT = 1e-3 / 2
-"""Sources print three digits: what is nearer than this is the same number."""
+"""Half of the last printed digit: sources print three, so nearer numbers are the same."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Published:
     """A published percentile of the normalised scores of k designs, mean over seeds.
 
     Args:
-        method: Our name of the method; not every one of them is a method here.
-        task_id: The task.
+        method: Our name of the method, which need not be a method here.
+        task_id: Id of the task.
         percentile: 100 (the best design) or 50 (the median).
-        mean: Over the seeds.
-        std: The number printed after +-, None where none is known; `spread` says what it is.
-        k: Designs proposed.
+        mean: Mean over the seeds.
+        std: Number printed after +-, None where none is known; `spread` tells its meaning.
+        k: Number of proposals.
         seeds: Number of runs.
         source: Name of the source, with the table's number.
-        note: What to know of this row, or empty.
-        variant: Of the method, e.g. ``without editing``; empty for the method itself.
+        note: Note on this row, or empty.
+        variant: Variant of the method, e.g. ``without editing``; empty for the method itself.
         spread: ``standard deviation`` or ``standard error`` (of the mean) as the source says, or
             ``unknown``.
-        source_notes: What to know of the source on this task.
-        n_visible: Rows of the task that the source's methods saw; None where unknown.
+        source_notes: Notes on the source on this task.
+        n_visible: Number of rows that the source's methods saw; None where unknown.
         d_best: Best visible score, normalised, as the source prints it; None where it does not.
         where: Address of the source, arXiv id, or repository and commit.
     """
@@ -81,8 +81,10 @@ class Published:
 
     @property
     def standard_error(self) -> float | None:
-        """Standard error of the mean, None where no spread is known; an unknown one counts as a
-        standard deviation."""
+        """Standard error of the mean; None where no spread is known.
+
+        A spread of unknown kind counts as a standard deviation.
+        """
         if self.std is None or self.spread == "standard error":
             return self.std
         return self.std / math.sqrt(self.seeds)
@@ -93,34 +95,34 @@ class Reproduction:
     """A published number beside ours.
 
     Args:
-        published: The published number.
-        label: Our method's name in tables.
-        problem: Our problem's name.
-        ours: Our scores, the same percentile, described over seeds.
-        k: Designs that we proposed.
-        difference: Our mean minus theirs.
+        published: Published number.
+        label: Name of our method in tables.
+        task: Name of our task setting.
+        ours: Our scores of the same percentile, described over seeds.
+        k: Number of designs that we proposed.
+        difference: Our mean minus the published one.
         standard_errors: The difference in standard errors, sqrt(ours^2 + theirs^2); None with fewer
             than two seeds of ours, and where neither side has a spread.
-        verdict: ``yes`` where the difference is at most 2 standard errors, or at most half of the
-            last printed digit; else ``above`` or ``below``; ``cannot tell`` with fewer than two
-            seeds of ours.
-        protocol: What was done differently, or must be known to compare: phrases without full stop.
+        verdict: ``yes`` for a difference of at most 2 standard errors, or of half the last printed
+            digit; else ``above`` or ``below``; ``cannot tell`` with fewer than two seeds of ours.
+        notes: Differences in protocol and remarks that a comparison needs: phrases without full
+            stop.
     """
 
     published: Published
     label: str
-    problem: str
+    task: str
     ours: Description
     k: int
     difference: float
     standard_errors: float | None
     verdict: Verdict
-    protocol: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @cache
 def published() -> tuple[Published, ...]:
-    """Return all published numbers, in the order of the file, which is read once.
+    """Return all published numbers, in the order of ``published.toml``.
 
     Raises:
         InvalidData: A block of the file is not as it should be; the message names its source.
@@ -137,9 +139,9 @@ def published_for(
 
     Args:
         method: Our name of the method.
-        task_id: The task.
+        task_id: Id of the task.
         percentile: 100 or 50.
-        variant: Of the method; empty for the method itself, None for it and all variants.
+        variant: Variant of the method; empty for the method itself, None for it and all variants.
     """
     return [
         row
@@ -154,7 +156,7 @@ def reproduce(
     values: Sequence[float],
     *,
     label: str,
-    problem: str,
+    task: str,
     k: int,
     scored: int,
     preset: str | None,
@@ -164,15 +166,15 @@ def reproduce(
     """Compare our scores with a published number.
 
     Args:
-        published: The published number.
+        published: Published number.
         values: Our normalised scores, the same percentile, one a seed; at least one.
         label: Our method's name in tables.
-        problem: Our problem's name.
-        k: Designs that we proposed.
-        scored: Designs that `values` are over: k, or fewer for the first of them.
-        preset: Of our method's settings; None for the defaults.
-        options: Of our task.
-        n_visible: Rows that our method saw.
+        task: Name of our task setting.
+        k: Number of designs that we proposed.
+        scored: Number of designs that `values` are over: k, or fewer for the first of them.
+        preset: Preset of our method; None for the defaults.
+        options: Options of our task.
+        n_visible: Number of rows that our method saw.
     """
     ours = describe(values)
     difference = ours.mean - published.mean
@@ -184,13 +186,13 @@ def reproduce(
             standard_errors = difference / error
         near = abs(difference) <= max(2 * error, _HALF_A_DIGIT)
         verdict = "yes" if near else "above" if difference > 0 else "below"
-    protocol = (
+    notes = (
         *_budget(published, ours.n, k, scored),
         *_settings(published, preset, options, n_visible),
-        *_caveats(published),
+        *_source_notes(published),
     )
     return Reproduction(
-        published, label, problem, ours, k, difference, standard_errors, verdict, protocol
+        published, label, task, ours, k, difference, standard_errors, verdict, notes
     )
 
 
@@ -222,13 +224,14 @@ def _settings(
     return lines
 
 
-def _caveats(theirs: Published) -> list[str]:
+def _source_notes(theirs: Published) -> list[str]:
     lines = [f"theirs is the variant {theirs.variant}"] if theirs.variant else []
     if theirs.std is None:
         lines.append("their spread is not known")
     elif theirs.spread == "unknown":
         lines.append(
-            "their +- may be a standard deviation or a standard error: taken as a standard deviation"
+            "their +- may be a standard deviation or a standard error: "
+            "taken as a standard deviation"
         )
     return [*lines, *filter(None, [theirs.note]), *theirs.source_notes]
 

@@ -1,13 +1,12 @@
-"""Skill against the controls, and methods compared over problems."""
+"""Skill against the controls, and methods compared over tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mbo_gym.benchmark.analysis.model import CEILINGS, Scale, Standing
+from mbo_gym.benchmark.analysis.model import CEILINGS, Entry, Scale, Standing, TaskSetting
 from mbo_gym.benchmark.analysis.statistics import (
     ROUNDING,
     Interval,
@@ -18,48 +17,45 @@ from mbo_gym.benchmark.analysis.statistics import (
     ranks,
 )
 
-if TYPE_CHECKING:  # that module builds on this one
-    from mbo_gym.benchmark.analysis.model import Entry, Problem
-
 __all__ = ["skill_scale", "standings"]
 
 
-def skill_scale(problem: Problem, entries: Sequence[Entry], measure: str) -> Scale | None:
-    """Return the scale of a problem, or None where ceiling or control is unknown, or no control
-    lies below the ceiling.
+def skill_scale(task: TaskSetting, entries: Sequence[Entry], measure: str) -> Scale | None:
+    """Return the scale of a task's skill.
+
+    None where ceiling or control is unknown, or no control lies below the ceiling.
 
     Args:
-        problem: The problem.
-        entries: Of any problems.
-        measure: p100 or p50_distinct.
+        task: Task setting.
+        entries: Methods on any tasks.
+        measure: ``p100`` or ``p50_distinct``.
     """
     controls = [
         np.array(entry.values[measure])
         for entry in entries
-        if entry.problem == problem.name and entry.control and entry.values
+        if entry.task == task.name and entry.control and entry.values
     ]
-    if not controls or not problem.ceiling:
+    if not controls or not task.ceiling:
         return None
-    scale = Scale(controls, float(problem.ceiling[CEILINGS[measure]]))
+    scale = Scale(controls, getattr(task.ceiling, CEILINGS[measure]))
     return scale if scale.ceiling - max(scores.mean() for scores in controls) > ROUNDING else None
 
 
-def standings(problems: Sequence[Problem], entries: Sequence[Entry]) -> tuple[Standing, ...]:
-    """Compare over problems the methods that were run; exact controls, which have no runs, take no
-    part.
+def standings(tasks: Sequence[TaskSetting], entries: Sequence[Entry]) -> tuple[Standing, ...]:
+    """Compare the methods that were run over tasks; exact controls have no runs and are left out.
 
     Args:
-        problems: All of them.
-        entries: All of them, with their scores.
+        tasks: Task settings.
+        entries: Methods on tasks, with their scores.
 
     Returns:
-        The best mean rank by p50_distinct first, incomplete methods last.
+        Standings, the best mean rank by p50_distinct first, incomplete methods last.
     """
     runs: dict[str, dict[str, Entry]] = {}
     for entry in entries:
         if not entry.exact and entry.values:
-            runs.setdefault(entry.label, {})[entry.problem] = entry
-    scored = [p for p in problems if any(p.name in of_label for of_label in runs.values())]
+            runs.setdefault(entry.label, {})[entry.task] = entry
+    scored = [p for p in tasks if any(p.name in of_label for of_label in runs.values())]
     complete = {label: of_label for label, of_label in runs.items() if len(of_label) == len(scored)}
     mean_rank, median_rank = _ranks(complete, scored, entries)
     rows = []
@@ -69,7 +65,7 @@ def standings(problems: Sequence[Problem], entries: Sequence[Entry]) -> tuple[St
             Standing(
                 label=label,
                 control=some.control,
-                problems=tuple(p.name for p in scored if p.name in of_label),
+                tasks=tuple(p.name for p in scored if p.name in of_label),
                 complete=whole,
                 iqm={m: iqm_interval(_scores(of_label, scored, m)) for m in CEILINGS}
                 if whole
@@ -85,18 +81,20 @@ def standings(problems: Sequence[Problem], entries: Sequence[Entry]) -> tuple[St
 
 def _place(row: Standing) -> tuple[float, float]:
     if not row.complete:
-        return float("inf"), -len(row.problems)
+        return float("inf"), -len(row.tasks)
     return row.mean_rank["p50_distinct"].value, -row.iqm["p50_distinct"].value
 
 
 def _scores(
-    of_label: Mapping[str, Entry], problems: Sequence[Problem], measure: str
+    of_label: Mapping[str, Entry], tasks: Sequence[TaskSetting], measure: str
 ) -> list[np.ndarray]:
-    return [np.array(of_label[problem.name].values[measure]) for problem in problems]
+    return [np.array(of_label[task.name].values[measure]) for task in tasks]
 
 
 def _ranks(
-    complete: Mapping[str, Mapping[str, Entry]], scored: Sequence[Problem], entries: Sequence[Entry]
+    complete: Mapping[str, Mapping[str, Entry]],
+    scored: Sequence[TaskSetting],
+    entries: Sequence[Entry],
 ) -> tuple[dict[str, dict[str, Interval]], dict[str, dict[str, float]]]:
     """Return for each method its mean and median rank by each ranking."""
     mean: dict[str, dict[str, Interval]] = {label: {} for label in complete}
@@ -107,10 +105,10 @@ def _ranks(
         "p50_distinct": ("p50_distinct", scored),
         "skill": ("p50_distinct", with_skill),
     }
-    for name, (measure, problems) in rankings.items():
-        if not complete or not problems:
+    for name, (measure, tasks) in rankings.items():
+        if not complete or not tasks:
             continue
-        scores = [_scores(of_label, problems, measure) for of_label in complete.values()]
+        scores = [_scores(of_label, tasks, measure) for of_label in complete.values()]
         places = ranks(np.array([[values.mean() for values in row] for row in scores]))  # (M, T)
         for label, interval, row in zip(complete, mean_rank_intervals(scores), places, strict=True):
             mean[label][name] = interval
@@ -119,27 +117,26 @@ def _ranks(
 
 
 def _mean_skill(
-    of_label: Mapping[str, Entry], scored: Sequence[Problem], entries: Sequence[Entry]
+    of_label: Mapping[str, Entry], scored: Sequence[TaskSetting], entries: Sequence[Entry]
 ) -> Interval | None:
     parts = []
-    for problem in scored:
-        if scale := skill_scale(problem, entries, "p50_distinct"):
-            values = np.array(of_label[problem.name].values["p50_distinct"])
+    for task in scored:
+        if scale := skill_scale(task, entries, "p50_distinct"):
+            values = np.array(of_label[task.name].values["p50_distinct"])
             parts.append((values, scale.controls, scale.ceiling))
     return mean_skill_interval(parts) if parts else None
 
 
 def _improvement(
-    of_label: Mapping[str, Entry], scored: Sequence[Problem], entries: Sequence[Entry]
+    of_label: Mapping[str, Entry], scored: Sequence[TaskSetting], entries: Sequence[Entry]
 ) -> Interval | None:
-    """Return how probably a run beats one of the best control, over the problems that have a
-    control."""
-    with_control = [problem for problem in scored if problem.best_control]
+    """Return the probability that a run beats one of the best control, over tasks with one."""
+    with_control = [task for task in scored if task.best_control]
     if not with_control:
         return None
     best = []
-    for problem in with_control:
-        label, _ = problem.best_control["p50_distinct"]
-        entry = next(e for e in entries if (e.problem, e.label) == (problem.name, label))
+    for task in with_control:
+        label, _ = task.best_control["p50_distinct"]
+        entry = next(e for e in entries if (e.task, e.label) == (task.name, label))
         best.append(np.array(entry.values["p50_distinct"]))
     return probability_of_improvement(_scores(of_label, with_control, "p50_distinct"), best)

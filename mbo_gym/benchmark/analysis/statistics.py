@@ -1,5 +1,4 @@
-"""Statistics over seeds and tasks: descriptions, bootstrap intervals, ranks, tests, and the skill
-over controls.
+"""Statistics over seeds and tasks: bootstrap intervals, ranks, tests and skill.
 
 A seed is the unit that is resampled. The stratified bootstrap draws seeds with replacement within
 each group (the runs of one method on one task) and never mixes groups; its intervals are percentile
@@ -40,8 +39,7 @@ N_RESAMPLES = 10_000
 CONFIDENCE = 0.95
 SEED = 0
 ROUNDING = 1e-9
-"""A way from control to ceiling that is shorter than this (in normalised scores) is a rounding
-error of a mean."""
+"""Distances from control to ceiling below this (normalised) are rounding errors of a mean."""
 
 Skills = Sequence[tuple[ArrayLike, Sequence[ArrayLike], float]]
 
@@ -54,10 +52,10 @@ class Description:
         n: Number of seeds.
         mean: Arithmetic mean.
         std: Standard deviation with n - 1; NaN for one seed.
-        standard_error: Of the mean: std / sqrt(n); NaN for one seed.
-        median: Of the seeds.
-        low: The lowest.
-        high: The highest.
+        standard_error: Standard error of the mean, std / sqrt(n); NaN for one seed.
+        median: Median over seeds.
+        low: Lowest score.
+        high: Highest score.
     """
 
     n: int
@@ -71,8 +69,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of the data, and the bounds of its percentile bootstrap interval (95 % unless
-    said otherwise)."""
+    """A statistic and the bounds of its percentile bootstrap interval, 95 % by default."""
 
     value: float
     low: float
@@ -84,13 +81,13 @@ class Comparison:
     """Welch's test of one pair of methods.
 
     Args:
-        a: One method.
-        b: The other.
+        a: First method.
+        b: Second method.
         difference: Mean of a minus mean of b.
         t: Welch's statistic; 0 or +-inf where both samples are constant.
         degrees: Welch-Satterthwaite degrees of freedom; NaN where both samples are constant.
         p: Two-sided p-value.
-        p_holm: The same, corrected for the number of pairs.
+        p_holm: p-value corrected for the number of pairs.
     """
 
     a: str
@@ -110,9 +107,8 @@ def describe(values: ArrayLike) -> Description:
     """
     x = _seeds(values)
     n = len(x)
-    shifted = (
-        x - x[0]
-    )  # equal scores then have a deviation of exactly 0, whatever their sum rounds to
+    # Shifted, equal scores have a deviation of exactly 0, whatever their sum rounds to
+    shifted = x - x[0]
     std = float(shifted.std(ddof=1)) if n > 1 else float("nan")
     mean = float(x[0] + shifted.mean())
     return Description(
@@ -129,13 +125,13 @@ def interquartile_mean(values: ArrayLike, axis: int) -> np.ndarray: ...
 
 
 def interquartile_mean(values: ArrayLike, axis: int | None = None) -> float | np.ndarray:
-    """Return the mean of what is left when the lowest and the highest quarter are dropped (IQM).
+    """Return the interquartile mean: the mean without the lowest and highest quarter.
 
     n // 4 values are dropped at either end, as scipy.stats.trim_mean(values, 0.25) and rliable do.
 
     Args:
-        values: Of any shape.
-        axis: Along which; None for all values together.
+        values: Values of any shape.
+        axis: Axis of the mean; None for all values together.
 
     Returns:
         A number, or an array without that axis.
@@ -158,18 +154,16 @@ def stratified_bootstrap(
 ) -> Interval:
     """Return a statistic of several groups of seeds with its percentile bootstrap interval.
 
-    Seeds are drawn with replacement within each group, each group by itself. A group of one seed
-    has no spread to
-    draw from: it adds nothing to the width, and where all groups have one seed the interval is a
-        point.
+    Seeds are drawn with replacement within each group. A group of one seed adds nothing to the
+    width; where all groups have one seed, the interval is a point.
 
     Args:
         groups: For each group (task) the scores (R_i,); the groups may differ in R_i.
-        statistic: Takes one array (n, R_i) for each group and returns (n,), row by row. It is
+        statistic: Function from one array (n, R_i) for each group to (n,), row by row. It is
             called with the resamples and with the data themselves (n = 1).
         n_resamples: Number of resamples; memory grows as n_resamples times the number of all seeds.
         confidence: Share of the resampled statistics inside the interval.
-        seed: Of the generator.
+        seed: Seed of the generator.
 
     Raises:
         ValueError: No groups, an empty group, a score that is not finite, or an option out of
@@ -177,7 +171,8 @@ def stratified_bootstrap(
     """
     if n_resamples < 1 or not 0 < confidence < 1:
         raise ValueError(
-            f"n_resamples must be at least 1 and confidence lie in (0, 1), got {n_resamples=} and {confidence=}"
+            "n_resamples must be at least 1 and confidence lie in (0, 1), "
+            f"got {n_resamples=} and {confidence=}"
         )
     samples = _groups(groups)
     value = statistic([x[None] for x in samples])
@@ -185,8 +180,7 @@ def stratified_bootstrap(
 
 
 def iqm_interval(groups: Sequence[ArrayLike]) -> Interval:
-    """Return the interquartile mean over all (task, seed) values, with its 95 % stratified
-    bootstrap interval.
+    """Return the interquartile mean over tasks and seeds, with its 95 % interval.
 
     Args:
         groups: For each task the scores (R_i,). The values are pooled, so a task with more seeds
@@ -201,7 +195,7 @@ def iqm_interval(groups: Sequence[ArrayLike]) -> Interval:
 
 
 def ranks(scores: ArrayLike) -> np.ndarray:
-    """Rank methods within each task: 1 is the highest score, ties share the average of their ranks.
+    """Rank methods within each task: 1 is the highest score, ties share their average.
 
     Scores that agree to 12 decimals are tied, as the mean of the same numbers in another order can
     differ in its last bit. NaN (no score) stays NaN and takes no rank.
@@ -233,7 +227,7 @@ def mean_rank_intervals(scores: Sequence[Sequence[ArrayLike]]) -> list[Interval]
     the ranks averaged over tasks, for all methods together.
 
     Args:
-        scores: scores[method][task] are the scores (R,); every method has every task.
+        scores: Scores (R,) by method and task; every method has every task.
 
     Returns:
         An interval for each method, in the order given.
@@ -245,28 +239,29 @@ def mean_rank_intervals(scores: Sequence[Sequence[ArrayLike]]) -> list[Interval]
     n_tasks = {len(tasks) for tasks in scores}
     if len(n_tasks) != 1 or 0 in n_tasks:
         raise ValueError(
-            f"every method needs scores on the same tasks, at least one; got {sorted(n_tasks)} tasks"
+            "every method needs scores on the same tasks, at least one; "
+            f"got {sorted(n_tasks)} tasks"
         )
     shape = (len(scores), n_tasks.pop(), -1)
     samples = _groups([group for tasks in scores for group in tasks])
     means = np.array([x.mean() for x in samples]).reshape(shape)
-    resampled = np.array([x.mean(axis=1) for x in _resamples(samples, N_RESAMPLES, SEED)]).reshape(
-        shape
-    )
-    value, rank = (
-        np.mean([ranks(m[:, task]) for task in range(shape[1])], axis=0) for m in (means, resampled)
-    )
-    return [
-        _interval(value[i, 0], rank[i], CONFIDENCE) for i in range(shape[0])
-    ]  # rank: (M, n_resamples)
+    resampled = np.array([x.mean(axis=1) for x in _resamples(samples, N_RESAMPLES, SEED)])
+    value = _mean_ranks(means)  # (M, 1)
+    rank = _mean_ranks(resampled.reshape(shape))  # (M, n_resamples)
+    return [_interval(value[i, 0], rank[i], CONFIDENCE) for i in range(shape[0])]
+
+
+def _mean_ranks(means: np.ndarray) -> np.ndarray:
+    """Return the ranks of means (M, T, n) averaged over tasks, (M, n)."""
+    of_tasks = [ranks(means[:, task]) for task in range(means.shape[1])]
+    return np.asarray(np.mean(of_tasks, axis=0))
 
 
 def probability_of_improvement(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> Interval:
-    """Return how likely a run of X scores above a run of Y, averaged over tasks, with its 95 %
-    bootstrap interval.
+    """Return the probability that a run of X scores above a run of Y, mean over tasks.
 
     On a task it is P(X > Y) + P(X = Y) / 2 over all pairs of seeds, which is Mann-Whitney's U over
-    the number of pairs. The seeds of both are resampled within each task.
+    the number of pairs. For the 95 % interval the seeds of both are resampled within each task.
 
     Args:
         x: For each task the scores (R_x,) of X.
@@ -291,13 +286,12 @@ def probability_of_improvement(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -
         ]
         return np.asarray(np.mean(shares, axis=0))
 
-    return stratified_bootstrap(
-        [np.arange(len(sample)) for sample in samples], statistic
-    )  # rows, not their scores
+    rows = [np.arange(len(sample)) for sample in samples]  # resampled in place of scores
+    return stratified_bootstrap(rows, statistic)
 
 
 def welch_tests(samples: Mapping[str, ArrayLike]) -> list[Comparison]:
-    """Compare the means of all pairs of methods: Welch's t-test, Holm-corrected over these pairs.
+    """Compare the means of all pairs of methods by Welch's t-test, Holm-corrected.
 
     Where both samples are constant there is no spread to judge by: p is 1 if they are equal and 0
     if not, t is 0 or +-inf, the degrees of freedom are NaN.
@@ -354,25 +348,22 @@ def holm(p: ArrayLike) -> np.ndarray:
 def skill_interval(
     scores: ArrayLike, controls: Sequence[ArrayLike], ceiling: float
 ) -> Interval | None:
-    """Return the share of the way from the best control to the ceiling that a method goes, with its
-    95 % interval.
+    """Return the skill of a method against the controls, with its 95 % interval.
 
-    It is (mean - best control) / (ceiling - best control): 0 is no better than learning nothing, 1
-    the ceiling. The best control is the one with the highest mean. The seeds of the method and of
-    each control are resampled, and the best control is chosen anew in each resample. The highest of
-    several resampled means tends to lie above the
-    highest mean of the data, so the interval lies low: it is conservative for a claim that the
-    method is better. In a resample whose best control reaches the ceiling, the data's way from
-    control to ceiling is the unit.
+    Skill is (mean - best control) / (ceiling - best control): 0 is the best control, 1 the ceiling.
+    The best control is the one with the highest mean. The seeds of the method and of each control
+    are resampled, and the best control is chosen anew in each resample. The highest of several
+    resampled means tends to lie above the highest mean of the data. So the interval lies low: it is
+    conservative for a claim that the method is better. In a resample whose best control reaches the
+    ceiling, the distance from control to ceiling of the data is the unit.
 
     Args:
-        scores: (R,) of the method.
+        scores: Scores (R,) of the method.
         controls: For each control its scores (R_i,); an array of one for one that is known exactly.
-        ceiling: The best reachable score.
+        ceiling: Best reachable score.
 
     Returns:
-        The interval, or None where the best control reaches the ceiling (to within rounding): no
-        way is left to go.
+        The interval, or None where the best control reaches the ceiling (to within rounding).
 
     Raises:
         ValueError: No controls, an empty group, or a score or ceiling that is not finite.
@@ -381,14 +372,13 @@ def skill_interval(
 
 
 def mean_skill_interval(tasks: Skills, floor: float = -1.0) -> Interval | None:
-    """Return the mean over tasks of a method's skill (see `skill_interval`), with its 95 %
-    interval.
+    """Return the mean skill of a method over tasks, with its 95 % interval.
 
     Args:
         tasks: For each task (scores, controls, ceiling) as `skill_interval` takes them. Tasks
             without a skill, as the best control reaches the ceiling, are left out.
-        floor: A task's skill counts as no lower than this, in the data and in each resample, so
-            that one task with little way to go does not outweigh all others.
+        floor: Least skill that a task counts with, in the data and in each resample. Otherwise one
+            task whose control is near the ceiling could outweigh all others.
 
     Returns:
         The interval, or None where no task is left.
@@ -396,23 +386,23 @@ def mean_skill_interval(tasks: Skills, floor: float = -1.0) -> Interval | None:
     Raises:
         ValueError: As `skill_interval`.
     """
-    known: list[
-        tuple[list[np.ndarray], float, float]
-    ] = []  # method's and controls' seeds; ceiling; way to go
+    # Scores of the method and of the controls; ceiling; distance from best control to ceiling
+    known: list[tuple[list[np.ndarray], float, float]] = []
     for scores, controls, ceiling in tasks:
         samples = [*_groups([scores]), *_groups(controls, "controls")]
-        way = float(_finite(ceiling) - max(x.mean() for x in samples[1:]))
-        if way > ROUNDING:
-            known.append((samples, ceiling, way))
+        distance = float(_finite(ceiling) - max(x.mean() for x in samples[1:]))
+        if distance > ROUNDING:
+            known.append((samples, ceiling, distance))
     if not known:
         return None
 
     def statistic(resampled: list[np.ndarray]) -> np.ndarray:
-        groups, skills = iter(resampled), []
-        for samples, ceiling, way in known:
+        groups = iter(resampled)
+        skills = []
+        for samples, ceiling, distance in known:
             mean, *controls = (x.mean(axis=1) for x in itertools.islice(groups, len(samples)))
             best = np.max(controls, axis=0)
-            unit = np.where(ceiling - best > ROUNDING, ceiling - best, way)
+            unit = np.where(ceiling - best > ROUNDING, ceiling - best, distance)
             skills.append(np.maximum((mean - best) / unit, floor))
         return np.asarray(np.mean(skills, axis=0))
 
@@ -444,8 +434,7 @@ def _groups(groups: Sequence[ArrayLike], name: str = "groups") -> list[np.ndarra
 
 
 def _resamples(samples: Sequence[np.ndarray], n: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield each group's seeds drawn with replacement, (n, R_i); one group at a time, to hold few
-    in memory."""
+    """Yield each group's seeds drawn with replacement, (n, R_i); one group at a time."""
     rng = np.random.default_rng(seed)
     for x in samples:
         yield x[rng.integers(len(x), size=(n, len(x)))]
@@ -466,14 +455,12 @@ def _middle_half(x: np.ndarray) -> np.ndarray:
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return 1 where a run of x beats one of y, 1/2 for a tie and 0 otherwise: (R_x,) and (R_y,) ->
-    (R_x, R_y)."""
+    """Return (R_x, R_y): 1 where a run of x beats one of y, 1/2 for a tie, else 0."""
     return np.asarray((1 + np.sign(x[:, None] - y)) / 2)
 
 
 def _counts(rows: np.ndarray, n: int) -> np.ndarray:
-    """Return how often each of `n` rows was drawn in each resample, (n_resamples, n) ->
-    (n_resamples, n)."""
+    """Return how often each of `n` rows was drawn in each resample, (n_resamples, n)."""
     places = rows.astype(np.int64) + n * np.arange(len(rows))[:, None]
     return (
         np.bincount(places.ravel(), minlength=n * len(rows))

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from mbo_gym.benchmark.execute.worker import Job
+from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.registry import Registry
 
-__all__ = ["Executor", "Lost", "available_cpus", "make_executor"]
+__all__ = ["Executor", "Lost", "Outcome", "available_cpus", "make_executor"]
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A cell came to no end: the process or machine it ran on is gone."""
+    """Outcome of a cell whose process or machine is gone."""
 
     reason: str
 
 
-Outcome = Mapping[str, Any] | Lost
+Outcome = CellRecord | Lost
+"""Outcome of a job: the record of its cell, or the reason why there is none."""
 
 
 class Executor(Protocol):
@@ -36,7 +38,7 @@ class Executor(Protocol):
         ...
 
     def wait(self) -> Iterator[tuple[Job, Outcome]]:
-        """Wait until at least one job has ended and give those that have."""
+        """Wait until at least one job has ended, and yield those that have."""
         ...
 
     @property
@@ -45,8 +47,7 @@ class Executor(Protocol):
         ...
 
     def close(self, *, now: bool) -> None:
-        """Let go of the workers; with `now`, stop running jobs, which clean up behind
-        themselves."""
+        """End the workers; with `now`, stop running jobs, which remove their folders."""
         ...
 
 
@@ -66,9 +67,9 @@ def make_executor(name: str, *, workers: int | None, address: str | None = None)
 
     Args:
         name: ``serial``, ``process`` or ``ray``.
-        workers: CPU cores it uses; None for all of this machine (or of the cluster).
-        address: Of a running Ray cluster, ``auto`` for the one this machine belongs to; None for a
-            local one.
+        workers: Number of CPU cores to use; None for all of this machine (or of the cluster).
+        address: Address of a running Ray cluster, ``auto`` for the one this machine belongs to;
+            None for a local one.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")

@@ -1,28 +1,27 @@
-"""Designs that another program made, scored and put beside the methods of a benchmark."""
+"""Scores designs that another program made, for the tables of a benchmark."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from mbo_gym.benchmark.execute.worker import finite
 from mbo_gym.benchmark.plan.grid import content_key
+from mbo_gym.benchmark.record import CellRecord, CellResult, Environment
 from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.files import store
 from mbo_gym.files.designs import read_designs
 from mbo_gym.methods.registry import list_methods
 from mbo_gym.problem.task import Task
 from mbo_gym.runs.provenance import environment_facts
+from mbo_gym.runs.request import RunRequest
 from mbo_gym.settings import format_value
 
 __all__ = ["check_name", "score_file"]
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError where a name for foreign designs is empty or that of a method."""
+    """Raise ValueError where a name for external designs is empty or that of a method."""
     if not name.strip():
         raise ValueError("--name must not be empty: it is the row's name in every table")
     if name in list_methods():
@@ -31,27 +30,26 @@ def check_name(name: str) -> None:
         )
 
 
-def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation, dict[str, Any]]:
+def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation, CellRecord]:
     """Score a file of designs, best first, and return the evaluation and its record.
 
     Of one name, task, seed and number of designs, the file scored last counts.
 
     Args:
-        path: See `mbo_gym.files.designs.read_designs`.
-        task: The task they are for.
-        name: Of whatever made them.
-        seed: Which of its runs this is.
+        path: File of designs, see `mbo_gym.files.designs.read_designs`.
+        task: Task of the designs.
+        name: Name of the program that made them.
+        seed: Number of the program's run.
 
     Raises:
         InvalidData: The file holds no designs of this task.
     """
     started = time.perf_counter()
     evaluation = evaluate(task, read_designs(path, task.space))
-    options: Mapping[str, Any] = task.options
+    task_id = task.info.task_id
+    options = dict(task.options)
     words = [f"--option {key}={format_value(value)}" for key, value in options.items()]
     result = {
-        "method": name,
-        "seed": seed,
         **evaluation.to_dict(),
         "search_oracle_calls": None,  # nobody here saw the search
         "trace_oracle_calls": 0,
@@ -60,31 +58,16 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
         "peak_memory_mb": None,
         "search": [],
     }
-    return evaluation, {
-        "key": content_key(
-            [task.info.task_id, dict(options), "external", name, seed, evaluation.k]
-        ),
-        "status": "done",
-        "label": name,
-        "method": name,
-        "preset": None,
-        "settings": {},
-        "config": {"file": path.name, "sha256": store.sha256(path)},
-        "control": False,
-        "external": True,
-        "task": task.info.task_id,
-        "options": dict(options),
-        "seed": seed,
-        "k": evaluation.k,
-        "device": "cpu",
-        "cpus": 1,
-        "command": " ".join(
-            ["mbo-gym evaluate", task.info.task_id, path.name, f"--name '{name}'", *words]
-        ),
-        "attempts": 1,
-        "finished": datetime.now(timezone.utc).isoformat(),
-        "seconds": time.perf_counter() - started,
-        "environment": environment_facts(),
-        "result": finite(result),
-        "error": None,
-    }
+    return evaluation, CellRecord(
+        key=content_key([task_id, options, "external", name, seed, evaluation.k]),
+        label=name,
+        request=RunRequest(name, task_id, seed, evaluation.k, options=options),
+        config={"file": path.name, "sha256": store.sha256(path)},
+        status="done",
+        environment=Environment(**environment_facts()),
+        finished=datetime.now(timezone.utc).isoformat(),
+        seconds=time.perf_counter() - started,
+        command=" ".join(["mbo-gym evaluate", task_id, path.name, f"--name '{name}'", *words]),
+        external=True,
+        result=CellResult.from_json(result),
+    )

@@ -1,30 +1,30 @@
-"""What a running benchmark shows: a line for each cell that ends, and on a terminal a bar with the
-cells at work."""
+"""Live display of a benchmark: a line a finished cell, and a bar on a terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mbo_gym.benchmark.execute.runner import Plan, Show
+from mbo_gym.benchmark.execute.runner import Plan, RunObserver
 from mbo_gym.benchmark.plan.grid import Cell
+from mbo_gym.benchmark.record import CellRecord
 
 __all__ = ["Live", "duration"]
 
 
-class Live(Show):
-    """Shows cells as they start and end. A context manager."""
+class Live(RunObserver):
+    """Observer that prints cells as they start and end; a context manager."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._total, self._done, self._started = 0, 0, time.monotonic()
+        self._total = 0
+        self._done = 0
+        self._started = time.monotonic()
         self._running: dict[str, str] = {}
         columns = (
             TextColumn("{task.description}"),
@@ -51,7 +51,8 @@ class Live(Show):
         self._bars.stop()
         if kind is not None and self._total:
             self._console.print(
-                f"stopped after {self._done} of {self._total} cells; the same command goes on from here",
+                f"stopped after {self._done} of {self._total} cells; "
+                "the same command goes on from here",
                 style="yellow",
             )
 
@@ -64,21 +65,23 @@ class Live(Show):
 
     def start(self, cell: Cell) -> None:
         """Show that a cell was handed to a worker."""
-        self._running[cell.key] = f"{cell.method} on {cell.task.id}, seed {cell.seed}"
+        request = cell.request
+        self._running[cell.key] = f"{cell.label} on {request.task_id}, seed {request.seed}"
         self._describe()
 
-    def end(self, record: Mapping[str, Any]) -> None:
+    def end(self, record: CellRecord) -> None:
         """Print a finished cell."""
         self._done += 1
-        what = escape(self._running.pop(record["key"], record["label"]))
-        if record["status"] == "failed":
-            lines = record["error"]["message"].splitlines()
-            reason = f"{record['error']['type']}: {lines[0] if lines else ''}"
+        what = escape(self._running.pop(record.key, record.label))
+        took = duration(record.seconds)
+        if record.error is not None:
+            lines = record.error.message.splitlines()
+            reason = f"{record.error.type}: {lines[0] if lines else ''}"
             text = f"[red]failed[/] {what}: {escape(reason)}"
-        elif (scores := record["result"]["overall"]) is None:
-            text = f"{what}: not scored, {duration(record['seconds'])}"
+        elif record.result is None or (scores := record.result.overall) is None:
+            text = f"{what}: not scored, {took}"
         else:
-            text = f"{what}: 100th {scores['p100']:.3f}, 50th {scores['p50']:.3f}, {duration(record['seconds'])}"
+            text = f"{what}: 100th {scores.p100:.3f}, 50th {scores.p50:.3f}, {took}"
         self._console.print(f"[dim]{self._done}/{self._total}[/] {text}", soft_wrap=True)
         self._describe()
 

@@ -1,5 +1,4 @@
-"""Where cells run: in this process, in worker processes of this machine, or on Ray; the same bits
-on a CPU."""
+"""Executors of this machine: one in this process, one with worker processes."""
 
 from __future__ import annotations
 
@@ -12,10 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mbo_gym.benchmark.execute.executor import Lost, Outcome, available_cpus
 from mbo_gym.benchmark.execute.worker import Job, execute
+from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.machine import memory_gb
 
 __all__ = ["ProcessExecutor", "SerialExecutor"]
@@ -24,11 +23,11 @@ _SECONDS_TO_CLEAN_UP = 10
 
 
 class SerialExecutor:
-    """Runs one job after the other in this process.
+    """Executor that runs one job after the other in this process.
 
     Args:
-        workers: Not used: it is one.
-        address: Not used.
+        workers: Ignored; there is one.
+        address: Ignored.
     """
 
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
@@ -54,27 +53,28 @@ class SerialExecutor:
         return self._job is not None
 
     def close(self, *, now: bool) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there are no workers."""
 
 
 @dataclass
 class _Worker:
-    """One process: a pool of its own, so that when it dies it is known which job died with it."""
+    """A pool of one process, so that a process that dies takes a known job with it."""
 
     pool: ProcessPoolExecutor
     pid: Future[int]
     job: Job | None = None
-    future: Future[dict[str, Any]] | None = None
+    future: Future[CellRecord] | None = None
 
 
 class ProcessExecutor:
-    """Worker processes of this machine, each started anew (not forked: torch's threads do not
-    survive that).
+    """Executor with worker processes on this machine.
+
+    Processes are spawned: torch's threads do not survive a fork.
 
     Args:
-        workers: CPU cores to share out, None for all of this machine. A job that wants more runs
-            alone.
-        address: Not used.
+        workers: Number of CPU cores to share, None for all of this machine. A job that needs more
+            runs alone.
+        address: Ignored.
     """
 
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
@@ -108,7 +108,7 @@ class ProcessExecutor:
         worker.job, worker.future = job, worker.pool.submit(execute, job)
 
     def wait(self) -> Iterator[tuple[Job, Outcome]]:
-        """Wait for the first jobs to end; a worker that died is let go, its job is lost."""
+        """Wait for the first jobs to end; the job of a worker that died is lost."""
         wait([w.future for w in self._workers if w.future is not None], return_when=FIRST_COMPLETED)
         for worker in list(self._workers):
             job, future = worker.job, worker.future
@@ -147,11 +147,10 @@ class ProcessExecutor:
 
 
 def _start_worker() -> None:
-    """Prepare a worker process: the main process decides on Ctrl-C, and its end is ours."""
+    """Leave Ctrl-C to the main process, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # KeyboardInterrupt: a running cell removes its folder
+    # KeyboardInterrupt lets a running cell remove its folder
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Cells on a Ray cluster, or on a local one that is started for them."""
+"""Executor on a Ray cluster, or on a local one that is started for it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ __all__ = ["RayExecutor"]
 
 
 class RayExecutor:
-    """Jobs as Ray tasks. The files of a cell come back over the network and are put in place here.
+    """Executor that runs jobs as Ray tasks, and puts the files that come back in place.
 
     Every machine of a cluster needs mbo_gym, the methods' packages and the tasks' data; the path in
     $MBO_GYM_DATA and the files named in task options must be valid there.
 
     Args:
-        workers: CPU cores of a local cluster, None for all; a running cluster has its own.
-        address: Of a running cluster, ``auto`` for the one this machine belongs to; None starts a
-            local one.
+        workers: Number of CPU cores of a local cluster, None for all; a running cluster has its
+            own.
+        address: Address of a running cluster, ``auto`` for the one this machine belongs to; None
+            starts a local one.
 
     Raises:
         MissingDependency: ray is not installed.
@@ -35,9 +36,8 @@ class RayExecutor:
     """
 
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
-        os.environ.setdefault(
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-        )  # Ray's coming default; else it warns
+        # Ray's coming default; without it Ray warns
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray = optional_import("ray", "distributed")
         self._ray: Any = ray
         self._started = not ray.is_initialized()
@@ -60,8 +60,7 @@ class RayExecutor:
         self._cpus = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def has_room(self, job: Job) -> bool:
-        """Return whether Ray's queue is short: it starts jobs by itself when their resources are
-        free."""
+        """Return whether Ray's queue is short; Ray starts jobs when resources are free."""
         return len(self._jobs) < 2 * self._cpus
 
     def submit(self, job: Job) -> None:
@@ -85,13 +84,11 @@ class RayExecutor:
             try:
                 record, files = self._ray.get(reference)
             except errors.RayTaskError:
-                # `execute` keeps the errors of methods itself, so this is a fault of the program
+                # `execute` keeps the errors of methods, so this is a bug of ours
                 raise
             except errors.RayError as error:
-                yield (
-                    job,
-                    Lost(f"Ray lost it: {type(error).__name__}: {str(error).splitlines()[0]}"),
-                )
+                reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                yield job, Lost(f"Ray lost it: {reason}")
                 continue
             _place(job.folder, files)
             yield job, record

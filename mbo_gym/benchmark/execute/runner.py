@@ -1,9 +1,9 @@
-"""Runs what is missing of a benchmark."""
+"""Runs the cells of a benchmark that have no record yet."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -12,28 +12,38 @@ from typing import Any
 from mbo_gym.benchmark.execute.executor import Executor, Lost, available_cpus, make_executor
 from mbo_gym.benchmark.execute.results import ResultStore, write_record
 from mbo_gym.benchmark.execute.worker import Job, failure
-from mbo_gym.benchmark.plan.grid import Cell, Grid
+from mbo_gym.benchmark.plan.grid import Cell, Grid, cells_of
+from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
+from mbo_gym.runs.request import RunRequest
 
-__all__ = ["Plan", "Show", "WorkerLost", "estimate_seconds", "make_plan", "run_cells", "run_grid"]
+__all__ = [
+    "Plan",
+    "RunObserver",
+    "WorkerLost",
+    "estimate_seconds",
+    "make_plan",
+    "run_cells",
+    "run_grid",
+]
 
 ATTEMPTS = 3
-"""How often a cell is tried whose worker is lost."""
+"""Number of attempts at a cell whose worker is lost."""
 
 
 class WorkerLost(RuntimeError):
-    """A cell's worker was lost as often as it was tried."""
+    """The worker of a cell was lost in every attempt."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What of a grid is done, has failed, and is to run.
+    """Cells of a grid that are done, have failed, and are to run.
 
     Args:
         done: Cells with a result.
-        failed: Cells that failed and are left as they are.
-        to_run: The others.
+        failed: Cells that failed and are not run again.
+        to_run: Other cells.
     """
 
     done: tuple[Cell, ...]
@@ -41,70 +51,69 @@ class Plan:
     to_run: tuple[Cell, ...]
 
 
-class Show:
-    """Is told how a benchmark goes, and shows nothing; `mbo_gym.benchmark.execute.live.Live` shows
-    it on a terminal."""
+class RunObserver:
+    """Observer of a benchmark run; this base class ignores all events.
+
+    `mbo_gym.benchmark.execute.live.Live` prints them.
+    """
 
     def plan(self, plan: Plan) -> None:
-        """Hear what is done and what is to run."""
+        """Take the plan, before anything runs."""
 
     def start(self, cell: Cell) -> None:
-        """Hear that a cell was handed to a worker."""
+        """Take a cell that was handed to a worker."""
 
-    def end(self, record: Mapping[str, Any]) -> None:
-        """Hear that a cell has ended and its record is stored."""
+    def end(self, record: CellRecord) -> None:
+        """Take the record of a cell that has ended; it is stored."""
 
 
-def make_plan(
-    cells: Sequence[Cell], records: Mapping[str, Mapping[str, Any]], *, retry: bool
-) -> Plan:
-    """Sort cells by what the records say of them.
+def make_plan(cells: Sequence[Cell], records: Mapping[str, CellRecord], *, retry: bool) -> Plan:
+    """Sort cells into done, failed and to run.
 
     Args:
-        cells: Of the grid.
-        records: By key.
-        retry: Run failed cells again.
+        cells: Cells of the grid.
+        records: Records by key.
+        retry: Whether failed cells run again.
     """
-    status = {cell.key: records.get(cell.key, {}).get("status") for cell in cells}
-    failed = tuple(c for c in cells if status[c.key] == "failed" and not retry)
-    done = tuple(c for c in cells if status[c.key] == "done")
+    status = {cell.key: records[cell.key].status for cell in cells if cell.key in records}
+    failed = tuple(c for c in cells if status.get(c.key) == "failed" and not retry)
+    done = tuple(c for c in cells if status.get(c.key) == "done")
     left = {c.key for c in (*failed, *done)}
     return Plan(done, failed, tuple(c for c in cells if c.key not in left))
 
 
-def estimate_seconds(
-    cells: Sequence[Cell], records: Sequence[Mapping[str, Any]]
-) -> list[float | None]:
-    """Return how long each cell will take, from the mean of past ones.
+def estimate_seconds(cells: Sequence[Cell], records: Sequence[CellRecord]) -> list[float | None]:
+    """Estimate the seconds of each cell as the mean of past ones.
 
-    Of the same label on the same task with the same k, else of the label on the task, else of the
-    method on the task, else of the method anywhere; None for a method that has never run.
+    Past cells of the same label on the same task with the same k count; else of the label on the
+    task, else of the method on the task, else of the method anywhere. None for a method that has
+    never run.
     """
     past: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for r in records:
-        if r["status"] == "done" and not r["external"]:
-            for question in _questions(r["label"], r["method"], r["task"], r["k"]):
-                past[question].append(r["seconds"])
+    for record in records:
+        if record.status == "done" and not record.external:
+            for question in _questions(record.label, record.request):
+                past[question].append(record.seconds)
     found: list[float | None] = []
     for cell in cells:
-        questions = _questions(str(cell.method), cell.method.name, cell.task.id, cell.k)
-        known = next((past[q] for q in questions if q in past), None)
+        questions = _questions(cell.label, cell.request)
+        known = next((past[question] for question in questions if question in past), None)
         found.append(fmean(known) if known else None)
     return found
 
 
-def _questions(label: str, method: str, task: str, k: int) -> list[tuple[Any, ...]]:
-    """Return what to look a cell's time up by, the nearest first."""
+def _questions(label: str, request: RunRequest) -> list[tuple[Any, ...]]:
+    """Return the keys to look up the seconds of a cell by, the nearest first."""
     return [
-        ("label", label, task, k),
-        ("label", label, task),
-        ("method", method, task),
-        ("method", method),
+        ("label", label, request.task_id, request.k),
+        ("label", label, request.task_id),
+        ("method", request.method, request.task_id),
+        ("method", request.method),
     ]
 
 
 def run_grid(
-    grid: Grid,
+    grid: Grid | Iterable[Grid],
     folder: Path,
     *,
     executor: str = "process",
@@ -113,31 +122,32 @@ def run_grid(
     device: str = "cpu",
     retry: bool = False,
     loggers: tuple[str, ...] = (),
-    show: Show | None = None,
-) -> list[dict[str, Any]]:
-    """Run what is missing of a grid and return the records of all its cells.
+    show: RunObserver | None = None,
+) -> list[CellRecord]:
+    """Run the missing cells of a grid, and return the records of all its cells.
 
     In a script this belongs below ``if __name__ == "__main__":``, since worker processes import the
     script.
 
     Args:
-        grid: What.
-        folder: Results folder; what it holds already is not run again.
-        executor: See `mbo_gym.benchmark.execute.executor.make_executor`, as for `workers` and
-            `address`.
-        workers: CPU cores to use.
-        address: Of a Ray cluster.
-        device: ``cpu``, ``cuda``, ..
-        retry: Run failed cells again.
-        loggers: See `mbo_gym.runs.one_run.RunRequest`.
-        show: Is told how it goes.
+        grid: Grid, or several.
+        folder: Results folder; its cells are not run again.
+        executor: ``serial``, ``process`` or ``ray``, see
+            `mbo_gym.benchmark.execute.executor.make_executor`.
+        workers: Number of CPU cores to use.
+        address: Address of a Ray cluster.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ..
+        retry: Whether failed cells run again.
+        loggers: Loggers of the metrics, see `mbo_gym.runs.request.RunRequest`.
+        show: Observer of the run, or None.
 
     Raises:
         UnknownId: No method, preset, setting, task, option or executor has that name.
         ValueError: The grid is empty or doubled, or another process is writing to the folder.
     """
-    show, store = show or Show(), ResultStore(folder)
-    cells = grid.cells(store.configs)
+    show = show or RunObserver()
+    store = ResultStore(folder)
+    cells = cells_of([grid] if isinstance(grid, Grid) else grid, store.configs)
     with store.writing() as known:
         plan = make_plan(cells, known, retry=retry)
         store.configs.save()
@@ -146,7 +156,7 @@ def run_grid(
             runner = make_executor(executor, workers=workers, address=address)
             run_cells(plan.to_run, store, runner, device=device, loggers=loggers, show=show)
     keys = {cell.key for cell in cells}
-    return [record for record in store.records() if record["key"] in keys]
+    return [record for record in store.records() if record.key in keys]
 
 
 def run_cells(
@@ -156,7 +166,7 @@ def run_cells(
     *,
     device: str = "cpu",
     loggers: tuple[str, ...] = (),
-    show: Show | None = None,
+    show: RunObserver | None = None,
 ) -> None:
     """Run cells and store their records as they come; the store must be held for writing.
 
@@ -164,14 +174,14 @@ def run_cells(
     running cells are stopped and leave nothing behind; what was finished is kept.
 
     Args:
-        cells: What to run, in this order.
-        store: Gets the records.
-        executor: Runs them; it is closed at the end.
-        device: ``cpu``, ``cuda``, ..
-        loggers: See `mbo_gym.runs.one_run.RunRequest`.
-        show: Is told of each cell that starts, and of each record once it is stored.
+        cells: Cells to run, in this order.
+        store: Store of the records.
+        executor: Executor of the cells; it is closed at the end.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ..
+        loggers: Loggers of the metrics, see `mbo_gym.runs.request.RunRequest`.
+        show: Observer of the run, or None.
     """
-    show = show or Show()
+    show = show or RunObserver()
     queue = deque(
         Job(cell, store.cells / cell.folder_name, device, _resources(cell), loggers=loggers)
         for cell in cells
@@ -198,7 +208,7 @@ def run_cells(
 
 
 def _resources(cell: Cell) -> Resources:
-    """Return what a cell takes; threads no more than this machine has cores, the same in all
-    executors."""
-    resources: Resources = getattr(method_class(cell.method.name), "RESOURCES", Resources())
+    """Return the resources of a cell, with no more threads than this machine has cores."""
+    kind = method_class(cell.request.method)
+    resources: Resources = getattr(kind, "RESOURCES", Resources())
     return replace(resources, cpus=min(resources.cpus, available_cpus()))

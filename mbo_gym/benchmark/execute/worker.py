@@ -1,14 +1,13 @@
-"""One cell from start to record, in whatever process it runs."""
+"""Runs one cell from start to record, in whatever process."""
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,23 +17,24 @@ from typing import Any
 
 from mbo_gym.benchmark.execute.results import write_record
 from mbo_gym.benchmark.plan.grid import Cell
+from mbo_gym.benchmark.record import CellError, CellRecord, CellResult, Environment
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
 
-__all__ = ["Job", "execute", "execute_elsewhere", "failure", "finite", "limit_threads"]
+__all__ = ["Job", "execute", "execute_elsewhere", "failure", "limit_threads"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell that is to run.
+    """A cell that is to run, with folder, device and resources.
 
     Args:
-        cell: What.
-        folder: Where its folder will be.
-        device: ``cpu``, ``cuda``, ..
-        resources: What it takes; `cpus` is also its number of threads.
-        loggers: See `mbo_gym.runs.one_run.RunRequest`.
-        attempt: 1, or more where a worker was lost.
+        cell: The cell.
+        folder: Folder of the cell, which the job creates.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ..
+        resources: Resources of the method; `cpus` is also the number of threads.
+        loggers: Loggers of the metrics, see `mbo_gym.runs.request.RunRequest`.
+        attempt: Number of the attempt; more than 1 where a worker was lost.
     """
 
     cell: Cell
@@ -45,45 +45,35 @@ class Job:
     attempt: int = 1
 
 
-def execute(job: Job) -> dict[str, Any]:
-    """Run a cell and return its record, which also lies in its folder; an error of the method makes
-    a failed record."""
-    from mbo_gym.runs.one_run import RunRequest, run
+def execute(job: Job) -> CellRecord:
+    """Run a cell and return its record, which is written into its folder too.
 
-    cell, started = job.cell, time.perf_counter()
-    request = RunRequest(
-        cell.method.name,
-        cell.task.id,
-        cell.seed,
-        cell.k,
-        cell.method.preset,
-        dict(cell.method.settings),
-        dict(cell.task.options),
-        job.device,
-        job.loggers,
-    )
+    An error of the method makes a failed record.
+    """
+    from mbo_gym.runs.one_run import run
+
+    started = time.perf_counter()
+    request = replace(job.cell.request, device=job.device, loggers=job.loggers)
     try:
         with limit_threads(job.resources.cpus):
-            task = _task(cell.task.id, json.dumps(dict(cell.task.options), sort_keys=True))
+            task = _task(request.task_id, json.dumps(dict(request.options), sort_keys=True))
             result = run(request, job.folder, task=task, overwrite=True, quiet=True)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # whatever a method does wrong is a result: it is kept and shown
+    except (Exception, SystemExit) as error:  # whatever a method does wrong is kept as a result
         record = failure(job, error, time.perf_counter() - started)
         shutil.rmtree(job.folder, ignore_errors=True)
     else:
-        record = _record(job, time.perf_counter() - started) | {
-            "status": "done",
-            "result": finite(result.to_dict()),
-        }
+        outcome = CellResult.from_json(result.to_dict())
+        record = _record(job, time.perf_counter() - started, result=outcome)
     write_record(job.folder, record)
     return record
 
 
-def execute_elsewhere(job: Job) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Run a cell on a machine that may not share a disk with us; return its record and the files of
-    its folder."""
+def execute_elsewhere(job: Job) -> tuple[CellRecord, dict[str, bytes]]:
+    """Run a cell on a machine that may share no disk with us.
+
+    Returns:
+        The record, and the files of the cell's folder by their relative paths.
+    """
     with tempfile.TemporaryDirectory(prefix="mbo_gym-") as scratch:
         folder = Path(scratch) / job.folder.name
         record = execute(replace(job, folder=folder))
@@ -91,11 +81,10 @@ def execute_elsewhere(job: Job) -> tuple[dict[str, Any], dict[str, bytes]]:
         return record, {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def failure(job: Job, error: BaseException, seconds: float) -> dict[str, Any]:
+def failure(job: Job, error: BaseException, seconds: float) -> CellRecord:
     """Return the record of a cell that failed."""
     text = "".join(traceback.format_exception(error))
-    facts = {"type": type(error).__name__, "message": str(error), "traceback": text}
-    return _record(job, seconds) | {"status": "failed", "error": facts}
+    return _record(job, seconds, error=CellError(type(error).__name__, str(error), text))
 
 
 @contextmanager
@@ -115,48 +104,37 @@ def limit_threads(n: int) -> Iterator[None]:
 
 @lru_cache(maxsize=2)
 def _task(task_id: str, options: str) -> Any:
-    """Return a task; a worker goes from cell to cell of one task, so it keeps the last ones."""
+    """Return a task; the last two are kept, as a worker runs the cells of one task in turn."""
     from mbo_gym.tasks.registry import make_task
 
     return make_task(task_id, **json.loads(options))
 
 
-def _record(job: Job, seconds: float) -> dict[str, Any]:
+def _record(
+    job: Job,
+    seconds: float,
+    *,
+    result: CellResult | None = None,
+    error: CellError | None = None,
+) -> CellRecord:
     from mbo_gym.runs.provenance import environment_facts
 
     cell = job.cell
     environment = environment_facts()
     environment["machine"]["threads"] = job.resources.cpus
-    return {
-        "key": cell.key,
-        "status": "",
-        "label": str(cell.method),
-        "method": cell.method.name,
-        "preset": cell.method.preset,
-        "settings": dict(cell.method.settings),
-        "config": dict(cell.config),
-        "control": bool(getattr(method_class(cell.method.name), "CONTROL", False)),
-        "external": False,
-        "task": cell.task.id,
-        "options": dict(cell.task.options),
-        "seed": cell.seed,
-        "k": cell.k,
-        "device": job.device,
-        "cpus": job.resources.cpus,
-        "command": cell.command,
-        "attempts": job.attempt,
-        "finished": datetime.now(timezone.utc).isoformat(),
-        "seconds": seconds,
-        "environment": environment,
-        "result": None,
-        "error": None,
-    }
-
-
-def finite(value: Any) -> Any:
-    """Return plain values with None for every number that is not finite, which JSON cannot hold."""
-    if isinstance(value, Mapping):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return CellRecord(
+        key=cell.key,
+        label=cell.label,
+        request=replace(cell.request, device=job.device),
+        config=cell.config,
+        status="done" if error is None else "failed",
+        environment=Environment(**environment),
+        finished=datetime.now(timezone.utc).isoformat(),
+        seconds=seconds,
+        command=cell.request.command,
+        control=bool(getattr(method_class(cell.request.method), "CONTROL", False)),
+        cpus=job.resources.cpus,
+        attempts=job.attempt,
+        result=result,
+        error=error,
+    )

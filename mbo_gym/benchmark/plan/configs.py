@@ -1,8 +1,8 @@
-"""The full settings of a method on a task, remembered between commands.
+"""Resolved configs of methods, remembered between commands.
 
-To resolve a config, or check the names of a task's options, methods and tasks have to be imported,
-and torch with them, which takes longer than to see that a finished grid has nothing left to do. So
-a results folder remembers the answers, with a hash of the source they came from.
+Resolving a config, or checking a task's options, imports methods and tasks, and torch with them.
+That takes longer than seeing that a finished grid has nothing left to run. So a results folder
+keeps the answers, each with a hash of the source it came from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mbo_gym.files import store
-from mbo_gym.methods.registry import METHODS, make_method
+from mbo_gym.methods.registry import METHODS, make_method, method_class
 from mbo_gym.registry import Registry
 from mbo_gym.tasks.registry import TASKS, check_task
 
@@ -25,16 +25,16 @@ __all__ = ["ConfigIndex"]
 
 
 class ConfigIndex:
-    """Resolved configs by method, preset, task and settings, and which options a task is known to
-    have.
+    """Index of resolved configs, checked task options and the names of the controls.
 
     Args:
-        path: JSON file that keeps them; None for this process alone. A file that cannot be read
-            counts as empty.
+        path: JSON file that keeps the index; None for this process alone. A file that cannot be
+            read counts as empty.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path, self._known = path, _read(path)
+        self._path = path
+        self._known = _read(path)
         self._changed = False
 
     def resolve(
@@ -65,8 +65,19 @@ class ConfigIndex:
             self._known[question] = {}
             self._changed = True
 
+    def controls(self) -> list[str]:
+        """Return the names of the methods that are controls."""
+        sources = {name: _source_hash(METHODS, name) for name in METHODS}
+        question = json.dumps(["controls", sources], sort_keys=True)
+        if None in sources.values() or question not in self._known:
+            controls = [name for name in METHODS if getattr(method_class(name), "CONTROL", False)]
+            self._known[question] = {"controls": controls}
+            self._changed = True
+        found: list[str] = self._known[question]["controls"]
+        return found
+
     def save(self) -> None:
-        """Write what is new."""
+        """Write the index where it has changed."""
         if self._path is not None and self._changed:
             store.write_atomic(self._path, json.dumps(self._known, indent=0).encode())
             self._changed = False
@@ -83,8 +94,10 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def _source_hash(registry: Registry, name: str) -> str | None:
-    """Return a hash of the package that a name comes from; None where it was registered by hand, or
-    is no source."""
+    """Return a hash of the package that a name comes from.
+
+    None for a name that was registered by hand, or whose package is no source.
+    """
     entry_point = registry.spec(name).entry_point
     return (
         _package_hash(entry_point.partition(":")[0].partition(".")[0])
@@ -98,9 +111,9 @@ def _package_hash(package: str) -> str | None:
     spec = find_spec(package)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    origin, digest = Path(spec.origin), hashlib.sha256()
-    for file in (
-        sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-    ):
+    origin = Path(spec.origin)
+    is_package = spec.submodule_search_locations is not None
+    digest = hashlib.sha256()
+    for file in sorted(origin.parent.rglob("*.py")) if is_package else [origin]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -1,14 +1,12 @@
-"""What a benchmark runs: a grid of methods x tasks x seeds x budgets, and the cells it consists
-of."""
+"""Grids of methods x tasks x seeds x budgets, and the cells that they consist of."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from mbo_gym.benchmark.plan.configs import ConfigIndex
 from mbo_gym.errors import UnknownId
 from mbo_gym.files import store
+from mbo_gym.runs.request import RunRequest, dotted
 from mbo_gym.settings import format_value, parse_seeds
 
 if sys.version_info >= (3, 11):
@@ -25,45 +24,48 @@ else:
     import tomli as tomllib
 
 __all__ = [
-    "CONTROLS",
     "Cell",
     "Grid",
     "MethodChoice",
     "TaskChoice",
+    "cells_of",
     "content_key",
     "method_choices",
     "read_grid",
+    "read_grids",
 ]
 
-CONTROLS = ("random", "top_k", "top_k_noise", "mean_design", "random_filtered")
-"""What ``controls`` in a list of methods stands for."""
+_CONTROLS = "controls"
+_GRID_KEYS = ("methods", "tasks", "seeds", "k")
 
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method with its settings.
+    """A method of a grid with its settings.
 
     Args:
-        name: Of the method.
-        preset: Its named settings, or None.
-        settings: Fields of its config.
-        label: Its name in tables; empty for one made of the three above.
+        name: Name of the method; ``controls`` stands for every control that the grid does not name.
+        preset: Named settings of the method, or None.
+        settings: Fields of the method's config; nested ones as mappings or by dotted names.
+        label: Name in tables; empty for one made of the three above.
+        tasks: Ids of the grid's tasks that it runs on; empty for all of them.
     """
 
     name: str
     preset: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    tasks: Sequence[str] = ()
 
     def __str__(self) -> str:
         chosen = [self.preset] if self.preset else []
-        chosen += [f"{key}={format_value(value)}" for key, value in self.settings.items()]
+        chosen += [f"{key}={format_value(value)}" for key, value in dotted(self.settings).items()]
         return self.label or (f"{self.name} [{', '.join(chosen)}]" if chosen else self.name)
 
 
 @dataclass(frozen=True)
 class TaskChoice:
-    """A task with its options."""
+    """A task of a grid with its options."""
 
     id: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -74,17 +76,13 @@ class Cell:
     """One run of a grid.
 
     Args:
-        method: The method with its settings.
-        task: The task with its options.
-        seed: Of the method.
-        k: Designs proposed.
-        config: Every field of the method's config, as the settings and the task resolve it.
+        request: Method, task, seed and budget.
+        label: Name of the method in tables.
+        config: Every field of the method's config, as settings, preset and task resolve it.
     """
 
-    method: MethodChoice
-    task: TaskChoice
-    seed: int
-    k: int
+    request: RunRequest
+    label: str
     config: Mapping[str, Any]
 
     @cached_property
@@ -94,25 +92,17 @@ class Cell:
         A file among the options counts with its content, not its name; label, preset and device do
         not count.
         """
-        options = {name: _content(value) for name, value in self.task.options.items()}
+        request = self.request
+        options = {name: _content(value) for name, value in request.options.items()}
         return content_key(
-            [self.task.id, options, self.method.name, self.config, self.seed, self.k]
+            [request.task_id, options, request.method, self.config, request.seed, request.k]
         )
 
     @property
     def folder_name(self) -> str:
         """``<method>-<task>-k<k>-seed<seed>-<key>``."""
-        return f"{self.method.name}-{self.task.id}-k{self.k}-seed{self.seed}-{self.key}"
-
-    @property
-    def command(self) -> str:
-        """The command that repeats this run alone."""
-        words = ["mbo-gym", "run", self.method.name, self.task.id]
-        words += ["--preset", self.method.preset] if self.method.preset else []
-        for flag, pairs in (("--set", self.method.settings), ("--option", self.task.options)):
-            for key, value in pairs.items():
-                words += [flag, f"{key}={format_value(value)}"]
-        return shlex.join([*words, "--seeds", str(self.seed), "--k", str(self.k)])
+        request = self.request
+        return f"{request.method}-{request.task_id}-k{request.k}-seed{request.seed}-{self.key}"
 
 
 @dataclass(frozen=True)
@@ -120,10 +110,15 @@ class Grid:
     """Methods x tasks x seeds x budgets.
 
     Args:
-        methods: At least one.
-        tasks: At least one.
-        seeds: At least one.
+        methods: Methods, at least one.
+        tasks: Tasks, at least one.
+        seeds: Seeds, at least one.
         ks: Budgets, at least one, each at least 1.
+
+    Example:
+        >>> grid = Grid([MethodChoice("random")], [TaskChoice("Branin-Exact-v0")], seeds=range(3))
+        >>> [cell.request.seed for cell in grid.cells()]
+        [0, 1, 2]
     """
 
     methods: Sequence[MethodChoice]
@@ -132,80 +127,134 @@ class Grid:
     ks: Sequence[int] = (256,)
 
     def cells(self, configs: ConfigIndex | None = None) -> list[Cell]:
-        """Return all cells, one task after the other.
-
-        Args:
-            configs: Remembers resolved configs from an earlier time, which spares importing the
-                methods.
-
-        Raises:
-            UnknownId: No method, preset, setting, task or option has that name; the message names
-                the nearest.
-            ValueError: Something is missing, of the wrong type, or two choices are the same.
-        """
-        for what in ("methods", "tasks", "seeds", "ks"):
-            if not getattr(self, what):
-                raise ValueError(f"a benchmark needs {what}, got none")
-        if bad := [k for k in self.ks if k < 1]:
-            raise ValueError(f"k must be at least 1, got {bad[0]}")
-        configs = configs or ConfigIndex()
-        cells: dict[str, Cell] = {}
-        for task in self.tasks:
-            configs.check_task(task.id, task.options)
-            for method, k, seed in product(self.methods, self.ks, self.seeds):
-                config = configs.resolve(method.name, method.preset, task.id, method.settings)
-                cell = Cell(method, task, seed, k, config)
-                if cell.key in cells:
-                    raise ValueError(
-                        f"{method} and {cells[cell.key].method} on {task.id} are the same run (seed {seed}, k {k}): "
-                        "leave one out"
-                    )
-                cells[cell.key] = cell
-        return list(cells.values())
+        """Return all cells, one task after the other; see `cells_of`."""
+        return cells_of([self], configs)
 
 
-def read_grid(path: Path) -> Grid:
-    """Read a grid from a TOML file.
+def cells_of(grids: Iterable[Grid], configs: ConfigIndex | None = None) -> list[Cell]:
+    """Return the cells of grids, one grid after the other.
 
-    ``methods`` is a list of names or tables {name, preset, settings, label}, ``tasks`` one of ids
-    or tables {id, options}, ``seeds`` a list of numbers or a text such as "0-7", ``k`` a number or
-    a list of numbers. ``controls`` among the methods stands for all of `CONTROLS`. Paths among the
-    options are relative to the working folder.
+    Args:
+        grids: Grids, none of which repeats a cell of another one.
+        configs: Configs resolved by earlier commands, which spare importing the methods.
 
     Raises:
-        UnknownId: The file has a key that means nothing; the message names the nearest.
-        ValueError: It is no TOML, or a value has the wrong type.
+        UnknownId: No method, preset, setting, task or option has that name; the message names the
+            nearest.
+        ValueError: A part is missing, of the wrong type, or two cells are the same.
+    """
+    configs = configs or ConfigIndex()
+    cells: dict[str, Cell] = {}
+    for grid in grids:
+        for cell in _cells(grid, configs):
+            if cell.key in cells:
+                request = cell.request
+                raise ValueError(
+                    f"{cell.label} and {cells[cell.key].label} on {request.task_id} are the same "
+                    f"run (seed {request.seed}, k {request.k}): leave one out"
+                )
+            cells[cell.key] = cell
+    return list(cells.values())
+
+
+def _cells(grid: Grid, configs: ConfigIndex) -> Iterator[Cell]:
+    for what in ("methods", "tasks", "seeds", "ks"):
+        if not getattr(grid, what):
+            raise ValueError(f"a benchmark needs {what}, got none")
+    if bad := [k for k in grid.ks if k < 1]:
+        raise ValueError(f"k must be at least 1, got {bad[0]}")
+    known = [task.id for task in grid.tasks]
+    methods = _with_controls(grid.methods, configs)
+    for method in methods:
+        for task_id in method.tasks:
+            if task_id not in known:
+                raise UnknownId(f"task of this grid, for {method},", task_id, known)
+    for task in grid.tasks:
+        configs.check_task(task.id, task.options)
+        chosen = [method for method in methods if not method.tasks or task.id in method.tasks]
+        for method, k, seed in product(chosen, grid.ks, grid.seeds):
+            yield Cell(
+                request=RunRequest(
+                    method=method.name,
+                    task_id=task.id,
+                    seed=seed,
+                    k=k,
+                    preset=method.preset,
+                    settings=method.settings,
+                    options=task.options,
+                ),
+                label=str(method),
+                config=configs.resolve(method.name, method.preset, task.id, method.settings),
+            )
+
+
+def _with_controls(methods: Sequence[MethodChoice], configs: ConfigIndex) -> list[MethodChoice]:
+    """Put the controls that are not named anyway in the place of ``controls``."""
+    named = {method.name for method in methods if method == MethodChoice(method.name)}
+    found: list[MethodChoice] = []
+    for method in methods:
+        if method.name == _CONTROLS:
+            names = [name for name in configs.controls() if name not in named]
+            found += [replace(method, name=name) for name in names]
+        else:
+            found.append(method)
+    return found
+
+
+def read_grids(path: Path) -> list[Grid]:
+    """Read the grids of a TOML file: one at its top, or a ``[[grid]]`` block each.
+
+    ``methods`` is a list of names or tables {name, preset, settings, label, tasks}, ``tasks`` one
+    of ids or tables {id, options}, ``seeds`` a list of numbers or a text such as "0-7", ``k`` a
+    number or a list of numbers. ``controls`` among the methods stands for every control. A method's
+    ``tasks`` are those of the grid's that it runs on; ``settings`` may be nested. What stands above
+    the blocks holds for the blocks that do not have it. Paths among the options are relative to the
+    working folder.
+
+    Raises:
+        UnknownId: The file has an unknown key; the message names the nearest.
+        ValueError: The file is not TOML, or a value has the wrong type.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        _check_keys(content, {"methods", "tasks", "seeds", "k"})
-        seeds, k = content.get("seeds", [0]), content.get("k", 256)
-        return Grid(
-            methods=method_choices(_listed(content, "methods")),
-            tasks=[_choice(TaskChoice, "id", entry) for entry in _listed(content, "tasks")],
-            seeds=parse_seeds(seeds) if isinstance(seeds, str) else _numbers(seeds, "seeds"),
-            ks=_numbers(k if isinstance(k, list) else [k], "k"),
-        )
+        _check_keys(content, (*_GRID_KEYS, "grid"))
+        blocks = content.pop("grid", [{}])
+        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+            raise ValueError(f"write each grid as a [[grid]] block, got grid = {blocks!r}")
+        return [_grid({**content, **block}) for block in blocks]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from error
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
     except UnknownId as error:
-        raise UnknownId(f"{error.kind} in {path}", error.name, error.known) from error
+        raise UnknownId(
+            f"{error.kind} in {path}", error.name, error.known, error.moved_to
+        ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read_grid(path: Path) -> Grid:
+    """Read the one grid of a TOML file; see `read_grids`."""
+    grids = read_grids(path)
+    if len(grids) != 1:
+        raise ValueError(f"{path} holds {len(grids)} grids. Read them with read_grids.")
+    return grids[0]
+
+
 def method_choices(entries: Iterable[Any]) -> list[MethodChoice]:
-    """Turn names and tables into choices; ``controls`` becomes the controls that are not named
-    anyway."""
-    choices = [_choice(MethodChoice, "name", entry) for entry in entries]
-    plain = {choice.name for choice in choices if choice == MethodChoice(choice.name)}
-    found: list[MethodChoice] = []
-    for choice in choices:
-        if choice.name == "controls":
-            found += [MethodChoice(name) for name in CONTROLS if name not in plain]
-        else:
-            found.append(choice)
-    return found
+    """Turn names and tables into choices."""
+    return [_choice(MethodChoice, "name", entry) for entry in entries]
+
+
+def _grid(table: Mapping[str, Any]) -> Grid:
+    _check_keys(table, _GRID_KEYS)
+    seeds = table.get("seeds", [0])
+    k = table.get("k", 256)
+    return Grid(
+        methods=method_choices(_listed(table, "methods")),
+        tasks=[_choice(TaskChoice, "id", entry) for entry in _listed(table, "tasks")],
+        seeds=parse_seeds(seeds) if isinstance(seeds, str) else _numbers(seeds, "seeds"),
+        ks=_numbers(k if isinstance(k, list) else [k], "k"),
+    )
 
 
 def content_key(content: Any) -> str:
@@ -222,7 +271,7 @@ def _choice(kind: type[Any], name: str, entry: Any) -> Any:
     fields = asdict(kind(""))
     _check_keys(entry, fields)
     for key, value in entry.items():
-        expected = str if fields[key] is None else type(fields[key])
+        expected = list if key == "tasks" else str if fields[key] is None else type(fields[key])
         if not isinstance(value, expected):
             raise ValueError(f"{key} of {entry[name]} must be {expected.__name__}, got {value!r}")
     return kind(**entry)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from mbo_gym.benchmark.analysis.model import Analysis, Entry, Failure, Problem, Standing
+from mbo_gym.benchmark.analysis.model import Analysis, Entry, Failure, Standing, TaskSetting
 from mbo_gym.benchmark.analysis.statistics import Interval
 from mbo_gym.benchmark.report.charts import (
     LOWEST_SHOWN,
@@ -22,7 +22,7 @@ from mbo_gym.benchmark.report.charts import (
     scatter_chart,
     search_chart,
 )
-from mbo_gym.benchmark.report.html_cells import CELLS
+from mbo_gym.benchmark.report.html_values import VALUES
 from mbo_gym.benchmark.report.svg import Style, marker, svg
 
 __all__ = ["to_html"]
@@ -31,25 +31,24 @@ _COSTS = (("seconds", "seconds a cell", True), ("peak_memory_mb", "peak memory, 
 
 
 def to_html(analysis: Analysis) -> str:
-    """Return the report as one page: tables to sort and filter, charts, commands; styles and script
-    are inside.
+    """Return the report as one page with sortable tables, charts and commands.
 
-    It opens without a network, is readable without its script, and nothing from the records can act
-    as markup.
+    Styles and script are inside: the page opens without a network. It is readable without its
+    script, and nothing from the records can act as markup.
 
     Args:
-        analysis: What to show.
+        analysis: Analysis to show.
     """
     import jinja2
 
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.globals.update({name: _marked(cell) for name, cell in CELLS.items()})
+    environment.globals.update({name: _marked(value) for name, value in VALUES.items()})
     script = _file("report.js")
     styles = _styles(analysis)
     page = environment.from_string(_file("report.html.jinja"))
-    tasks = [_task(analysis, i, styles) for i in range(len(analysis.problems))]
+    tasks = [_task(analysis, i, styles) for i in range(len(analysis.tasks))]
     return page.render(
         analysis=analysis,
         css=_file("report.css"),
@@ -68,7 +67,7 @@ def to_html(analysis: Analysis) -> str:
 
 @dataclass(frozen=True)
 class _Chart:
-    """A chart with the heading and the sentence beside it; `method` where it shows but one."""
+    """A chart with heading and sentence; `method` where it shows a single one."""
 
     title: str
     drawing: str
@@ -79,10 +78,10 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _Task:
-    """What the page shows of a problem; entries with the best median first."""
+    """Section of a task, its entries with the best median first."""
 
     anchor: str
-    problem: Problem
+    setting: TaskSetting
     entries: list[Entry]
     failures: list[Failure]
     scored: bool
@@ -95,15 +94,14 @@ def _file(name: str) -> str:
 
 
 def _marked(function: Any) -> Any:
-    """Let the template put what a function returns, markup that it escaped itself, into the page as
-    it is."""
+    """Mark the text that a function returns as escaped markup."""
     from markupsafe import Markup
 
     return lambda *args, **kwargs: Markup(function(*args, **kwargs))
 
 
 def _styles(analysis: Analysis) -> dict[str, Style]:
-    """Give each method, in the order of the entries and failures, its marks for the whole page."""
+    """Return the style of each method's marks, in the order of the entries and failures."""
     control = {f.label: False for f in analysis.failures} | {
         e.label: e.control for e in analysis.entries
     }
@@ -123,8 +121,7 @@ def _swatch(style: Style) -> str:
 
 
 def _beaten(analysis: Analysis) -> dict[str, tuple[int, int]]:
-    """Return for each method on how many problems it is better than the controls, and on how many
-    that is known."""
+    """Return for each method the tasks on which it is better than the controls, of those known."""
     counts: dict[str, tuple[int, int]] = {}
     for entry in analysis.entries:
         if entry.better_than_control is not None:
@@ -174,8 +171,8 @@ def _overall_charts(analysis: Analysis, styles: Mapping[str, Style]) -> list[_Ch
 
 
 def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
-    problem = analysis.problems[index]
-    entries = [e for e in analysis.entries if e.problem == problem.name]
+    setting = analysis.tasks[index]
+    entries = [e for e in analysis.entries if e.task == setting.name]
     entries.sort(
         key=lambda e: (
             -e.scores["p50_distinct"].mean if "p50_distinct" in e.scores else math.inf,
@@ -185,24 +182,25 @@ def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
     scored = [e for e in entries if "p50_distinct" in e.scores and "p100" in e.scores]
     return _Task(
         anchor=f"task-{index + 1}",
-        problem=problem,
+        setting=setting,
         entries=entries,
-        failures=[f for f in analysis.failures if f.problem == problem.name],
+        failures=[f for f in analysis.failures if f.task == setting.name],
         scored=bool(scored),
-        charts=_task_charts(problem, scored, styles) if scored else [],
-        searches=_searches(problem, [e for e in entries if e.search], styles),
+        charts=_task_charts(setting, scored, styles) if scored else [],
+        searches=_searches(setting, [e for e in entries if e.search], styles),
     )
 
 
-def _references(problem: Problem, ceiling: str) -> dict[str, float]:
-    lines = {"D(best)": problem.d_best, "ceiling": problem.ceiling.get(ceiling)}
+def _references(setting: TaskSetting, ceiling: str) -> dict[str, float]:
+    known = getattr(setting.ceiling, ceiling) if setting.ceiling else None
+    lines = {"D(best)": setting.d_best, "ceiling": known}
     return {
         name: value for name, value in lines.items() if value is not None and math.isfinite(value)
     }
 
 
 def _task_charts(
-    problem: Problem, scored: list[Entry], styles: Mapping[str, Style]
+    setting: TaskSetting, scored: list[Entry], styles: Mapping[str, Style]
 ) -> list[_Chart]:
     ribbons = [
         Distribution(
@@ -216,12 +214,15 @@ def _task_charts(
     ]
     drawing = distribution_chart(
         ribbons,
-        label=f"Scores of the proposals on {problem.name}",
-        references=_references(problem, "p100"),
+        label=f"Scores of the proposals on {setting.name}",
+        references=_references(setting, "p100"),
     )
-    text = "Thickest at the median, dark over the middle half, mark at the best; an exact control is a line."
+    text = (
+        "Thickest at the median, dark over the middle half, mark at the best; "
+        "an exact control is a line."
+    )
     charts = [_Chart("Scores of the proposals", drawing, text)]
-    for fact, unit, log in _COSTS:
+    for cost, unit, log in _COSTS:
         points = [
             Point(
                 e.label,
@@ -231,16 +232,16 @@ def _task_charts(
                 e.scores["p50_distinct"].standard_error,
             )
             for e in scored
-            if (x := e.facts.get(fact)) is not None and (x > 0 or not log)
+            if (x := e.diagnostics.get(cost)) is not None and (x > 0 or not log)
         ]
         if points:
             title = f"Score against {'time' if log else 'memory'}"
             drawing = scatter_chart(
                 points,
-                label=f"{title} on {problem.name}",
+                label=f"{title} on {setting.name}",
                 x_title=unit,
                 log=log,
-                references=_references(problem, "p50"),
+                references=_references(setting, "p50"),
             )
             charts.append(
                 _Chart(title, drawing, "Median of the distinct proposals ± standard error.")
@@ -248,10 +249,11 @@ def _task_charts(
     return charts
 
 
-def _searches(problem: Problem, entries: list[Entry], styles: Mapping[str, Style]) -> list[_Chart]:
-    """Draw the searches on a problem on one scale: up to 1 above the best that is possible or was
-    scored."""
-    references = _references(problem, "p100")
+def _searches(
+    setting: TaskSetting, entries: list[Entry], styles: Mapping[str, Style]
+) -> list[_Chart]:
+    """Draw the searches on a task on one scale, up to 1 above the best known score."""
+    references = _references(setting, "p100")
     scores = [s for e in entries for _, _, s in e.search if s is not None]
     values = [p for e in entries for _, p, _ in e.search] + scores + list(references.values())
     if not values:
@@ -265,7 +267,7 @@ def _searches(problem: Problem, entries: list[Entry], styles: Mapping[str, Style
         text = f"At the end predicted {prediction:.3f}, " + (
             "no oracle" if score is None else f"oracle {score:.3f}"
         )
-        label = f"{entry.label} on {problem.name}. {text}"
+        label = f"{entry.label} on {setting.name}. {text}"
         drawing = search_chart(
             entry.search,
             styles[entry.label],

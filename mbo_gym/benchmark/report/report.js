@@ -33,7 +33,7 @@
 
   // Filtering: by method and task, on rows, marks in charts, figures and sections alike.
   const method = byId("method");
-  const problem = byId("problem");
+  const task = byId("task");
   const controls = byId("controls");
 
   for (const row of all("details tbody tr:not([data-method])")) {
@@ -42,12 +42,12 @@
 
   function filter() {
     const wanted = method.value.trim().toLowerCase();
-    const task = problem ? problem.value : "";
-    for (const node of all("[data-method], [data-problem]")) {
-      const { method: label, problem: name } = node.dataset;
+    const chosen = task ? task.value : "";
+    for (const node of all("[data-method], [data-task]")) {
+      const { method: label, task: name } = node.dataset;
       const hidden =
         (label !== undefined && !label.toLowerCase().includes(wanted)) ||
-        (name !== undefined && task !== "" && name !== task) ||
+        (name !== undefined && chosen !== "" && name !== chosen) ||
         (controls.checked && node.classList.contains("control"));
       node.classList.toggle("off", hidden);
     }
@@ -69,7 +69,7 @@
 
   method.addEventListener("input", filter);
   controls.addEventListener("change", filter);
-  if (problem) problem.addEventListener("change", filter);
+  if (task) task.addEventListener("change", filter);
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
   byId("tools").hidden = false;
   filter(); // A reload keeps what was typed.

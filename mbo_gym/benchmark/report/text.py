@@ -1,4 +1,4 @@
-"""A report as Markdown, as LaTeX tables and as tables for a terminal."""
+"""Reports as Markdown, as LaTeX tables and as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mbo_gym.benchmark.report.sheets import (
     Sheet,
     failures_sheet,
     overall_sheet,
-    problem_sheet,
     reproduced_sheet,
+    task_sheet,
 )
 
 __all__ = ["LEFT_OUT_FIRST", "leaderboard_tables", "to_latex", "to_markdown"]
@@ -29,7 +29,7 @@ LEFT_OUT_FIRST = (
     "100th\nmean rank",
     "50th",
 )
-"""Columns of the terminal's leaderboards that a narrow one goes without."""
+"""Columns of the leaderboards that a narrow terminal leaves out first."""
 
 _LEGEND = "Means over seeds; +- is the standard error of the mean."
 _LATEX = {
@@ -50,10 +50,10 @@ def to_markdown(analysis: Analysis) -> str:
     """Return the report as GitHub-flavoured Markdown.
 
     Args:
-        analysis: What to show.
+        analysis: Analysis to show.
 
     Returns:
-        Notes, the leaderboard over problems where there are several, a table a problem (the best
+        Notes, the leaderboard over tasks where there are several, a table a task (the best
         method of a column bold, controls in italics), published numbers beside ours, failed cells,
         environments and commands.
     """
@@ -78,10 +78,10 @@ def to_latex(analysis: Analysis) -> str:
     """Return the tables as LaTeX, to be read with \\input.
 
     Args:
-        analysis: What to show.
+        analysis: Analysis to show.
 
     Returns:
-        Tables with captions and labels: over problems where there are several, one a problem,
+        Tables with captions and labels: over tasks where there are several, one a task,
         published numbers beside ours. The best of a column is bold, controls are in italics. Notes
         stand above them as comments.
     """
@@ -94,14 +94,14 @@ def to_latex(analysis: Analysis) -> str:
 
 
 def leaderboard_tables(analysis: Analysis) -> list[Table]:
-    """Return the leaderboards for a terminal: over problems where there are several, and one a
-    problem.
+    """Return the leaderboards for a terminal: over tasks where there are several, and one a
+    task.
 
     The best of a column is bold, controls are dim. `mbo_gym.cli.terminal.show` prints them, with
     LEFT_OUT_FIRST.
 
     Args:
-        analysis: What to show.
+        analysis: Analysis to show.
     """
     return [_rich_table(sheet.brief()) for sheet in _leaderboards(analysis)]
 
@@ -110,7 +110,7 @@ def _leaderboards(analysis: Analysis) -> list[Sheet]:
     overall = overall_sheet(analysis)
     return [
         *([overall] if overall else []),
-        *(problem_sheet(analysis, problem) for problem in analysis.problems),
+        *(task_sheet(analysis, task) for task in analysis.tasks),
     ]
 
 
@@ -120,10 +120,10 @@ def _sheets(analysis: Analysis) -> list[Sheet]:
 
 
 def _environments(analysis: Analysis) -> Iterator[str]:
-    for facts in analysis.environments:
-        versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-        machine = ", ".join(f"{name} {value}" for name, value in facts["machine"].items())
-        yield f"{versions}; git {short_commit(facts['git'])}; {machine}"
+    for environment in analysis.environments:
+        versions = ", ".join(f"{name} {v}" for name, v in environment.versions.items())
+        machine = ", ".join(f"{name} {value}" for name, value in environment.machine.items())
+        yield f"{versions}; git {short_commit(environment.git)}; {machine}"
 
 
 def _markdown_table(sheet: Sheet) -> str:
@@ -132,17 +132,17 @@ def _markdown_table(sheet: Sheet) -> str:
     lines = [headers, rules]
     best = [sheet.best_rows(column) for column in range(len(headers))]
     for i, row in enumerate(sheet.rows):
-        cells = [_md(cell.text) for cell in row.cells]
+        values = [_md(value.text) for value in row.values]
         if row.control:
-            cells[0] = f"*{cells[0]}*"
+            values[0] = f"*{values[0]}*"
         lines.append(
-            [f"**{cell}**" if i in best[column] else cell for column, cell in enumerate(cells)]
+            [f"**{value}**" if i in best[column] else value for column, value in enumerate(values)]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _md(text: str) -> str:
-    """Escape what Markdown would read as its own, on one line."""
+    """Escape the markup characters of Markdown, and put the text on one line."""
     return re.sub(r"([\\`*<>|&])", r"\\\1", " ".join(text.split()))
 
 
@@ -153,11 +153,11 @@ def _latex_table(sheet: Sheet, number: int) -> str:
     best = [sheet.best_rows(column) for column in range(len(sheet.columns))]
     lines = [" & ".join(_tex(column.header) for column in sheet.columns) + r" \\", r"\midrule"]
     for i, row in enumerate(sheet.rows):
-        cells = [_tex(cell.text) for cell in row.cells]
+        values = [_tex(value.text) for value in row.values]
         if row.control:
-            cells = [rf"\textit{{{cell}}}" for cell in cells]
+            values = [rf"\textit{{{value}}}" for value in values]
         lines.append(
-            " & ".join(rf"\textbf{{{c}}}" if i in best[j] else c for j, c in enumerate(cells))
+            " & ".join(rf"\textbf{{{v}}}" if i in best[j] else v for j, v in enumerate(values))
             + r" \\"
         )
     body = "\n".join(lines)
@@ -174,12 +174,11 @@ def _latex_table(sheet: Sheet, number: int) -> str:
 
 
 def _tex(text: str) -> str:
-    """Escape what LaTeX would read as its own, on one line."""
+    """Escape the special characters of LaTeX, and put the text on one line."""
     escaped = _LATEX_SPECIAL.sub(lambda match: _LATEX[match[0]], " ".join(text.split()))
     escaped = _MINUS.sub("$-$", escaped)
-    return (
-        "{}" + escaped if escaped.startswith(("[", "*")) else escaped
-    )  # else an argument of the \\\\ before it
+    # After \\ a [ or * would be read as its argument
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
 
 def _rich_table(sheet: Sheet) -> Table:
@@ -188,10 +187,11 @@ def _rich_table(sheet: Sheet) -> Table:
         table.add_column(column.header, justify="left" if i == 0 else "right", overflow="fold")
     best = [sheet.best_rows(column) for column in range(len(sheet.columns))]
     for i, row in enumerate(sheet.rows):
-        cells = [escape(cell.text) for cell in row.cells]
-        cells = [
-            f"[bold]{cell}[/]" if i in best[column] else cell for column, cell in enumerate(cells)
+        values = [escape(value.text) for value in row.values]
+        values = [
+            f"[bold]{value}[/]" if i in best[column] else value
+            for column, value in enumerate(values)
         ]
-        table.add_row(*cells, style="dim" if row.control else None)
+        table.add_row(*values, style="dim" if row.control else None)
     table.caption, table.caption_justify = escape(f"{sheet.caption} {_LEGEND}"), "left"
     return table

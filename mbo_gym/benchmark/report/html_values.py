@@ -1,4 +1,4 @@
-"""Cells of the HTML report's tables: a number to read, and `data-value` to sort by."""
+"""Values of the HTML report's tables: a number to read, and `data-value` to sort by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mbo_gym.benchmark.analysis.published import Published, Reproduction
 from mbo_gym.benchmark.analysis.statistics import Description, Interval
 
 __all__ = [
-    "CELLS",
+    "VALUES",
     "amount",
     "count",
     "interval",
@@ -27,12 +27,12 @@ __all__ = [
 
 
 def number(value: float | None, digits: int = 3, *, detail: str = "", sign: bool = False) -> str:
-    """Return a cell with a number in fixed decimals, a dash where there is none.
+    """Return a `<td>` with a number in fixed decimals, a dash where there is none.
 
     Args:
-        value: The number; None or NaN for a dash, which is sorted last.
-        digits: Decimals.
-        detail: A small line below.
+        value: Number; None or NaN for a dash, which is sorted last.
+        digits: Number of decimals.
+        detail: Small line below the number.
         sign: Whether to write a plus sign.
     """
     if value is None or math.isnan(value):
@@ -42,17 +42,17 @@ def number(value: float | None, digits: int = 3, *, detail: str = "", sign: bool
 
 
 def count(value: float | None) -> str:
-    """Return a cell with a count (a mean over seeds), decimals only where it has some."""
+    """Return a `<td>` with a count (a mean over seeds), decimals only where it has some."""
     return number(value, 0 if value is None or value == round(value) else 1)
 
 
 def amount(value: float | None) -> str:
-    """Return a cell with seconds or megabytes in about three digits."""
+    """Return a `<td>` with seconds or megabytes in about three digits."""
     return number(value, 2 if value is None or abs(value) < 10 else 1 if abs(value) < 100 else 0)
 
 
 def score(entry: Entry, measure: str) -> str:
-    """Return a cell with the mean over seeds, below it standard deviation and error, or why there
+    """Return a `<td>` with the mean over seeds, below it standard deviation and error, or why there
     are none."""
     described: Description | None = entry.scores.get(measure)
     if described is None:
@@ -67,14 +67,14 @@ def score(entry: Entry, measure: str) -> str:
 
 
 def interval(value: Interval | None, digits: int = 3) -> str:
-    """Return a cell with a value and below it its interval."""
+    """Return a `<td>` with a value and below it its interval."""
     if value is None:
         return number(None)
     return number(value.value, digits, detail=f"[{value.low:.{digits}f}, {value.high:.{digits}f}]")
 
 
 def skill(entry: Entry, measure: str) -> str:
-    """Return a cell with the skill and its interval, which a single run or an exact number has
+    """Return a `<td>` with the skill and its interval, which a single run or an exact number has
     not."""
     value = entry.skill.get(measure)
     if value is not None and (entry.exact or len(entry.seeds) == 1):
@@ -83,7 +83,7 @@ def skill(entry: Entry, measure: str) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return a cell with a p-value; tiny ones in powers of ten."""
+    """Return a `<td>` with a p-value; tiny ones in powers of ten."""
     if math.isnan(value):
         return number(None)
     return (
@@ -92,26 +92,26 @@ def p_value(value: float) -> str:
 
 
 def t_value(t: float, degrees: float) -> str:
-    """Return a cell with Welch's t and its degrees of freedom."""
+    """Return a `<td>` with Welch's t and its degrees of freedom."""
     return (
         number(None) if math.isnan(t) else f'<td data-value="{t:.4g}">{t:.2f} ({degrees:.1f})</td>'
     )
 
 
 def seeds(entry: Entry) -> str:
-    """Return a cell with the number of seeds that are done, and below it how many failed."""
+    """Return a `<td>` with the number of seeds that are done, and below it how many failed."""
     if entry.exact:
         return '<td class="none">exact</td>'
     return number(len(entry.seeds), 0, detail=f"{entry.n_failed} failed" if entry.n_failed else "")
 
 
 def ours(row: Reproduction) -> str:
-    """Return a cell with our mean, and below it the seeds and their standard deviation."""
+    """Return a `<td>` with our mean, and below it the seeds and their standard deviation."""
     return number(row.ours.mean, detail=_over_seeds(row.ours.n, row.ours.std, "std"))
 
 
 def theirs(published: Published) -> str:
-    """Return a cell with the published mean, and below it the budget, the seeds and what follows
+    """Return a `<td>` with the published mean, and below it the budget, the seeds and what follows
     the ± there."""
     words = {"standard deviation": "std", "standard error": "s.e."}
     spread = _over_seeds(published.seeds, published.std, words.get(published.spread, "±"))
@@ -126,7 +126,7 @@ def _over_seeds(n: int, spread: float | None, word: str) -> str:
     )
 
 
-CELLS: dict[str, Callable[..., str]] = {
+VALUES: dict[str, Callable[..., str]] = {
     "amount": amount,
     "count": count,
     "interval": interval,
@@ -139,4 +139,4 @@ CELLS: dict[str, Callable[..., str]] = {
     "t_value": t_value,
     "theirs": theirs,
 }
-"""What the template calls, by name."""
+"""Functions that the template calls, by name."""
