@@ -44,7 +44,7 @@ MODULES = {
     "mbo_gym.benchmark.external": "mbo_gym.benchmark.execute.external",
     "mbo_gym.benchmark.grid": "mbo_gym.benchmark.plan.grid",
     "mbo_gym.benchmark.html": "mbo_gym.benchmark.report.html",
-    "mbo_gym.benchmark.html_cells": "mbo_gym.benchmark.report.html_cells",
+    "mbo_gym.benchmark.html_cells": "mbo_gym.benchmark.report.html_values",
     "mbo_gym.benchmark.live": "mbo_gym.benchmark.execute.live",
     "mbo_gym.benchmark.notes": "mbo_gym.benchmark.analysis.notes",
     "mbo_gym.benchmark.published": "mbo_gym.benchmark.analysis.published",
@@ -114,8 +114,21 @@ NAMES = {
     "mbo_gym.benchmark.analysis.Entry": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.Failure": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.MEASURES": "mbo_gym.benchmark.analysis.model",
-    "mbo_gym.benchmark.analysis.Problem": "mbo_gym.benchmark.analysis.model",
+    "mbo_gym.benchmark.analysis.Problem": "mbo_gym.benchmark.analysis.model:TaskSetting",
+    "mbo_gym.benchmark.analysis.model.Problem": "mbo_gym.benchmark.analysis.model:TaskSetting",
     "mbo_gym.benchmark.analysis.RANKINGS": "mbo_gym.benchmark.analysis.model",
+    "mbo_gym.benchmark.analysis.Record": "mbo_gym.benchmark.record:CellRecord",
+    "mbo_gym.benchmark.cells.FACTS": "mbo_gym.benchmark.analysis.over_seeds:DIAGNOSTICS",
+    "mbo_gym.benchmark.cells.Record": "mbo_gym.benchmark.record:CellRecord",
+    "mbo_gym.benchmark.cells.mean_facts": "mbo_gym.benchmark.analysis.over_seeds:mean_diagnostics",
+    "mbo_gym.benchmark.cells.problem_names": "mbo_gym.benchmark.analysis.over_seeds:task_names",
+    "mbo_gym.benchmark.grid.CONTROLS": "mbo_gym._moved",
+    "mbo_gym.benchmark.html_cells.CELLS": "mbo_gym.benchmark.report.html_values:VALUES",
+    "mbo_gym.benchmark.notes.Record": "mbo_gym.benchmark.record:CellRecord",
+    "mbo_gym.benchmark.runner.Show": "mbo_gym.benchmark.execute.runner:RunObserver",
+    "mbo_gym.benchmark.sheets.Cell": "mbo_gym.benchmark.report.sheets:Value",
+    "mbo_gym.benchmark.sheets.problem_sheet": "mbo_gym.benchmark.report.sheets:task_sheet",
+    "mbo_gym.benchmark.worker.finite": "mbo_gym.benchmark.record",
     "mbo_gym.benchmark.executors.Executor": "mbo_gym.benchmark.execute.executor",
     "mbo_gym.benchmark.executors.Lost": "mbo_gym.benchmark.execute.executor",
     "mbo_gym.benchmark.executors.Outcome": "mbo_gym.benchmark.execute.executor",
@@ -183,6 +196,8 @@ REMOVED = {
     "mbo_gym.surrogates.mlp.StackedMLP": "mbo_gym.nn.mlp.BatchedMLP",
 }
 """Old classes without a successor of the same shape: what to use in their place."""
+CONTROLS = ("random", "top_k", "top_k_noise", "mean_design", "random_filtered")
+"""Names of the controls; a grid takes those methods whose class has `CONTROL`."""
 
 
 def import_rl_library(module: str) -> Any:
@@ -251,8 +266,10 @@ def forwarded(module: str) -> Callable[[str], Any]:
             return _removed(module, name)
         target = NAMES.get(f"{module}.{name}", MODULES.get(module))
         if name.startswith("__") or target is None:
+        found = NAMES.get(f"{module}.{name}", MODULES.get(module))
+        if name.startswith("__") or found is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        target, _, renamed = target.partition(":")
+        target, _, renamed = found.partition(":")
         new_name = renamed or name
         try:
             value = getattr(import_module(target), new_name)

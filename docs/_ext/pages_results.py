@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from summary_table import table as summary_table
 
@@ -16,6 +13,7 @@ from mbo_gym.benchmark.analysis.build import analyse
 from mbo_gym.benchmark.analysis.model import Analysis
 from mbo_gym.benchmark.analysis.remarks import read_remarks
 from mbo_gym.benchmark.execute.results import ResultStore
+from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.benchmark.report.text import to_markdown
 
 __all__ = ["SUITES", "Suite", "index_page", "write_suite"]
@@ -89,7 +87,7 @@ def _page(suite: Suite) -> str:
     before, _, after = intro.partition("<!-- table -->")
     records = _records(suite.name)
     chosen = (
-        [r for r in records if r["task"] in suite.tasks and not r["options"]]
+        [r for r in records if r.request.task_id in suite.tasks and not r.request.options]
         if suite.tasks
         else records
     )
@@ -130,17 +128,8 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<=\d), (?=-?\d+\.\d+\])", ",\u00a0", joined)
 
 
-def _records(name: str) -> list[dict[str, Any]]:
-    folder = RESULTS / name
-    packed = folder / "results.jsonl.xz"
-    if packed.exists() and not (folder / "results.jsonl").exists():
-        try:
-            return ResultStore(folder).records()
-        except FileNotFoundError:  # until ResultStore reads .xz files
-            with tempfile.TemporaryDirectory() as unpacked:
-                Path(unpacked, "results.jsonl").write_bytes(lzma.decompress(packed.read_bytes()))
-                return ResultStore(Path(unpacked)).records()
-    return ResultStore(folder).records()
+def _records(name: str) -> list[CellRecord]:
+    return ResultStore(RESULTS / name).records()
 
 
 def _digest(suite: Suite) -> str:

@@ -164,14 +164,14 @@ class CellResult:
     def from_json(cls, values: Mapping[str, Any]) -> CellResult:
         """Build a result from JSON values, or from the plain values of a run."""
         known = {item.name for item in dataclasses.fields(cls)}
-        fields = {key: _finite(value) for key, value in values.items() if key in known}
+        fields = {key: finite(value) for key, value in values.items() if key in known}
         for name in ("overall", "first", "distinct"):
             fields[name] = ScoreSummary(**fields[name]) if fields[name] else None
         ceiling = fields["ceiling"]
         controls = fields["controls"]
         fields["ceiling"] = KnownCeiling(**ceiling) if ceiling else None
         fields["controls"] = {name: KnownControl(**known) for name, known in controls.items()}
-        fields["quantiles"] = tuple(fields["quantiles"])
+        fields["quantiles"] = tuple(fields["quantiles"] or ())
         fields["search"] = tuple(SearchStep(**step) for step in fields["search"])
         return cls(**fields)
 
@@ -333,10 +333,10 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, **changed, "ceiling": result["ceiling"] or {}}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return plain values with None for every number that is not finite."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

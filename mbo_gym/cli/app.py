@@ -1,4 +1,4 @@
-"""The command line: mbo-gym list | show | run | benchmark | report | evaluate | export | data."""
+"""The command line: the commands list, show, run, export and data, and the app of all."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ app = typer.Typer(
 data_app = typer.Typer(
     no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more."
 )
+results_app = typer.Typer(no_args_is_help=True, help="Results folders of benchmarks.")
 app.add_typer(data_app, name="data")
+app.add_typer(results_app, name="results")
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
+results_app.command()(cli_benchmark.pack)
 
 OptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")

@@ -1,19 +1,20 @@
-"""Commands on benchmarks: mbo-gym benchmark | report | evaluate."""
+"""Commands on benchmarks: mbo-gym benchmark | report | evaluate | results pack."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from mbo_gym.benchmark.execute.runner import Plan
     from mbo_gym.benchmark.plan.grid import Cell, Grid
+    from mbo_gym.benchmark.record import CellRecord
 
-__all__ = ["benchmark", "evaluate", "report"]
+__all__ = ["benchmark", "evaluate", "pack", "report"]
 
 OptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")
@@ -55,20 +56,23 @@ def benchmark(
     from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.benchmark.execute.runner import make_plan, run_grid
+    from mbo_gym.benchmark.plan.grid import cells_of
     from mbo_gym.progress.loggers import check_loggers
 
-    grid = _grid(file, methods, tasks, seeds, k, option)
+    grids = _grids(file, methods, tasks, seeds, k, option)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
     if dry_run:
         store = ResultStore(output)
-        records = store.records() if store.lines.exists() else []
-        plan = make_plan(grid.cells(store.configs), {r["key"]: r for r in records}, retry=retry)
+        records = store.records() if store.exists else []
+        plan = make_plan(
+            cells_of(grids, store.configs), {r.key: r for r in records}, retry=retry
+        )
         _show_plan(plan, records, workers)
         return
     with Live() as live:
         records = run_grid(
-            grid,
+            grids,
             output,
             executor=executor,
             workers=workers,
@@ -97,9 +101,9 @@ def report(
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.files.store import write_atomic
 
-    records: dict[str, dict[str, Any]] = {}
+    records: dict[str, CellRecord] = {}
     for folder in results:
-        records |= {record["key"]: record for record in ResultStore(folder).records()}
+        records |= {record.key: record for record in ResultStore(folder).records()}
     if not records:
         raise ValueError(f"{', '.join(map(str, results))}: no cell has ended yet")
     if html is markdown is latex is None:
@@ -117,6 +121,20 @@ def report(
         for path, render in ((markdown, text.to_markdown), (latex, text.to_latex)):
             if path is not None:
                 typer.echo(write_atomic(path, render(analysis).encode()))
+
+
+def pack(
+    results: Annotated[list[Path], typer.Argument(help="results folders")],
+) -> None:
+    """Compress the records of results folders for version control, with a summary.csv each.
+
+    results.jsonl becomes results.jsonl.xz; reports read it, and a benchmark goes on beside it.
+    """
+    from mbo_gym.benchmark.execute.results import ResultStore
+
+    for folder in results:
+        for path in ResultStore(folder).pack():
+            typer.echo(path)
 
 
 def evaluate(
@@ -152,15 +170,15 @@ def evaluate(
         )
 
 
-def _grid(
+def _grids(
     file: Path | None,
     methods: str | None,
     tasks: str | None,
     seeds: str | None,
     k: str | None,
     option: list[str] | None,
-) -> Grid:
-    from mbo_gym.benchmark.plan.grid import Grid, TaskChoice, method_choices, read_grid
+) -> list[Grid]:
+    from mbo_gym.benchmark.plan.grid import Grid, TaskChoice, method_choices, read_grids
     from mbo_gym.settings import parse_options, parse_seeds
 
     options = parse_options(option or [], "--option")
@@ -169,27 +187,27 @@ def _grid(
             raise ValueError(
                 "a grid comes from a file or from --methods and --tasks, not from both"
             )
-        grid = read_grid(file)
+        grids = read_grids(file)
     elif methods and tasks:
-        grid = Grid(
-            method_choices(_words(methods)), [TaskChoice(task, options) for task in _words(tasks)]
-        )
+        chosen = [TaskChoice(task, options) for task in _words(tasks)]
+        grids = [Grid(method_choices(_words(methods)), chosen)]
     else:
         raise ValueError("a benchmark needs a TOML file, or --methods and --tasks")
     if seeds is not None:
-        grid = replace(grid, seeds=parse_seeds(seeds))
+        grids = [replace(grid, seeds=parse_seeds(seeds)) for grid in grids]
     if k is not None:
         if not all(word.isdecimal() for word in _words(k)):
             raise ValueError(f"--k takes whole numbers, got {k!r}")
-        grid = replace(grid, ks=[int(word) for word in _words(k)])
-    return grid
+        ks = [int(word) for word in _words(k)]
+        grids = [replace(grid, ks=ks) for grid in grids]
+    return grids
 
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _show_plan(plan: Plan, records: Sequence[Mapping[str, Any]], workers: int | None) -> None:
+def _show_plan(plan: Plan, records: Sequence[CellRecord], workers: int | None) -> None:
     """Print every cell with its state and estimated time, and how long all will take."""
     from rich.table import Table
 
@@ -206,19 +224,11 @@ def _show_plan(plan: Plan, records: Sequence[Mapping[str, Any]], workers: int | 
     def row(cell: Cell, state: str) -> None:
         guess = seconds.get(cell.key)
         takes = "" if state != "to run" else duration(guess) if guess is not None else "not known"
-        options = (
-            f" ({', '.join(f'{n}={v}' for n, v in cell.task.options.items())})"
-            if cell.task.options
-            else ""
-        )
+        request = cell.request
+        options = ", ".join(f"{name}={value}" for name, value in request.options.items())
+        task = f"{request.task_id} ({options})" if options else request.task_id
         table.add_row(
-            cell.key,
-            str(cell.method),
-            cell.task.id + options,
-            str(cell.k),
-            str(cell.seed),
-            state,
-            takes,
+            cell.key, cell.label, task, str(request.k), str(request.seed), state, takes
         )
 
     for cells, state in ((plan.done, "done"), (plan.failed, "failed"), (plan.to_run, "to run")):
@@ -239,7 +249,7 @@ def _show_plan(plan: Plan, records: Sequence[Mapping[str, Any]], workers: int | 
         typer.echo("how long they take is not known: none of these methods has run in this folder")
 
 
-def _show_results(records: Sequence[Mapping[str, Any]]) -> None:
+def _show_results(records: Sequence[CellRecord]) -> None:
     """Print the tables of a report, what a reader must know, and the failed cells."""
     from mbo_gym.benchmark.analysis.build import analyse
     from mbo_gym.benchmark.report.text import LEFT_OUT_FIRST, leaderboard_tables
@@ -252,7 +262,7 @@ def _show_results(records: Sequence[Mapping[str, Any]]) -> None:
         typer.echo(f"- {note}")
     for failed in analysis.failures:
         typer.secho(
-            f"failed: {failed.label} on {failed.problem}, seed {failed.seed}: {failed.error}",
+            f"failed: {failed.label} on {failed.task}, seed {failed.seed}: {failed.error}",
             fg="red",
         )
     if analysis.failures:

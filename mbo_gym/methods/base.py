@@ -14,7 +14,6 @@ import numpy as np
 
 from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.files import store
-from mbo_gym.methods.saved import read_problem, write_problem
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import from_plain
 
@@ -202,6 +201,8 @@ class Method(ABC):
         Raises:
             RuntimeError: The method is not fitted.
         """
+        from mbo_gym.methods import saved  # imports torch, which reading a config does without
+
         if not hasattr(self, "problem"):
             raise RuntimeError(
                 f"{type(self).__name__} is not fitted. Call fit(problem) before save()."
@@ -216,7 +217,7 @@ class Method(ABC):
         }
         store.write_atomic(folder / METHOD_FILE, json.dumps(facts, indent=2).encode())
         save_config(folder, self.config)
-        write_problem(folder, self.problem)
+        saved.write_problem(folder, self.problem)
         self.write_state(folder)
 
     @classmethod
@@ -231,6 +232,8 @@ class Method(ABC):
             MissingData: The folder holds no method, or a file of it is missing.
             InvalidData: The folder holds another method.
         """
+        from mbo_gym.methods import saved
+
         folder = Path(folder)
         facts = read_facts(folder)
         own = f"{cls.__module__}:{cls.__qualname__}"
@@ -240,7 +243,7 @@ class Method(ABC):
                 f"mbo_gym.load_method({str(folder)!r})."
             )
         method = cls(read_config(folder, cls.Config))
-        method.start(read_problem(folder), Context(facts["seed"], device or facts["device"]))
+        method.start(saved.read_problem(folder), Context(facts["seed"], device or facts["device"]))
         method.read_state(folder)
         return method
 

@@ -1,6 +1,28 @@
 """Runs: one method on one task with one seed, scored and written to a folder."""
 
-from mbo_gym.runs.one_run import RunRequest, RunResult, check_folder, run
-from mbo_gym.runs.propose import ProposedTable, propose
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mbo_gym.runs.request import RunRequest
+
+if TYPE_CHECKING:
+    from mbo_gym.runs.one_run import RunResult, check_folder, run
+    from mbo_gym.runs.propose import ProposedTable, propose
 
 __all__ = ["ProposedTable", "RunRequest", "RunResult", "check_folder", "propose", "run"]
+
+_MODULES = {
+    "ProposedTable": "mbo_gym.runs.propose",
+    "RunResult": "mbo_gym.runs.one_run",
+    "check_folder": "mbo_gym.runs.one_run",
+    "propose": "mbo_gym.runs.propose",
+    "run": "mbo_gym.runs.one_run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:  # they load torch, which planning a benchmark does without
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'mbo_gym.runs' has no attribute {name!r}")

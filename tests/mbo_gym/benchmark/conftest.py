@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mbo_gym.benchmark.plan.grid import Cell, Grid, MethodChoice, TaskChoice
+from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.methods.registry import METHODS
 
 TASK = "Branin-Exact-v0"
@@ -34,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mbo_gym.method import Resources, save_config
+from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals, Resources
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,16 @@ class OddConfig:
     marks: str = ""
 
 
-class Odd:
+class Odd(Method):
     """Trains a little; designs depend on every bit of it, the criterion is the number of threads."""
 
-    Config, PRESETS, SETTINGS = OddConfig, {"bad": OddConfig(what="raise")}, {}
+    info = MethodInfo("Odd", kind="own", metrics={"loss": "training loss"})
+    Config = OddConfig
+    PRESETS = {"bad": OddConfig(what="raise")}
 
-    def __init__(self, config=None):
-        self.config = config or OddConfig()
-
-    def fit(self, problem, *, seed, device, progress):
-        self.space, what = problem.space, self.config.what
+    def fit(self, problem, context=Context()):
+        self.start(problem, context)
+        what, seed = self.config.what, context.seed
         if self.config.marks:
             mark = Path(self.config.marks) / f"started-{seed}"
             again = mark.exists()
@@ -75,17 +76,14 @@ class Odd:
             loss = (weight @ weight).tanh().sum() / 300 + weight.square().mean()
             loss.backward()
             adam.step()
-            progress.metrics("odd", step, loss=loss.item())
+            context.progress.metrics("odd", step, loss=loss.item())
         self.weight = weight.detach()
 
     def propose(self, k):
         z = (self.weight @ self.weight).flatten()[: 2 * k].sigmoid().view(k, 2).numpy()
-        self.criterion = np.full(k, torch.get_num_threads(), dtype=np.float32)
-        low, high = self.space.low, self.space.high
-        return (low + z * (high - low)).astype(np.float32)
-
-    def save(self, folder):
-        save_config(folder, self.config)
+        low, high = self.problem.space.low, self.problem.space.high
+        x = (low + z * (high - low)).astype(np.float32)
+        return Proposals(x, np.full(k, torch.get_num_threads(), dtype=np.float32))
 
 
 class Wide(Odd):
@@ -137,10 +135,10 @@ def cells_of(
     return Grid(chosen, [TaskChoice(TASK, options)], seeds, (k,)).cells()
 
 
-def comparable(record: Mapping[str, Any]) -> dict[str, Any]:
+def comparable(record: CellRecord) -> dict[str, Any]:
     """Return what of a record must not depend on where the cell ran."""
     changing = {"finished", "seconds", "environment"}
-    kept = {key: value for key, value in record.items() if key not in changing}
+    kept = {key: value for key, value in record.to_json().items() if key not in changing}
     if kept["result"] is not None:
         measured = {"fit_seconds", "propose_seconds", "peak_memory_mb"}
         kept["result"] = {
@@ -185,7 +183,8 @@ def start(odd_package: Path, tmp_path: Path) -> Iterator[Callable[..., subproces
     started: list[subprocess.Popen[str]] = []
 
     def call(*arguments: str | Path) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(odd_package)}
+        path = filter(None, [str(odd_package), os.environ.get("PYTHONPATH")])
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *map(str, arguments)],
             cwd=tmp_path,

@@ -1,5 +1,4 @@
-"""Made-up records of a benchmark: one cell with chosen scores, and a whole results file with all
-that can occur."""
+"""Made-up records: one cell with chosen scores, and a results file with all that can occur."""
 
 from __future__ import annotations
 
@@ -9,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["failed", "make_records", "record"]
+from mbo_gym.benchmark.record import SCHEMA, CellRecord
+
+__all__ = ["failed", "make_records", "record", "values"]
 
 ENVIRONMENT: dict[str, Any] = {
     "versions": {"mbo_gym": "0.1.0", "python": "3.11.7", "torch": "2.5.1", "numpy": "1.26.4"},
@@ -63,8 +64,23 @@ def record(
     p50: float | None = None,
     result: Mapping[str, Any] | None = None,
     **changes: Any,
+) -> CellRecord:
+    """Return the record of a finished cell; see `values`."""
+    made = values(label, task_id, seed, p100=p100, p50=p50, result=result, **changes)
+    return CellRecord.from_json(made)
+
+
+def values(
+    label: str = "grad",
+    task_id: str = _TFBIND,
+    seed: int = 0,
+    *,
+    p100: float | None = 0.9,
+    p50: float | None = None,
+    result: Mapping[str, Any] | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
-    """Return one finished cell.
+    """Return the JSON values of a finished cell.
 
     Args:
         label: "method" or "method [preset]".
@@ -84,6 +100,7 @@ def record(
     scores = None if p100 is None else {"n": k, "p100": p100, "p50": p50, "mean": p50}
     facts = _FACTS.get(task_id, {"d_best": 0.5, "n_visible": 1000, "ceiling": {}, "controls": {}})
     cell: dict[str, Any] = {
+        "schema": SCHEMA,
         "key": hashlib.sha256(
             f"{label} {task_id} {sorted(options.items())} {k} {seed}".encode()
         ).hexdigest()[:16],
@@ -139,16 +156,15 @@ def record(
 
 def failed(
     label: str = "grad", task_id: str = _TFBIND, seed: int = 0, **changes: Any
-) -> dict[str, Any]:
-    """Return one cell that failed with a ValueError."""
+) -> CellRecord:
+    """Return the record of a cell that failed with a ValueError."""
     trace = 'Traceback (most recent call last):\n  File "a.py", line 3, in fit\nValueError: loss is <nan>\n'
     error = {"type": "ValueError", "message": "loss is <nan>", "traceback": trace}
-    return record(label, task_id, seed, **{"status": "failed", "error": error, **changes}) | {
-        "result": None
-    }
+    made = values(label, task_id, seed, **{"status": "failed", "error": error, **changes})
+    return CellRecord.from_json({**made, "result": None})
 
 
-def make_records() -> list[dict[str, Any]]:
+def make_records() -> list[CellRecord]:
     """Return the records of a benchmark with all that can occur; the same ones at each call.
 
     TFBind8: exact controls from the table, no control run. Levy in 30 dimensions: controls run, a
@@ -185,8 +201,15 @@ def make_records() -> list[dict[str, Any]]:
 
 
 def _noisy(
-    rng: np.random.Generator, label: str, task_id: str, seed: int, p100: float, p50: float
-) -> dict[str, Any]:
+    rng: np.random.Generator,
+    label: str,
+    task_id: str,
+    seed: int,
+    p100: float,
+    p50: float,
+    result: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> CellRecord:
     """Return a cell whose scores scatter about the given ones, with quantiles, and a search where a
     method has one."""
     spread = 0.0 if label == "top_k" else 0.02
@@ -213,7 +236,8 @@ def _noisy(
         "search": _search(rng, task_id, middle) if label.split()[0] in _PREDICTORS else [],
     }
     changes["trace_oracle_calls"] = 21 * 256 if changes["search"] else 0
-    return record(label, task_id, seed, result=changes, seconds=float(rng.uniform(8, 14)))
+    seconds = float(rng.uniform(8, 14))
+    return record(label, task_id, seed, result=changes | dict(result or {}), seconds=seconds, **more)
 
 
 def _search(rng: np.random.Generator, task_id: str, end: float) -> list[dict[str, Any]]:
@@ -233,17 +257,17 @@ def _search(rng: np.random.Generator, task_id: str, end: float) -> list[dict[str
     ]
 
 
-def _external(rng: np.random.Generator) -> dict[str, Any]:
+def _external(rng: np.random.Generator) -> CellRecord:
     """Return a cell that was scored from a file."""
-    cell = _noisy(rng, "my_method", _TFBIND, 0, 0.99, 0.83)
-    cell["result"] |= {
-        "search": [],
-        "fit_seconds": 0.0,
-        "propose_seconds": 0.0,
-        "peak_memory_mb": None,
-    }
-    return cell | {
-        "external": True,
-        "config": {"file": "designs.csv", "sha256": "ab" * 32},
-        "command": f"mbo-gym evaluate {_TFBIND} designs.csv --label my_method",
-    }
+    return _noisy(
+        rng,
+        "my_method",
+        _TFBIND,
+        0,
+        0.99,
+        0.83,
+        {"search": [], "fit_seconds": 0.0, "propose_seconds": 0.0, "peak_memory_mb": None},
+        external=True,
+        config={"file": "designs.csv", "sha256": "ab" * 32},
+        command=f"mbo-gym evaluate {_TFBIND} designs.csv --label my_method",
+    )

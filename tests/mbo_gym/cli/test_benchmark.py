@@ -74,7 +74,7 @@ def test_flags_make_a_grid_and_the_table_is_shown(bench):
     code, out, err = bench("--seeds", "0-1", "--option", "max_rows=60")
     assert code == 0
     assert "4 cells: 0 done, 0 failed, 4 to run" in err
-    assert [(r["label"], r["seed"], r["k"], r["options"]) for r in records()] == [
+    assert [(r.label, r.request.seed, r.request.k, r.request.options) for r in records()] == [
         (label, seed, 8, {"max_rows": 60}) for label in ("random", "top_k") for seed in (0, 1)
     ]
     assert re.findall(r"^(\d/4) (\w+) on Branin-Exact-v0, seed (\d): 100th", err, re.M) == [
@@ -142,8 +142,8 @@ def test_a_failed_cell_is_shown_and_run_again_on_request_only(mbo, tmp_path):
     assert "failed: odd [bad] on" in out
     assert "--retry runs failed cells again" in out
     assert "2 cells: 1 done, 1 failed, 0 to run" in once().err
-    assert [r["status"] for r in records()] == ["done", "failed"]
-    assert "Traceback" in records()[1]["error"]["traceback"]
+    assert [r.status for r in records()] == ["done", "failed"]
+    assert "Traceback" in records()[1].error.traceback
     assert "2 cells: 1 done, 0 failed, 1 to run" in once("--retry").err
     assert len(Path("results/results.jsonl").read_text().splitlines()) == 3
 
@@ -320,7 +320,7 @@ def test_a_report_needs_only_the_lines(bench, mbo):
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        ("none", "none holds no results.jsonl; run `mbo-gym benchmark .. --output none` first"),
+        ("none", "Run `mbo-gym benchmark .. --output none` first"),
         ("empty", "empty: no cell has ended yet"),
         ("bad", "bad/results.jsonl, line 1, is no record"),
     ],
@@ -350,10 +350,10 @@ def test_evaluate_shows_the_scores_and_adds_rows_with_counted_seeds(bench, mbo):
         "evaluate", TASK, *files, "--name", "theirs", "--seed", "4", "--output", "results"
     ).out
     assert "Added to results as 'theirs'" in out
-    theirs = [r for r in records() if r["external"]]
-    assert [(r["label"], r["seed"]) for r in theirs] == [("theirs", 4), ("theirs", 5)]
-    ours = [r for r in records() if not r["external"]]
-    assert [r["result"]["overall"] for r in theirs] == [r["result"]["overall"] for r in ours]
+    theirs = [r for r in records() if r.external]
+    assert [(r.label, r.request.seed) for r in theirs] == [("theirs", 4), ("theirs", 5)]
+    ours = [r for r in records() if not r.external]
+    assert [r.result.overall for r in theirs] == [r.result.overall for r in ours]
     assert re.search(
         r"^\W*theirs\*\s", mbo("report", "results").out, re.M
     )  # no better than the control it came from
@@ -364,14 +364,14 @@ def test_evaluate_shows_the_scores_and_adds_rows_with_counted_seeds(bench, mbo):
 def test_evaluate_makes_a_folder_of_its_own(mbo, tmp_path):
     (tmp_path / "x.csv").write_text("x0,x1\n0,1\n2,3\n")
     assert mbo("evaluate", TASK, "x.csv", "--output", "results").code == 0
-    assert [(r["label"], r["k"]) for r in records()] == [("mine", 2)]
+    assert [(r.label, r.request.k) for r in records()] == [("mine", 2)]
     assert mbo("report", "results").code == 0
 
 
 def test_evaluate_takes_the_options_of_the_task(mbo, tmp_path):
     (tmp_path / "x.csv").write_text("x0,x1\n0,1\n2,3\n")
     mbo("evaluate", TASK, "x.csv", "-o", "max_rows=60", "--output", "results")
-    assert [(r["options"], r["result"]["n_visible"]) for r in records()] == [({"max_rows": 60}, 60)]
+    assert [(r.request.options, r.result.n_visible) for r in records()] == [({"max_rows": 60}, 60)]
 
 
 @pytest.mark.parametrize(
@@ -403,8 +403,8 @@ def test_designs_from_outside_are_left_alone_by_a_benchmark(bench, mbo, tmp_path
     (tmp_path / "x.csv").write_text("x0,x1\n0,1\n2,3\n")
     mbo("evaluate", TASK, "x.csv", "--output", "results")
     assert "2 cells: 0 done, 0 failed, 2 to run" in bench().err
-    assert [r["label"] for r in records()] == ["mine", "random", "top_k"]
-    known = {r["key"]: r for r in records()}
+    assert [r.label for r in records()] == ["mine", "random", "top_k"]
+    known = {r.key: r for r in records()}
     assert make_plan(cells_of("random", "top_k"), known, retry=True).to_run == ()
     assert json.loads(Path("results/results.jsonl").read_text().splitlines()[0])["external"] is True
 
@@ -436,3 +436,21 @@ def test_a_cell_without_an_oracle_and_a_message_without_text_are_shown(capsys):
         "1/2 grad [adam]: not scored, 3 s",
         "2/2 failed pgs [a=[1]]: ValueError: ",
     ]
+
+
+def test_packed_results_are_reported_and_a_benchmark_goes_on_beside_them(bench, mbo):
+    bench()
+    code, out, _ = mbo("results", "pack", "results")
+    assert (code, out.split()) == (0, ["results/results.jsonl.xz", "results/summary.csv"])
+    assert not Path("results/results.jsonl").exists()
+    assert re.search(r"^\W*random\s", mbo("report", "results").out, re.M)
+    assert "4 cells: 2 done, 0 failed, 2 to run" in bench("--seeds", "0-1").err
+    assert len(Path("results/results.jsonl").read_text().splitlines()) == 2
+    assert len(records()) == 4
+
+
+def test_a_folder_without_results_is_not_packed(mbo):
+    code, _, err = mbo("results", "pack", "none")
+    assert code == 2
+    assert "none holds no results.jsonl" in err
+    assert not Path("none").exists()

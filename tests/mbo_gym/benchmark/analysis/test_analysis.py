@@ -9,6 +9,7 @@ import pytest
 
 from mbo_gym.benchmark.analysis.build import analyse
 from mbo_gym.benchmark.analysis.model import MEASURES, RANKINGS
+from mbo_gym.benchmark.record import Environment
 from tests.mbo_gym.benchmark.records import ENVIRONMENT, failed, make_records, record
 
 TFBIND, LEVY = "TFBind8-Exact-v0", "Levy-Exact-v0"
@@ -29,8 +30,8 @@ def cells(label, p50s, task_id="Toy-v0", **changes):
     ]
 
 
-def entry_of(analysis, label, problem="Toy-v0"):
-    return next(e for e in analysis.entries if (e.label, e.problem) == (label, problem))
+def entry_of(analysis, label, task="Toy-v0"):
+    return next(e for e in analysis.entries if (e.label, e.task) == (label, task))
 
 
 def standing_of(analysis, label):
@@ -63,8 +64,8 @@ def test_scores_are_described_over_seeds():
 def test_skill_is_the_way_from_the_best_control_to_the_ceiling():
     records = cells("random", [0.2, 0.4]) + cells("top_k", [0.4, 0.4]) + cells("a", [0.5, 0.7])
     analysis = analyse(records)
-    (problem,) = analysis.problems
-    assert problem.best_control == {"p100": ("top_k", 0.4), "p50_distinct": ("top_k", 0.4)}
+    (task,) = analysis.tasks
+    assert task.best_control == {"p100": ("top_k", 0.4), "p50_distinct": ("top_k", 0.4)}
     skill = entry_of(analysis, "a").skill
     assert skill["p100"].value == pytest.approx((0.6 - 0.4) / (1 - 0.4))
     assert (
@@ -109,9 +110,9 @@ def test_without_ceiling_or_control_there_is_no_skill():
     assert list(entry_of(reached, "a").skill) == [
         "p100"
     ]  # the median's ceiling, 0.8, lies below the control
-    assert "The ceiling of Toy-v0 is unknown: skill cannot be told." in no_ceiling.notes
+    assert "The ceiling of Toy-v0 is unknown, and so is the skill." in no_ceiling.notes
     assert (
-        "No control was run on Toy-v0: skill cannot be told. Add `controls` to the methods."
+        "No control was run on Toy-v0: the skill is unknown. Add `controls` to the methods."
         in no_control.notes
     )
     assert (
@@ -130,8 +131,8 @@ def test_exact_controls_stand_beside_the_methods_that_were_run():
     ]
     exact = entry_of(analysis, "random (exact)", TFBIND)
     assert exact.values == {"p100": (0.959,), "p50_distinct": (0.440,), "p50": (0.440,)}
-    assert (exact.scores["p100"].n, exact.command, exact.facts["seconds"]) == (1, "", None)
-    assert analysis.problems[0].best_control["p100"] == ("random (exact)", 0.959)
+    assert (exact.scores["p100"].n, exact.command, exact.diagnostics["seconds"]) == (1, "", None)
+    assert analysis.tasks[0].best_control["p100"] == ("random (exact)", 0.959)
     assert entry_of(analysis, "grad", TFBIND).skill["p50_distinct"].value == pytest.approx(
         0.16 / 0.491
     )
@@ -149,24 +150,24 @@ def test_a_control_that_was_run_takes_the_place_of_the_exact_one():
     assert labels == ["grad", "random (exact)", "top_k (exact)", "random"]  # that run failed
 
 
-def test_a_problem_is_a_task_with_its_options_and_a_budget():
+def test_a_row_is_a_task_with_its_options_and_a_budget():
     options = [{"dim": 30}, {"dim": 5, "a": 1}, {}]
     records = [record("a", LEVY, options=o) for o in options]
-    assert [p.name for p in analyse(records).problems] == [
+    assert [p.name for p in analyse(records).tasks] == [
         f"{LEVY} [dim=30]",
         f"{LEVY} [a=1, dim=5]",
         LEVY,
     ]
     records.append(record("a", LEVY, options={}, k=128))
-    names = [p.name for p in analyse(records).problems]
+    names = [p.name for p in analyse(records).tasks]
     assert names[2:] == [f"{LEVY} [K=256]", f"{LEVY} [K=128]"]
     assert names[0] == f"{LEVY} [dim=30, K=256]"
-    (problem,) = analyse(records[:1]).problems
-    assert (problem.task_id, problem.options, problem.k) == (LEVY, {"dim": 30}, 256)
-    assert (problem.d_best, problem.n_visible, problem.ceiling["p100"]) == (0.613, 15000, 1.354)
+    (task,) = analyse(records[:1]).tasks
+    assert (task.task_id, task.options, task.k) == (LEVY, {"dim": 30}, 256)
+    assert (task.d_best, task.n_visible, task.ceiling.p100) == (0.613, 15000, 1.354)
 
 
-def test_ranks_and_skill_are_averaged_over_problems():
+def test_ranks_and_skill_are_averaged_over_tasks():
     records = [
         *cells("a", [0.7, 0.7], "A-v0"),
         *cells("b", [0.6, 0.6], "A-v0"),
@@ -178,7 +179,7 @@ def test_ranks_and_skill_are_averaged_over_problems():
     analysis = analyse(records)
     assert [s.label for s in analysis.standings] == ["b", "a", "random"]
     a, b = standing_of(analysis, "a"), standing_of(analysis, "b")
-    assert a.problems == ("A-v0", "B-v0")
+    assert a.tasks == ("A-v0", "B-v0")
     assert a.complete
     for ranking in RANKINGS:
         assert (a.mean_rank[ranking].value, b.mean_rank[ranking].value) == (
@@ -195,7 +196,7 @@ def test_ranks_and_skill_are_averaged_over_problems():
     assert a.iqm["p100"].value == pytest.approx(0.5)
 
 
-def test_problems_without_a_skill_count_for_the_other_rankings_only():
+def test_tasks_without_a_skill_count_for_the_other_rankings_only():
     records = [
         *cells("a", [0.7, 0.7], "A-v0"),
         *cells("b", [0.6, 0.6], "A-v0"),
@@ -207,12 +208,12 @@ def test_problems_without_a_skill_count_for_the_other_rankings_only():
     a = standing_of(analyse(records), "a")
     assert (a.mean_rank["p50_distinct"].value, a.mean_rank["skill"].value) == (1.5, 1)
     assert a.skill.value == pytest.approx(0.75)
-    unknown = standing_of(analyse([r for r in records if r["task"] == "B-v0"]), "a")
+    unknown = standing_of(analyse([r for r in records if r.request.task_id == "B-v0"]), "a")
     assert (list(unknown.mean_rank), unknown.skill) == (["p100", "p50_distinct"], None)
     assert unknown.improvement.value == 1
 
 
-def test_only_methods_with_scores_on_every_problem_are_compared_over_problems():
+def test_only_methods_with_scores_on_every_task_are_compared_over_tasks():
     records = (
         cells("a", [0.7, 0.7], "A-v0")
         + cells("b", [0.6, 0.6], "A-v0")
@@ -221,12 +222,12 @@ def test_only_methods_with_scores_on_every_problem_are_compared_over_problems():
     analysis = analyse([*records, failed("a", "B-v0"), record("a", "csv", p100=None)])
     b, a = analysis.standings
     assert (b.label, b.complete, b.mean_rank["p100"].value) == ("b", True, 1)
-    assert (a.label, a.complete, a.problems) == ("a", False, ("A-v0",))
+    assert (a.label, a.complete, a.tasks) == ("a", False, ("A-v0",))
     assert (a.iqm, a.mean_rank, a.median_rank, a.skill, a.improvement) == ({}, {}, {}, None, None)
-    assert "Not on every problem, so not compared over problems: a." in analysis.notes
+    assert "Not on every task, so not compared over tasks: a." in analysis.notes
 
 
-def test_nobody_is_ranked_where_nobody_has_every_problem():
+def test_nobody_is_ranked_where_nobody_has_every_task():
     analysis = analyse(cells("a", [0.7, 0.7], "A-v0") + cells("b", [0.6, 0.6], "B-v0"))
     assert [(s.label, s.complete, s.mean_rank) for s in analysis.standings] == [
         ("a", False, {}),
@@ -238,22 +239,22 @@ def test_without_an_oracle_there_are_counts_and_no_scores():
     analysis = analyse([record("a", "csv", seed, p100=None) for seed in range(2)])
     (entry,) = analysis.entries
     assert (entry.values, entry.scores, entry.skill, entry.quantiles) == ({}, {}, {}, ())
-    assert (entry.seeds, entry.facts["n_unique"], entry.facts["oracle_calls"]) == ((0, 1), 256, 0)
-    assert (analysis.standings, analysis.reproduced, analysis.comparisons[entry.problem]) == (
+    assert (entry.seeds, entry.diagnostics["n_unique"], entry.diagnostics["oracle_calls"]) == ((0, 1), 256, 0)
+    assert (analysis.standings, analysis.reproduced, analysis.comparisons[entry.task]) == (
         (),
         (),
         (),
     )
-    assert analysis.notes == (f"{entry.problem} has no oracle: designs are counted, not scored.",)
+    assert analysis.notes == (f"{entry.task} has no oracle: designs are counted, not scored.",)
 
 
-def test_a_problem_whose_cells_all_failed_is_kept():
+def test_a_task_whose_cells_all_failed_is_kept():
     analysis = analyse([failed("a", "Toy-v0", 3)])
-    (problem,), (entry,), (failure,) = analysis.problems, analysis.entries, analysis.failures
-    assert math.isnan(problem.d_best)
-    assert (problem.n_visible, problem.ceiling, problem.best_control) == (0, {}, {})
-    assert (entry.seeds, entry.n_failed, entry.values, entry.facts["seconds"]) == ((), 1, {}, None)
-    assert (failure.label, failure.problem, failure.seed, failure.error) == (
+    (task,), (entry,), (failure,) = analysis.tasks, analysis.entries, analysis.failures
+    assert math.isnan(task.d_best)
+    assert (task.n_visible, task.ceiling, task.best_control) == (0, None, {})
+    assert (entry.seeds, entry.n_failed, entry.values, entry.diagnostics["seconds"]) == ((), 1, {}, None)
+    assert (failure.label, failure.task, failure.seed, failure.error) == (
         "a",
         "Toy-v0",
         3,
@@ -295,21 +296,21 @@ def test_published_numbers_are_compared_on_as_many_designs():
     }
     assert {row.ours.mean for row in rows} <= {0.8, 0.9, 0.2, 0.3}
     assert all(
-        (row.label, row.problem, row.k, row.ours.n) == ("grad", TFBIND, 256, 2) for row in rows
+        (row.label, row.task, row.k, row.ours.n) == ("grad", TFBIND, 256, 2) for row in rows
     )
     assert analyse(cells("unheard_of", [0.5, 0.6])).reproduced == ()
 
 
 def test_quantiles_and_facts_are_averaged_over_the_seeds_that_know_them():
     low = {"quantiles": [0.0] * 41, "peak_memory_mb": None, "novelty": None}
+    high = {"quantiles": [1.0] * 41, "novelty": None}
     records = [
         record("a", "Toy-v0", 0, result=low),
-        record("a", "Toy-v0", 1, result={"novelty": None}, seconds=15.5),
+        record("a", "Toy-v0", 1, result=high, seconds=15.5),
     ]
-    records[1]["result"]["quantiles"] = [1.0] * 41
     entry = entry_of(analyse(records), "a")
     assert entry.quantiles == (0.5,) * 41
-    assert (entry.facts["seconds"], entry.facts["peak_memory_mb"], entry.facts["novelty"]) == (
+    assert (entry.diagnostics["seconds"], entry.diagnostics["peak_memory_mb"], entry.diagnostics["novelty"]) == (
         14,
         512.25,
         None,
@@ -350,14 +351,15 @@ def test_environments_are_kept_once():
         for seed, e in enumerate([ENVIRONMENT, changed, newer, changed])
     ]
     analysis = analyse([*records, record("b", "Toy-v0", environment=changed)])
-    assert analysis.environments == (ENVIRONMENT, changed, newer)
+    assert analysis.environments == tuple(Environment(**e) for e in (ENVIRONMENT, changed, newer))
     assert (entry_of(analysis, "a").environments, entry_of(analysis, "b").environments) == (
         (0, 1, 2),
         (1,),
     )
     assert analysis.notes[-3:] == (
         "The records come from 2 states of the code: 0123456789, ffffffffff+changes.",
-        "Some records were made with uncommitted changes (+changes): no commit repeats them for certain.",
+        "Some records were made with uncommitted changes (+changes): "
+        "no commit repeats them for certain.",
         "The records differ in versions: torch 2.5.1, 2.6.0.",
     )
 
@@ -376,8 +378,10 @@ def test_notes_tell_what_cannot_be_trusted():
         cells("random", [0.2] * 8) + cells("mine", [0.5] * 8, external=True) + oracle
     ).notes
     assert notes == (
-        "greedy on Toy-v0 asked the oracle while it learned and searched (7 calls a run): it is not offline.",
-        "Scored from a file: mine. What the program that made the designs has seen, the oracle perhaps, is not known.",
+        "greedy on Toy-v0 asked the oracle while it learned and searched (7 calls a run): "
+        "it is not offline.",
+        "Scored from a file: mine. Whether the program that made the designs asked the oracle is "
+        "not known.",
     )
     twice = analyse(cells("a", [0.5] * 8) + cells("a", [0.6], key="other"))
     assert any("a on Toy-v0 has two cells with one seed" in note for note in twice.notes)
@@ -392,17 +396,17 @@ def test_without_records_there_is_nothing_to_analyse():
 
 def test_a_whole_benchmark_is_analysed():
     records = make_records()
-    json.dumps(records, allow_nan=False)
+    json.dumps([r.to_json() for r in records], allow_nan=False)
     analysis = analyse(records, title="All")
     assert (analysis.title, analysis.n_cells, len(analysis.failures)) == ("All", len(records), 1)
     assert [
-        len([e for e in analysis.entries if e.problem == p.name]) for p in analysis.problems
+        len([e for e in analysis.entries if e.task == p.name]) for p in analysis.tasks
     ] == [6, 4, 2]
-    for problem in analysis.problems:
+    for task in analysis.tasks:
         means = [
             e.scores["p50_distinct"].mean
             for e in analysis.entries
-            if e.problem == problem.name and e.scores
+            if e.task == task.name and e.scores
         ]
         assert means == sorted(means, reverse=True)
     assert [(s.label, s.complete) for s in analysis.standings][:2] == [

@@ -397,7 +397,7 @@ THEIRS = Published(
 )
 SAME = {
     "label": "m [x]",
-    "problem": "A-v0",
+    "task": "A-v0",
     "k": 4,
     "scored": 4,
     "preset": "paper",
@@ -409,7 +409,7 @@ FOUR = (0.6, 0.7, 0.6, 0.7)  # mean 0.65, standard error 0.057735 / 2
 
 def test_a_difference_by_hand():
     result = reproduce(THEIRS, FOUR, **SAME)
-    assert (result.published, result.label, result.problem, result.k) == (
+    assert (result.published, result.label, result.task, result.k) == (
         THEIRS,
         "m [x]",
         "A-v0",
@@ -418,7 +418,7 @@ def test_a_difference_by_hand():
     assert (result.ours.n, result.ours.mean) == (4, pytest.approx(0.65))
     assert result.difference == pytest.approx(0.15)
     assert result.standard_errors == pytest.approx(0.15 / (0.01 / 12 + 0.04**2) ** 0.5)  # 3.04
-    assert (result.verdict, result.protocol) == ("above", ())
+    assert (result.verdict, result.notes) == ("above", ())
 
 
 def test_a_spread_that_is_a_standard_error_is_not_divided_again():
@@ -491,11 +491,11 @@ def test_rounding_in_print_is_no_difference():
     ],
 )
 def test_each_difference_of_protocol_is_told(theirs, ours, expected):
-    assert list(reproduce(replace(THEIRS, **theirs), FOUR, **{**SAME, **ours}).protocol) == expected
+    assert list(reproduce(replace(THEIRS, **theirs), FOUR, **{**SAME, **ours}).notes) == expected
 
 
 def test_one_seed_is_called_a_seed():
-    assert reproduce(THEIRS, [0.5], **SAME).protocol == ("1 seed, theirs 4",)
+    assert reproduce(THEIRS, [0.5], **SAME).notes == ("1 seed, theirs 4",)
 
 
 def test_all_differences_are_told_together():
@@ -508,7 +508,7 @@ def test_all_differences_are_told_together():
         "options": {"max_rows": 300},
         "n_visible": 300,
     }
-    protocol = reproduce(theirs, FOUR, **ours).protocol
+    protocol = reproduce(theirs, FOUR, **ours).notes
     assert protocol[:6] == (
         "first 128 of our 256",
         "128 designs, theirs 256",

@@ -14,7 +14,7 @@ from tests.mbo_gym.benchmark.records import record
 
 TFBIND = "TFBind8-Exact-v0"
 WHY = "half as wide a network"
-BLOCK = f'[[below]]\nmethods = ["grad", "other"]\nproblem = "{TFBIND}"\npercentile = 100\nwhy = "{WHY}"\n'
+BLOCK = f'[[below]]\nmethods = ["grad", "other"]\ntask = "{TFBIND}"\npercentile = 100\nwhy = "{WHY}"\n'
 
 
 def grad_records(p100: float) -> list[dict]:
@@ -29,7 +29,7 @@ def test_a_remark_stands_first_beside_every_lower_score_that_it_is_about():
     remark = Remark(("grad", "other"), TFBIND, 100, WHY)
     plain = analyse(grad_records(0.93)).reproduced
     rows = analyse(grad_records(0.93), remarks=[remark]).reproduced
-    about = [row for row in rows if row.protocol[0] == f"why below: {WHY}"]
+    about = [row for row in rows if row.notes[0] == f"why below: {WHY}"]
     assert {(row.published.percentile, row.verdict) for row in about} == {(100, "below")}
     assert len(about) == sum(
         row.published.percentile == 100 and row.verdict == "below" for row in plain
@@ -37,8 +37,8 @@ def test_a_remark_stands_first_beside_every_lower_score_that_it_is_about():
     assert {
         row.verdict for row in rows if row not in about and row.published.percentile == 100
     } == {"yes"}
-    assert [row.protocol[1:] if row in about else row.protocol for row in rows] == [
-        row.protocol for row in plain
+    assert [row.notes[1:] if row in about else row.notes for row in rows] == [
+        row.notes for row in plain
     ]
 
 
@@ -66,16 +66,16 @@ def test_remarks_are_read_from_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[below", "is no TOML file"),
+        ("[[below", "is not a TOML file"),
         ("[[above]]", "holds .* blocks only, got above"),
         (BLOCK.replace("[[below]]", "[below]"), "holds .* blocks only, got below = {'methods'"),
         ("below = [3]", r"holds .* blocks only, got below = \[3\]"),
         (
             BLOCK.replace("why", "reason"),
-            r"remark 1: a remark has methods \(a list\), .*; see reason, why",
+            r"remark 1: a remark has methods \(a list\), .* Fix reason, why",
         ),
-        (BLOCK.replace('["grad", "other"]', '"grad"'), "remark 1: .*; see methods"),
-        (BLOCK + BLOCK.replace("100", "99"), "remark 2: .*; see percentile"),
+        (BLOCK.replace('["grad", "other"]', '"grad"'), "remark 1: .* Fix methods"),
+        (BLOCK + BLOCK.replace("100", "99"), "remark 2: .* Fix percentile"),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_refused(tmp_path, text, message):

@@ -35,7 +35,7 @@ class Outcome:
     store: ResultStore
 
     def files(self, label: str, seed: int) -> dict[str, bytes]:
-        (folder,) = self.store.cells.glob(f"*-{self.records[label, seed]['key']}")
+        (folder,) = self.store.cells.glob(f"*-{self.records[label, seed].key}")
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
@@ -47,7 +47,7 @@ def outcome_of(executor, folder: Path, *choices, seeds=(0, 1)) -> Outcome:
     store = ResultStore(folder / "results")
     with store.writing():
         run_cells(cells_of(*choices, seeds=seeds), store, executor)
-    records = {(record["label"], record["seed"]): record for record in store.records()}
+    records = {(record.label, record.request.seed): record for record in store.records()}
     assert len(records) == len(store.lines.read_text().splitlines()) == len(choices) * len(seeds)
     return Outcome(records, store)
 
@@ -83,7 +83,7 @@ def ray(odd_methods, tmp_path_factory) -> Outcome:
     )
 
 
-@pytest.fixture(params=["process", "ray"])
+@pytest.fixture(params=[pytest.param("process", marks=pytest.mark.slow), "ray"])
 def elsewhere(request) -> Outcome:
     return request.getfixturevalue(request.param)
 
@@ -102,46 +102,47 @@ def test_the_same_bits_come_out_everywhere(serial, elsewhere):
 def test_seeds_differ(serial):
     for label in ("random", "odd"):
         assert (
-            serial.records[label, 0]["result"]["overall"]
-            != serial.records[label, 1]["result"]["overall"]
+            serial.records[label, 0].result.overall
+            != serial.records[label, 1].result.overall
         )
 
 
 def test_the_methods_resources_decide_on_the_threads_everywhere(serial, elsewhere):
     for outcome in (serial, elsewhere):
         for label, cpus in (("odd", 1), ("odd_wide", min(2, available_cpus()))):
-            (folder,) = outcome.store.cells.glob(f"*-{outcome.records[label, 0]['key']}")
+            (folder,) = outcome.store.cells.glob(f"*-{outcome.records[label, 0].key}")
             assert set(np.load(folder / "designs.npz")["criterion"]) == {cpus}
-            assert outcome.records[label, 0]["cpus"] == cpus
+            assert outcome.records[label, 0].cpus == cpus
 
 
 def test_a_failed_method_keeps_its_traceback_everywhere(serial, elsewhere):
     for outcome in (serial, elsewhere):
-        error = outcome.records["bad", 0]["error"]
-        assert (error["type"], error["message"]) == ("ArithmeticError", "seed 0 is no good")
-        assert "odd_methods.py" in error["traceback"]
+        error = outcome.records["bad", 0].error
+        assert (error.type, error.message) == ("ArithmeticError", "seed 0 is no good")
+        assert "odd_methods.py" in error.traceback
 
 
 def test_a_cell_whose_worker_was_killed_is_tried_again(elsewhere):
     record = elsewhere.records["die_once", 0]
-    assert (record["status"], record["attempts"]) == ("done", 2)
+    assert (record.status, record.attempts) == ("done", 2)
     assert "designs.npz" in elsewhere.files("die_once", 0)
     others = {
-        label: r["attempts"]
+        label: r.attempts
         for (label, _), r in elsewhere.records.items()
         if not label.startswith("die")
     }
     assert others == dict.fromkeys(map(str, SAME), 1)
 
 
+@pytest.mark.slow
 def test_a_cell_that_always_kills_its_worker_fails_alone(process):
     record = process.records["die", 0]
-    assert (record["status"], record["attempts"], record["result"]) == ("failed", 3, None)
-    assert record["error"]["type"] == "WorkerLost"
-    assert record["error"]["message"].endswith(", 3 times")
+    assert (record.status, record.attempts, record.result) == ("failed", 3, None)
+    assert record.error.type == "WorkerLost"
+    assert record.error.message.endswith(", 3 times")
     assert set(process.files("die", 0)) == {"record.json"}
     statuses = {
-        r["status"] for (label, _), r in process.records.items() if label not in ("die", "bad")
+        r.status for (label, _), r in process.records.items() if label not in ("die", "bad")
     }
     assert statuses == {"done"}
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shlex
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -32,15 +33,8 @@ def task():
 
 
 def scores(record):
-    search = {
-        "method",
-        "seed",
-        "search_oracle_calls",
-        "fit_seconds",
-        "propose_seconds",
-        "peak_memory_mb",
-    }
-    return {key: value for key, value in record["result"].items() if key not in search}
+    cost = {"search_oracle_calls", "fit_seconds", "propose_seconds", "peak_memory_mb"}
+    return {key: value for key, value in asdict(record.result).items() if key not in cost}
 
 
 def test_csv_and_npz_get_the_scores_that_the_run_got(run_of_ours, task):
@@ -49,38 +43,36 @@ def test_csv_and_npz_get_the_scores_that_the_run_got(run_of_ours, task):
         score_file(folder / name, task, "theirs", 0)[1] for name in ("designs.csv", "designs.npz")
     ]
     assert scores(found[0]) == scores(found[1]) == scores(record)
-    assert found[0]["key"] == found[1]["key"]  # the same run of the same thing: the last one counts
+    assert found[0].key == found[1].key  # the same run of the same thing: the last one counts
 
 
 def test_a_record_has_the_fields_of_a_cell(run_of_ours, task):
-    folder, ours = run_of_ours
+    folder, _ = run_of_ours
     evaluation, record = score_file(folder / "designs.csv", task, "theirs", 3)
-    assert set(record) == set(ours)
-    assert set(record["result"]) == set(ours["result"])
-    assert (record["label"], record["method"], record["seed"], record["k"]) == (
+    assert (record.label, record.request.method, record.request.seed, record.request.k) == (
         "theirs",
         "theirs",
         3,
         8,
     )
-    assert (record["external"], record["control"], record["status"], record["error"]) == (
+    assert (record.external, record.control, record.status, record.error) == (
         True,
         False,
         "done",
         None,
     )
     digest = hashlib.sha256((folder / "designs.csv").read_bytes()).hexdigest()
-    assert record["config"] == {"file": "designs.csv", "sha256": digest}
-    assert (record["task"], record["options"]) == (TASK, {})
-    assert record["result"]["overall"]["p100"] == evaluation.overall.p100
-    assert record["result"]["fit_seconds"] is None
-    assert json.loads(json.dumps(record, allow_nan=False))["key"] == record["key"]
+    assert record.config == {"file": "designs.csv", "sha256": digest}
+    assert (record.request.task_id, record.request.options) == (TASK, {})
+    assert record.result.overall.p100 == evaluation.overall.p100
+    assert record.result.fit_seconds is None
+    assert json.loads(record.line())["key"] == record.key
 
 
 def test_name_task_seed_and_number_of_designs_make_a_row_and_the_file_does_not(task, tmp_path):
     def key(x, name="theirs", task=task, seed=0):
         np.save(tmp_path / "x.npy", np.asarray(x, dtype=float))
-        return score_file(tmp_path / "x.npy", task, name, seed)[1]["key"]
+        return score_file(tmp_path / "x.npy", task, name, seed)[1].key
 
     one, other = [[0, 1], [2, 3]], [[1, 1], [2, 2]]
     assert key(one) == key(other)
@@ -93,8 +85,8 @@ def test_name_task_seed_and_number_of_designs_make_a_row_and_the_file_does_not(t
 def test_the_options_of_the_task_are_kept(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 2)))
     record = score_file(tmp_path / "x.npy", mbo_gym.make_task(TASK, max_rows=50), "my method", 0)[1]
-    assert record["options"] == {"max_rows": 50}
-    words = shlex.split(record["command"])
+    assert record.request.options == {"max_rows": 50}
+    words = shlex.split(record.command)
     assert words[:4] == ["mbo-gym", "evaluate", TASK, "x.npy"]
     assert words[words.index("--name") + 1] == "my method"
     assert words[words.index("--option") + 1] == "max_rows=50"
@@ -105,7 +97,7 @@ def test_designs_that_cannot_be_are_counted(task, tmp_path):
         csv.writer(file).writerows([["x0", "x1"], [0, 1], [1e6, 0], [0, 1]])
     evaluation, record = score_file(tmp_path / "x.csv", task, "theirs", 0)
     assert (evaluation.n_infeasible, evaluation.n_unique) == (1, 2)
-    assert record["result"]["n_infeasible"] == 1
+    assert record.result.n_infeasible == 1
 
 
 def test_without_an_oracle_there_are_counts(tmp_path):
@@ -113,8 +105,8 @@ def test_without_an_oracle_there_are_counts(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3,3\n")
     task = mbo_gym.make_task("csv", path=tmp_path / "own.csv", score_column="yield")
     record = score_file(tmp_path / "x.csv", task, "theirs", 0)[1]
-    assert (record["result"]["overall"], record["result"]["n_in_data"]) == (None, 1)
-    assert record["options"]["path"] == str(tmp_path / "own.csv")
+    assert (record.result.overall, record.result.n_in_data) == (None, 1)
+    assert record.request.options["path"] == str(tmp_path / "own.csv")
 
 
 def test_a_file_that_holds_no_designs_is_refused(task, tmp_path):

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from mbo_gym.benchmark.execute.results import ResultStore, write_record
+from mbo_gym.benchmark.record import CellRecord
 from tests.mbo_gym.benchmark.records import failed, record
 
 
@@ -28,16 +29,14 @@ def store(tmp_path) -> ResultStore:
 
 def test_what_was_added_is_read_back_in_order(store):
     assert store.records() == [dated(0), dated(1)]
-    assert [json.loads(line) for line in store.lines.read_text().splitlines()] == [
-        dated(0),
-        dated(1),
-    ]
+    lines = store.lines.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [dated(0).to_json(), dated(1).to_json()]
     with store.writing() as known:
-        assert known == {r["key"]: r for r in (dated(0), dated(1))}
+        assert known == {r.key: r for r in (dated(0), dated(1))}
 
 
 def test_the_last_line_of_a_key_counts(store):
-    bad = {**failed("grad", "Toy-v0", 0), "finished": "2026-11-21T14:00:00+00:00"}
+    bad = failed("grad", "Toy-v0", 0, finished="2026-11-21T14:00:00+00:00")
     with store.writing():
         store.add(bad)
     assert store.records() == [bad, dated(1)]
@@ -45,7 +44,7 @@ def test_the_last_line_of_a_key_counts(store):
 
 def test_reading_creates_nothing(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"none holds no results\.jsonl; run `mbo-gym benchmark"
+        FileNotFoundError, match=r"none holds no results\.jsonl and no results\.jsonl\.xz\. Run `mbo-gym benchmark"
     ):
         ResultStore(tmp_path / "none").records()
     assert os.listdir(tmp_path) == []
@@ -61,13 +60,13 @@ def test_a_number_that_json_does_not_know_is_refused(store):
 @pytest.mark.parametrize("length", [1, 40, -2, -1])
 def test_a_torn_last_line_is_passed_over_and_cut_off(store, length):
     whole = store.lines.read_bytes()
-    torn = json.dumps(dated(2)).encode() + b"\n"
+    torn = dated(2).line().encode() + b"\n"
     store.lines.write_bytes(whole + torn[:length])
     complete = length == -1  # everything but the line end
     assert store.records() == [dated(0), dated(1), *([dated(2)] if complete else [])]
     with store.writing():
         store.add(dated(3))
-    assert [r["seed"] for r in store.records()][:2] == [0, 1]
+    assert [r.request.seed for r in store.records()][:2] == [0, 1]
     assert store.records()[-1] == dated(3)
     for line in store.lines.read_text().splitlines():
         assert json.loads(line)["key"]
@@ -106,7 +105,7 @@ def test_empty_lines_do_no_harm(store):
 def test_a_finished_folder_without_its_line_is_recovered(store):
     write_record(store.cells / "grad-Toy-v0-2", dated(2))
     with store.writing() as known:
-        assert known[dated(2)["key"]] == dated(2)
+        assert known[dated(2).key] == dated(2)
     assert store.records() == [dated(0), dated(1), dated(2)]
     before = store.lines.read_bytes()
     with store.writing():
@@ -119,7 +118,7 @@ def test_a_folder_that_is_newer_than_its_line_counts_and_an_older_one_does_not(s
     write_record(store.cells / "0", newer)
     write_record(store.cells / "1", older)
     with store.writing() as known:
-        assert known == {r["key"]: r for r in (newer, dated(1))}
+        assert known == {r.key: r for r in (newer, dated(1))}
     assert store.records() == [newer, dated(1)]
 
 
@@ -164,4 +163,42 @@ def test_a_record_lies_in_its_folder_whole(tmp_path):
     write_record(tmp_path / "cell", dated(0))
     write_record(tmp_path / "cell", dated(1))
     assert os.listdir(tmp_path / "cell") == ["record.json"]
-    assert json.loads((tmp_path / "cell" / "record.json").read_text()) == dated(1)
+    text = (tmp_path / "cell" / "record.json").read_text()
+    assert CellRecord.from_json(json.loads(text)) == dated(1)
+
+
+def test_packed_records_are_read_and_counted_once(store):
+    before = store.records()
+    size = store.lines.stat().st_size
+    assert store.pack() == [store.packed, store.summary]
+    assert store.records() == before
+    assert not store.lines.exists()
+    assert store.packed.stat().st_size < size
+    assert len(store.summary.read_text().splitlines()) == 3
+
+
+def test_a_benchmark_goes_on_beside_packed_records(store):
+    store.pack()
+    newer = dated(0, "2026-11-21T14:00:00+00:00", seconds=1.0)
+    with store.writing() as known:
+        assert len(known) == 2
+        store.add(newer)
+        store.add(dated(2))
+    assert len(store.lines.read_text().splitlines()) == 2
+    assert store.records() == [newer, dated(1), dated(2)]
+    store.pack()
+    assert store.records() == [newer, dated(1), dated(2)]
+    assert not store.lines.exists()
+
+
+def test_packing_twice_gives_the_same_bytes(store):
+    store.pack()
+    first = store.packed.read_bytes()
+    store.pack()
+    assert store.packed.read_bytes() == first
+
+
+def test_there_must_be_records_to_pack(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none holds no results\.jsonl"):
+        ResultStore(tmp_path / "none").pack()
+    assert os.listdir(tmp_path) == []

@@ -15,7 +15,7 @@ import pytest
 from mbo_gym.benchmark.execute.executor import Lost, available_cpus
 from mbo_gym.benchmark.execute.results import ResultStore
 from mbo_gym.benchmark.execute.runner import (
-    Show,
+    RunObserver,
     WorkerLost,
     estimate_seconds,
     make_plan,
@@ -25,7 +25,7 @@ from mbo_gym.benchmark.execute.runner import (
 from mbo_gym.benchmark.execute.worker import Job
 from mbo_gym.benchmark.plan.grid import Grid, TaskChoice
 from tests.mbo_gym.benchmark.conftest import TASK, cells_of, comparable, is_running, odd, wait_until
-from tests.mbo_gym.benchmark.records import record
+from tests.mbo_gym.benchmark.records import failed, record
 
 pytestmark = pytest.mark.usefixtures("odd_methods")
 
@@ -46,11 +46,11 @@ class Scripted:
 
     def wait(self) -> Iterator[tuple[Job, Any]]:
         job = self.jobs.pop(0)
-        script = self.outcomes.get(str(job.cell.method), [])
+        script = self.outcomes.get(job.cell.label, [])
         outcome = (
             script.pop(0)
             if script
-            else record(str(job.cell.method), TASK, job.cell.seed, key=job.cell.key)
+            else record(job.cell.label, TASK, job.cell.request.seed, key=job.cell.key)
         )
         if isinstance(outcome, BaseException):
             raise outcome
@@ -64,7 +64,7 @@ class Scripted:
         self.closed.append(now)
 
 
-class Notes(Show):
+class Notes(RunObserver):
     """Keeps what it is told."""
 
     def __init__(self):
@@ -74,10 +74,10 @@ class Notes(Show):
         self.plans.append((len(plan.done), len(plan.failed), len(plan.to_run)))
 
     def start(self, cell):
-        self.started.append(str(cell.method))
+        self.started.append(cell.label)
 
     def end(self, record):
-        self.ended.append(f"{record['label']} {record['status']}")
+        self.ended.append(f"{record.label} {record.status}")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def held(tmp_path) -> Iterator[ResultStore]:
         yield store
 
 
-class Heard(Show):
+class Heard(RunObserver):
     """Keeps what it is told."""
 
     def __init__(self):
@@ -95,10 +95,10 @@ class Heard(Show):
         self.ended: list[str] = []
 
     def start(self, cell):
-        self.started.append(str(cell.method))
+        self.started.append(cell.label)
 
     def end(self, record):
-        self.ended.append(f"{record['label']} {record['status']}")
+        self.ended.append(f"{record.label} {record.status}")
 
 
 def seen_by(store, executor, cells, **settings) -> tuple[list[str], list[str]]:
@@ -118,7 +118,7 @@ def test_cells_start_in_order_and_no_more_at_once_than_fit(held):
     assert ended == [f"{label} done" for label in started]
     assert max(most) == 2
     assert executor.closed == [False]
-    assert [r["label"] for r in held.records()] == started
+    assert [r.label for r in held.records()] == started
 
 
 def test_a_lost_cell_is_tried_three_times_at_once(held):
@@ -130,8 +130,8 @@ def test_a_lost_cell_is_tried_three_times_at_once(held):
     assert [job.attempt for job in executor.submitted] == [1, 2, 3, 1, 2, 3, 1]
     assert {job.device for job in executor.submitted} == {"cuda"}
     bad = held.records()[1]
-    assert (bad["attempts"], bad["error"]["type"]) == (3, WorkerLost.__name__)
-    assert bad["error"]["message"] == "its worker is gone, 3 times"
+    assert (bad.attempts, bad.error.type) == (3, WorkerLost.__name__)
+    assert bad.error.message == "its worker is gone, 3 times"
     (folder,) = held.cells.iterdir()
     assert os.listdir(folder) == ["record.json"]
 
@@ -152,7 +152,7 @@ def test_whatever_stops_it_what_was_finished_is_kept(held, error):
     with pytest.raises(type(error)):
         seen_by(held, executor, cells_of("random", "top_k", "odd"))
     assert executor.closed == [True]
-    assert [r["label"] for r in held.records()] == ["random"]
+    assert [r.label for r in held.records()] == ["random"]
 
 
 def test_a_method_gets_the_cores_it_asks_for_but_no_more_than_there_are(held, monkeypatch):
@@ -174,7 +174,7 @@ def test_only_what_is_missing_runs(tmp_path):
         return records, notes.plans[0]
 
     records, counts = go(seeds=(0,))
-    assert ([r["status"] for r in records], counts) == (["done", "failed"], (0, 0, 2))
+    assert ([r.status for r in records], counts) == (["done", "failed"], (0, 0, 2))
     lines = (tmp_path / "results" / "results.jsonl").read_text()
     assert go(seeds=(0,)) == (records, (1, 1, 0))
     assert (tmp_path / "results" / "results.jsonl").read_text() == lines
@@ -184,7 +184,7 @@ def test_only_what_is_missing_runs(tmp_path):
     records, counts = go(seeds=(1, 2))
     assert counts == (1, 1, 2)
     assert sorted(
-        (r["method"], r["status"], r["seed"]) for r in records
+        (r.request.method, r.status, r.request.seed) for r in records
     ) == [  # those of other grids are left out
         ("odd", status, seed) for status in ("done", "failed") for seed in (1, 2)
     ]
@@ -192,11 +192,9 @@ def test_only_what_is_missing_runs(tmp_path):
 
 def test_a_plan_sorts_cells_and_keeps_their_order():
     cells = cells_of("random", "top_k", "odd", "mean_design")
-    records = {
-        cell.key: {"status": status}
-        for cell, status in zip(cells, ("done", "failed", "failed"), strict=False)
-    }
-    plan = make_plan(cells, {**records, "another": {"status": "done"}}, retry=False)
+    made = (record(), failed(), failed())
+    records = {cell.key: one for cell, one in zip(cells, made, strict=False)}
+    plan = make_plan(cells, {**records, "another": record()}, retry=False)
     assert (plan.done, plan.failed, plan.to_run) == ((cells[0],), (cells[1], cells[2]), (cells[3],))
     plan = make_plan(cells, records, retry=True)
     assert (plan.done, plan.failed, plan.to_run) == (
@@ -274,9 +272,9 @@ def finish(start, tmp_path) -> ResultStore:
     assert f"6 cells: 2 done, 2 failed, {6 - len(before)} to run" in err
     records = store.records()
     assert [comparable(r) for r in records[: len(before)]] == before
-    done = [(r["label"], r["seed"]) for r in records if r["status"] == "done"]
+    done = [(r.label, r.request.seed) for r in records if r.status == "done"]
     assert sorted(done) == sorted(
-        (label, seed) for label in ("quick", records[-1]["label"]) for seed in (0, 1)
+        (label, seed) for label in ("quick", records[-1].label) for seed in (0, 1)
     )
     assert len(store.lines.read_text().splitlines()) == len(records) == 6
     assert sorted(os.listdir(store.cells)) == sorted(
@@ -286,6 +284,7 @@ def finish(start, tmp_path) -> ResultStore:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("executor", "at_work"), [("process", 2), ("serial", 1)])
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     in_the_middle, start, tmp_path, executor, at_work
@@ -304,6 +303,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
         finish(start, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_benchmark_takes_its_workers_along_and_the_same_command_goes_on(
     in_the_middle, start, tmp_path
 ):

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from mbo_gym.benchmark.execute.worker import (
     execute,
     execute_elsewhere,
     failure,
-    finite,
     limit_threads,
 )
+from mbo_gym.benchmark.record import CellRecord, CellResult
 from mbo_gym.methods.base import Resources
 from tests.mbo_gym.benchmark.conftest import TASK, cells_of, comparable, odd
 
@@ -33,6 +34,9 @@ FILES = {
     "designs.npz",
     "metrics.jsonl",
     "model/config.json",
+    "model/method.json",
+    "model/problem.json",
+    "model/problem.npz",
     "record.json",
     "result.json",
 }
@@ -59,51 +63,51 @@ def done(odd_methods, tmp_path_factory):
 
 def test_a_record_says_what_ran_and_how(done):
     job, record = done
-    assert record["key"] == job.cell.key
-    assert (record["status"], record["error"], record["external"], record["control"]) == (
+    assert record.key == job.cell.key
+    assert (record.status, record.error, record.external, record.control) == (
         "done",
         None,
         False,
         False,
     )
-    assert (record["label"], record["method"], record["preset"], record["settings"]) == (
+    request = record.request
+    assert (record.label, request.method, request.preset, request.settings) == (
         "my odd",
         "odd",
         None,
         {},
     )
-    assert record["config"] == {"what": "", "marks": ""}
-    assert (record["task"], record["options"], record["seed"], record["k"]) == (
+    assert record.config == {"what": "", "marks": ""}
+    assert (request.task_id, request.options, request.seed, request.k) == (
         TASK,
         {"max_rows": 60},
         3,
         8,
     )
-    assert (record["device"], record["cpus"], record["attempts"]) == ("cpu", 1, 2)
-    assert record["command"] == f"mbo-gym run odd {TASK} --option max_rows=60 --seeds 3 --k 8"
-    assert record["seconds"] >= record["result"]["fit_seconds"] > 0
-    assert set(record["environment"]) == {"versions", "git", "machine"}
-    assert record["environment"]["machine"]["threads"] == 1
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", record["finished"])
+    assert (request.device, record.cpus, record.attempts) == ("cpu", 1, 2)
+    assert record.command == f"mbo-gym run odd {TASK} --option max_rows=60 --seeds 3 --k 8"
+    assert record.seconds >= record.result.fit_seconds > 0
+    assert record.environment.versions["torch"]
+    assert record.environment.machine["threads"] == 1
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", record.finished)
 
 
 def test_the_record_lies_with_the_runs_files(done):
     job, record = done
     assert files_of(job.folder) == FILES
     assert os.listdir(job.folder.parent) == [job.folder.name]
-    assert json.loads((job.folder / "record.json").read_text()) == json.loads(json.dumps(record))
+    assert json.loads((job.folder / "record.json").read_text()) == json.loads(record.line())
     result = json.loads((job.folder / "result.json").read_text())
-    assert record["result"] == {**result, "quantiles": record["result"]["quantiles"]}
+    assert record.result == CellResult.from_json(result)
     assert (result["n_visible"], result["k"], result["oracle_calls"]) == (60, 8, 8)
 
 
 def test_a_record_is_strict_json(done):
-    text = json.dumps(done[1], allow_nan=False)
-    assert comparable(json.loads(text)) == comparable(done[1])
+    assert comparable(CellRecord.from_json(json.loads(done[1].line()))) == comparable(done[1])
 
 
 def test_a_control_is_marked_as_one(tmp_path):
-    assert execute(job_of("random", tmp_path))["control"] is True
+    assert execute(job_of("random", tmp_path)).control is True
 
 
 @pytest.mark.parametrize(
@@ -116,31 +120,30 @@ def test_a_control_is_marked_as_one(tmp_path):
 def test_what_a_method_does_wrong_is_kept(tmp_path, what, kind, message):
     job = job_of(odd(what), tmp_path)
     record = execute(job)
-    assert (record["status"], record["result"]) == ("failed", None)
-    assert (record["error"]["type"], record["error"]["message"]) == (kind, message)
-    assert "Traceback (most recent call last):" in record["error"]["traceback"]
-    assert "odd_methods.py" in record["error"]["traceback"]
+    assert (record.status, record.result) == ("failed", None)
+    assert (record.error.type, record.error.message) == (kind, message)
+    assert "Traceback (most recent call last):" in record.error.traceback
+    assert "odd_methods.py" in record.error.traceback
     assert os.listdir(tmp_path) == [job.folder.name]
     assert files_of(job.folder) == {"record.json"}
-    assert json.loads((job.folder / "record.json").read_text()) == json.loads(json.dumps(record))
+    assert json.loads((job.folder / "record.json").read_text()) == json.loads(record.line())
 
 
 def test_a_file_that_is_not_there_is_a_failed_cell_too(tmp_path):
     (cell,) = cells_of("top_k")
-    cell = type(cell)(
-        cell.method, type(cell.task)("csv", {"path": str(tmp_path / "none.csv")}), 0, 8, cell.config
-    )
+    options = {"path": str(tmp_path / "none.csv")}
+    cell = replace(cell, request=replace(cell.request, task_id="csv", options=options))
     record = execute(Job(cell, tmp_path / "cell", "cpu", Resources()))
-    assert (record["status"], record["error"]["type"]) == ("failed", "MissingData")
+    assert (record.status, record.error.type) == ("failed", "MissingData")
 
 
 def test_a_failed_cell_leaves_nothing_of_an_older_run(tmp_path):
     job = job_of(odd(), tmp_path)
     execute(job)
     bad = Job(job_of(odd("raise"), tmp_path).cell, job.folder, "cpu", Resources())
-    assert execute(bad)["status"] == "failed"
+    assert execute(bad).status == "failed"
     assert files_of(job.folder) == {"record.json"}
-    assert execute(job)["status"] == "done"
+    assert execute(job).status == "done"
     assert files_of(job.folder) == FILES
 
 
@@ -162,7 +165,7 @@ def test_the_resources_decide_on_the_number_of_threads(tmp_path, cpus):
     job = job_of(odd(), tmp_path, cpus=cpus)
     record = execute(job)
     assert set(np.load(job.folder / "designs.npz")["criterion"]) == {cpus}
-    assert (record["cpus"], record["environment"]["machine"]["threads"]) == (cpus, cpus)
+    assert (record.cpus, record.environment.machine["threads"]) == (cpus, cpus)
     assert torch.get_num_threads() == before
 
 
@@ -194,7 +197,7 @@ def test_elsewhere_the_same_comes_out_and_nothing_stays(tmp_path, done, monkeypa
     assert comparable(other) == comparable(record)
     assert set(files) == FILES
     assert files["designs.npz"] == (job.folder / "designs.npz").read_bytes()
-    assert json.loads(files["record.json"]) == json.loads(json.dumps(other))
+    assert json.loads(files["record.json"]) == json.loads(other.line())
     assert os.listdir(tmp_path) == []
 
 
@@ -214,24 +217,10 @@ def test_a_task_is_made_once_for_the_cells_of_a_worker(tmp_path, monkeypatch):
 def test_a_lost_cell_has_a_record_as_well(tmp_path):
     job = job_of(odd(), tmp_path, attempt=3)
     record = failure(job, RuntimeError("gone, 3 times"), seconds=1.5)
-    assert (record["status"], record["attempts"], record["seconds"]) == ("failed", 3, 1.5)
-    assert record["error"]["message"] == "gone, 3 times"
-    assert set(record) == set(execute(job_of(odd("raise"), tmp_path)))
+    assert (record.status, record.attempts, record.seconds) == ("failed", 3, 1.5)
+    assert record.error.message == "gone, 3 times"
 
 
 def test_a_job_travels_to_another_process(tmp_path):
     job = job_of(odd("raise", label="x"), tmp_path, seed=1, max_rows=60)
     assert pickle.loads(pickle.dumps(job)) == job
-
-
-def test_numbers_that_are_not_finite_become_null():
-    value = {
-        "a": float("nan"),
-        "b": [1.5, -float("inf"), (float("inf"), "x")],
-        "c": {"d": None, "e": True, "f": 3},
-    }
-    assert finite(value) == {
-        "a": None,
-        "b": [1.5, None, [None, "x"]],
-        "c": {"d": None, "e": True, "f": 3},
-    }

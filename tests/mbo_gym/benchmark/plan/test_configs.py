@@ -33,19 +33,20 @@ def made(monkeypatch) -> list[str]:
 
 
 def test_every_field_is_given_as_plain_json():
-    config = ConfigIndex().resolve("grad", "adam", TASK, {"steps": 5})
-    assert (config["optimiser"], config["steps"], config["surrogate"]) == ("adam", 5, "mlp")
+    config = ConfigIndex().resolve("grad", "adam", TASK, {"ascent.steps": 5})
+    assert (config["ascent"]["optimiser"], config["ascent"]["steps"]) == ("adam", 5)
+    assert config["surrogate"] == {"name": "mlp", "settings": {}}
     assert json.loads(json.dumps(config)) == config
 
 
 def test_what_was_asked_once_is_remembered_and_another_question_is_asked(made):
     index = ConfigIndex()
-    first = index.resolve("grad", None, TASK, {"steps": 5})
-    assert index.resolve("grad", None, TASK, {"steps": 5}) == first
+    first = index.resolve("grad", None, TASK, {"ascent.steps": 5})
+    assert index.resolve("grad", None, TASK, {"ascent.steps": 5}) == first
     assert made == ["grad"]
     for question in (
-        ("grad", "adam", TASK, {"steps": 5}),
-        ("grad", None, "csv", {"steps": 5}),
+        ("grad", "adam", TASK, {"ascent.steps": 5}),
+        ("grad", None, "csv", {"ascent.steps": 5}),
         ("pgs", None, TASK, {}),
     ):
         index.resolve(*question)
@@ -142,11 +143,29 @@ def test_a_remembered_config_is_given_without_torch(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
-from mbo_gym.benchmark.configs import ConfigIndex
+from mbo_gym.benchmark.plan.configs import ConfigIndex
 config = ConfigIndex(Path(r"{tmp_path / "configs.json"}")).resolve("grad", None, "{TASK}", {{}})
-print(config["surrogate"], "torch" in sys.modules)
+print(config["surrogate"]["name"], "torch" in sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["mlp", "False"]
+
+
+def test_the_controls_are_remembered_and_found_without_torch(tmp_path):
+    path = tmp_path / "configs.json"
+    index = ConfigIndex(path)
+    controls = index.controls()
+    assert controls == ["mean_design", "random", "random_filtered", "top_k", "top_k_noise"]
+    index.save()
+    program = f"""
+import sys
+from pathlib import Path
+from mbo_gym.benchmark.plan.configs import ConfigIndex
+print(*ConfigIndex(Path(r"{path}")).controls(), "torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [*controls, "False"]

@@ -11,19 +11,21 @@ from pathlib import Path
 import pytest
 
 import mbo_gym
-from agents.gradient.ascent import Grad, GradConfig
+from agents.gradient.ascent import AscentConfig, Grad, GradConfig
 from mbo_gym.benchmark.plan.grid import (
-    CONTROLS,
     Cell,
     Grid,
     MethodChoice,
     TaskChoice,
+    cells_of,
     content_key,
     method_choices,
     read_grid,
+    read_grids,
 )
 from mbo_gym.cli import app as cli
 from mbo_gym.errors import UnknownId
+from mbo_gym.runs.request import RunRequest
 
 TASK = "Branin-Exact-v0"
 
@@ -42,7 +44,7 @@ def test_a_grid_is_every_combination_one_task_after_the_other():
         [TaskChoice(TASK), TaskChoice("Levy-Exact-v0")],
     )
     cells = replace(grid, seeds=(0, 1), ks=(8, 16)).cells()
-    assert [(c.task.id[:4], c.method.name, c.k, c.seed) for c in cells] == [
+    assert [(c.request.task_id[:4], c.request.method, c.request.k, c.request.seed) for c in cells] == [
         (task, method, k, seed)
         for task in ("Bran", "Levy")
         for method in ("random", "top_k")
@@ -61,7 +63,7 @@ def test_a_grid_is_every_combination_one_task_after_the_other():
         {"options": {"max_rows": 50}},
         {"seed": 1},
         {"k": 9},
-        {"settings": {"steps": 7}},
+        {"settings": {"ascent.steps": 7}},
         {"preset": "adam"},
     ],
 )
@@ -74,7 +76,7 @@ def test_everything_that_changes_a_result_changes_the_key(changes):
     [
         {"label": "mine"},
         {"preset": "plain"},  # the same config
-        {"settings": {"steps": None, "bounds": "none"}},  # the defaults
+        {"settings": {"ascent.steps": None, "ascent.bounds": "none"}},  # the defaults
         {"options": {}},
     ],
 )
@@ -83,8 +85,8 @@ def test_names_and_what_is_the_default_anyway_do_not(changes):
 
 
 def test_a_preset_and_its_settings_are_one_cell():
-    assert cell_of(preset="adam").key == cell_of(settings={"optimiser": "adam"}).key
-    assert cell_of(settings={"step_size": 1}).key == cell_of(settings={"step_size": 1.0}).key
+    assert cell_of(preset="adam").key == cell_of(settings={"ascent.optimiser": "adam"}).key
+    assert cell_of(settings={"ascent.step_size": 1}).key == cell_of(settings={"ascent.step_size": 1.0}).key
 
 
 def test_the_order_of_options_does_not_matter():
@@ -94,13 +96,14 @@ def test_the_order_of_options_does_not_matter():
 
 def test_a_default_that_changes_in_the_program_changes_the_key(monkeypatch):
     before = cell_of()
-    monkeypatch.setattr(Grad, "SETTINGS", {TASK: GradConfig(steps=123)})
-    assert cell_of().config["steps"] == 123
+    monkeypatch.setattr(Grad, "SETTINGS", {TASK: GradConfig(ascent=AscentConfig(steps=123))})
+    assert cell_of().config["ascent"]["steps"] == 123
     assert cell_of().key != before.key
 
 
 def test_keys_stay_what_they_are_from_version_to_version():
-    cell = Cell(MethodChoice("a"), TaskChoice("T-v0", {"dim": 3}), 1, 8, {"steps": 5, "rate": 0.5})
+    request = RunRequest("a", "T-v0", 1, 8, options={"dim": 3})
+    cell = Cell(request, "a", {"steps": 5, "rate": 0.5})
     assert (
         cell.key
         == content_key(["T-v0", {"dim": 3}, "a", {"rate": 0.5, "steps": 5}, 1, 8])
@@ -112,7 +115,7 @@ def test_keys_stay_what_they_are_from_version_to_version():
 def test_a_file_counts_with_its_content(tmp_path, monkeypatch):
     def key(name):
         options = {"path": str(name), "score_column": "y"}
-        return Cell(MethodChoice("random"), TaskChoice("csv", options), 0, 8, {}).key
+        return Cell(RunRequest("random", "csv", 0, 8, options=options), "random", {}).key
 
     for name, text in (("a.csv", "x,y\n1,2\n"), ("b.csv", "x,y\n1,2\n"), ("c.csv", "x,y\n1,3\n")):
         (tmp_path / name).write_text(text)
@@ -153,18 +156,16 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
         "maximise": False,
     }
     settings = {"optimiser": "adam", "steps": 5, "step_size": None}
-    cell = Cell(
-        MethodChoice("grad", "adam", settings, "mine"), TaskChoice("csv", options), 3, 16, {}
-    )
-    words = shlex.split(cell.command)
+    cell = Cell(RunRequest("grad", "csv", 3, 16, "adam", settings, options), "mine", {})
+    words = shlex.split(cell.request.command)
     assert words[:3] == ["mbo-gym", "run", "grad"]
     seen = {}
+    monkeypatch.setattr(
+        "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
+    )
     monkeypatch.setattr("mbo_gym.make_task", lambda task_id, **given: seen.update(options=given))
     monkeypatch.setattr(
         "mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given)
-    )
-    monkeypatch.setattr(
-        "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
     )
     monkeypatch.setattr("mbo_gym.cli.tables.results", lambda *a: None)
     monkeypatch.setattr("mbo_gym.cli.terminal.show", lambda *a, **k: None)
@@ -178,29 +179,46 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
     assert seen["options"] == options
 
 
-def test_controls_stand_for_the_five_of_them():
-    assert {
-        name for name in mbo_gym.list_methods() if getattr(method(name), "CONTROL", False)
-    } == set(CONTROLS)
-    assert len(CONTROLS) == 5
-    assert method_choices(["grad", "controls"]) == [
-        MethodChoice(name) for name in ("grad", *CONTROLS)
-    ]
+CONTROLS = ["mean_design", "random", "random_filtered", "top_k", "top_k_noise"]
+
+
+def methods_of(*choices: str | dict) -> list[str]:
+    cells = Grid(method_choices(choices), [TaskChoice(TASK)], [0], [8]).cells()
+    return [cell.label for cell in cells]
+
+
+def test_controls_stand_for_every_method_that_is_one():
+    assert methods_of("grad", "controls") == ["grad", *CONTROLS]
 
 
 def test_a_control_that_is_named_anyway_comes_once():
-    named = method_choices(
-        ["controls", "top_k", {"name": "top_k_noise", "settings": {"noise": 0.5}}]
+    named = methods_of(
+        "controls", "top_k", {"name": "top_k_noise", "settings": {"noise": 0.5}, "label": "noisy"}
     )
-    assert [choice.name for choice in named] == [
-        "random", "top_k_noise", "mean_design", "random_filtered", "top_k", "top_k_noise",
+    assert named == [
+        "mean_design", "random", "random_filtered", "top_k_noise", "top_k", "noisy",
     ]  # fmt: skip
 
 
-def method(name: str):
-    from mbo_gym.methods.registry import method_class
+def test_a_method_may_run_on_some_tasks_only():
+    tasks = [TaskChoice(TASK, {"noise": noise}) for noise in (0.0, 0.1)]
+    tasks.append(TaskChoice("Levy-Exact-v0"))
+    methods = [MethodChoice("random", tasks=[TASK]), MethodChoice("top_k")]
+    cells = Grid(methods, tasks, [0], [8]).cells()
+    assert [(c.request.method, c.request.task_id) for c in cells] == [
+        ("random", TASK), ("top_k", TASK), ("random", TASK), ("top_k", TASK),
+        ("top_k", "Levy-Exact-v0"),
+    ]  # fmt: skip
+    with pytest.raises(UnknownId, match="no task of this grid, for random, 'Levy-Exact-v1'"):
+        Grid([MethodChoice("random", tasks=["Levy-Exact-v1"])], tasks).cells()
 
-    return method_class(name)
+
+def test_nested_and_dotted_settings_are_the_same():
+    nested = {"ascent": {"steps": 7}, "surrogate": {"name": "mlp", "hidden": 16}}
+    flat = {"ascent.steps": 7, "surrogate": "mlp", "surrogate.hidden": 16}
+    assert cell_of(settings=nested).key == cell_of(settings=flat).key
+    text = "grad [ascent.steps=7, surrogate.name=mlp, surrogate.hidden=16]"
+    assert cell_of(settings=nested).label == text
 
 
 @pytest.mark.parametrize(
@@ -219,7 +237,7 @@ def method(name: str):
             "r and random on .* the same run",
         ),
         (
-            {"methods": [MethodChoice("grad", settings={"steps": "many"})]},
+            {"methods": [MethodChoice("grad", settings={"ascent.steps": "many"})]},
             "steps must be int or None, got 'many'",
         ),
     ],
@@ -239,8 +257,8 @@ def test_a_grid_that_makes_no_sense_is_refused(changes, message):
             r"There is no preset of grad 'adm'\. Did you mean adam",
         ),
         (
-            {"methods": [MethodChoice("grad", None, {"step": 1})]},
-            r"no setting of GradConfig 'step'\. Did you mean steps",
+            {"methods": [MethodChoice("grad", None, {"ascent.step": 1})]},
+            r"no setting of AscentConfig 'step'\. Did you mean steps",
         ),
         (
             {"tasks": [TaskChoice("Brann-Exact-v0")]},
@@ -271,12 +289,12 @@ def test_a_file_says_all_of_it(tmp_path):
         seeds = "0-2,7"
         k = [8, 16]
         tasks = ["Branin-Exact-v0", {id = "Levy-Exact-v0", options = {dim = 3}}]
-        methods = ["random", {name = "grad", preset = "adam", label = "mine", settings = {steps = 5}}]
+        methods = ["random", {name = "grad", preset = "adam", label = "mine", settings = {ascent.steps = 5}}]
         """,
     )
     assert grid.methods == [
         MethodChoice("random"),
-        MethodChoice("grad", "adam", {"steps": 5}, "mine"),
+        MethodChoice("grad", "adam", {"ascent": {"steps": 5}}, "mine"),
     ]
     assert grid.tasks == [TaskChoice(TASK), TaskChoice("Levy-Exact-v0", {"dim": 3})]
     assert (grid.seeds, grid.ks) == ([0, 1, 2, 7], [8, 16])
@@ -314,7 +332,7 @@ GOOD = {"methods": '["random"]', "tasks": f'["{TASK}"]', "seeds": "[0]", "k": "8
         ({"seeds": "[true]"}, r"seeds must be whole numbers, got \[True\]"),
         ({"seeds": '"0-x"'}, r"seeds are whole numbers and ranges, e\.g\. 0-7 or 0,3,5; got '0-x'"),
         ({"k": '"8"'}, r"k must be whole numbers, got \['8'\]"),
-        ({"k": "= 3"}, "is no TOML file"),
+        ({"k": "= 3"}, "is not a TOML file"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused_with_its_name(tmp_path, changes, message):
@@ -348,8 +366,53 @@ def test_a_mistyped_key_of_a_file_is_answered_with_the_nearest(tmp_path, changes
         read(tmp_path, "\n".join(f"{key} = {value}" for key, value in {**GOOD, **changes}.items()))
 
 
+def test_a_file_may_hold_several_grids(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(f"""
+        seeds = "0-1"
+        k = 8
+        [[grid]]
+        methods = ["random"]
+        tasks = ["{TASK}"]
+        [[grid]]
+        methods = [{{ name = "top_k", tasks = ["Levy-Exact-v0"] }}]
+        tasks = ["{TASK}", "Levy-Exact-v0"]
+        seeds = [5]
+    """)
+    first, second = read_grids(path)
+    assert first == Grid([MethodChoice("random")], [TaskChoice(TASK)], [0, 1], [8])
+    assert (second.seeds, second.ks) == ([5], [8])
+    assert second.methods == [MethodChoice("top_k", tasks=["Levy-Exact-v0"])]
+    cells = cells_of([first, second])
+    assert [(c.label, c.request.seed) for c in cells] == [("random", 0), ("random", 1), ("top_k", 5)]
+    with pytest.raises(ValueError, match="random and random on .* are the same run"):
+        cells_of([first, first])
+    with pytest.raises(ValueError, match=r"holds 2 grids\. Read them with read_grids"):
+        read_grid(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("grid = 3", ValueError, r"write each grid as a \[\[grid\]\] block, got grid = 3"),
+        ("[grid]\nk = 3", ValueError, r"write each grid as a \[\[grid\]\] block"),
+        ("[[grids]]", UnknownId, "'grids'. Did you mean grid"),
+        ("[[grid]]\nmethod = []", UnknownId, "'method'. Did you mean methods"),
+        (
+            '[[grid]]\ntasks = ["csv"]\nmethods = [{name = "grad", tasks = "csv"}]',
+            ValueError,
+            "tasks of grad must be list, got 'csv'",
+        ),
+    ],
+)
+def test_grids_that_make_no_sense_are_refused(tmp_path, text, error, message):
+    (tmp_path / "grid.toml").write_text(text)
+    with pytest.raises(error, match=message):
+        read_grids(tmp_path / "grid.toml")
+
+
 def test_bytes_that_are_no_text_are_no_grid(tmp_path):
     (tmp_path / "grid.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"grid\.toml is no TOML file"):
+    with pytest.raises(ValueError, match=r"grid\.toml is not a TOML file"):
         read_grid(tmp_path / "grid.toml")
     assert os.listdir(tmp_path) == ["grid.toml"]

@@ -16,6 +16,7 @@ import pytest
 
 from mbo_gym.benchmark.analysis.build import analyse
 from mbo_gym.benchmark.analysis.model import Analysis
+from mbo_gym.benchmark.record import Environment
 from mbo_gym.benchmark.report.html import to_html
 from tests.mbo_gym.benchmark.records import failed, make_records, record
 
@@ -83,24 +84,24 @@ def test_the_page_is_balanced_and_asks_the_network_for_nothing(page):
     assert "default-src 'none'" in page
 
 
-def test_the_page_holds_every_method_problem_command_failure_and_version(page, analysis):
+def test_the_page_holds_every_method_task_command_failure_and_version(page, analysis):
     text = Page(page).text
     for entry in analysis.entries:
-        for part in (entry.label, entry.problem, entry.command):
+        for part in (entry.label, entry.task, entry.command):
             assert part in text
     for failure in analysis.failures:
         assert failure.error in text
         assert failure.traceback in text
         assert failure.command in text
     for environment in analysis.environments:
-        assert environment["git"] in text
-        assert environment["versions"]["torch"] in text
+        assert environment.git in text
+        assert environment.versions["torch"] in text
     for note in analysis.notes:
         assert note in text
 
 
 def test_numbers_stand_as_they_are_in_the_analysis(page, analysis):
-    entry = next(e for e in analysis.entries if e.label == "pgs" and e.problem.startswith("Levy"))
+    entry = next(e for e in analysis.entries if e.label == "pgs" and e.task.startswith("Levy"))
     described, skill = entry.scores["p50_distinct"], entry.skill["p50_distinct"]
     row = row_of(page, "task-2", "pgs")
     assert f'data-value="{described.mean:.6g}">{described.mean:.3f}' in row
@@ -132,7 +133,7 @@ def test_published_numbers_stand_with_verdict_and_protocol(page, analysis):
     for row in analysis.reproduced:
         assert f"{row.published.mean:.3f}" in part.text
         assert row.published.source in part.text
-        assert "; ".join(row.protocol) in part.text
+        assert "; ".join(row.notes) in part.text
         assert row.verdict in part.text
 
 
@@ -146,13 +147,13 @@ def test_hostile_labels_tracebacks_and_options_are_inert():
     names = {"label": HOSTILE, "command": HOSTILE, "options": {"a": HOSTILE}}
     records = [record(seed=s, p100=0.5 + s / 10, **names) for s in range(3)]
     records += [record("random", seed=s, p100=0.4, options={"a": HOSTILE}) for s in range(3)]
-    broken = failed(seed=9, **names)
-    broken["error"] = dict.fromkeys(("type", "message", "traceback"), HOSTILE)
+    error = dict.fromkeys(("type", "message", "traceback"), HOSTILE)
+    broken = failed(seed=9, **names, error=error)
     analysis = analyse([*records, broken], title=HOSTILE)
     analysis = replace(
         analysis,
         notes=(HOSTILE,),
-        environments=({"git": HOSTILE, "versions": {HOSTILE: HOSTILE}, "machine": {}},),
+        environments=(Environment({HOSTILE: HOSTILE}, HOSTILE, {}),),
     )
     page = to_html(analysis)
     parsed = Page(page)
@@ -175,7 +176,7 @@ def test_hostile_labels_tracebacks_and_options_are_inert():
         ([record(task_id="csv", p100=None)], ("overall", "exploitation", "failed", "published")),
         ([failed(), failed(seed=1)], ("overall", "exploitation", "published")),
     ],
-    ids=["one problem", "no controls", "no oracle", "all failed"],
+    ids=["one task", "no controls", "no oracle", "all failed"],
 )
 def test_parts_without_content_are_left_out(records, absent):
     parsed = Page(to_html(analyse(records)))
@@ -192,29 +193,29 @@ def test_parts_without_content_are_left_out(records, absent):
 
 
 def test_charts_say_where_the_surrogate_fooled_the_method(page, analysis):
-    entry = next(e for e in analysis.entries if e.label == "grad" and e.problem.startswith("Levy"))
+    entry = next(e for e in analysis.entries if e.label == "grad" and e.task.startswith("Levy"))
     _, prediction, score = entry.search[-1]
     assert f"At the end predicted {prediction:.3f}, oracle {score:.3f}" in page
     assert "no oracle." in page  # the CSV's search has predictions only
 
 
-def test_25_methods_on_12_problems_stay_below_3_mb(analysis):
+def test_25_methods_on_12_tasks_stay_below_3_mb(analysis):
     template = next(
-        e for e in analysis.entries if e.label == "grad" and e.problem.startswith("Levy")
+        e for e in analysis.entries if e.label == "grad" and e.task.startswith("Levy")
     )
     steps = tuple((i, i / 10, i / 20) for i in range(41))
     labels = [f"method_{i}" for i in range(25)]
-    problems = [replace(analysis.problems[1], name=f"Task{t}-Exact-v0") for t in range(12)]
+    tasks = [replace(analysis.tasks[1], name=f"Task{t}-Exact-v0") for t in range(12)]
     entries = [
-        replace(template, label=m, problem=p.name, search=steps) for p in problems for m in labels
+        replace(template, label=m, task=p.name, search=steps) for p in tasks for m in labels
     ]
-    pairs = analysis.comparisons[template.problem][:1] * 300
+    pairs = analysis.comparisons[template.task][:1] * 300
     large = replace(
         analysis,
-        problems=tuple(problems),
+        tasks=tuple(tasks),
         entries=tuple(entries),
         standings=tuple(replace(analysis.standings[0], label=m) for m in labels),
-        comparisons={p.name: pairs for p in problems},
+        comparisons={p.name: pairs for p in tasks},
         reproduced=(),
     )
     page = to_html(large)
@@ -256,8 +257,8 @@ function check(win) {
   out.restored = chart.viewBox.baseVal.height === height;
   type("controls", true, "change");
   out.controls = visible(doc, ".control").length;
-  type("problem", doc.querySelector("#problem").options[1].value, "change");
-  out.sections = visible(doc, "main section[data-problem]").map((s) => s.dataset.problem);
+  type("task", doc.querySelector("#task").options[1].value, "change");
+  out.sections = visible(doc, "main section[data-task]").map((s) => s.dataset.task);
   const colour = () => win.getComputedStyle(doc.body).backgroundColor;
   const before = colour();
   doc.getElementById("theme").click();

@@ -68,8 +68,8 @@ def test_markdown_has_every_section(analysis):
     assert text.startswith("# Benchmark\n\nMeans over seeds; +- is the standard error of the mean.")
     assert [plain(title) for title in sections(text)] == [
         "Notes",
-        "Over all problems",
-        *(problem.name for problem in analysis.problems),
+        "Over all tasks",
+        *(task.name for task in analysis.tasks),
         "Published numbers beside ours",
         "Failed cells",
         "Environment",
@@ -79,7 +79,7 @@ def test_markdown_has_every_section(analysis):
 
 def test_a_markdown_table_holds_the_numbers_of_the_analysis(analysis):
     section = sections(to_markdown(analysis))[LEVY]
-    rows, entries = rows_of(section), [e for e in analysis.entries if e.problem == LEVY]
+    rows, entries = rows_of(section), [e for e in analysis.entries if e.task == LEVY]
     assert [row["method"] for row in rows] == ["grad", "top_k", "pgs*", "random"]
     for row, entry in zip(rows, entries, strict=True):
         for header, measure in (
@@ -93,10 +93,10 @@ def test_a_markdown_table_holds_the_numbers_of_the_analysis(analysis):
         assert row["skill"] == f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}]"
         assert (row["seeds"], row["seconds"]) == (
             str(len(entry.seeds)),
-            f"{entry.facts['seconds']:.1f}",
+            f"{entry.diagnostics['seconds']:.1f}",
         )
         assert row["above D(best)"] == f"{entry.scores['share_above_best'].mean:.0%}"
-        assert row["memory MiB"] == f"{entry.facts['peak_memory_mb']:.0f}"
+        assert row["memory MiB"] == f"{entry.diagnostics['peak_memory_mb']:.0f}"
     assert (
         "D(best) 0.613. Ceiling (exact): 100th 1.354, 50th 1.354. Best control: 100th 0.613 (top_k)"
         in section
@@ -133,11 +133,11 @@ def test_a_problem_without_an_oracle_has_counts(analysis):
 
 def test_the_overall_table_says_who_is_compared(analysis):
     rows = {
-        row["method"]: row for row in rows_of(sections(to_markdown(analysis))["Over all problems"])
+        row["method"]: row for row in rows_of(sections(to_markdown(analysis))["Over all tasks"])
     }
     grad = next(s for s in analysis.standings if s.label == "grad")
     rank, skill = grad.mean_rank["p50_distinct"], grad.skill
-    assert rows["grad"]["problems"] == "2 of 2"
+    assert rows["grad"]["tasks"] == "2 of 2"
     assert (
         rows["grad"]["50th distinct mean rank"]
         == f"{rank.value:.2f} [{rank.low:.2f}, {rank.high:.2f}]"
@@ -148,7 +148,7 @@ def test_the_overall_table_says_who_is_compared(analysis):
 
 def test_one_problem_needs_no_overall_table():
     analysis = analyse([record("grad", TFBIND, seed) for seed in range(2)])
-    assert "Over all problems" not in sections(to_markdown(analysis))
+    assert "Over all tasks" not in sections(to_markdown(analysis))
     assert len(leaderboard_tables(analysis)) == 1
 
 
@@ -160,13 +160,13 @@ def test_published_numbers_stand_beside_ours(analysis):
         assert row["theirs"].startswith(f"{known.published.mean:.3f}")
         assert row["in standard errors"] == f"{known.standard_errors:+.1f}"
         assert row["reproduced?"] == known.verdict
-        assert row["difference in protocol"] == "; ".join(known.protocol)
+        assert row["notes"] == "; ".join(known.notes)
 
 
 def test_failed_cells_and_commands_are_listed(analysis):
     parts = sections(to_markdown(analysis))
     assert rows_of(parts["Failed cells"]) == [
-        {"method": "pgs", "problem": LEVY, "seed": "5", "error": "ValueError: loss is <nan>"}
+        {"method": "pgs", "task": LEVY, "seed": "5", "error": "ValueError: loss is <nan>"}
     ]
     assert (
         "mbo-gym run pgs Levy-Exact-v0 --option dim=30 --seeds 0-5 --k 256\n" in parts["Commands"]
@@ -261,7 +261,7 @@ def test_a_terminal_table_loses_no_number(analysis, width):
         text = shown(table, width)
         assert max(map(len, text.splitlines())) <= width
         assert "…" not in text
-    pgs = next(e for e in analysis.entries if (e.label, e.problem) == ("pgs", LEVY))
+    pgs = next(e for e in analysis.entries if (e.label, e.task) == ("pgs", LEVY))
     for measure in ("p100", "p50_distinct"):
         assert f"{pgs.scores[measure].mean:.3f}" in shown(levy, width)
 
