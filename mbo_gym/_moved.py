@@ -196,6 +196,7 @@ REMOVED = {
     "mbo_gym.surrogates.mlp.StackedMLP": "mbo_gym.nn.mlp.BatchedMLP",
 }
 """Old classes without a successor of the same shape: what to use in their place."""
+
 CONTROLS = ("random", "top_k", "top_k_noise", "mean_design", "random_filtered")
 """Names of the controls; a grid takes those methods whose class has `CONTROL`."""
 
@@ -264,8 +265,6 @@ def forwarded(module: str) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:
         if f"{module}.{name}" in REMOVED:
             return _removed(module, name)
-        target = NAMES.get(f"{module}.{name}", MODULES.get(module))
-        if name.startswith("__") or target is None:
         found = NAMES.get(f"{module}.{name}", MODULES.get(module))
         if name.startswith("__") or found is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")

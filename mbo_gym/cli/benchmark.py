@@ -65,9 +65,7 @@ def benchmark(
     if dry_run:
         store = ResultStore(output)
         records = store.records() if store.exists else []
-        plan = make_plan(
-            cells_of(grids, store.configs), {r.key: r for r in records}, retry=retry
-        )
+        plan = make_plan(cells_of(grids, store.configs), {r.key: r for r in records}, retry=retry)
         _show_plan(plan, records, workers)
         return
     with Live() as live:
@@ -227,9 +225,7 @@ def _show_plan(plan: Plan, records: Sequence[CellRecord], workers: int | None) -
         request = cell.request
         options = ", ".join(f"{name}={value}" for name, value in request.options.items())
         task = f"{request.task_id} ({options})" if options else request.task_id
-        table.add_row(
-            cell.key, cell.label, task, str(request.k), str(request.seed), state, takes
-        )
+        table.add_row(cell.key, cell.label, task, str(request.k), str(request.seed), state, takes)
 
     for cells, state in ((plan.done, "done"), (plan.failed, "failed"), (plan.to_run, "to run")):
         for cell in cells:
