@@ -1,21 +1,76 @@
-"""Every example is short, and says in its first line how it is run."""
+"""The examples run in any folder, are short, and their package installs."""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = sorted(EXAMPLES.glob("*.py"))
-EXPERIMENTS = sorted((EXAMPLES.parent / "experiments").glob("*.py"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PACKAGE = EXAMPLES / "own_method"
+LINES = 60
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *EXPERIMENTS], ids=lambda path: path.name)
-def test_a_script_is_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+def run(*command: str, cwd: Path, path: Path | None = None) -> str:
+    """Run Python and return what it printed."""
+    folders = [str(folder) for folder in (path, ROOT) if folder]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_says_how_it_is_run(path: Path) -> None:
-    assert f"python examples/{path.name}" in path.read_text(encoding="utf-8").splitlines()[0]
+@pytest.mark.parametrize(
+    "script", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.relative_to(EXAMPLES).as_posix()
+)
+def test_an_example_is_short(script: Path) -> None:
+    assert len(script.read_text(encoding="utf-8").splitlines()) < LINES
+
+
+def test_the_environment_improves_designs(tmp_path: Path) -> None:
+    short = ["--steps", "10", "--num-envs", "32", "--surrogate", "quadratic"]
+    out = run(str(EXAMPLES / "environment.py"), "Branin-Exact-v0", *short, cwd=tmp_path)
+    before, after = re.findall(r"(?:Before|After): .+ 50th (\S+) ", out)
+    assert float(after) > float(before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_guide_shows_the_method_of_the_package() -> None:
+    guide = (ROOT / "docs" / "guides" / "own_method.md").read_text(encoding="utf-8")
+    code = (PACKAGE / "mbo_gym_nudge" / "nudge.py").read_text(encoding="utf-8")
+    assert code.partition('"""\n\n')[2] in guide
+    table = (PACKAGE / "mbo_gym_nudge" / "plugin.py").read_text(encoding="utf-8")
+    assert table.splitlines()[-1] in guide
+    project = (PACKAGE / "pyproject.toml").read_text(encoding="utf-8")
+    (entry_point,) = re.findall(r"^\[project\.entry-points.+\n.+\n", project, re.M)
+    assert entry_point in guide
+
+
+def test_a_method_of_another_package_appears_in_the_report(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(PACKAGE, source)
+    installed = tmp_path / "installed"
+    pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    run(*pip, "--target", str(installed), str(source), cwd=tmp_path)
+    grid = "--methods top_k,nudge --tasks Branin-Exact-v0 --seeds 0-1 --k 8"
+    commands = (
+        f"benchmark {grid} --executor serial --output results",
+        "report results --markdown report.md",
+    )
+    for command in commands:
+        run("-m", "mbo_gym", *command.split(), cwd=tmp_path, path=installed)
+    lines = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [line for line in lines if line.startswith("| nudge")]
+    assert "| 2 |" in row  # seeds
