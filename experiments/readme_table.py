@@ -21,7 +21,7 @@ CONTROLS = ("random_filtered", "mean_design", "top_k")
 def main(folder: Path) -> None:
     """Print medians over distinct designs, with standard errors over seeds, and mean ranks."""
     analysis = analyse(ResultStore(folder).records())
-    entries = {(entry.label, entry.problem): entry for entry in analysis.entries}
+    entries = {(entry.label, entry.task): entry for entry in analysis.entries}
     ranks = {row.label: row.mean_rank.get("p50_distinct") for row in analysis.standings}
     print(f"| method | {' | '.join(TASKS.values())} | mean rank |")
     print("|---" * (len(TASKS) + 2) + "|")

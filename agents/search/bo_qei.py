@@ -94,7 +94,8 @@ class BOqEIConfig:
         require_at_least(self, self.restarts, "raw_samples")
         if not self.noise > 0:
             raise ValueError(
-                f"noise must be above 0, got {self.noise!r}; the Gaussian process is singular without"
+                f"noise must be above 0, got {self.noise!r}; the Gaussian process is singular "
+                "without"
             )
 
 

@@ -81,7 +81,8 @@ class ReinforceConfig:
             raise ValueError(f"sigma0 must be above 0, got {self.sigma0!r}")
         if self.steps == 0 and self.proposals == "visited":
             raise ValueError(
-                "without steps no designs are visited; give steps of at least 1, or proposals='drawn'"
+                "without steps no designs are visited; give steps of at least 1, or "
+                "proposals='drawn'"
             )
 
 

@@ -73,7 +73,8 @@ class TrajectoryBatch:
         """
         if self.rows is None:
             raise ValueError(
-                "these trajectories do not say which visible rows their designs are; make them with "
+                "these trajectories do not say which visible rows their designs are; make them "
+                "with "
                 "a sampler of mbo_gym.trajectories"
             )
         return self.rows

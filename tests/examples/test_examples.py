@@ -13,13 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+EXPERIMENTS = ROOT / "experiments"
 PACKAGE = EXAMPLES / "own_method"
 LINES = 60
 
 
 def run(*command: str, cwd: Path, path: Path | None = None) -> str:
     """Run Python and return what it printed."""
-    folders = [str(folder) for folder in (path, ROOT) if folder]
+    folders = [str(path)] if path else []
+    folders += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     done = subprocess.run(
         [sys.executable, *command],
         cwd=cwd,
@@ -37,6 +39,21 @@ def run(*command: str, cwd: Path, path: Path | None = None) -> str:
 )
 def test_an_example_is_short(script: Path) -> None:
     assert len(script.read_text(encoding="utf-8").splitlines()) < LINES
+
+
+@pytest.mark.parametrize("script", sorted(EXPERIMENTS.glob("*.py")), ids=lambda path: path.name)
+def test_a_script_of_the_experiments_is_short(script: Path) -> None:
+    assert len(script.read_text(encoding="utf-8").splitlines()) < LINES
+
+
+def test_a_table_of_measurements_becomes_the_next_designs(tmp_path: Path) -> None:
+    rows = ["heat,time,yield", *(f"{i},{i % 7},{(i % 7) - abs(i - 20) / 10}" for i in range(40))]
+    (tmp_path / "my.csv").write_text("\n".join(rows))
+    script = str(EXAMPLES / "your_csv.py")
+    run(script, "my.csv", "yield", "--method", "top_k", "--k", "5", cwd=tmp_path)
+    lines = (tmp_path / "next.csv").read_text().splitlines()
+    assert lines[0].startswith("heat,time,")
+    assert len(lines) == 6
 
 
 def test_the_environment_improves_designs(tmp_path: Path) -> None:

@@ -237,7 +237,9 @@ def _noisy(
     }
     changes["trace_oracle_calls"] = 21 * 256 if changes["search"] else 0
     seconds = float(rng.uniform(8, 14))
-    return record(label, task_id, seed, result=changes | dict(result or {}), seconds=seconds, **more)
+    return record(
+        label, task_id, seed, result=changes | dict(result or {}), seconds=seconds, **more
+    )
 
 
 def _search(rng: np.random.Generator, task_id: str, end: float) -> list[dict[str, Any]]:

@@ -48,7 +48,9 @@ def test_a_missing_key_is_named():
 
 
 def test_numbers_of_a_result_that_are_not_finite_become_none():
-    one = record(result={"novelty": float("nan"), "search": [{"step": 0, "prediction": 1e999, "score": 0.5}]})
+    one = record(
+        result={"novelty": float("nan"), "search": [{"step": 0, "prediction": 1e999, "score": 0.5}]}
+    )
     assert one.result.novelty is None
     assert one.result.search[0].prediction is None
     assert finite({"a": [1.5, -float("inf"), (float("inf"), "x")], "c": {"d": None, "f": 3}}) == {

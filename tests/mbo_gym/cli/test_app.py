@@ -457,8 +457,8 @@ def test_data_get_without_network_says_what_to_do(mbo, monkeypatch, tmp_path):
     code, out, err = mbo("data", "get", "superconductor")
     assert (code, out) == (2, "")
     assert (
-        "could not be fetched (<urlopen error no network>). By hand: download the zip of https://doi.org/"
-        in err
+        "could not be fetched (<urlopen error no network>). By hand: download the zip of "
+        "https://doi.org/" in err
     )
     assert folders(tmp_path) == []
 

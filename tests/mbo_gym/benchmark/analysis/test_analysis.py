@@ -239,7 +239,11 @@ def test_without_an_oracle_there_are_counts_and_no_scores():
     analysis = analyse([record("a", "csv", seed, p100=None) for seed in range(2)])
     (entry,) = analysis.entries
     assert (entry.values, entry.scores, entry.skill, entry.quantiles) == ({}, {}, {}, ())
-    assert (entry.seeds, entry.diagnostics["n_unique"], entry.diagnostics["oracle_calls"]) == ((0, 1), 256, 0)
+    assert (entry.seeds, entry.diagnostics["n_unique"], entry.diagnostics["oracle_calls"]) == (
+        (0, 1),
+        256,
+        0,
+    )
     assert (analysis.standings, analysis.reproduced, analysis.comparisons[entry.task]) == (
         (),
         (),
@@ -253,7 +257,12 @@ def test_a_task_whose_cells_all_failed_is_kept():
     (task,), (entry,), (failure,) = analysis.tasks, analysis.entries, analysis.failures
     assert math.isnan(task.d_best)
     assert (task.n_visible, task.ceiling, task.best_control) == (0, None, {})
-    assert (entry.seeds, entry.n_failed, entry.values, entry.diagnostics["seconds"]) == ((), 1, {}, None)
+    assert (entry.seeds, entry.n_failed, entry.values, entry.diagnostics["seconds"]) == (
+        (),
+        1,
+        {},
+        None,
+    )
     assert (failure.label, failure.task, failure.seed, failure.error) == (
         "a",
         "Toy-v0",
@@ -295,9 +304,7 @@ def test_published_numbers_are_compared_on_as_many_designs():
         (100, 256, 0.9),
     }
     assert {row.ours.mean for row in rows} <= {0.8, 0.9, 0.2, 0.3}
-    assert all(
-        (row.label, row.task, row.k, row.ours.n) == ("grad", TFBIND, 256, 2) for row in rows
-    )
+    assert all((row.label, row.task, row.k, row.ours.n) == ("grad", TFBIND, 256, 2) for row in rows)
     assert analyse(cells("unheard_of", [0.5, 0.6])).reproduced == ()
 
 
@@ -310,7 +317,11 @@ def test_quantiles_and_facts_are_averaged_over_the_seeds_that_know_them():
     ]
     entry = entry_of(analyse(records), "a")
     assert entry.quantiles == (0.5,) * 41
-    assert (entry.diagnostics["seconds"], entry.diagnostics["peak_memory_mb"], entry.diagnostics["novelty"]) == (
+    assert (
+        entry.diagnostics["seconds"],
+        entry.diagnostics["peak_memory_mb"],
+        entry.diagnostics["novelty"],
+    ) == (
         14,
         512.25,
         None,
@@ -399,9 +410,11 @@ def test_a_whole_benchmark_is_analysed():
     json.dumps([r.to_json() for r in records], allow_nan=False)
     analysis = analyse(records, title="All")
     assert (analysis.title, analysis.n_cells, len(analysis.failures)) == ("All", len(records), 1)
-    assert [
-        len([e for e in analysis.entries if e.task == p.name]) for p in analysis.tasks
-    ] == [6, 4, 2]
+    assert [len([e for e in analysis.entries if e.task == p.name]) for p in analysis.tasks] == [
+        6,
+        4,
+        2,
+    ]
     for task in analysis.tasks:
         means = [
             e.scores["p50_distinct"].mean

@@ -14,7 +14,9 @@ from tests.mbo_gym.benchmark.records import record
 
 TFBIND = "TFBind8-Exact-v0"
 WHY = "half as wide a network"
-BLOCK = f'[[below]]\nmethods = ["grad", "other"]\ntask = "{TFBIND}"\npercentile = 100\nwhy = "{WHY}"\n'
+BLOCK = (
+    f'[[below]]\nmethods = ["grad", "other"]\ntask = "{TFBIND}"\npercentile = 100\nwhy = "{WHY}"\n'
+)
 
 
 def grad_records(p100: float) -> list[dict]:

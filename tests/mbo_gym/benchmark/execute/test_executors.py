@@ -101,10 +101,7 @@ def test_the_same_bits_come_out_everywhere(serial, elsewhere):
 
 def test_seeds_differ(serial):
     for label in ("random", "odd"):
-        assert (
-            serial.records[label, 0].result.overall
-            != serial.records[label, 1].result.overall
-        )
+        assert serial.records[label, 0].result.overall != serial.records[label, 1].result.overall
 
 
 def test_the_methods_resources_decide_on_the_threads_everywhere(serial, elsewhere):

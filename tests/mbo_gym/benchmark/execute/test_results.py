@@ -44,7 +44,8 @@ def test_the_last_line_of_a_key_counts(store):
 
 def test_reading_creates_nothing(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"none holds no results\.jsonl and no results\.jsonl\.xz\. Run `mbo-gym benchmark"
+        FileNotFoundError,
+        match=r"none holds no results\.jsonl and no results\.jsonl\.xz\. Run `mbo-gym benchmark",
     ):
         ResultStore(tmp_path / "none").records()
     assert os.listdir(tmp_path) == []

@@ -44,7 +44,9 @@ def test_a_grid_is_every_combination_one_task_after_the_other():
         [TaskChoice(TASK), TaskChoice("Levy-Exact-v0")],
     )
     cells = replace(grid, seeds=(0, 1), ks=(8, 16)).cells()
-    assert [(c.request.task_id[:4], c.request.method, c.request.k, c.request.seed) for c in cells] == [
+    assert [
+        (c.request.task_id[:4], c.request.method, c.request.k, c.request.seed) for c in cells
+    ] == [
         (task, method, k, seed)
         for task in ("Bran", "Levy")
         for method in ("random", "top_k")
@@ -86,7 +88,10 @@ def test_names_and_what_is_the_default_anyway_do_not(changes):
 
 def test_a_preset_and_its_settings_are_one_cell():
     assert cell_of(preset="adam").key == cell_of(settings={"ascent.optimiser": "adam"}).key
-    assert cell_of(settings={"ascent.step_size": 1}).key == cell_of(settings={"ascent.step_size": 1.0}).key
+    assert (
+        cell_of(settings={"ascent.step_size": 1}).key
+        == cell_of(settings={"ascent.step_size": 1.0}).key
+    )
 
 
 def test_the_order_of_options_does_not_matter():
@@ -384,7 +389,11 @@ def test_a_file_may_hold_several_grids(tmp_path):
     assert (second.seeds, second.ks) == ([5], [8])
     assert second.methods == [MethodChoice("top_k", tasks=["Levy-Exact-v0"])]
     cells = cells_of([first, second])
-    assert [(c.label, c.request.seed) for c in cells] == [("random", 0), ("random", 1), ("top_k", 5)]
+    assert [(c.label, c.request.seed) for c in cells] == [
+        ("random", 0),
+        ("random", 1),
+        ("top_k", 5),
+    ]
     with pytest.raises(ValueError, match="random and random on .* are the same run"):
         cells_of([first, first])
     with pytest.raises(ValueError, match=r"holds 2 grids\. Read them with read_grids"):

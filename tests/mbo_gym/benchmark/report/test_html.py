@@ -200,15 +200,11 @@ def test_charts_say_where_the_surrogate_fooled_the_method(page, analysis):
 
 
 def test_25_methods_on_12_tasks_stay_below_3_mb(analysis):
-    template = next(
-        e for e in analysis.entries if e.label == "grad" and e.task.startswith("Levy")
-    )
+    template = next(e for e in analysis.entries if e.label == "grad" and e.task.startswith("Levy"))
     steps = tuple((i, i / 10, i / 20) for i in range(41))
     labels = [f"method_{i}" for i in range(25)]
     tasks = [replace(analysis.tasks[1], name=f"Task{t}-Exact-v0") for t in range(12)]
-    entries = [
-        replace(template, label=m, task=p.name, search=steps) for p in tasks for m in labels
-    ]
+    entries = [replace(template, label=m, task=p.name, search=steps) for p in tasks for m in labels]
     pairs = analysis.comparisons[template.task][:1] * 300
     large = replace(
         analysis,
