@@ -81,6 +81,8 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
             flat[first] = _as_type(value, hints[first], first)
     for name, nested in inner.items():
         current = flat.get(name, getattr(config, name))
+        if current is None and "name" in nested and Choice in _options(hints[name]):
+            current = Choice("")
         if current is None:
             raise ValueError(
                 f"{name} is None and has no settings, got {', '.join(nested)}. Set {name} first."
@@ -119,10 +121,14 @@ def from_plain(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
 def _is_nested(value: Any, hint: Any) -> bool:
     """Whether a field holds a config of its own, or may."""
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return dataclasses.is_dataclass(value) or any(
-        dataclasses.is_dataclass(option) for option in options
+        dataclasses.is_dataclass(option) for option in _options(hint)
     )
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a field allows."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _unknown(config: Any, key: str) -> UnknownId:
@@ -227,7 +233,7 @@ def require_at_least(config: Any, least: float, *names: str) -> None:
 
 
 def _as_type(value: Any, hint: Any, key: str) -> Any:
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    options = _options(hint)
     if value == "none" and type(None) in options:  # TOML has no other way to say it
         value = None
     for option in options:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import pytest
 
 from mbo_gym.errors import UnknownId
 from mbo_gym.settings import (
+    Choice,
     format_value,
+    from_plain,
     parse_options,
     parse_pairs,
     parse_seeds,
     parse_value,
     typed_fields,
+    with_settings,
 )
 
 
@@ -207,3 +210,16 @@ def test_what_is_no_seed_is_refused(text):
 def test_no_seed_or_one_twice_is_refused(text):
     with pytest.raises(ValueError, match=f"at least one seed and none twice, got '{text}'"):
         parse_seeds(text)
+
+
+@dataclass(frozen=True)
+class WithChoice:
+    filter: Choice | None = None
+
+
+def test_a_saved_choice_is_read_where_the_default_is_none():
+    chosen = WithChoice(Choice("mlp", {"hidden": 8}))
+    assert from_plain(WithChoice, asdict(chosen)) == chosen
+    assert from_plain(WithChoice, {"filter": None}) == WithChoice()
+    with pytest.raises(ValueError, match="filter is None and has no settings, got hidden"):
+        with_settings(WithChoice(), {"filter.hidden": 8})
