@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +16,15 @@ from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.methods.ascent import SearchWatch, best_first, start_features
 from mbo_gym.methods.base import Context, Proposals
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.surrogates.base import Surrogate
+from mbo_gym.settings import Choice
+from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.registry import load_surrogate
 
-__all__ = ["Bounds", "Fitted"]
+__all__ = ["LIGHT_SURROGATE", "Bounds", "Fitted"]
+
+LIGHT_SURROGATE = Choice("mlp", {"hidden": 16, "train_steps": 40, "batch_size": 64})
+"""Surrogate that is fitted within a second, for the presets ``light``."""
 
 Bounds: TypeAlias = Literal["none", "data"]
 """Box that a search stays in: none, or the one that the visible designs span."""
@@ -106,6 +111,11 @@ class Fitted:
     def watch(self, stage: str, steps: int) -> SearchWatch:
         """Return a watch that shows a search of a number of steps to the progress."""
         return SearchWatch(self.problem, self.encoder, stage, steps, self.context.progress)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Predict the standardised scores (N,) of native designs (N, *shape)."""
+        z = self.encoder.features(x, self.context.device)
+        return predict_in_pieces(self.surrogate.predict, z).cpu().numpy()
 
     def best(self, z: Tensor, k: int) -> Proposals:
         """Propose the `k` designs of features (N, d) with the highest predictions."""
