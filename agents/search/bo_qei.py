@@ -1,29 +1,4 @@
-"""BO-qEI: Bayesian optimisation in which a surrogate answers in place of the measurement.
-
-Algorithm (qEI: Wilson, Moriconi, Hutter and Deisenroth, 2017; as a baseline: design-baselines,
-Trabucco et al., 2022):
-    1. Fit an ensemble on the visible designs' features; f is its mean.
-    2. D <- the 500 best visible designs and their scores.
-    3. Repeat 10 times, or K / 32 times where that is more: fit a Gaussian process to D; find the 32
-       designs, all together, of whose best one the expected improvement on the best label in D is
-       highest, inside the box that the visible designs' features span; label them by f; add them to
-       D.
-    4. Return the K best distinct designs that were found, the highest label first.
-
-Differs from the released program: only what was found is proposed. There the best of all of D is
-(`proposals="all"`), which is mostly the best visible designs as they came, and the labels have
-added noise of 0.1 (`label_noise`). The logarithm of the expected improvement is maximised (Ament et
-al., 2023: the same designs, but gradients that do not vanish), from 4 starts in 50 steps where
-there are 10 and 200, to save time; for the same reason the Gaussian process is fitted in 50 steps
-from its last round's parameters. It is botorch's of today in double precision, on features in [0,
-1] and labels at variance 1: a squared exponential kernel whose prior grows with d (Hvarfner et al.,
-2024), there Matern 5/2 in single precision. The ensemble is `light_ensemble`, 2 x 128 with members
-that differ in their first weights and the order of batches, which predicts held-out rows of TFBind8
-no worse than the larger ones. `paper` has the
-published settings: noise, all of D, qEI, starts and steps, 1 x 256 on bootstraps.
-
-Where the designs found decode to fewer than K distinct ones, the best are repeated.
-"""
+"""BO-qEI: Bayesian optimisation with the labels of a surrogate."""
 
 from __future__ import annotations
 
@@ -31,169 +6,292 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.envs.dynamics import feature_bounds
+from mbo_gym.encoders.base import encoded
 from mbo_gym.methods.ascent import SearchWatch, best_distinct
-from mbo_gym.methods.surrogate_search import SurrogateSearch
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
-from mbo_gym.settings import require_at_least
+from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.base import predict_in_pieces
+from mbo_gym.surrogates.registry import make_surrogate
 
-__all__ = ["BOqEI", "BOqEIConfig", "next_batch"]
+__all__ = ["BOqEI", "BOqEIConfig", "BatchConfig", "next_batch"]
 
 
 @dataclass(frozen=True)
-class BOqEIConfig:
-    """Settings of BO-qEI.
+class BatchConfig:
+    """Settings of a round: a Gaussian process and the batch that maximises its acquisition.
 
     Args:
-        surrogate: Name of the surrogate that labels.
         acquisition: ``qlogei``, the logarithm of the expected improvement, or ``qei``, itself.
-        rounds: Batches of designs; as many more as K designs need.
         batch_size: q, designs in a batch.
-        n_best: Best visible designs that the Gaussian process starts with.
-        noise: Standard deviation of the noise that it expects in each score and label, in standard
-            deviations of the visible scores.
-        label_noise: Standard deviation of noise added to the labels, in the same unit.
-        fit_steps: Most steps of the Gaussian process' fit in a round (L-BFGS-B).
+        noise: Standard deviation of the noise that the Gaussian process expects in each score and
+            label, in standard deviations of the visible scores.
+        fit_steps: Largest number of steps of the fit of the Gaussian process (L-BFGS-B).
         mc_samples: Samples of the posterior by which the acquisition is computed.
-        raw_samples: Random batches from which the starts of its maximisation are picked.
+        raw_samples: Random batches from which the starts of the maximisation are picked.
         restarts: Number of these starts.
-        acquisition_steps: Most steps of the maximisation (L-BFGS-B).
-        proposals: ``new``: the best designs that were found; ``all``: of these and the visible ones
-            it started with.
-        encoder: Name of the encoder.
+        acquisition_steps: Largest number of steps of the maximisation (L-BFGS-B).
     """
 
-    surrogate: str = "light_ensemble"
     acquisition: Literal["qlogei", "qei"] = "qlogei"
-    rounds: int = 10
     batch_size: int = 32
-    n_best: int = 500
     noise: float = 0.1
-    label_noise: float = 0.0
     fit_steps: int = 50
     mc_samples: int = 128
     raw_samples: int = 64
     restarts: int = 4
     acquisition_steps: int = 50
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "batch_size", "mc_samples", "restarts")
+        require_at_least(self, 1, "fit_steps", "acquisition_steps")
+        require_at_least(self, self.restarts, "raw_samples")
+        if not self.noise > 0:
+            raise ValueError(
+                f"noise must be above 0, got {self.noise!r}; "
+                "without noise the Gaussian process is singular"
+            )
+
+
+@dataclass(frozen=True)
+class BOqEIConfig:
+    """Settings of `BOqEI`.
+
+    Args:
+        surrogate: Surrogate that labels.
+        rounds: Number of batches; larger where K designs need more.
+        n_best: Number of best visible designs that the Gaussian process starts with.
+        label_noise: Standard deviation of noise added to the labels, in standard deviations of the
+            visible scores.
+        batch: Settings of a round.
+        proposals: ``new``: the best designs that were found; ``all``: the best of these and the
+            visible ones of the start.
+        encoder: Name of the encoder.
+    """
+
+    surrogate: Choice = Choice("light_ensemble")
+    rounds: int = 10
+    n_best: int = 500
+    label_noise: float = 0.0
+    batch: BatchConfig = BatchConfig()
     proposals: Literal["new", "all"] = "new"
     encoder: str = "z_score"
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "rounds", "batch_size", "n_best", "mc_samples", "restarts")
-        require_at_least(self, 1, "fit_steps", "acquisition_steps")
+        require_at_least(self, 1, "rounds", "n_best")
         require_at_least(self, 0, "label_noise")
-        require_at_least(self, self.restarts, "raw_samples")
-        if not self.noise > 0:
-            raise ValueError(
-                f"noise must be above 0, got {self.noise!r}; the Gaussian process is singular "
-                "without"
-            )
 
 
-class BOqEI(SurrogateSearch):
-    """Bayesian optimisation with a surrogate's labels; see the module's docstring.
+class BOqEI(Method):
+    """BO-qEI: Bayesian optimisation with batches of expected improvement (Wilson et al., 2017).
+
+    A surrogate answers in place of the measurement. Where the designs found decode to fewer than K
+    distinct ones, the best are repeated.
+
+    Algorithm:
+        1. fit an ensemble on the features of the visible designs; f is its mean
+        2. D <- the 500 best visible designs and their scores
+        3. repeat 10 times, or K / 32 times where that is more: fit a Gaussian process to D; find
+           the 32 designs that jointly maximise the expected improvement on the best label in D,
+           inside the box that the visible designs span; label them by f; add them to D
+        4. propose the K best distinct designs that were found, the highest label first
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has those of the released program.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("bo_qei", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Wilson, Moriconi, Hutter and Deisenroth 2017, The Reparameterization Trick for Acquisition
+        Functions, arXiv 1712.00424. As a baseline: Trabucco et al. 2022, Design-Bench, arXiv
+        2202.08450. Logarithm: Ament et al. 2023, arXiv 2310.20708. Kernel: Hvarfner et al. 2024,
+        arXiv 2402.02229.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="BO-qEI: Bayesian optimisation with batches of expected improvement",
+        paper=(
+            "Wilson, Moriconi, Hutter and Deisenroth 2017, The Reparameterization Trick for "
+            "Acquisition Functions, arXiv 1712.00424; as a baseline of Trabucco et al. 2022, "
+            "Design-Bench, arXiv 2202.08450"
+        ),
+        kind="adaptation",
+        differences=(
+            Difference(
+                "the best of all of D is proposed",
+                "only designs that were found are proposed",
+                "the best of D are mostly the best visible designs, unchanged; `proposals=all`",
+            ),
+            Difference(
+                "the labels have added noise of 0.1",
+                "the labels have no noise",
+                "noise puts some designs before better ones; `label_noise`",
+            ),
+            Difference(
+                "the expected improvement is maximised",
+                "its logarithm is maximised",
+                "the maximum is the same and the gradients do not vanish (Ament et al. 2023); "
+                "`batch.acquisition`",
+            ),
+            Difference(
+                "10 starts and 200 steps of the maximisation",
+                "4 starts and 50 steps",
+                "to save time",
+            ),
+            Difference(
+                "the Gaussian process is fitted anew in each round",
+                "the fit takes 50 steps from the parameters of the round before",
+                "to save time",
+            ),
+            Difference(
+                "a Matern 5/2 kernel in single precision",
+                "a squared exponential kernel whose prior grows with d (Hvarfner et al. 2024), in "
+                "double precision, on features in [0, 1] and labels of variance 1",
+                "the default of today's botorch",
+            ),
+            Difference(
+                "five networks of 1 x 256 units, trained on bootstraps",
+                "five networks of 2 x 128 units that differ in initial weights and batches",
+                "as good on held-out rows of TFBind8 as the larger ones; preset `paper` has the "
+                "released ensemble",
+            ),
+        ),
+        metrics={
+            "bo_qei/acquisition": "acquisition of the batch of a round",
+            "bo_qei/best": "highest label so far, in standard deviations of the visible scores",
+            "bo_qei/prediction": "mean label of the batch of a round",
+        },
+        equations=(
+            r"\operatorname{qEI}(x_1, \dots, x_q) = \mathbb{E}\left[\max_i \,"
+            r"\max(0, g(x_i) - y^*)\right], \quad g \sim \mathrm{GP} \mid D",
+        ),
+    )
     Config: ClassVar[type[Any]] = BOqEIConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
         "paper": BOqEIConfig(
-            surrogate="bootstrap_ensemble_paper",
-            acquisition="qei",
+            surrogate=Choice("bootstrap_ensemble_paper"),
             label_noise=0.1,
-            fit_steps=1000,
-            raw_samples=128,
-            restarts=10,
-            acquisition_steps=200,
+            batch=BatchConfig(
+                acquisition="qei",
+                fit_steps=1000,
+                raw_samples=128,
+                restarts=10,
+                acquisition_steps=200,
+            ),
             proposals="all",
-        )
+        ),
+        "light": BOqEIConfig(
+            surrogate=LIGHT_SURROGATE,
+            rounds=2,
+            n_best=30,
+            batch=BatchConfig(
+                fit_steps=3, mc_samples=16, raw_samples=8, restarts=2, acquisition_steps=3
+            ),
+        ),
     }
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Fit the surrogate."""
-        optional_import("botorch", "bo")  # a missing library shows now, not after the fit
-        super().fit(problem, seed=seed, device=device, progress=progress)
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the surrogate.
 
-    def propose(self, k: int) -> np.ndarray:
-        """Search for batches of designs; return `k` designs, the highest label first."""
-        data = self._problem.dataset
-        rows = data.top_rows(self.config.n_best)
-        z = torch.from_numpy(self._encoder.encode(data.x[rows])).to(self._device)
-        score = torch.from_numpy(data.score_scale.standardise(data.y[rows])).to(self._device)
-        rounds = max(self.config.rounds, -(-k // self.config.batch_size))
-        watch = SearchWatch(self._problem, self._encoder, "bo_qei", rounds, self._progress)
-        found, label = self._search(z, score, rounds, watch)
-        x, labels = self._encoder.decode(found.cpu().numpy()), label.cpu().numpy()
-        if self.config.proposals == "all":
-            x, labels = (
-                np.concatenate([data.x[rows], x]),
-                np.concatenate([score.cpu().numpy(), labels]),
-            )
-        x, self.criterion = best_distinct(x, labels, k)
-        watch(rounds, torch.from_numpy(self._encoder.encode(x)), torch.from_numpy(self.criterion))
-        return x
+        Raises:
+            MissingDependency: botorch is not installed.
+        """
+        self.start(problem, context)
+        optional_import("botorch", "bo")  # a missing library shows now, not after the fit
+        surrogate = make_surrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Search for batches of designs; the criterion is the label."""
+        config = self.config
+        data = self.problem.dataset
+        encoder = self.fitted.encoder
+        rows = data.top_rows(config.n_best)
+        start = encoded(self.problem, encoder, self.context.device, rows)
+        rounds = max(config.rounds, -(-k // config.batch.batch_size))
+        watch = self.fitted.watch("bo_qei", rounds)
+        found, label = self._search(start.z, start.y, rounds, watch)
+        x = encoder.designs(found)
+        labels = label.cpu().numpy()
+        if config.proposals == "all":
+            x = np.concatenate([data.x[rows], x])
+            labels = np.concatenate([start.y.cpu().numpy(), labels])
+        proposals = Proposals(*best_distinct(x, labels, k))
+        watch(rounds, encoder.features(proposals.x), torch.from_numpy(proposals.criterion))
+        return proposals
 
     def _search(
-        self, z: Tensor, score: Tensor, rounds: int, watch: SearchWatch
+        self, z: Tensor, y: Tensor, rounds: int, watch: SearchWatch
     ) -> tuple[Tensor, Tensor]:
-        """Start from features z (n, d) and scores (n,); return what is found: features (N, d),
+        """Start from features z (n, d) and scores y (n,); return what is found: features (N, d),
         labels (N,)."""
-        config, progress, known = self.config, self._progress, len(z)
-        generator = torch.Generator(z.device).manual_seed(self._seed)
-        low, high = (
-            torch.from_numpy(side).to(z.device)
-            for side in feature_bounds(self._problem, self._encoder)
-        )
+        config = self.config
+        progress = self.context.progress
+        known = len(z)
+        generator = torch.Generator(z.device).manual_seed(self.context.seed)
+        box = self.fitted.box("data")
+        assert box is not None
+        low, high = box
         process = None
         for step in progress.track(range(rounds), "BO-qEI"):
             seed = int(torch.randint(1 << 30, (), generator=generator, device=z.device))
-            unit, gain, process = next_batch((z - low) / (high - low), score, config, seed, process)
-            new = torch.lerp(low, high, unit)
-            label = predict_in_pieces(self._surrogate.predict, new)
+            unit = (z - low) / (high - low)  # (n, d) in [0, 1]
+            batch, gain, process = next_batch(unit, y, config.batch, seed, process)
+            new = torch.lerp(low, high, batch)  # (q, d)
+            label = predict_in_pieces(self.fitted.surrogate.predict, new)
             label = label + config.label_noise * torch.randn(
                 label.shape, generator=generator, device=z.device
             )
             watch(step, new, label)
-            z, score = torch.cat([z, new]), torch.cat([score, label])
-            progress.metrics("bo_qei", step, acquisition=gain, best=float(score[known:].max()))
-        return z[known:], score[known:]
+            z = torch.cat([z, new])
+            y = torch.cat([y, label])
+            progress.metrics("bo_qei", step, acquisition=gain, best=float(y[known:].max()))
+        return z[known:], y[known:]
+
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)
 
 
 def next_batch(
-    unit: Tensor, y: Tensor, config: BOqEIConfig, seed: int, previous: Any = None
+    unit: Tensor, y: Tensor, config: BatchConfig, seed: int, previous: Any = None
 ) -> tuple[Tensor, float, Any]:
-    """Return the batch with the highest acquisition, (q, d) in [0, 1], this acquisition, and the
+    """Return the batch (q, d) in [0, 1] of the highest acquisition, that acquisition, and the
     Gaussian process.
 
     Args:
-        unit: (n, d) features seen, in [0, 1].
+        unit: (n, d) known features, in [0, 1].
         y: (n,) their scores or labels.
-        config: The settings.
-        seed: Of the posterior's samples and the starts.
-        previous: The last round's Gaussian process, from whose parameters the fit starts.
+        config: Settings.
+        seed: Seed of the samples of the posterior and of the starts.
+        previous: Gaussian process of the round before, from whose parameters the fit starts.
     """
     botorch, gpytorch = optional_import("botorch", "bo"), optional_import("gpytorch", "bo")
     exact = gpytorch.settings.fast_computations(
         covar_root_decomposition=False, log_prob=False, solves=False
     )
     with exact, _own_randomness(seed, unit.device), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", botorch.exceptions.OptimizationWarning
-        )  # to stop at the last step is meant
-        warnings.simplefilter(
-            "ignore", botorch.exceptions.warnings.NumericsWarning
-        )  # so is qei where it is named
+        # It may stop at the last step, and qei is asked for by name.
+        warnings.simplefilter("ignore", botorch.exceptions.OptimizationWarning)
+        warnings.simplefilter("ignore", botorch.exceptions.warnings.NumericsWarning)
         process = _fitted_process(unit.double(), y.double(), config, previous)
         kinds = {"qei": "qExpectedImprovement", "qlogei": "qLogExpectedImprovement"}
         sampler = botorch.sampling.SobolQMCNormalSampler(torch.Size([config.mc_samples]), seed=seed)
@@ -211,9 +309,8 @@ def next_batch(
     return batch.to(unit).clamp(0, 1), float(value), process
 
 
-def _fitted_process(unit: Tensor, y: Tensor, config: BOqEIConfig, previous: Any) -> Any:
-    """Return a Gaussian process with a known noise, its other parameters fitted by marginal
-    likelihood."""
+def _fitted_process(unit: Tensor, y: Tensor, config: BatchConfig, previous: Any) -> Any:
+    """Fit a Gaussian process of known noise by marginal likelihood."""
     botorch, gpytorch = optional_import("botorch", "bo"), optional_import("gpytorch", "bo")
     process = botorch.models.SingleTaskGP(
         unit, y[:, None], torch.full_like(y, config.noise**2)[:, None]
@@ -230,7 +327,7 @@ def _fitted_process(unit: Tensor, y: Tensor, config: BOqEIConfig, previous: Any)
 
 @contextmanager
 def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, which botorch draws from, and put them back afterwards."""
+    """Seed torch's global generators, which botorch draws from, and restore them afterwards."""
     gpus = (
         []
         if device.type == "cpu"

@@ -1,76 +1,47 @@
-"""CMA-ES: covariance matrix adaptation on a surrogate, one evolution from each of the best visible
-designs.
-
-Algorithm (Hansen, arXiv 1604.00772, through the library cma; as a baseline: design-baselines,
-Trabucco et al., 2022):
-    1. Fit an ensemble on the visible designs' features; f is its mean.
-    2. From each of the K best visible designs start a search distribution N(m, sigma^2 C) with C =
-       I and sigma = 0.5.
-    3. For 100 generations, or until its own criteria stop it: draw 4 + floor(3 ln d) designs from
-       each distribution, predict them, and move m, sigma and C towards the better half.
-    4. Return the best design that each start has seen, the highest f first.
-
-All starts are stepped together, so that f is asked once a generation.
-
-Differs from the released program: a start counts as seen, so that no search returns less than it
-began with; the ensemble is `ensemble`, 2 x 256 with members that differ in their first weights and
-the order of batches (`paper`: 1 x 256 on bootstraps, as there). The evolution leads a smaller one
-astray on Levy: `light_ensemble` takes half the time and ends below the published scores.
-
-The published search has no bounds and leaves the data far behind: on TFBind8 predictions end
-thousands of standard deviations above anything seen. `boxed` keeps it in the box that the visible
-designs' features span. Different searches may end in the same design; what is proposed is not made
-distinct.
-
-Above 500 features C is kept diagonal (Ros and Hansen, 2008): K full ones of d^2 numbers would take
-more memory than there is, 125 GB for GFP's 4,503 features, and hours to factorise.
-"""
+"""CMA-ES on a surrogate: one evolution from each of the best visible designs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
-from mbo_gym.methods.ascent import SearchWatch, best_first, start_features
-from mbo_gym.methods.fitted import Bounds
-from mbo_gym.methods.surrogate_search import SurrogateSearch
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Bounds, Fitted
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
-from mbo_gym.settings import require_at_least
+from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.base import predict_in_pieces
+from mbo_gym.surrogates.registry import make_surrogate
 
-__all__ = ["CMAES", "CMAESConfig", "evolve"]
+__all__ = ["CMAES", "CMAESConfig", "EvolutionConfig", "evolve"]
 
 _MOST_FULL = 500  # features; 256 full covariances, with what cma keeps beside them, then take 2 GB
 
 
 @dataclass(frozen=True)
-class CMAESConfig:
-    """Settings of CMA-ES.
+class EvolutionConfig:
+    """Settings of one evolution.
 
     Args:
-        surrogate: Name of the surrogate.
-        steps: Most generations of a search.
+        steps: Largest number of generations.
         sigma0: First standard deviation, in features.
-        population: Designs that a search draws in a generation; None for 4 + floor(3 ln d).
-        bounds: ``none``, or ``data``: the search stays in the box that the visible designs'
+        population: Designs of a generation; None for 4 + floor(3 ln d).
+        bounds: ``none``, or ``data``: the evolution stays in the box that the visible designs'
             features span.
         covariance: C: ``full``, or ``diagonal``; None for diagonal above 500 features.
-        encoder: Name of the encoder.
     """
 
-    surrogate: str = "ensemble"
     steps: int = 100
     sigma0: float = 0.5
     population: int | None = None
     bounds: Bounds = "none"
     covariance: Literal["full", "diagonal"] | None = None
-    encoder: str = "z_score"
 
     def __post_init__(self) -> None:
         require_at_least(self, 0, "steps")
@@ -79,79 +50,163 @@ class CMAESConfig:
             raise ValueError(f"sigma0 must be above 0, got {self.sigma0!r}")
 
 
-class CMAES(SurrogateSearch):
-    """Covariance matrix adaptation from the best visible designs; see the module's docstring.
+@dataclass(frozen=True)
+class CMAESConfig:
+    """Settings of `CMAES`.
 
     Args:
-        config: Its settings.
+        surrogate: Surrogate that is maximised.
+        evolution: Settings of each evolution.
+        encoder: Name of the encoder.
     """
 
+    surrogate: Choice = Choice("ensemble")
+    evolution: EvolutionConfig = EvolutionConfig()
+    encoder: str = "z_score"
+
+
+class CMAES(Method):
+    """CMA-ES: covariance matrix adaptation on a surrogate (Hansen, 2016).
+
+    All evolutions are stepped together, so that the surrogate is called once a generation. The
+    published search has no bounds and leaves the data: on TFBind8, predictions end thousands of
+    standard deviations above any visible score. Preset `boxed` keeps it near the data. Evolutions
+    may end in the same design; proposals are not made distinct.
+
+    Algorithm:
+        1. fit an ensemble on the features of the visible designs; f is its mean
+        2. start a distribution N(m, sigma^2 C) at each of the K best visible designs, with C = I
+        3. for 100 generations, or until the library's criteria stop it: draw 4 + floor(3 ln d)
+           designs from each distribution, and move m, sigma and C towards those with the higher f
+        4. propose the best design that each evolution has seen, the highest f first
+
+    Args:
+        config: Settings; preset `paper` has the released ensemble, `boxed` the bounds.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("cma_es", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Hansen 2016, The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772. As a baseline:
+        Trabucco et al. 2022, Design-Bench, arXiv 2202.08450. Diagonal covariances: Ros and Hansen
+        2008, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="CMA-ES: covariance matrix adaptation on a surrogate",
+        paper=(
+            "Hansen 2016, The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772; as a baseline "
+            "of Trabucco et al. 2022, Design-Bench, arXiv 2202.08450"
+        ),
+        kind="adaptation",
+        differences=(
+            Difference(
+                "a start is not a candidate",
+                "a start counts as seen",
+                "no evolution returns less than it began with",
+            ),
+            Difference(
+                "five networks of 1 x 256 units, trained on bootstraps",
+                "five networks of 2 x 256 units that differ in initial weights and batches",
+                "smaller error on held-out rows; preset `paper` has the released ensemble. With "
+                "the smaller `light_ensemble`, scores on Levy fall below the published ones",
+            ),
+            Difference(
+                "full covariances C",
+                "diagonal covariances above 500 features",
+                "K full ones of d^2 numbers take 125 GB for the 4,503 features of GFP",
+            ),
+        ),
+        metrics={
+            "cma_es/prediction": "mean prediction of the best design of each evolution, in "
+            "standard deviations of the visible scores",
+        },
+        equations=(
+            r"x_i \sim \mathcal{N}(m, \sigma^2 C)",
+            r"m \leftarrow \sum_{i \le \mu} w_i x_{i:\lambda}",
+        ),
+    )
     Config: ClassVar[type[Any]] = CMAESConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": CMAESConfig(surrogate="bootstrap_ensemble_paper"),
-        "boxed": CMAESConfig(bounds="data"),
+        "paper": CMAESConfig(surrogate=Choice("bootstrap_ensemble_paper")),
+        "boxed": CMAESConfig(evolution=EvolutionConfig(bounds="data")),
+        "light": CMAESConfig(surrogate=LIGHT_SURROGATE, evolution=EvolutionConfig(steps=20)),
     }
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Fit the surrogate."""
-        optional_import("cma", "search")  # a missing library shows now, not after the fit
-        super().fit(problem, seed=seed, device=device, progress=progress)
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the surrogate.
 
-    def propose(self, k: int) -> np.ndarray:
-        """Search from the `k` best visible designs; return the best of each search, the highest
-        prediction first."""
-        config, box = self.config, self.box()
-        starts = start_features(
-            self._problem, self._encoder, k, torch.Generator().manual_seed(self._seed)
-        )
-        watch = SearchWatch(self._problem, self._encoder, "cma_es", config.steps, self._progress)
+        Raises:
+            MissingDependency: The library cma is not installed.
+        """
+        self.start(problem, context)
+        optional_import("cma", "search")  # a missing library shows now, not after the fit
+        surrogate = make_surrogate(self.config.surrogate)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Evolve from the `k` best visible designs; the criterion is the prediction."""
+        fitted, config = self.fitted, self.config.evolution
+        device = self.context.device
+        box = fitted.box(config.bounds)
+        watch = fitted.watch("cma_es", config.steps)
+
+        def predict(z: np.ndarray) -> np.ndarray:
+            features = torch.from_numpy(z).to(device)
+            return predict_in_pieces(fitted.surrogate.predict, features).cpu().numpy()
+
         best = evolve(
-            self._predict,
-            starts.numpy(),
+            predict,
+            fitted.starts(k).cpu().numpy(),
             config,
             box=None if box is None else (box[0].cpu().numpy(), box[1].cpu().numpy()),
-            seed=self._seed,
-            progress=self._progress,
+            seed=self.context.seed,
+            progress=self.context.progress,
             watch=lambda step, z, value: watch(step, torch.from_numpy(z), torch.from_numpy(value)),
         )
-        z = torch.from_numpy(best).to(self._device)
-        ordered, self.criterion = best_first(self._surrogate, z, k)
-        return self._encoder.decode(ordered.cpu().numpy())
+        return fitted.best(torch.from_numpy(best).to(device), k)
 
-    def _predict(self, z: np.ndarray) -> np.ndarray:
-        features = torch.from_numpy(z).to(self._device)
-        return predict_in_pieces(self._surrogate.predict, features).cpu().numpy()
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate."""
+        self.fitted.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate."""
+        self.fitted = Fitted.load(folder, self.problem, self.config.encoder, self.context)
 
 
 def evolve(
     predict: Callable[[np.ndarray], np.ndarray],
     starts: np.ndarray,
-    config: CMAESConfig,
+    config: EvolutionConfig,
     *,
     box: tuple[np.ndarray, np.ndarray] | None,
     seed: int,
     progress: Progress,
     watch: Callable[[int, np.ndarray, np.ndarray], None],
 ) -> np.ndarray:
-    """Maximise a function by one CMA-ES from each start, all stepped together; returns the best of
-    each, (S, d).
+    """Maximise a function by one CMA-ES from each start; return the best of each, (S, d).
 
     Args:
-        predict: Maps features (B, d) float32 to values (B,).
-        starts: (S, d) float32, inside the box where there is one.
-        config: `steps`, `sigma0`, `population` and `covariance` are used.
-        box: Lowest and highest features (d,), (d,) that are tried, or None.
-        seed: Start i draws from a stream of (seed, i), so that it does not depend on the other
-            starts.
-        progress: Shows how far it is.
-        watch: Called with the generation and each start's best so far (S, d) and its value (S,),
-            before each generation and at the end.
+        predict: Function from features (B, d) float32 to values (B,).
+        starts: (S, d) float32 start points, inside the box where there is one.
+        config: Settings; the box is given by `box`.
+        box: Lowest and highest features (d,), (d,) of the search, or None.
+        seed: Seed; start i draws from a stream of (seed, i), independent of the other starts.
+        progress: Progress reporter.
+        watch: Called before each generation and at the end, with the generation, the best of each
+            start so far (S, d) and their values (S,).
     """
     searches = [
         _new_search(start, config, box, np.random.default_rng([seed, i]))
         for i, start in enumerate(starts)
     ]
-    best, value = starts.copy(), predict(starts)
+    best = starts.copy()  # (S, d)
+    value = predict(starts)  # (S,)
     for step in progress.track(range(config.steps), "CMA-ES"):
         watch(step, best, value)
         going = np.array(
@@ -175,7 +230,7 @@ def evolve(
 
 def _new_search(
     start: np.ndarray,
-    config: CMAESConfig,
+    config: EvolutionConfig,
     box: tuple[np.ndarray, np.ndarray] | None,
     rng: np.random.Generator,
 ) -> Any:

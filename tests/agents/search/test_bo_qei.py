@@ -10,25 +10,26 @@ import torch
 from scipy.stats import norm
 
 import mbo_gym
-from agents.search.bo_qei import BOqEI, BOqEIConfig, next_batch
+from agents.search.bo_qei import BatchConfig, BOqEI, BOqEIConfig, next_batch
 from helpers import Notes
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingDependency
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import Choice, with_settings
 from mbo_gym.surrogates.base import FitReport, Surrogate
+from mbo_gym.surrogates.registry import SURROGATES
 
-QUICK = {
-    "n_best": 30,
+QUICK_BATCH = {
     "batch_size": 4,
-    "rounds": 2,
     "mc_samples": 32,
     "raw_samples": 8,
     "restarts": 2,
-} | {
     "fit_steps": 20,
     "acquisition_steps": 20,
 }
+QUICK = BOqEIConfig(rounds=2, n_best=30, batch=BatchConfig(**QUICK_BATCH))
 
 
 class Bowl(Surrogate):
@@ -49,11 +50,6 @@ class Bowl(Surrogate):
         pass
 
 
-class OnBowl(BOqEI):
-    def new_surrogate(self):
-        return Bowl()
-
-
 @pytest.fixture(scope="module")
 def branin():
     return mbo_gym.make_task("Branin-Exact-v0").problem()
@@ -61,8 +57,9 @@ def branin():
 
 def fitted(problem, progress=None, **settings):
     pytest.importorskip("botorch")
-    method = OnBowl(BOqEIConfig(**{**QUICK, **settings}))
-    method.fit(problem, seed=0, device="cpu", progress=progress or NullProgress())
+    with SURROGATES.temporarily("bowl", Bowl):
+        method = BOqEI(with_settings(QUICK, {"surrogate": "bowl", **settings}))
+        method.fit(problem, Context(progress=progress or NullProgress()))
     return method
 
 
@@ -95,7 +92,7 @@ def posterior_by_hand(process, unit, y, noise, where):
 def test_the_process_is_gaussian_regression_with_the_given_noise(noise):
     pytest.importorskip("botorch")
     unit, y = points()
-    config = BOqEIConfig(**{**QUICK, "noise": noise})
+    config = BatchConfig(**{**QUICK_BATCH, "noise": noise})
     _, _, process = next_batch(unit, y, config, 0)
     where = torch.rand(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     got = process.posterior(where)
@@ -108,8 +105,8 @@ def test_the_process_is_gaussian_regression_with_the_given_noise(noise):
 def test_the_acquisition_of_one_design_is_the_closed_form_of_expected_improvement(acquisition):
     pytest.importorskip("botorch")
     unit, y = points()
-    config = BOqEIConfig(
-        **{**QUICK, "batch_size": 1, "mc_samples": 2048, "acquisition": acquisition}
+    config = BatchConfig(
+        **{**QUICK_BATCH, "batch_size": 1, "mc_samples": 2048, "acquisition": acquisition}
     )
     batch, gain, process = next_batch(unit, y, config, 0)
     mean, variance = posterior_by_hand(process, unit, y, config.noise, batch)
@@ -124,7 +121,7 @@ def test_the_acquisition_of_one_design_is_the_closed_form_of_expected_improvemen
 def test_a_batch_lies_in_the_box_and_depends_on_the_seed_alone():
     pytest.importorskip("botorch")
     unit, y = points()
-    config, before = BOqEIConfig(**QUICK), torch.get_rng_state()
+    config, before = QUICK.batch, torch.get_rng_state()
     first, _, _ = next_batch(unit, y, config, 3)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(17)  # must not matter
@@ -137,8 +134,8 @@ def test_a_batch_lies_in_the_box_and_depends_on_the_seed_alone():
 
 def test_the_fit_goes_on_from_the_last_process():
     pytest.importorskip("botorch")
-    (unit, y), one_step = points(), BOqEIConfig(**{**QUICK, "fit_steps": 1})
-    _, _, ready = next_batch(unit, y, BOqEIConfig(**{**QUICK, "fit_steps": 200}), 0)
+    (unit, y), one_step = points(), BatchConfig(**{**QUICK_BATCH, "fit_steps": 1})
+    _, _, ready = next_batch(unit, y, BatchConfig(**{**QUICK_BATCH, "fit_steps": 200}), 0)
     _, _, cold = next_batch(unit, y, one_step, 0)
     _, _, warm = next_batch(unit, y, one_step, 0, ready)
     target = ready.covar_module.lengthscale
@@ -148,22 +145,23 @@ def test_the_fit_goes_on_from_the_last_process():
 
 def test_the_rounds_climb_to_the_top_of_the_labels(branin):
     method = fitted(branin, rounds=6)
-    x = method.propose(3)
+    proposals = method.propose(3)
     mean, std = (
         branin.dataset.x.mean(axis=0, dtype=np.float64),
         branin.dataset.x.std(axis=0, dtype=np.float64),
     )
-    noise = method.config.noise  # finer than that it has no reason to look
-    assert 5 - noise < method.criterion[0] <= 5
-    np.testing.assert_allclose((x[0] - mean) / std, [0.3, -0.2], atol=noise**0.5)
+    noise = method.config.batch.noise  # finer than that it has no reason to look
+    assert 5 - noise < proposals.criterion[0] <= 5
+    np.testing.assert_allclose((proposals.x[0] - mean) / std, [0.3, -0.2], atol=noise**0.5)
 
 
 def test_only_new_designs_are_proposed_with_the_surrogate_as_their_label(branin):
     method = fitted(branin)
-    x = method.propose(8)
+    proposals = method.propose(8)
+    x = proposals.x
     z = torch.from_numpy(make_encoder(branin).encode(x))
-    np.testing.assert_allclose(method.criterion, Bowl().predict(z), atol=1e-3)
-    assert (np.diff(method.criterion) <= 0).all()
+    np.testing.assert_allclose(proposals.criterion, Bowl().predict(z), atol=1e-3)
+    assert (np.diff(proposals.criterion) <= 0).all()
     low, high = feature_bounds(branin, make_encoder(branin))
     assert ((z.numpy() >= low - 1e-4) & (z.numpy() <= high + 1e-4)).all()
     visible = {row.tobytes() for row in branin.dataset.x}
@@ -175,20 +173,24 @@ def test_the_released_choice_has_the_visible_designs_too(branin, monkeypatch):
     monkeypatch.setattr(Bowl, "height", float(score.max()) + 2)
     new = fitted(branin)
     found = new.propose(8)
-    both = np.concatenate([branin.dataset.top(30).x, found]), np.concatenate([score, new.criterion])
+    both = (
+        np.concatenate([branin.dataset.top(30).x, found.x]),
+        np.concatenate([score, found.criterion]),
+    )
     method = fitted(branin, proposals="all")
-    x, best = method.propose(8), np.argsort(-both[1], kind="stable")[:8]
+    proposals, best = method.propose(8), np.argsort(-both[1], kind="stable")[:8]
     assert (best < 30).any()
     assert (best >= 30).any()
-    np.testing.assert_array_equal(x, both[0][best])
-    np.testing.assert_array_equal(method.criterion, both[1][best])
+    np.testing.assert_array_equal(proposals.x, both[0][best])
+    np.testing.assert_array_equal(proposals.criterion, both[1][best])
 
 
 def test_noise_on_the_labels_is_a_setting(branin):
-    method = fitted(branin, label_noise=0.1, batch_size=32, rounds=1)
-    x = method.propose(32)
+    method = fitted(branin, label_noise=0.1, rounds=1, **{"batch.batch_size": 32})
+    proposals = method.propose(32)
     error = (
-        method.criterion - Bowl().predict(torch.from_numpy(make_encoder(branin).encode(x))).numpy()
+        proposals.criterion
+        - Bowl().predict(torch.from_numpy(make_encoder(branin).encode(proposals.x))).numpy()
     )
     assert 0.06 < error.std() < 0.14
 
@@ -196,7 +198,7 @@ def test_noise_on_the_labels_is_a_setting(branin):
 @pytest.mark.parametrize(("k", "rounds"), [(1, 2), (8, 2), (9, 3), (14, 4)])
 def test_there_are_as_many_rounds_as_the_budget_needs(branin, k, rounds):
     notes = Notes()
-    x = fitted(branin, notes, acquisition_steps=3, fit_steps=3).propose(k)
+    x = fitted(branin, notes, batch={"acquisition_steps": 3, "fit_steps": 3}).propose(k).x
     assert len(notes.of("bo_qei", "acquisition")) == rounds
     assert len(np.unique(x, axis=0)) == k
     assert [(step, len(shown)) for _, step, shown, _ in notes.shown] == [
@@ -209,37 +211,31 @@ def test_there_are_as_many_rounds_as_the_budget_needs(branin, k, rounds):
 def test_categorical_designs_and_single_rows_will_do():
     task = mbo_gym.make_task("TFBind8-Exact-v0", max_rows=300)
     pytest.importorskip("botorch")
-    settings = {
-        **QUICK,
-        "n_best": 1,
-        "acquisition_steps": 3,
-        "fit_steps": 3,
-        "surrogate": "quadratic",
-    }
-    method = BOqEI(BOqEIConfig(**settings))
-    method.fit(task.problem(), seed=0, device="cpu", progress=NullProgress())
-    x = method.propose(5)
-    assert task.space.contains(x).all()
-    assert np.isfinite(method.criterion).all()
+    batch = BatchConfig(**{**QUICK_BATCH, "acquisition_steps": 3, "fit_steps": 3})
+    method = BOqEI(BOqEIConfig(Choice("quadratic"), rounds=2, n_best=1, batch=batch))
+    method.fit(task.problem())
+    proposals = method.propose(5)
+    assert task.space.contains(proposals.x).all()
+    assert np.isfinite(proposals.criterion).all()
 
 
 def test_without_the_library_it_says_what_to_install(branin, monkeypatch):
     monkeypatch.setitem(sys.modules, "botorch", None)
     with pytest.raises(MissingDependency, match=r"needs botorch.*pip install 'mbo-gym\[bo\]'"):
-        BOqEI().fit(branin, seed=0, device="cpu", progress=NullProgress())
+        BOqEI().fit(branin)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"noise": 0.0},
+        {"batch.noise": 0.0},
         {"rounds": 0},
-        {"batch_size": 0},
+        {"batch.batch_size": 0},
         {"label_noise": -1.0},
-        {"raw_samples": 3},
-        {"fit_steps": 0},
+        {"batch.raw_samples": 3},
+        {"batch.fit_steps": 0},
     ],
 )
 def test_settings_that_make_no_search_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        BOqEIConfig(**wrong)
+    with pytest.raises(ValueError, match=next(iter(wrong)).removeprefix("batch.")):
+        with_settings(BOqEIConfig(), wrong)

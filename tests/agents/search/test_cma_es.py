@@ -10,15 +10,18 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.search.cma_es import CMAES, CMAESConfig, evolve
+from agents.search.cma_es import CMAES, CMAESConfig, EvolutionConfig, evolve
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingDependency
+from mbo_gym.methods.base import Context
 from mbo_gym.nn import training
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import Choice
 from mbo_gym.surrogates import mlp
 from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
+from mbo_gym.surrogates.registry import SURROGATES
 
 TOP = np.array([0.3, -0.2, 0.7], dtype=np.float32)
 STARTS = np.array(
@@ -50,7 +53,7 @@ def search(
     function, starts=STARTS, box=None, seed=0, watch=lambda step, z, value: None, **settings
 ):
     pytest.importorskip("cma")
-    config, progress = CMAESConfig(**settings), NullProgress()
+    config, progress = EvolutionConfig(**settings), NullProgress()
     return evolve(function, starts, config, box=box, seed=seed, progress=progress, watch=watch)
 
 
@@ -181,11 +184,6 @@ class Slope(Surrogate):
         pass
 
 
-class OnSlope(CMAES):
-    def new_surrogate(self):
-        return Slope()
-
-
 @pytest.fixture(scope="module")
 def branin():
     return mbo_gym.make_task("Branin-Exact-v0").problem()
@@ -193,9 +191,11 @@ def branin():
 
 def propose(problem, k, **settings):
     pytest.importorskip("cma")
-    method = OnSlope(CMAESConfig(**settings))
-    method.fit(problem, seed=0, device="cpu", progress=NullProgress())
-    return method.propose(k), method.criterion
+    with SURROGATES.temporarily("slope", Slope):
+        method = CMAES(CMAESConfig(Choice("slope"), EvolutionConfig(**settings)))
+        method.fit(problem, Context(seed=0))
+    proposals = method.propose(k)
+    return proposals.x, proposals.criterion
 
 
 def test_it_starts_at_the_best_visible_designs(branin):
@@ -222,13 +222,13 @@ def test_the_box_of_the_data_bounds_the_search(branin):
 def test_without_the_library_it_says_what_to_install(branin, monkeypatch):
     monkeypatch.setitem(sys.modules, "cma", None)
     with pytest.raises(MissingDependency, match=r"needs cma.*pip install 'mbo-gym\[search\]'"):
-        CMAES().fit(branin, seed=0, device="cpu", progress=NullProgress())
+        CMAES().fit(branin)
 
 
 @pytest.mark.parametrize("wrong", [{"sigma0": 0.0}, {"steps": -1}, {"population": 1}])
 def test_settings_that_make_no_search_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        CMAESConfig(**wrong)
+        EvolutionConfig(**wrong)
 
 
 def rows_seen(monkeypatch, **settings):

@@ -7,12 +7,22 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.search.reinforce import GaussianDesigns, IndependentLetters, Reinforce, ReinforceConfig
+from agents.search import reinforce
+from agents.search.reinforce import (
+    GaussianDesigns,
+    IndependentLetters,
+    Reinforce,
+    ReinforceConfig,
+    first_distribution,
+)
 from helpers import Notes
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import best_rows
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import FitReport, Surrogate
+from mbo_gym.surrogates.registry import SURROGATES
 
 
 class Linear(Surrogate):
@@ -48,12 +58,9 @@ def tfbind8():
 
 
 def fitted(problem, w, progress=None, seed=0, **settings):
-    class OnLinear(Reinforce):
-        def new_surrogate(self):
-            return Linear(w)
-
-    method = OnLinear(ReinforceConfig(**settings))
-    method.fit(problem, seed=seed, device="cpu", progress=progress or NullProgress())
+    with SURROGATES.temporarily("linear", lambda: Linear(w)):
+        method = Reinforce(ReinforceConfig(Choice("linear"), **settings))
+        method.fit(problem, Context(seed, progress=progress or NullProgress()))
     return method
 
 
@@ -63,7 +70,8 @@ LETTERS = [
 
 
 def test_the_first_gaussian_lies_around_the_best_designs(branin):
-    distribution = fitted(branin, [1.0, 2.0], n_best=50).new_distribution()
+    method = fitted(branin, [1.0, 2.0], n_best=50)
+    distribution = first_distribution(method.fitted, method.config)
     best = make_encoder(branin).encode(branin.dataset.top(50).x)
     mean, log_std = distribution.parameters
     np.testing.assert_allclose(mean.detach(), best.mean(axis=0), rtol=1e-5)
@@ -74,7 +82,8 @@ def test_the_first_gaussian_lies_around_the_best_designs(branin):
 
 
 def test_the_first_letters_have_the_best_designs_frequencies_and_one_more_of_each(tfbind8):
-    distribution = fitted(tfbind8, LETTERS, n_best=30).new_distribution()
+    method = fitted(tfbind8, LETTERS, n_best=30)
+    distribution = first_distribution(method.fitted, method.config)
     best = tfbind8.dataset.top(30).x
     expected = (
         np.array([[(best[:, site] == a).sum() + 1 for a in range(4)] for site in range(8)]) / 34
@@ -110,20 +119,20 @@ def first_batch(method, distribution):
     generator = torch.Generator().manual_seed(0)
     distribution.draw(1, generator)  # the search draws one design for its shape
     drawn = distribution.draw(method.config.batch_size, generator)
-    value = (distribution.features(drawn) @ method._surrogate.w).numpy().astype(np.float64)
+    value = (distribution.features(drawn) @ method.fitted.surrogate.w).numpy().astype(np.float64)
     return drawn.numpy(), (value - value.mean()) / value.std()
 
 
 def after_one_step(method, monkeypatch):
-    distribution = method.new_distribution()
-    monkeypatch.setattr(method, "new_distribution", lambda: distribution)
+    distribution = first_distribution(method.fitted, method.config)
+    monkeypatch.setattr(reinforce, "first_distribution", lambda *_: distribution)
     method.propose(3)
     return [p.detach().numpy() for p in distribution.parameters]
 
 
 def test_the_first_gaussian_step_by_hand(branin, monkeypatch):
     method = fitted(branin, [1.0, -2.0], steps=1, batch_size=64, learning_rate=0.01)
-    distribution = method.new_distribution()
+    distribution = first_distribution(method.fitted, method.config)
     drawn, advantage = first_batch(method, distribution)
     mean = distribution.parameters[0].detach().numpy()
     u = (drawn - mean) / 0.1
@@ -136,7 +145,7 @@ def test_the_first_gaussian_step_by_hand(branin, monkeypatch):
 
 def test_the_first_step_of_letters_by_hand(tfbind8, monkeypatch):
     method = fitted(tfbind8, LETTERS, steps=1, batch_size=64, learning_rate=0.01)
-    distribution = method.new_distribution()
+    distribution = first_distribution(method.fitted, method.config)
     drawn, advantage = first_batch(method, distribution)
     logits = distribution.parameters[0].detach()
     p = logits.softmax(dim=1).numpy()
@@ -161,15 +170,16 @@ def test_best_rows_are_the_distinct_ones_with_the_highest_values(k):
 
 def test_it_proposes_the_best_distinct_designs_of_all_that_it_drew(tfbind8):
     method = fitted(tfbind8, LETTERS, steps=30, batch_size=40, learning_rate=0.1)
-    x = method.propose(25)
-    z = torch.cat(method._surrogate.asked[:30])
+    proposals = method.propose(25)
+    x = proposals.x
+    z = torch.cat(method.fitted.surrogate.asked[:30])
     assert len(z) == 30 * 40
     distinct = torch.unique(z, dim=0)
-    best = (distinct @ method._surrogate.w).sort(descending=True).values[:25].numpy()
-    np.testing.assert_allclose(method.criterion, best, rtol=1e-5)
+    best = (distinct @ method.fitted.surrogate.w).sort(descending=True).values[:25].numpy()
+    np.testing.assert_allclose(proposals.criterion, best, rtol=1e-5)
     assert len(np.unique(x, axis=0)) == 25
     prediction = make_encoder(tfbind8).encode(x) @ np.array(LETTERS, dtype=np.float32)
-    np.testing.assert_allclose(prediction, method.criterion, rtol=1e-5)
+    np.testing.assert_allclose(prediction, proposals.criterion, rtol=1e-5)
 
 
 def test_the_released_draws_repeat_themselves_once_the_distribution_has_collapsed(tfbind8):
@@ -177,15 +187,15 @@ def test_the_released_draws_repeat_themselves_once_the_distribution_has_collapse
     method = fitted(
         tfbind8, LETTERS, notes, steps=150, batch_size=64, learning_rate=0.1, proposals="drawn"
     )
-    x = method.propose(64)
-    assert len(np.unique(x, axis=0)) < 20
-    assert (np.diff(method.criterion) <= 0).all()
+    proposals = method.propose(64)
+    assert len(np.unique(proposals.x, axis=0)) < 20
+    assert (np.diff(proposals.criterion) <= 0).all()
     distinct = notes.of("reinforce", "distinct")
     assert len(distinct) == 150
     assert distinct[0] > 50
     assert distinct[-1] < 20
     visited = fitted(tfbind8, LETTERS, steps=150, batch_size=64, learning_rate=0.1).propose(64)
-    assert len(np.unique(visited, axis=0)) == 64
+    assert len(np.unique(visited.x, axis=0)) == 64
 
 
 def test_the_gaussian_climbs_and_both_proposals_lie_ahead_of_the_data(branin):
@@ -198,9 +208,9 @@ def test_the_gaussian_climbs_and_both_proposals_lie_ahead_of_the_data(branin):
         branin, [1.0, -1.0], steps=200, batch_size=64, learning_rate=0.05, proposals="drawn"
     )
     visited = fitted(branin, [1.0, -1.0], steps=200, batch_size=64, learning_rate=0.05)
-    drawn.propose(20), visited.propose(20)
-    assert np.median(drawn.criterion) > ahead
-    assert (visited.criterion > np.median(drawn.criterion)).all()
+    last, best = (method.propose(20).criterion for method in (drawn, visited))
+    assert np.median(last) > ahead
+    assert (best > np.median(last)).all()
 
 
 @pytest.mark.parametrize(
@@ -209,18 +219,18 @@ def test_the_gaussian_climbs_and_both_proposals_lie_ahead_of_the_data(branin):
 def test_the_published_batches_differ_by_the_kind_of_space(request, task, w, n):
     method = fitted(request.getfixturevalue(task), w, steps=2)
     method.propose(3)
-    assert [len(z) for z in method._surrogate.asked] == [n, n]
+    assert [len(z) for z in method.fitted.surrogate.asked] == [n, n]
 
 
 def test_it_shows_designs_on_the_way_and_its_proposals_at_the_end(tfbind8):
     notes = Notes()
     method = fitted(tfbind8, LETTERS, notes, steps=40, batch_size=32)
-    x = method.propose(8)
+    proposals = method.propose(8)
     assert [step for _, step, _, _ in notes.shown] == list(range(0, 41, 2))
     assert {shown.shape for _, _, shown, _ in notes.shown} == {(8, 8)}
-    np.testing.assert_array_equal(notes.shown[-1][2], x)
+    np.testing.assert_array_equal(notes.shown[-1][2], proposals.x)
     np.testing.assert_allclose(
-        notes.shown[-1][3], tfbind8.dataset.score_scale.restore(method.criterion), rtol=1e-6
+        notes.shown[-1][3], tfbind8.dataset.score_scale.restore(proposals.criterion), rtol=1e-6
     )
 
 
@@ -233,8 +243,8 @@ def test_the_same_seed_gives_the_same_designs(branin, proposals):
         )
         for seed in (3, 3, 4)
     ]
-    assert np.array_equal(runs[0], runs[1])
-    assert not np.array_equal(runs[0], runs[2])
+    assert np.array_equal(runs[0].x, runs[1].x)
+    assert not np.array_equal(runs[0].x, runs[2].x)
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
