@@ -1,26 +1,4 @@
-"""MINs: a generative adversarial network that turns a score into designs, asked for the best score
-seen.
-
-Algorithm (model inversion networks; Kumar and Levine, NeurIPS 2020, arXiv 1912.13464):
-    1. Weigh the visible designs: those with high scores more, those in crowded score bins less.
-    2. Train a generator G(noise, y) of designs against a critic C(x, y) on them, as a Wasserstein
-       GAN with gradient penalty (arXiv 1704.00028): C rises on visible designs and falls on
-       generated ones of the same scores, with a slope of 1 between them, and G makes designs on
-       which C is high.
-    3. Return K designs G(noise, y*), y* the best visible score.
-
-Categorical designs are relaxed for the critic (Gumbel-softmax, arXiv 1611.01144), the visible ones
-just like the generated ones, at a temperature that falls from 5 to 1; a proposal takes the largest
-number of each site, which is a draw from the generator's letters.
-
-`paper` has the settings of design-baselines (arXiv 2202.08450), whose runs leave out the paper's
-rounds of Thompson sampling, as an offline method must.
-
-Differs from the papers: rows are drawn in proportion to the weights, where the paper multiplies
-losses by them (the same in expectation, but most weights are close to 0). By default narrower and
-shallower networks and fewer updates.
-Nothing orders the proposals: they come as drawn.
-"""
+"""MINs: a generative adversarial network from scores to designs."""
 
 from __future__ import annotations
 
@@ -33,74 +11,130 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mbo_gym.encoders.base import Encoded, encoded
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.files.weights import save_weights
+from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch
-from mbo_gym.methods.base import save_config
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.score_weights import score_weights
 from mbo_gym.nn.weights import draw_weights
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 
-__all__ = ["MINs", "MINsConfig", "gradient_penalty", "relaxed"]
+__all__ = [
+    "AdversarialTraining",
+    "MINs",
+    "MINsConfig",
+    "NetworkConfig",
+    "Relaxation",
+    "gradient_penalty",
+    "relaxed",
+]
+
+GENERATOR_FILE = "generator.safetensors"
+CRITIC_FILE = "critic.safetensors"
 
 _SHOWN = 256
 
 
 @dataclass(frozen=True)
-class MINsConfig:
-    """Settings of MINs.
+class NetworkConfig:
+    """Settings of the generator and the critic.
 
     Args:
-        latent: Numbers of noise that the generator reads; the score is embedded in as many.
-        hidden: Width of each hidden layer of generator and critic.
+        latent: Length of the noise that the generator gets, and of the embedding of the score.
+        hidden: Width of each hidden layer.
         layers: Number of hidden layers.
-        train_steps: Updates of the generator.
-        critic_steps: Updates of the critic before each of the generator's.
-        batch_size: Rows an update.
-        learning_rate: Adam's, with decays of 0 and .9.
-        penalty: Weight of the gradient penalty.
-        score_temperature: Of the weights by score, in standard deviations of the visible scores;
-            None for DDOM's rule.
-        keep: Share of its own letter in a visible site before it is relaxed, in (0, 1); the rest is
-            spread evenly.
-        start_temperature: Of the relaxation, in the first update.
-        end_temperature: In the last.
     """
 
     latent: int = 32
     hidden: int = 256
     layers: int = 2
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "latent", "hidden", "layers")
+
+
+@dataclass(frozen=True)
+class AdversarialTraining:
+    """Settings of the training.
+
+    Args:
+        train_steps: Updates of the generator.
+        critic_steps: Updates of the critic before each update of the generator.
+        batch_size: Rows of an update.
+        learning_rate: Learning rate of Adam, whose decays are 0 and 0.9.
+        penalty: Weight of the gradient penalty.
+        score_temperature: Temperature of the weights by score, in standard deviations of the
+            visible scores; None for the rule of DDOM.
+    """
+
     train_steps: int = 500
     critic_steps: int = 10
     batch_size: int = 128
     learning_rate: float = 2e-4
     penalty: float = 10.0
     score_temperature: float | None = 0.1
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "train_steps", "critic_steps", "batch_size")
+        require_at_least(self, 0, "learning_rate", "penalty")
+        _require_positive(self, "score_temperature")
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Settings of the relaxation of categorical designs.
+
+    Args:
+        keep: Share of its own letter in a visible site before it is relaxed, in (0, 1); the rest is
+            spread evenly.
+        start_temperature: Temperature in the first update.
+        end_temperature: Temperature in the last update.
+    """
+
     keep: float = 0.99
     start_temperature: float = 5.0
     end_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        require_at_least(
-            self, 1, "latent", "hidden", "layers", "train_steps", "critic_steps", "batch_size"
-        )
-        require_at_least(self, 0, "learning_rate", "penalty")
-        for name in ("score_temperature", "start_temperature", "end_temperature"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value!r}")
+        _require_positive(self, "start_temperature", "end_temperature")
         if not 0 < self.keep < 1:
             raise ValueError(f"keep must lie strictly between 0 and 1, got {self.keep!r}")
+
+    def temperature(self, done: float) -> float:
+        """Return the temperature after a share of the training, on a line."""
+        return self.start_temperature + done * (self.end_temperature - self.start_temperature)
+
+
+def _require_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value!r}")
+
+
+@dataclass(frozen=True)
+class MINsConfig:
+    """Settings of `MINs`.
+
+    Args:
+        network: Settings of generator and critic.
+        training: Settings of the training.
+        relaxation: Settings of the relaxation of categorical designs.
+    """
+
+    network: NetworkConfig = NetworkConfig()
+    training: AdversarialTraining = AdversarialTraining()
+    relaxation: Relaxation = Relaxation()
 
 
 class _Conditional(nn.Module):
     """A perceptron of a vector and a score: LayerNorm and LeakyReLU after each hidden layer, the
     score embedded."""
 
-    def __init__(self, n_in: int, n_out: int, config: MINsConfig) -> None:
+    def __init__(self, n_in: int, n_out: int, config: NetworkConfig) -> None:
         super().__init__()
         self.embedding = nn.Sequential(nn.Linear(1, config.latent), nn.LeakyReLU(0.2))
         sizes = [n_in + config.latent, *[config.hidden] * config.layers]
@@ -118,147 +152,217 @@ class _Conditional(nn.Module):
         return out
 
 
-class MINs:
-    """Model inversion networks; see the module's docstring.
+class MINs(Method):
+    """MINs: model inversion networks (Kumar and Levine, NeurIPS 2020).
+
+    Categorical designs are relaxed for the critic (Gumbel-softmax), visible and generated ones
+    alike. A proposal takes the largest number of each site, which is a draw from the letters of the
+    generator. Proposals are in no order.
+
+    Algorithm:
+        1. weigh the visible designs: higher scores more, crowded score bins less
+        2. train a generator G(noise, y) of designs against a critic C(x, y), as a Wasserstein GAN
+           with gradient penalty: C rises on visible designs and falls on generated ones of the same
+           scores, with a slope of 1 between them; G makes designs on which C is high
+        3. propose K designs G(noise, y*), with y* the best visible score
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has those of design-baselines.
+
+    Attributes:
+        generator: Network G.
+        critic: Network C.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("mins", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Kumar and Levine 2020, Model Inversion Networks for Model-Based Optimization, arXiv
+        1912.13464. GAN: Gulrajani et al. 2017, arXiv 1704.00028. Relaxation: Jang, Gu and Poole
+        2017, arXiv 1611.01144. Settings of `paper`: Trabucco et al. 2022, arXiv 2202.08450.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="MINs: model inversion networks",
+        paper=(
+            "Kumar and Levine 2020, Model Inversion Networks for Model-Based Optimization, "
+            "NeurIPS, arXiv 1912.13464"
+        ),
+        differences=(
+            Difference(
+                "rounds of Thompson sampling ask for new scores",
+                "there are no such rounds",
+                "an offline method asks for no scores; design-baselines leaves them out too",
+            ),
+            Difference(
+                "losses are multiplied by the weights of the rows",
+                "rows are drawn in proportion to their weights",
+                "the same in expectation, but most weights are close to 0",
+            ),
+            Difference(
+                "3 x 1024 units and 5,140 updates (design-baselines, TFBind8)",
+                "2 x 256 units and 500 updates",
+                "to save time; preset `paper` has the settings of design-baselines",
+            ),
+        ),
+        metrics={
+            "mins/distance": "difference of the critic between visible and generated designs",
+            "mins/penalty": "gradient penalty of the critic",
+            "generator/prediction": "score that the designs shown are asked to have, in standard "
+            "deviations of the visible scores",
+        },
+        equations=(
+            r"\max_C \; \mathbb{E}_{x, y}\left[C(x, y)\right] - \mathbb{E}_{z, y}"
+            r"\left[C(G(z, y), y)\right] - \lambda \, \mathbb{E}_{\hat{x}, y}"
+            r"\left[(\lVert \nabla_{\hat{x}} C(\hat{x}, y) \rVert - 1)^2\right]",
+            r"\max_G \; \mathbb{E}_{z, y}\left[C(G(z, y), y)\right]",
+        ),
+    )
     Config: ClassVar[type[Any]] = MINsConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
-        "paper": MINsConfig(
-            hidden=1024, layers=3, train_steps=5140
-        )  # 200 epochs of TFBind8's 32,898 visible rows
+        "paper": MINsConfig(  # 200 epochs of the 32,898 visible rows of TFBind8
+            network=NetworkConfig(hidden=1024, layers=3),
+            training=AdversarialTraining(train_steps=5140),
+        ),
+        "light": MINsConfig(
+            network=NetworkConfig(hidden=16),
+            training=AdversarialTraining(train_steps=20, critic_steps=2, batch_size=32),
+        ),
     }
-    SETTINGS: ClassVar[Mapping[str, Any]] = {}
-    criterion: np.ndarray
 
-    def __init__(self, config: MINsConfig | None = None) -> None:
-        self.config = config or MINsConfig()
-
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Train the generator against its critic."""
-        self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
-        space = problem.space
-        self._sites = (
+        self.start(problem, context)
+        self._build()
+        random = torch.Generator(context.device).manual_seed(context.seed)
+        draw_weights(self.generator, random)
+        draw_weights(self.critic, random)
+        self._train(encoded(problem, self.encoder, context.device), random)
+
+    def _build(self) -> None:
+        """Make encoder and networks; their weights are drawn or read afterwards."""
+        space = self.problem.space
+        device = self.context.device
+        categorical = isinstance(space, CategoricalSpace)
+        self.encoder = make_encoder(self.problem, "one_hot" if categorical else "z_score")
+        self.sites = (
             (space.length, space.n_categories) if isinstance(space, CategoricalSpace) else None
         )
-        self._encoder = make_encoder(problem, "one_hot" if self._sites else "z_score")
-        z = torch.from_numpy(self._encoder.encode(problem.dataset.x)).to(device)
-        y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(device)
-        self._best = y.max()
-        generator = torch.Generator(device).manual_seed(seed)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # torch's layers draw their first weights from the global state
-            self._generator = _Conditional(self.config.latent, z.shape[1], self.config).to(device)
-            self._critic = _Conditional(z.shape[1], 1, self.config).to(device)
-        draw_weights(self._generator, generator)
-        draw_weights(self._critic, generator)
-        self._train(z, y, generator)
+        d = self.encoder.n_features
+        config = self.config.network
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global state
+            self.generator = _Conditional(config.latent, d, config).to(device)
+            self.critic = _Conditional(d, 1, config).to(device)
+        best = self.problem.dataset.y.max(keepdims=True)
+        self.best = torch.from_numpy(self.problem.dataset.score_scale.standardise(best)).to(device)
 
-    def _train(self, z: Tensor, y: Tensor, generator: torch.Generator) -> None:
-        config, progress = self.config, self._progress
-        makes = _adam(self._generator, config)
-        judges = _adam(self._critic, config)
-        weight = score_weights(y, temperature=config.score_temperature)
-        watch = SearchWatch(self._problem, self._encoder, "generator", config.train_steps, progress)
+    def _train(self, data: Encoded, random: torch.Generator) -> None:
+        """Train generator and critic in turn, on rows drawn by the weights of their scores."""
+        config = self.config.training
+        progress = self.context.progress
+        makes = _adam(self.generator, config)
+        judges = _adam(self.critic, config)
+        weight = score_weights(data.y, temperature=config.score_temperature)
+        watch = self._watch()
         every = max(1, config.train_steps // 50)
+        shape = config.critic_steps + 1, config.batch_size
         for step in progress.track(range(config.train_steps), "training mins"):
             temperature = self._temperature(step)
             self._show(watch, step)
-            shape = config.critic_steps + 1, config.batch_size
-            batches = weight.multinomial(
-                shape[0] * shape[1], replacement=True, generator=generator
-            ).view(shape)
-            for rows in batches[1:]:
+            rows = weight.multinomial(shape[0] * shape[1], replacement=True, generator=random)
+            batches = rows.view(shape)
+            for batch in batches[1:]:
+                z, y = data.z[batch], data.y[batch]  # (B, d), (B,)
                 with torch.no_grad():
-                    real = self._real(z[rows], temperature, generator)
-                    fake = self._fake(y[rows], temperature, generator)
-                gap, penalty = self._critic_terms(real, fake, y[rows], generator)
+                    real = self._real(z, temperature, random)
+                    fake = self._fake(y, temperature, random)
+                gap, penalty = self._critic_terms(real, fake, y, random)
                 _update(judges, config.penalty * penalty - gap)
-            fake = self._fake(y[batches[0]], temperature, generator)
-            _update(makes, -self._critic(fake, y[batches[0]]).mean())
+            y = data.y[batches[0]]
+            _update(makes, -self.critic(self._fake(y, temperature, random), y).mean())
             if step % every == 0 or step == config.train_steps - 1:
-                progress.metrics(
-                    "mins", step, distance=float(gap.detach()), penalty=float(penalty.detach())
-                )
-        self._generator.requires_grad_(False)
-        self._critic.requires_grad_(False)
+                shown = {"distance": float(gap.detach()), "penalty": float(penalty.detach())}
+                progress.metrics("mins", step, **shown)
+        self.generator.requires_grad_(False)
+        self.critic.requires_grad_(False)
 
     def _critic_terms(
-        self, real: Tensor, fake: Tensor, y: Tensor, generator: torch.Generator
+        self, real: Tensor, fake: Tensor, y: Tensor, random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return how much higher the critic is on real than on fake designs (B, d) of scores (B,),
         and its penalty."""
-        mixed = torch.lerp(fake, real, torch.rand(len(y), 1, generator=generator, device=y.device))
-        of_real, of_fake = self._critic(torch.cat([real, fake]), y.repeat(2)).chunk(2)
-        return (of_real - of_fake).mean(), gradient_penalty(self._critic, mixed, y)
+        mixed = torch.lerp(fake, real, torch.rand(len(y), 1, generator=random, device=y.device))
+        of_real, of_fake = self.critic(torch.cat([real, fake]), y.repeat(2)).chunk(2)
+        return (of_real - of_fake).mean(), gradient_penalty(self.critic, mixed, y)
 
     def _temperature(self, step: int) -> float:
-        """Return the relaxation's temperature in an update, on the line from the first to the
-        last."""
-        config = self.config
-        done = step / max(1, config.train_steps - 1)
-        return config.start_temperature + done * (config.end_temperature - config.start_temperature)
+        """Return the temperature of the relaxation in an update."""
+        done = step / max(1, self.config.training.train_steps - 1)
+        return float(self.config.relaxation.temperature(done))
 
-    def _fake(self, y: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """Return designs (B, d) of scores (B,), as the critic sees them."""
-        noise = torch.randn(len(y), self.config.latent, generator=generator, device=y.device)
-        return self._seen(self._generator(noise, y), temperature, generator)
+    def _fake(self, y: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+        """Generate designs (B, d) of scores (B,), as the critic sees them."""
+        noise = torch.randn(
+            len(y), self.config.network.latent, generator=random, device=self.context.device
+        )
+        return self._seen(self.generator(noise, y), temperature, random)
 
-    def _real(self, z: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    def _real(self, z: Tensor, temperature: float, random: torch.Generator) -> Tensor:
         """Return visible designs (B, d), as the critic sees them."""
-        if self._sites is not None:
-            z = (self.config.keep * z + (1 - self.config.keep) / self._sites[1]).log()
-        return self._seen(z, temperature, generator)
+        if self.sites is not None:
+            keep = self.config.relaxation.keep
+            z = (keep * z + (1 - keep) / self.sites[1]).log()
+        return self._seen(z, temperature, random)
 
-    def _seen(self, z: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    def _seen(self, z: Tensor, temperature: float, random: torch.Generator) -> Tensor:
         """Relax letters' logits (B, d); features stay as they are."""
-        if self._sites is None:
+        if self.sites is None:
             return z
-        return relaxed(z.view(len(z), *self._sites), temperature, generator).flatten(1)
+        return relaxed(z.view(len(z), *self.sites), temperature, random).flatten(1)
+
+    def _watch(self) -> SearchWatch:
+        steps = self.config.training.train_steps
+        return SearchWatch(self.problem, self.encoder, "generator", steps, self.context.progress)
 
     def _show(self, watch: SearchWatch, step: int) -> None:
-        """Show what the generator would propose; the score asked for stands in the place of a
-        prediction."""
-        asked = self._best.expand(_SHOWN)
+        """Show what the generator would propose, with the score asked for as prediction."""
+        asked = self.best.expand(_SHOWN)
+        random = torch.Generator(self.context.device).manual_seed(self.context.seed)
         with torch.no_grad():
-            watch(
-                step,
-                self._fake(asked, 1.0, torch.Generator(self._device).manual_seed(self._seed)),
-                asked,
-            )
+            watch(step, self._fake(asked, 1.0, random), asked)
 
-    def propose(self, k: int) -> np.ndarray:
+    def propose(self, k: int) -> Proposals:
         """Generate `k` designs under the best visible score."""
-        asked, generator = (
-            self._best.expand(k),
-            torch.Generator(self._device).manual_seed(self._seed),
-        )
+        asked = self.best.expand(k)
+        random = torch.Generator(self.context.device).manual_seed(self.context.seed)
         with torch.no_grad():
-            z = self._fake(asked, self.config.end_temperature, generator)
-        watch = SearchWatch(
-            self._problem, self._encoder, "generator", self.config.train_steps, self._progress
-        )
-        watch(self.config.train_steps, z[:_SHOWN], asked[:_SHOWN])
-        self.criterion = np.zeros(k)
-        return self._encoder.decode(z.cpu().numpy())
+            z = self._fake(asked, self.config.relaxation.end_temperature, random)
+        self._watch()(self.config.training.train_steps, z[:_SHOWN], asked[:_SHOWN])
+        return Proposals(self.encoder.designs(z), np.zeros(k))
 
-    def save(self, folder: Path) -> None:
-        """Write the settings, the generator and the critic."""
-        save_config(folder, self.config)
-        save_weights(folder / "generator.safetensors", self._generator.state_dict())
-        save_weights(folder / "critic.safetensors", self._critic.state_dict())
+    def write_state(self, folder: Path) -> None:
+        """Write the generator and the critic."""
+        save_weights(folder / GENERATOR_FILE, self.generator.state_dict())
+        save_weights(folder / CRITIC_FILE, self.critic.state_dict())
+
+    def read_state(self, folder: Path) -> None:
+        """Read the generator and the critic."""
+        self._build()
+        self.generator.load_state_dict(load_weights(folder / GENERATOR_FILE))
+        self.critic.load_state_dict(load_weights(folder / CRITIC_FILE))
+        self.generator.requires_grad_(False)
+        self.critic.requires_grad_(False)
 
 
 def relaxed(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Draw from the Gumbel-softmax distribution of logits (..., A): points of the simplex, corners
-    as it cools.
+    """Draw points of the simplex from the Gumbel-softmax distribution of logits (..., A).
 
-    The largest number of a point is at letter a with a's probability under the logits, whatever the
-    temperature.
+    The largest number of a point is at letter a with the probability of a under the logits,
+    whatever the temperature. Points lie near the corners at a low temperature.
     """
     gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
     points: Tensor = ((logits + gumbel) / temperature).softmax(dim=-1)
@@ -273,7 +377,7 @@ def gradient_penalty(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return penalty
 
 
-def _adam(network: nn.Module, config: MINsConfig) -> torch.optim.Adam:
+def _adam(network: nn.Module, config: AdversarialTraining) -> torch.optim.Adam:
     return torch.optim.Adam(
         network.parameters(), lr=config.learning_rate, betas=(0.0, 0.9), fused=True
     )

@@ -14,18 +14,20 @@ import mbo_gym
 from agents.generative import cbas
 from agents.generative.cbas import (
     AutofocusedCbAS,
-    AutofocusedCbASConfig,
     CbAS,
-    CbASConfig,
+    DesignModels,
     effective_size,
     flattened_weights,
 )
 from helpers import Notes
+from mbo_gym.encoders.base import encoded
 from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.base import Context
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import leaf_settings, with_settings
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
 from mbo_gym.surrogates.registry import load_surrogate
 
@@ -43,9 +45,17 @@ def tfbind8():
     return mbo_gym.make_task("TFBind8-Exact-v0", max_rows=400).problem()
 
 
+def configured(kind, settings):
+    """Return a config in which every leaf of one of these names has its value."""
+    config = kind.Config()
+    places = {path: path.rpartition(".")[2] for path in leaf_settings(config)}
+    assert set(settings) <= set(places.values())
+    return with_settings(config, {p: settings[n] for p, n in places.items() if n in settings})
+
+
 def fitted(problem, kind=CbAS, progress=None, **settings):
-    method = kind(kind.Config(**{**SHORT, **settings}))
-    method.fit(problem, seed=0, device="cpu", progress=progress or NullProgress())
+    method = kind(configured(kind, {**SHORT, **settings}))
+    method.fit(problem, Context(progress=progress or NullProgress()))
     return method
 
 
@@ -75,36 +85,41 @@ def density(vae, x, latents):
 @pytest.mark.parametrize("task", ["branin", "tfbind8"])
 def test_the_weights_of_a_round_are_the_papers_formula(task, request, monkeypatch):
     problem, rounds, train = request.getfixturevalue(task), [], cbas.fit_vae
+    last, draw = [], DesignModels.draw
 
-    class Watched(CbAS):
-        def _draw(self, n, generator):
-            self.drawn = super()._draw(n, generator)
-            return self.drawn
+    def watch_draw(self, n, generator):
+        last[:] = draw(self, n, generator)
+        return tuple(last)
 
     def watch(vae, x, config, generator, *, row_weight=None, **rest):
         if row_weight is not None:
-            latents, drawn = method.drawn
+            latents, drawn = last
             assert torch.equal(drawn, x)
             rounds.append((copy.deepcopy(vae), x, latents, row_weight.numpy()))
         train(vae, x, config, generator, row_weight=row_weight, **rest)
 
     monkeypatch.setattr(cbas, "fit_vae", watch)
-    method, notes = Watched(CbASConfig(**SHORT, effective_share=0.0)), Notes()
-    method.fit(problem, seed=0, device="cpu", progress=notes)
+    monkeypatch.setattr(DesignModels, "draw", watch_draw)
+    notes = Notes()
+    method = fitted(problem, progress=notes, effective_share=0.0)
     encoder, gamma = make_encoder(problem), -np.inf
     assert len(rounds) == 3
     for step, (model, x, latents, weight) in enumerate(rounds):
         native = x if task == "tfbind8" else encoder.decode_tensor(x)
-        members = method._ensemble.predict_members(encoder.encode_tensor(native)).double().numpy()
+        members = (
+            method.scores.ensemble.predict_members(encoder.encode_tensor(native)).double().numpy()
+        )
         mean, spread = (
             members.mean(axis=0),
-            np.sqrt(members.var(axis=0) + float(method._error) ** 2),
+            np.sqrt(members.var(axis=0) + float(method.scores.error) ** 2),
         )
         gamma = max(gamma, np.percentile(mean, 80))
         above = np.array(
             [math.erfc((gamma - m) / s / 2**0.5) / 2 for m, s in zip(mean, spread, strict=True)]
         )
-        expected = np.exp(density(method._prior, x, latents) - density(model, x, latents)) * above
+        expected = (
+            np.exp(density(method.models.prior, x, latents) - density(model, x, latents)) * above
+        )
         np.testing.assert_allclose(weight, expected / expected.mean(), rtol=2e-3)
         assert notes.of("cbas", "gamma")[step] == pytest.approx(gamma, rel=1e-4)
         assert notes.of("cbas", "effective_size")[step] == pytest.approx(
@@ -114,19 +129,19 @@ def test_the_weights_of_a_round_are_the_papers_formula(task, request, monkeypatc
 
 def test_the_error_is_that_of_rows_the_ensemble_was_not_fitted_on(branin):
     method = fitted(branin, rounds=0)
-    assert float(method._error) == pytest.approx(method._ensemble.report.rmse, rel=1e-4)
-    assert method._ensemble.report.n_held_out == len(method._held) == 40
-    assert float(fitted(branin, rounds=0, held_out=0.0)._error) == 1
+    assert float(method.scores.error) == pytest.approx(method.scores.ensemble.report.rmse, rel=1e-4)
+    assert method.scores.ensemble.report.n_held_out == len(method.scores.held) == 40
+    assert float(fitted(branin, rounds=0, held_out=0.0).scores.error) == 1
 
 
 def test_without_rounds_the_search_model_is_the_prior(tfbind8):
     method = fitted(tfbind8, rounds=0)
-    for key, value in method._prior.state_dict().items():
-        assert torch.equal(value, method._model.state_dict()[key])
+    for key, value in method.models.prior.state_dict().items():
+        assert torch.equal(value, method.models.model.state_dict()[key])
     moved = fitted(tfbind8, rounds=1)
-    for key, value in method._prior.state_dict().items():
-        assert torch.equal(value, moved._prior.state_dict()[key])
-    assert not torch.equal(moved._prior.decoder[2].bias, moved._model.decoder[2].bias)
+    for key, value in method.models.prior.state_dict().items():
+        assert torch.equal(value, moved.models.prior.state_dict()[key])
+    assert not torch.equal(moved.models.prior.decoder[2].bias, moved.models.model.decoder[2].bias)
 
 
 def easy_problem(space):
@@ -147,9 +162,9 @@ def test_rounds_move_the_search_model_to_better_designs(space):
         if isinstance(space, CategoricalSpace)
         else (lambda x: x.sum(axis=1))
     )
-    before, after = (score(method.propose(200)) for method in (start, end))
-    assert after.mean() > before.mean() + problem.dataset.score_scale.std
-    assert end.criterion.mean() > start.criterion.mean() + 1
+    first, last = (method.propose(200) for method in (start, end))
+    assert score(last.x).mean() > score(first.x).mean() + problem.dataset.score_scale.std
+    assert last.criterion.mean() > first.criterion.mean() + 1
 
 
 def test_gamma_never_falls(branin):
@@ -224,13 +239,14 @@ def test_flattening_is_shown(tfbind8):
 def test_proposals_are_draws_of_the_search_model_the_highest_prediction_first(task, request):
     problem = request.getfixturevalue(task)
     method, encoder = fitted(problem), make_encoder(problem)
-    x = method.propose(70)
+    proposals = method.propose(70)
+    x = proposals.x
     assert x.dtype == problem.space.dtype
     assert problem.space.contains(x).all()
-    prediction = method._ensemble.predict(torch.from_numpy(encoder.encode(x))).numpy()
-    np.testing.assert_allclose(method.criterion, prediction, atol=1e-5)
-    assert (np.diff(method.criterion) <= 0).all()
-    _, drawn = method._draw(70, torch.Generator().manual_seed(0))
+    prediction = method.scores.ensemble.predict(torch.from_numpy(encoder.encode(x))).numpy()
+    np.testing.assert_allclose(proposals.criterion, prediction, atol=1e-5)
+    assert (np.diff(proposals.criterion) <= 0).all()
+    _, drawn = method.models.draw(70, torch.Generator().manual_seed(0))
     native = drawn if task == "tfbind8" else encoder.decode_tensor(drawn)
     np.testing.assert_array_equal(np.unique(native, axis=0), np.unique(x, axis=0))
 
@@ -238,7 +254,7 @@ def test_proposals_are_draws_of_the_search_model_the_highest_prediction_first(ta
 def test_the_search_is_shown_from_the_prior_to_the_proposals(tfbind8):
     notes = Notes()
     method = fitted(tfbind8, progress=notes)
-    x = method.propose(30)
+    x = method.propose(30).x
     assert [(stage, step) for stage, step, _, _ in notes.shown] == [
         ("search", step) for step in range(4)
     ]
@@ -246,34 +262,34 @@ def test_the_search_is_shown_from_the_prior_to_the_proposals(tfbind8):
 
 
 def test_autofocus_trains_on_with_rows_that_the_search_model_favours(tfbind8, monkeypatch):
-    refined, asked = [], []
+    refined, asked, log_ratio = [], [], DesignModels.log_ratio
 
-    class Watched(AutofocusedCbAS):
-        def _log_ratio(self, x, latents):
-            asked.append((copy.deepcopy(self._model), x, latents))
-            return super()._log_ratio(x, latents)
+    def watch(self, x, latents):
+        asked.append((copy.deepcopy(self.model), x, latents))
+        return log_ratio(self, x, latents)
 
     def refine(self, z, y, row_weight, steps, generator):
         refined.append((z, y, row_weight, steps))
 
     monkeypatch.setattr(EnsembleSurrogate, "refine", refine)
-    method = Watched(AutofocusedCbASConfig(**SHORT, refine_steps=7, effective_share=0.0))
-    method.fit(tfbind8, seed=0, device="cpu", progress=NullProgress())
+    monkeypatch.setattr(DesignModels, "log_ratio", watch)
+    method = fitted(tfbind8, AutofocusedCbAS, refine_steps=7, effective_share=0.0)
     assert len(refined) == 3
     model, x, latents = asked[-1]
     assert torch.equal(
         x, torch.tensor(tfbind8.dataset.x)
     )  # every visible design, at a latent of its own
     z, y, row_weight, steps = refined[-1]
-    ratio = np.exp(density(model, x, latents) - density(method._prior, x, latents))
-    rows = method._trained.numpy()
+    ratio = np.exp(density(model, x, latents) - density(method.models.prior, x, latents))
+    rows = method.scores.trained.numpy()
     np.testing.assert_allclose(row_weight, (ratio / ratio.mean())[rows], rtol=2e-3)
     assert steps == 7
-    assert torch.equal(z, method._z[method._trained])
-    assert torch.equal(y, method._y[method._trained])
-    held = method._held.numpy()
-    error = (method._ensemble.predict(method._z[held]) - method._y[held]).numpy() ** 2
-    assert float(method._error) == pytest.approx(
+    data = encoded(tfbind8, make_encoder(tfbind8))
+    assert torch.equal(z, data.z[method.scores.trained])
+    assert torch.equal(y, data.y[method.scores.trained])
+    held = method.scores.held.numpy()
+    error = (method.scores.ensemble.predict(data.z[held]) - data.y[held]).numpy() ** 2
+    assert float(method.scores.error) == pytest.approx(
         np.sqrt((ratio[held] * error).sum() / ratio[held].sum()), rel=1e-3
     )
 
@@ -281,10 +297,12 @@ def test_autofocus_trains_on_with_rows_that_the_search_model_favours(tfbind8, mo
 def test_autofocus_changes_the_ensemble_and_cbas_does_not(tfbind8):
     plain, once = fitted(tfbind8), fitted(tfbind8, rounds=0)
     focused = fitted(tfbind8, AutofocusedCbAS, refine_steps=5)
-    first = once._ensemble.state()
-    assert all(torch.equal(value, plain._ensemble.state()[key]) for key, value in first.items())
-    assert not torch.equal(first["weight.0"], focused._ensemble.state()["weight.0"])
-    assert torch.equal(first["unit"], focused._ensemble.state()["unit"])
+    first = once.scores.ensemble.state()
+    assert all(
+        torch.equal(value, plain.scores.ensemble.state()[key]) for key, value in first.items()
+    )
+    assert not torch.equal(first["weight.0"], focused.scores.ensemble.state()["weight.0"])
+    assert torch.equal(first["unit"], focused.scores.ensemble.state()["unit"])
 
 
 def test_a_surrogate_that_is_refined_follows_the_rows_with_weight():
@@ -310,27 +328,29 @@ def test_what_was_learned_is_saved(tfbind8, tmp_path):
         "surrogate.safetensors",
         "prior.safetensors",
         "search_model.safetensors",
+        "error.safetensors",
+        "method.json",
+        "problem.json",
+        "problem.npz",
     }
     assert {path.name for path in tmp_path.iterdir()} == files
-    z = method._z[:5]
+    z = make_encoder(tfbind8).features(tfbind8.dataset.x[:5])
     assert torch.equal(
-        load_surrogate(tmp_path / "surrogate.safetensors").predict(z), method._ensemble.predict(z)
+        load_surrogate(tmp_path / "surrogate.safetensors").predict(z),
+        method.scores.ensemble.predict(z),
     )
 
 
 def test_the_paper_presets_have_the_published_settings():
     for kind in (CbAS, AutofocusedCbAS):
         paper = kind.PRESETS["paper"]
-        assert (paper.members, paper.layers, paper.hidden, paper.latent, paper.width) == (
-            5,
-            1,
-            256,
-            32,
-            256,
-        )
-        assert (paper.learning_rate, paper.kl_weight, paper.batch_size) == (3e-4, 1, 100)
-        assert (paper.rounds, paper.samples, paper.updates, paper.percentile) == (20, 1000, 100, 80)
-        assert paper.effective_share == 0
+        ensemble, vae, sampling = paper.surrogate, paper.vae, paper.sampling
+        assert (ensemble.members, ensemble.layers, ensemble.hidden) == (5, 1, 256)
+        assert (ensemble.learning_rate, ensemble.batch_size) == (3e-4, 100)
+        assert (vae.latent, vae.width, vae.updates) == (32, 256, 100)
+        assert (vae.learning_rate, vae.kl_weight, vae.batch_size) == (3e-4, 1, 100)
+        assert (sampling.rounds, sampling.samples, sampling.percentile) == (20, 1000, 80)
+        assert sampling.effective_share == 0
 
 
 @pytest.mark.parametrize(
@@ -346,4 +366,4 @@ def test_the_paper_presets_have_the_published_settings():
 )
 def test_settings_out_of_range_are_refused(setting, words):
     with pytest.raises(ValueError, match=words):
-        AutofocusedCbASConfig(**setting)
+        configured(AutofocusedCbAS, setting)

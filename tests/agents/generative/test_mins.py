@@ -3,8 +3,6 @@ the designs."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -12,15 +10,27 @@ from torch import nn
 
 import mbo_gym
 from agents.generative import mins
-from agents.generative.mins import MINs, MINsConfig, gradient_penalty, relaxed
+from agents.generative.mins import (
+    AdversarialTraining,
+    MINs,
+    MINsConfig,
+    NetworkConfig,
+    gradient_penalty,
+    relaxed,
+)
 from helpers import Notes
+from mbo_gym.methods.base import Context
 from mbo_gym.methods.score_weights import score_weights
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import with_settings
 
-SHORT = MINsConfig(latent=3, hidden=16, layers=2, train_steps=4, critic_steps=2, batch_size=16)
+SHORT = MINsConfig(
+    NetworkConfig(latent=3, hidden=16, layers=2),
+    AdversarialTraining(train_steps=4, critic_steps=2, batch_size=16),
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +40,7 @@ def tfbind8():
 
 def fitted(problem, config=SHORT, progress=None, seed=0):
     method = MINs(config)
-    method.fit(problem, seed=seed, device="cpu", progress=progress or NullProgress())
+    method.fit(problem, Context(seed, progress=progress or NullProgress()))
     return method
 
 
@@ -88,8 +98,8 @@ def test_the_penalty_teaches_the_critic():
 
 
 def test_visible_letters_keep_their_share_when_they_are_relaxed(tfbind8):
-    method = fitted(tfbind8, dataclasses.replace(SHORT, keep=0.8))
-    z = torch.from_numpy(method._encoder.encode(tfbind8.dataset.x))
+    method = fitted(tfbind8, with_settings(SHORT, {"relaxation.keep": 0.8}))
+    z = torch.from_numpy(method.encoder.encode(tfbind8.dataset.x))
     seen = method._real(z.repeat(10, 1), 1.0, torch.Generator().manual_seed(0)).view(-1, 8, 4)
     same = seen.argmax(dim=2) == torch.tensor(tfbind8.dataset.x).repeat(10, 1)
     assert float(same.double().mean()) == pytest.approx(
@@ -98,9 +108,9 @@ def test_visible_letters_keep_their_share_when_they_are_relaxed(tfbind8):
 
 
 def test_the_temperature_falls_along_a_line(tfbind8):
-    method = MINs(dataclasses.replace(SHORT, train_steps=5))
+    method = MINs(with_settings(SHORT, {"training.train_steps": 5}))
     assert [method._temperature(step) for step in range(5)] == [5, 4, 3, 2, 1]
-    assert MINs(dataclasses.replace(SHORT, train_steps=1))._temperature(0) == 5
+    assert MINs(with_settings(SHORT, {"training.train_steps": 1}))._temperature(0) == 5
 
 
 def test_the_critic_is_updated_so_many_times_before_each_update_of_the_generator(
@@ -132,8 +142,15 @@ def test_rows_are_drawn_by_the_weights_of_their_scores(tfbind8, monkeypatch):
         asked.clear()
         fitted(
             tfbind8,
-            dataclasses.replace(
-                SHORT, train_steps=20, batch_size=64, score_temperature=temperature
+            with_settings(
+                SHORT,
+                {
+                    "training": {
+                        "train_steps": 20,
+                        "batch_size": 64,
+                        "score_temperature": temperature,
+                    }
+                },
             ),
         )
         drawn = torch.cat(asked).double()
@@ -151,43 +168,36 @@ def test_rows_are_drawn_by_the_weights_of_their_scores(tfbind8, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        {"penalty": 0.0},
-        {"critic_steps": 3},
-        {"keep": 0.5},
-        {"start_temperature": 1.0},
-        {"end_temperature": 0.5},
-        {"score_temperature": None},
-        {"learning_rate": 1e-3},
-        {"layers": 3},
+        {"training.penalty": 0.0},
+        {"training.critic_steps": 3},
+        {"relaxation.keep": 0.5},
+        {"relaxation.start_temperature": 1.0},
+        {"relaxation.end_temperature": 0.5},
+        {"training.score_temperature": None},
+        {"training.learning_rate": 1e-3},
+        {"network.layers": 3},
     ],
 )
 def test_every_setting_changes_what_is_trained(tfbind8, change):
-    plain, changed = (
-        fitted(tfbind8, config) for config in (SHORT, dataclasses.replace(SHORT, **change))
-    )
-    assert not torch.equal(plain._generator.body[-1].weight, changed._generator.body[-1].weight)
+    plain, changed = (fitted(tfbind8, config) for config in (SHORT, with_settings(SHORT, change)))
+    assert not torch.equal(plain.generator.body[-1].weight, changed.generator.body[-1].weight)
 
 
 FAST = MINsConfig(
-    latent=4,
-    hidden=32,
-    layers=2,
-    train_steps=100,
-    critic_steps=5,
-    batch_size=64,
-    learning_rate=2e-3,
+    NetworkConfig(latent=4, hidden=32, layers=2),
+    AdversarialTraining(train_steps=100, critic_steps=5, batch_size=64, learning_rate=2e-3),
 )
 
 
 def test_continuous_designs_follow_the_score_that_is_asked_for():
     problem = problem_of(ContinuousSpace([-1, -1], [1, 1]), lambda x: x[:, 0])
-    method = fitted(problem, dataclasses.replace(FAST, score_temperature=10.0))
+    method = fitted(problem, with_settings(FAST, {"training.score_temperature": 10.0}))
     means = []
     for y in (-1.5, 0.0, 1.5):  # standard deviations of the scores: x0 = -.87, 0, .87
         z = method._fake(torch.full((500,), y), 1.0, torch.Generator().manual_seed(1))
         means.append(float(z[:, 0].mean()))
     assert means[0] < -0.75 < means[1] < 0.75 < means[2]
-    x = method.propose(300)
+    x = method.propose(300).x
     assert problem.space.contains(x).all()
     assert x[:, 0].mean() > 0.6  # the data's mean is 0, its best 1
     assert x[:, 1].std() > 0.2  # .58 in the data, and the score says nothing about it
@@ -195,7 +205,7 @@ def test_continuous_designs_follow_the_score_that_is_asked_for():
 
 def test_letters_follow_the_score_that_is_asked_for():
     problem = problem_of(CategoricalSpace(5, 3), lambda x: (x == 2).mean(axis=1))
-    x = fitted(problem, FAST).propose(300)
+    x = fitted(problem, FAST).propose(300).x
     assert (x == 2).mean() > 0.6  # a third in the data
     assert len(np.unique(x, axis=0)) > 3
 
@@ -203,12 +213,12 @@ def test_letters_follow_the_score_that_is_asked_for():
 def test_proposals_come_as_drawn_and_the_search_is_shown(tfbind8):
     notes = Notes()
     method = fitted(tfbind8, progress=notes)
-    x = method.propose(400)
-    assert method.criterion.tolist() == [0.0] * 400
+    proposals = method.propose(400)
+    assert proposals.criterion.tolist() == [0.0] * 400
     assert [(stage, step) for stage, step, _, _ in notes.shown] == [
         ("generator", step) for step in range(5)
     ]
-    np.testing.assert_array_equal(notes.shown[-1][2], x[:256])
+    np.testing.assert_array_equal(notes.shown[-1][2], proposals.x[:256])
     np.testing.assert_allclose(notes.shown[-1][3], tfbind8.dataset.y.max(), rtol=1e-5)
     terms = [values for stage, _, values in notes.seen if stage == "mins"]
     assert len(terms) == 4
@@ -217,28 +227,34 @@ def test_proposals_come_as_drawn_and_the_search_is_shown(tfbind8):
 
 def test_what_was_learned_is_saved(tfbind8, tmp_path):
     fitted(tfbind8).save(tmp_path)
-    files = {"config.json", "generator.safetensors", "critic.safetensors"}
+    files = {"config.json", "generator.safetensors", "critic.safetensors"} | {
+        "method.json",
+        "problem.json",
+        "problem.npz",
+    }
     assert {path.name for path in tmp_path.iterdir()} == files
 
 
 def test_the_paper_preset_has_the_published_settings():
     paper = MINs.PRESETS["paper"]
-    assert (paper.latent, paper.hidden, paper.layers, paper.batch_size) == (32, 1024, 3, 128)
-    assert (paper.learning_rate, paper.penalty, paper.critic_steps) == (2e-4, 10, 10)
-    assert (paper.score_temperature, paper.keep) == (0.1, 0.99)
-    assert (paper.start_temperature, paper.end_temperature) == (5, 1)
+    network, training, relaxation = paper.network, paper.training, paper.relaxation
+    assert (network.latent, network.hidden, network.layers) == (32, 1024, 3)
+    assert (training.learning_rate, training.penalty, training.critic_steps) == (2e-4, 10, 10)
+    assert (training.score_temperature, training.batch_size) == (0.1, 128)
+    assert relaxation.keep == 0.99
+    assert (relaxation.start_temperature, relaxation.end_temperature) == (5, 1)
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"critic_steps": 0}, "critic_steps"),
-        ({"penalty": -1.0}, "penalty"),
-        ({"score_temperature": 0.0}, "score_temperature must be above 0"),
-        ({"end_temperature": float("nan")}, "end_temperature must be above 0"),
-        ({"keep": 1.0}, "strictly between 0 and 1"),
+        ({"training.critic_steps": 0}, "critic_steps"),
+        ({"training.penalty": -1.0}, "penalty"),
+        ({"training.score_temperature": 0.0}, "score_temperature must be above 0"),
+        ({"relaxation.end_temperature": float("nan")}, "end_temperature must be above 0"),
+        ({"relaxation.keep": 1.0}, "strictly between 0 and 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(setting, words):
     with pytest.raises(ValueError, match=words):
-        MINsConfig(**setting)
+        with_settings(MINsConfig(), setting)
