@@ -1,1 +1,1 @@
-"""Online reinforcement learning on the surrogate's environment, through stable-baselines3."""
+"""Online reinforcement learning on the environment of a surrogate, through stable-baselines3."""

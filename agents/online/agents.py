@@ -1,245 +1,448 @@
-"""Online reinforcement learning through stable-baselines3: PPO, SAC and TD3 trained on the
-environment.
-
-The environment is the surrogate's: its reward is the improvement of the prediction, so no design is
-measured and the methods are offline methods in the sense of this package, model-based ones in the
-language of reinforcement learning.
-
-Algorithm:
-    1. Fit a surrogate f on the visible designs' features.
-    2. Train a policy in episodes of T steps from the best visible designs, all environments stepped
-       as one tensor: reward f(z') - f(z), transition as in `mbo_gym.envs.dynamics`.
-    3. From the K best visible designs take T steps of the deterministic policy.
-    4. Return the ends, the highest prediction f(z) first.
-
-``reward="oracle"`` trains on the *true* score instead, and every design visited is an oracle call:
-an upper bound for what the same agent learns offline, not an offline method. The calls stand in the
-run's record and in the report. The search and the order of the proposals are the surrogate's there
-too.
-
-The agents are those of the papers as stable-baselines3 has them: PPO (Schulman et al. 2017, arXiv
-1707.06347), SAC (Haarnoja et al. 2018, arXiv 1801.01290), TD3 (Fujimoto et al. 2018, arXiv
-1802.09477). Differs from its defaults: many environments at once, a replay buffer that forgets
-nothing, the network width of `hidden`, and a fixed weight of SAC's
-entropy: the learned one starts at 1, where a step earns about 0.1, and falls too slowly for a
-training this short.
-"""
+"""PPO, SAC and TD3 of stable-baselines3, trained on the environment of a surrogate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.online.configs import OffPolicyConfig, PPOConfig, SACConfig, TD3Config
+from agents.online.configs import (
+    EpisodeConfig,
+    PPOConfig,
+    SACConfig,
+    SACLearner,
+    SearchConfig,
+    TD3Config,
+    TD3Learner,
+    TrainingConfig,
+)
 from agents.rl.learner import third_party_seed
-from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import transition
-from mbo_gym.envs.process import DesignProcess
 from mbo_gym.envs.vector_env import DesignVectorEnv
-from mbo_gym.files.weights import save_weights
-from mbo_gym.methods.ascent import SearchWatch, best_first, start_features
-from mbo_gym.methods.base import Resources, save_config
+from mbo_gym.files.weights import load_weights, save_weights
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
-from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
-from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.base import predict_in_pieces
 from mbo_gym.surrogates.registry import make_surrogate
 from mbo_gym.tasks.registry import make_task
 
-__all__ = ["PPO", "SAC", "TD3", "OnlineAgent"]
+__all__ = ["PPO", "SAC", "TD3", "TrainedPolicy", "train_policy"]
+
+POLICY_FILE = "policy.safetensors"
+
+Config: TypeAlias = PPOConfig | SACConfig | TD3Config
+
+_MORE_ENVS = Difference(
+    "stable-baselines3 trains on one environment by default",
+    "16 environments (PPO: 64) are stepped as one tensor",
+    "steps of a batch cost about as much as those of one design",
+)
+_WIDTH = Difference(
+    "stable-baselines3's default widths of the networks",
+    "two hidden layers of `training.hidden` units",
+    "one setting for all agents",
+)
+_BUFFER = Difference(
+    "a replay buffer of 1,000,000 transitions",
+    "a replay buffer that holds every transition of the training",
+    "trainings are this short",
+)
+_METRICS = {
+    "online_rl/...": "metrics of stable-baselines3 by environment steps, e.g. "
+    "`rollout/ep_rew_mean`, without those of time",
+    "search/prediction": "mean prediction of the designs at a step of the search, in standard "
+    "deviations of the visible scores",
+}
+_LIGHT_TRAINING = TrainingConfig(20, n_envs=4, batch_size=32, hidden=16)
+_LIGHT_EPISODES = EpisodeConfig(horizon=5)
 
 
-class OnlineAgent:
-    """What the three agents share: everything but their settings; see the module's docstring.
+class PPO(Method):
+    """PPO: proximal policy optimisation on the environment of a surrogate (Schulman et al., 2017).
+
+    The reward is the improvement of the prediction, so no design is measured: in the terms of
+    reinforcement learning, the method is model-based. ``episodes.reward="oracle"`` trains on the
+    true score instead, as an upper bound. Every design visited is then an oracle call, which the
+    record and the report count; search and order of the proposals still use the surrogate.
+
+    Algorithm:
+        1. fit a surrogate f on the features of the visible designs
+        2. train a policy in episodes of T steps from the best visible designs: reward f(z') - f(z),
+           transition as in `mbo_gym.envs.dynamics`
+        3. take T steps of the deterministic policy from the K best visible designs
+        4. propose the ends, the highest f(z) first
 
     Args:
-        config: Its settings.
+        config: Settings.
+
+    Attributes:
+        policy: Trained policy with the surrogate.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("sb3_ppo", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Schulman et al. 2017, Proximal Policy Optimization Algorithms, arXiv 1707.06347.
     """
 
-    Config: ClassVar[type[Any]]
-    PRESETS: ClassVar[Mapping[str, Any]] = {}
-    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="PPO: proximal policy optimisation on the environment of a surrogate",
+        paper="Schulman et al. 2017, Proximal Policy Optimization Algorithms, arXiv 1707.06347",
+        kind="adaptation",
+        differences=(_MORE_ENVS, _WIDTH),
+        metrics=_METRICS,
+        equations=(r"r_t = f(z_{t+1}) - f(z_t)",),
+    )
+    Config: ClassVar[type[Any]] = PPOConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "light": PPOConfig(
+            training=_LIGHT_TRAINING, episodes=_LIGHT_EPISODES, surrogate=LIGHT_SURROGATE
+        )
+    }
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=2.0)
-    algorithm: ClassVar[str]
-    criterion: np.ndarray
-    _surrogate: Surrogate
 
-    def __init__(self, config: Any = None) -> None:
-        self.config = config or self.Config()
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the surrogate and train the policy, see `train_policy`."""
+        self.start(problem, context)
+        learner = self.config.learner
+        settings = {
+            "n_steps": self.config.episodes.horizon,
+            "n_epochs": learner.epochs,
+            "clip_range": learner.clip_range,
+            "ent_coef": learner.entropy_weight,
+        }
+        self.policy = train_policy("PPO", problem, self.config, settings, context)
 
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Fit the surrogate and train the policy on its environment.
+    def propose(self, k: int) -> Proposals:
+        """Search from the `k` best visible designs; the criterion is the prediction."""
+        return self.policy.search(self.config.search, k)
 
-        Raises:
-            MissingDependency: stable-baselines3 is not installed.
-            MissingData: ``reward="oracle"``, and the task of that id and these options has no
-                oracle.
-        """
-        optional_import(
-            "stable_baselines3", "rl"
-        )  # a missing library shows now, not after the surrogate's fit
-        config = self.config
-        self._problem, self._seed, self._progress = problem, seed, progress
-        # A problem holds no way to an oracle: the task is made anew, in plain sight, where the
-        # upper bound is wanted.
-        task = (
-            make_task(problem.task_id, **problem.options) if config.reward == "oracle" else problem
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate and the weights of the policy, see `TrainedPolicy.save`."""
+        self.policy.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate and the policy."""
+        self.policy = load_policy("PPO", folder, self.problem, self.config, self.context)
+
+
+class SAC(Method):
+    """SAC: soft actor-critic on the environment of a surrogate (Haarnoja et al., 2018).
+
+    The algorithm and the reward are those of `PPO`, with another learner.
+
+    Args:
+        config: Settings.
+
+    Attributes:
+        policy: Trained policy with the surrogate.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("sb3_sac", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Haarnoja et al. 2018, Soft Actor-Critic: Off-Policy Maximum Entropy Deep Reinforcement
+        Learning with a Stochastic Actor, arXiv 1801.01290.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="SAC: soft actor-critic on the environment of a surrogate",
+        paper=(
+            "Haarnoja et al. 2018, Soft Actor-Critic: Off-Policy Maximum Entropy Deep "
+            "Reinforcement Learning with a Stochastic Actor, arXiv 1801.01290"
+        ),
+        kind="adaptation",
+        differences=(
+            _MORE_ENVS,
+            _WIDTH,
+            _BUFFER,
+            Difference(
+                "the weight of the entropy is learned",
+                "the weight of the entropy is fixed at 0.01",
+                "the learned one starts at 1, where a step earns about 0.1, and falls too slowly "
+                "for a training this short",
+            ),
+        ),
+        metrics=_METRICS,
+        equations=(r"r_t = f(z_{t+1}) - f(z_t)",),
+    )
+    Config: ClassVar[type[Any]] = SACConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "light": SACConfig(
+            training=_LIGHT_TRAINING, episodes=_LIGHT_EPISODES, surrogate=LIGHT_SURROGATE
         )
-        encoder = make_encoder(problem, config.encoder, device=device, progress=progress)
-        surrogate = make_surrogate(config.surrogate)
-        self._surrogate = fit_surrogate(
-            problem, encoder, surrogate, seed=seed, device=device, progress=progress
-        )
-        env = DesignVectorEnv(
-            config.n_envs,
-            device,
-            task=task,
-            surrogate=self._surrogate,
-            encoder=config.encoder,
-            reward=config.reward,
-            action_mode=config.action_mode,
-            action_scale=config.action_scale,
-            horizon=config.horizon,
-            n_starts=config.n_starts,
-        )
-        self._process: DesignProcess = env.process
-        self._policy = self._train(env, seed, progress)
+    }
+    RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=2.0)
 
-    def propose(self, k: int) -> np.ndarray:
-        """Search from the `k` best visible designs; return the ends, the highest prediction
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the surrogate and train the policy, see `train_policy`."""
+        self.start(problem, context)
+        settings = off_policy_settings(self.config.training, self.config.learner)
+        settings["ent_coef"] = self.config.learner.entropy_weight
+        self.policy = train_policy("SAC", problem, self.config, settings, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Search from the `k` best visible designs; the criterion is the prediction."""
+        return self.policy.search(self.config.search, k)
+
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate and the weights of the policy, see `TrainedPolicy.save`."""
+        self.policy.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate and the policy."""
+        self.policy = load_policy("SAC", folder, self.problem, self.config, self.context)
+
+
+class TD3(Method):
+    """TD3: twin delayed deep deterministic policy gradient on the environment of a surrogate
+    (Fujimoto et al., 2018).
+
+    The algorithm and the reward are those of `PPO`, with another learner.
+
+    Args:
+        config: Settings.
+
+    Attributes:
+        policy: Trained policy with the surrogate.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("sb3_td3", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Fujimoto, van Hoof and Meger 2018, Addressing Function Approximation Error in Actor-Critic
+        Methods, arXiv 1802.09477.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="TD3: twin delayed policy gradient on the environment of a surrogate",
+        paper=(
+            "Fujimoto, van Hoof and Meger 2018, Addressing Function Approximation Error in "
+            "Actor-Critic Methods, arXiv 1802.09477"
+        ),
+        kind="adaptation",
+        differences=(_MORE_ENVS, _WIDTH, _BUFFER),
+        metrics=_METRICS,
+        equations=(r"r_t = f(z_{t+1}) - f(z_t)",),
+    )
+    Config: ClassVar[type[Any]] = TD3Config
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "light": TD3Config(
+            training=_LIGHT_TRAINING, episodes=_LIGHT_EPISODES, surrogate=LIGHT_SURROGATE
+        )
+    }
+    RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=2.0)
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Fit the surrogate and train the policy, see `train_policy`."""
+        self.start(problem, context)
+        settings = off_policy_settings(self.config.training, self.config.learner)
+        noise = self.config.learner.exploration_noise
+        self.policy = train_policy(
+            "TD3", problem, self.config, settings, context, action_noise=noise
+        )
+
+    def propose(self, k: int) -> Proposals:
+        """Search from the `k` best visible designs; the criterion is the prediction."""
+        return self.policy.search(self.config.search, k)
+
+    def write_state(self, folder: Path) -> None:
+        """Write the surrogate and the weights of the policy, see `TrainedPolicy.save`."""
+        self.policy.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the surrogate and the policy."""
+        self.policy = load_policy("TD3", folder, self.problem, self.config, self.context)
+
+
+def off_policy_settings(
+    training: TrainingConfig, learner: SACLearner | TD3Learner
+) -> dict[str, Any]:
+    """Return the arguments that SAC and TD3 of stable-baselines3 share."""
+    return {
+        "buffer_size": max(training.train_steps, training.n_envs),
+        "learning_starts": training.batch_size,
+        "train_freq": 1,
+        "gradient_steps": learner.updates,
+        "tau": learner.tau,
+    }
+
+
+def train_policy(
+    algorithm: str,
+    problem: OfflineProblem,
+    config: Config,
+    settings: dict[str, Any],
+    context: Context,
+    *,
+    action_noise: float | None = None,
+) -> TrainedPolicy:
+    """Fit a surrogate and train a policy of stable-baselines3 on its environment.
+
+    Args:
+        algorithm: Class of stable-baselines3: ``PPO``, ``SAC`` or ``TD3``.
+        problem: Problem of the fit.
+        config: Settings of the method.
+        settings: Arguments of that class alone.
+        context: Seed, device and progress; global random states are restored afterwards.
+        action_noise: Standard deviation of Gaussian noise on actions, or None.
+
+    Raises:
+        MissingDependency: stable-baselines3 is not installed.
+        MissingData: The reward is ``oracle``, and the task of that id and these options has no
+            oracle.
+    """
+    sb3 = optional_import("stable_baselines3", "rl")  # missing: an error now, not after the fit
+    training = config.training
+    # A problem has no way to an oracle: the task is made again for the upper bound.
+    task: Any = problem
+    if config.episodes.reward == "oracle":
+        task = make_task(problem.task_id, **problem.options)
+    fitted = Fitted.fit(problem, make_surrogate(config.surrogate), config.encoder, context)
+    env = make_env(fitted, config, task, training.n_envs)
+    if action_noise is not None:
+        settings["action_noise"] = _gaussian_noise(fitted.encoder.n_features, action_noise)
+    from agents.online.env import DesignVecEnv, ProgressCallback, ProgressWriter
+
+    progress = context.progress
+    with third_party_seed(context.seed):
+        agent = getattr(sb3, algorithm)(
+            "MlpPolicy",
+            sb3.common.vec_env.VecMonitor(DesignVecEnv(env)),
+            learning_rate=training.learning_rate,
+            batch_size=training.batch_size,
+            gamma=training.discount,
+            policy_kwargs={"net_arch": [training.hidden, training.hidden]},
+            seed=context.seed % 2**32,
+            device=str(env.device),
+            **settings,
+        )
+        # With a logger of its own the library would make a folder.
+        writers = [ProgressWriter(progress)]
+        agent.set_logger(sb3.common.logger.Logger(folder=None, output_formats=writers))
+        callback = ProgressCallback(progress, f"training {algorithm}", training.train_steps)
+        # PPO counts rounds. The others count episodes, of which one ends in each environment.
+        log_interval = 1 if algorithm == "PPO" else training.n_envs
+        agent.learn(training.train_steps, callback=callback, log_interval=log_interval)
+    return TrainedPolicy(algorithm, fitted, config.episodes, env.process.scale, agent.policy)
+
+
+def load_policy(
+    algorithm: str, folder: Path, problem: OfflineProblem, config: Config, context: Context
+) -> TrainedPolicy:
+    """Read what `TrainedPolicy.save` wrote."""
+    sb3 = optional_import("stable_baselines3", "rl")
+    fitted = Fitted.load(folder, problem, config.encoder, context)
+    env = make_env(fitted, config, problem, 1)
+    kind = getattr(sb3, algorithm).policy_aliases["MlpPolicy"]
+    hidden = config.training.hidden
+    with third_party_seed(context.seed):  # initial weights come from the global state
+        policy = kind(
+            env.single_observation_space,
+            env.single_action_space,
+            lambda _: config.training.learning_rate,
+            net_arch=[hidden, hidden],
+        ).to(context.device)
+    policy.load_state_dict(load_weights(folder / POLICY_FILE, context.device))
+    return TrainedPolicy(algorithm, fitted, config.episodes, env.process.scale, policy)
+
+
+def make_env(fitted: Fitted, config: Config, task: Any, n_envs: int) -> DesignVectorEnv:
+    """Return the environment of a fitted surrogate.
+
+    Args:
+        fitted: Encoder and surrogate.
+        config: Settings of the method.
+        task: Task, where the reward is the oracle's; else the problem.
+        n_envs: Number of designs stepped at once.
+    """
+    episodes = config.episodes
+    return DesignVectorEnv(
+        n_envs,
+        fitted.context.device,
+        task=task,
+        surrogate=fitted.surrogate,
+        encoder=config.encoder,
+        reward="surrogate" if task is fitted.problem else episodes.reward,
+        action_mode=episodes.action_mode,
+        action_scale=episodes.action_scale,
+        horizon=episodes.horizon,
+        n_starts=episodes.n_starts,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """A policy of stable-baselines3 and the surrogate that it was trained on.
+
+    Args:
+        algorithm: Its class in stable-baselines3.
+        fitted: Encoder and surrogate.
+        episodes: Settings of the episodes.
+        scale: (d,) unit of an action.
+        policy: Policy.
+    """
+
+    algorithm: str
+    fitted: Fitted
+    episodes: EpisodeConfig
+    scale: Tensor
+    policy: Any
+
+    def search(self, config: SearchConfig, k: int) -> Proposals:
+        """Take steps from the `k` best visible designs; return the ends, the highest prediction
         first."""
-        config, process = self.config, self._process
-        generator = torch.Generator().manual_seed(self._seed)
-        z = start_features(self._problem, process.encoder, k, generator).to(process.device)
-        bounds = process.bounds if config.bounds == "data" else None
-        steps = config.horizon if config.search_steps is None else config.search_steps
-        watch = SearchWatch(self._problem, process.encoder, "search", steps, self._progress)
-        for step in self._progress.track(range(steps), f"search with {self.algorithm}"):
-            value, gradient = self._surrogate.value_and_gradient(z)
+        fitted = self.fitted
+        episodes = self.episodes
+        surrogate = fitted.surrogate
+        progress = fitted.context.progress
+        z = fitted.starts(k)  # (k, d)
+        box = fitted.box(config.bounds)
+        steps = episodes.horizon if config.search_steps is None else config.search_steps
+        watch = fitted.watch("search", steps)
+        for step in progress.track(range(steps), f"search with {self.algorithm}"):
+            value, gradient = surrogate.value_and_gradient(z)
             watch(step, z, value)
-            along = gradient if config.action_mode == "step_vector" else None
-            z = transition(z, self._actions(z), along, process.scale, bounds)
-        watch(steps, z, predict_in_pieces(self._surrogate.predict, z))
-        best, self.criterion = best_first(self._surrogate, z, k)
-        return process.encoder.decode(best.cpu().numpy())
+            along = gradient if episodes.action_mode == "step_vector" else None
+            z = transition(z, self.actions(z), along, self.scale, box)
+        watch(steps, z, predict_in_pieces(surrogate.predict, z))
+        return fitted.best(z, k)
 
-    def save(self, folder: Path) -> None:
-        """Write the settings, the surrogate and the policy's weights.
-
-        The weights are what ``policy.load_state_dict(safetensors.torch.load_file(path))`` takes for
-        the policy of a stable-baselines3 model of this kind with ``policy_kwargs={"net_arch":
-        [hidden, hidden]}``.
-        """
-        save_config(folder, self.config)
-        self._surrogate.save(folder / "surrogate.safetensors")
-        save_weights(folder / "policy.safetensors", self._policy.state_dict())
-
-    def _settings(self) -> dict[str, Any]:
-        """Return the arguments that only this agent's class in stable-baselines3 has; a subclass
-        writes this."""
-        raise NotImplementedError
-
-    def _train(self, env: DesignVectorEnv, seed: int, progress: Progress) -> Any:
-        """Return the policy of stable-baselines3 that was trained on `env`; global random states
-        are as they were."""
-        from agents.online.env import DesignVecEnv, ProgressCallback, ProgressWriter
-
-        config, sb3 = self.config, optional_import("stable_baselines3", "rl")
-        with third_party_seed(seed):
-            agent = getattr(sb3, self.algorithm)(
-                "MlpPolicy",
-                sb3.common.vec_env.VecMonitor(DesignVecEnv(env)),
-                learning_rate=config.learning_rate,
-                batch_size=config.batch_size,
-                gamma=config.discount,
-                policy_kwargs={"net_arch": [config.hidden, config.hidden]},
-                seed=seed % 2**32,
-                device=str(env.device),
-                **self._settings(),
-            )
-            # A logger of our own: the library's would make a folder.
-            agent.set_logger(
-                sb3.common.logger.Logger(folder=None, output_formats=[ProgressWriter(progress)])
-            )
-            callback = ProgressCallback(progress, f"training {self.algorithm}", config.train_steps)
-            # Counted in rounds by PPO, in episodes by the others: theirs end together, one in each
-            # environment.
-            log_interval = config.n_envs if isinstance(config, OffPolicyConfig) else 1
-            agent.learn(config.train_steps, callback=callback, log_interval=log_interval)
-        return agent.policy
-
-    def _actions(self, z: Tensor) -> Tensor:
-        """Return the policy's deterministic actions (B, d) for features (B, d), on their device."""
-        actions, _ = self._policy.predict(z.cpu().numpy(), deterministic=True)
+    def actions(self, z: Tensor) -> Tensor:
+        """Return the deterministic actions (B, d) for features (B, d), on their device."""
+        actions, _ = self.policy.predict(z.cpu().numpy(), deterministic=True)
         return torch.from_numpy(actions).to(z.device)
 
+    def save(self, folder: Path) -> None:
+        """Write the surrogate and the weights of the policy.
 
-class PPO(OnlineAgent):
-    """Proximal policy optimisation on the surrogate's environment; see the module's docstring.
-
-    Args:
-        config: Its settings.
-    """
-
-    Config: ClassVar[type[Any]] = PPOConfig
-    algorithm: ClassVar[str] = "PPO"
-
-    def _settings(self) -> dict[str, Any]:
-        config = self.config
-        return {
-            "n_steps": config.horizon,
-            "n_epochs": config.epochs,
-            "clip_range": config.clip_range,
-            "ent_coef": config.entropy_weight,
-        }
+        ``policy.load_state_dict(safetensors.torch.load_file(path))`` reads the weights into the
+        policy of a stable-baselines3 model of this kind with ``policy_kwargs={"net_arch": [hidden,
+        hidden]}``.
+        """
+        self.fitted.save(folder)
+        save_weights(folder / POLICY_FILE, self.policy.state_dict())
 
 
-class SAC(OnlineAgent):
-    """Soft actor-critic on the surrogate's environment; see the module's docstring.
-
-    Args:
-        config: Its settings.
-    """
-
-    Config: ClassVar[type[Any]] = SACConfig
-    algorithm: ClassVar[str] = "SAC"
-
-    def _settings(self) -> dict[str, Any]:
-        return {**_off_policy_settings(self.config), "ent_coef": self.config.entropy_weight}
-
-
-class TD3(OnlineAgent):
-    """Twin delayed deep deterministic policy gradient on the surrogate's environment; see the
-    module's docstring.
-
-    Args:
-        config: Its settings.
-    """
-
-    Config: ClassVar[type[Any]] = TD3Config
-    algorithm: ClassVar[str] = "TD3"
-
-    def _settings(self) -> dict[str, Any]:
-        d = self._process.encoder.n_features
-        noise = optional_import("stable_baselines3.common.noise", "rl")
-        spread = np.full(d, self.config.exploration_noise)
-        return {
-            **_off_policy_settings(self.config),
-            "action_noise": noise.NormalActionNoise(np.zeros(d), spread),
-        }
-
-
-def _off_policy_settings(config: OffPolicyConfig) -> dict[str, Any]:
-    return {
-        "buffer_size": max(config.train_steps, config.n_envs),
-        "learning_starts": config.batch_size,
-        "train_freq": 1,
-        "gradient_steps": config.updates,
-        "tau": config.tau,
-    }
+def _gaussian_noise(d: int, std: float) -> Any:
+    noise = optional_import("stable_baselines3.common.noise", "rl")
+    return noise.NormalActionNoise(np.zeros(d), np.full(d, std))

@@ -19,14 +19,17 @@ import torch
 
 import mbo_gym
 from agents.online import agents as online
-from agents.online.agents import OnlineAgent
+from agents.online.agents import TrainedPolicy
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingData, MissingDependency
+from mbo_gym.methods.base import Context, Method
+from mbo_gym.methods.registry import method_class
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.runs.one_run import RunRequest, run
+from mbo_gym.settings import leaf_settings
 from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES
@@ -102,14 +105,26 @@ def actions_of(steps: int, num_envs: int = 4) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (steps, num_envs, 2)).astype(np.float32)
 
 
-def fitted(name: str, problem, *, seed: int = 0, progress=None, **changed) -> OnlineAgent:
-    method = mbo_gym.make_method(name, **{**TINY, **changed})
-    method.fit(problem, seed=seed, device="cpu", progress=progress or NullProgress())
+def placed(name: str, settings: dict) -> dict:
+    """Return settings by their dotted names."""
+    places = {path.rpartition(".")[2]: path for path in leaf_settings(method_class(name).Config())}
+    return {places[key]: value for key, value in settings.items()}
+
+
+def fitted(name: str, problem, *, seed: int = 0, progress=None, **changed) -> Method:
+    method = mbo_gym.make_method(name, **placed(name, {**TINY, **changed}))
+    method.fit(problem, Context(seed, progress=progress or NullProgress()))
     return method
 
 
-def weights(method: OnlineAgent) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in method._policy.state_dict().values()])
+def weights(method: Method) -> torch.Tensor:
+    state = method.policy.policy.state_dict()
+    return torch.cat([value.detach().flatten() for value in state.values()])
+
+
+def visible(task, k: int) -> torch.Tensor:
+    """Return the features of the best visible designs."""
+    return make_encoder(task.problem()).features(task.dataset.top(k).x)
 
 
 def random_states() -> tuple[bytes, bytes, bytes]:
@@ -236,11 +251,12 @@ def test_it_proposes_designs_and_the_seed_decides_them(task, name):
     torch.manual_seed(12), np.random.seed(12), random.seed(12)  # noqa: NPY002 (must neither matter nor move)
     before = random_states()
     first, again, other = (fitted(name, task.problem(), seed=seed) for seed in (1, 1, 2**33))
-    x = first.propose(9)
+    proposals = first.propose(9)
+    x = proposals.x
     assert (x.shape, x.dtype) == ((9, 2), np.float32)
     assert task.space.contains(x).all()
-    np.testing.assert_array_equal(x, again.propose(9))
-    np.testing.assert_array_equal(first.criterion, again.criterion)
+    np.testing.assert_array_equal(x, again.propose(9).x)
+    np.testing.assert_array_equal(proposals.criterion, again.propose(9).criterion)
     assert torch.equal(weights(first), weights(again))
     assert not torch.equal(weights(first), weights(other))
     assert random_states() == before
@@ -264,16 +280,16 @@ def test_training_leads_the_search_to_higher_predictions(task):
         "batch_size": 160,
     }
     method = fitted("sb3_ppo", task.problem(), train_steps=1600, learning_rate=1e-2, **settings)
-    method.propose(32)
-    low, high = method._process.bounds
+    criterion = method.propose(32).criterion
+    low, high = method.policy.fitted.box("data")
     anywhere = low + (high - low) * torch.rand(
         10_000, 2, generator=torch.Generator().manual_seed(0)
     )
     start, best = (
-        method._surrogate.predict(method._process.starts[:32]),
-        method._surrogate.predict(anywhere),
+        method.policy.fitted.surrogate.predict(visible(task, 32)),
+        method.policy.fitted.surrogate.predict(anywhere),
     )
-    gained = method.criterion.mean() - float(start.mean())
+    gained = criterion.mean() - float(start.mean())
     assert gained > 0.5 * (float(best.max()) - float(start.mean()))
 
 
@@ -310,31 +326,33 @@ def test_every_setting_reaches_the_learner(task, name, changed):
 @pytest.mark.parametrize("bounds", ["data", "none"])
 @pytest.mark.parametrize("action_mode", ["step_vector", "displacement"])
 def test_the_search_follows_the_policy(task, monkeypatch, action_mode, bounds):
-    monkeypatch.setattr(OnlineAgent, "_actions", lambda self, z: torch.full_like(z, 0.8))
+    monkeypatch.setattr(TrainedPolicy, "actions", lambda self, z: torch.full_like(z, 0.8))
     chosen = {"action_mode": action_mode, "bounds": bounds, "action_scale": 20.0, "search_steps": 1}
     method = fitted("sb3_ppo", task.problem(), train_steps=0, **chosen)
-    x, encoder = method.propose(30), make_encoder(task.problem())
+    proposals, encoder = method.propose(30), make_encoder(task.problem())
+    surrogate = method.policy.fitted.surrogate
     z = torch.from_numpy(encoder.encode(task.dataset.top(30).x))
-    along = method._surrogate.gradient(z) if action_mode == "step_vector" else 1.0
+    along = surrogate.gradient(z) if action_mode == "step_vector" else 1.0
     free = z + 20.0 * 0.8 * along
     low, high = map(torch.from_numpy, feature_bounds(task.problem(), encoder))
     assert not torch.equal(free, free.clamp(low, high))  # the box matters
     expected = free.clamp(low, high) if bounds == "data" else free
-    prediction = method._surrogate.predict(expected).detach()
+    prediction = surrogate.predict(expected).detach()
     order = prediction.argsort(descending=True, stable=True)
-    np.testing.assert_allclose(x, encoder.decode(expected[order].numpy()), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(method.criterion, prediction[order], rtol=1e-4, atol=1e-5)
+    best = encoder.decode(expected[order].numpy())
+    np.testing.assert_allclose(proposals.x, best, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(proposals.criterion, prediction[order], rtol=1e-4, atol=1e-5)
 
 
 @EACH
 def test_the_actions_are_the_policys_own_without_noise(task, name):
     method = fitted(name, task.problem())
-    z = method._process.starts[:6]
-    actions = method._actions(z)
-    assert torch.equal(actions, method._actions(z))
+    z = visible(task, 6)
+    actions = method.policy.actions(z)
+    assert torch.equal(actions, method.policy.actions(z))
     assert float(actions.abs().max()) <= 1
     with torch.no_grad():
-        expected = method._policy._predict(z, deterministic=True).clamp(-1, 1)
+        expected = method.policy.policy._predict(z, deterministic=True).clamp(-1, 1)
     torch.testing.assert_close(actions, expected)
 
 
@@ -348,7 +366,7 @@ def test_progress_shows_training_and_search_and_nothing_is_written(
     method = fitted(name, task.problem(), progress=notes, train_steps=100)
     ((description, total),) = notes.bars
     steps = notes.bars[description, total]
-    assert (description, total) == (f"training {method.algorithm}", 100)
+    assert (description, total) == (f"training {method.policy.algorithm}", 100)
     assert steps == sorted(steps)
     assert (steps[0], steps[-1]) == (4, 100)
     metrics = [(step, values) for stage, step, values in notes.seen if stage == "online_rl"]
@@ -387,7 +405,7 @@ def test_the_surrogates_reward_asks_no_oracle(task, name):
 
 @EACH
 def test_the_oracles_reward_is_counted_in_the_record(tmp_path, name):
-    settings = {**TINY, "train_steps": 40, "reward": "oracle"}
+    settings = placed(name, {**TINY, "train_steps": 40, "reward": "oracle"})
     request = RunRequest(name, "Branin-Exact-v0", k=6, settings=settings, options={"max_rows": 200})
     done = run(request, tmp_path / "run", quiet=True)
     assert (
@@ -414,16 +432,19 @@ def test_the_saved_weights_are_those_of_the_librarys_own_policy(
     method.save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "config.json",
+        "method.json",
         "policy.safetensors",
+        "problem.json",
+        "problem.npz",
         "surrogate.safetensors",
     ]
     policy = kind(
         "MlpPolicy", batched(settings), policy_kwargs={"net_arch": [16, 16]}, device="cpu"
     ).policy
     policy.load_state_dict(safetensors.torch.load_file(tmp_path / "policy.safetensors"))
-    z = method._process.starts[:5]
+    z = visible(task, 5)
     actions, _ = policy.predict(z.numpy(), deterministic=True)
-    np.testing.assert_array_equal(actions, method._actions(z).numpy())
+    np.testing.assert_array_equal(actions, method.policy.actions(z).numpy())
 
 
 @pytest.mark.parametrize(
@@ -439,12 +460,12 @@ def test_the_saved_weights_are_those_of_the_librarys_own_policy(
 )
 def test_wrong_settings_are_named(changed, message):
     with pytest.raises(ValueError, match=message):
-        mbo_gym.make_method("sb3_ppo", **changed)
+        mbo_gym.make_method("sb3_ppo", **placed("sb3_ppo", changed))
 
 
 def test_a_missing_library_is_named_before_any_fitting(task, monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    monkeypatch.setattr(online, "fit_surrogate", lambda *a, **k: pytest.fail("fitted for nothing"))
+    monkeypatch.setattr(online.Fitted, "fit", lambda *a, **k: pytest.fail("fitted for nothing"))
     with pytest.raises(
         MissingDependency, match=r"needs stable_baselines3.*pip install 'mbo-gym\[rl\]'"
     ):
