@@ -1,143 +1,255 @@
-"""DDOM: a diffusion model of designs given their score, sampled under a score higher than any seen.
-
-Algorithm (Krishnamoorthy, Mashkaria and Grover, ICML 2023, arXiv 2306.07180, algorithm 1):
-    1. Weigh the visible designs: those with high scores more, those in crowded score bins less
-       (section 3.2).
-    2. Train a denoiser D(z; s | y) on them, with the score y dropped now and then
-       (equations 7 and 8)
-    3. Draw noise, and denoise it under the target score, with classifier-free guidance
-       (equation 9)
-    4. Return K of the designs. There is no surrogate in the paper; `filter` adds one that keeps the
-       best of more.
-
-`paper` is the published recipe: variance-preserving process with beta .01 to 2, a plain network of
-3 x 1024, weights in the loss, guidance 2, target = the best visible score, 1000 stochastic steps.
-
-Differs from the paper by default: no weights (with them the network learns to ignore the score);
-EDM's preconditioning and levels; EMA, warm-up and decay; 18 steps of Heun's method in place of
-1000; categorical designs as z-scored indicators; a target above the best visible score; estimates
-clipped to the data's box.
-Mended in both: batches are shuffled (in the released program neither data nor batches are); the
-learning rate rises per update (there once an epoch, so that half the training is warm-up); all
-features of a sequence are diffused alike (there only the last axis is counted); a second, unused
-evaluation of the network in each step is left out; no score known is told apart from the mean score
-(by default; `paper` leaves zero for both, as published).
-"""
+"""DDOM: a diffusion model of designs given their score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
-from diffusion.models.designs import DesignModel, DesignModelConfig
-from diffusion.proposals import EstimateWatch, design_encoder
-from mbo_gym.methods.base import Resources, save_config
-from mbo_gym.methods.filters import fitted_filter, order_candidates
+from diffusion.models.config import NoiseConfig, SamplingConfig
+from diffusion.models.designs import TRAINING, DesignModel, DesignModelConfig
+from diffusion.proposals import EstimateWatch, best_visible, design_encoder
+from mbo_gym.encoders.base import encoded
+from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
+from mbo_gym.methods.filters import filtered, fit_filter
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.methods.score_weights import score_weights
+from mbo_gym.nn.training import TrainingConfig
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
-from mbo_gym.settings import require_at_least
+from mbo_gym.settings import Choice, require_at_least
 
 __all__ = ["DDOM", "DDOMConfig"]
 
 
 @dataclass(frozen=True)
-class DDOMConfig(DesignModelConfig):
-    """Settings of DDOM.
+class DDOMConfig:
+    """Settings of `DDOM`.
 
     Args:
-        reweight: Weigh designs by `score_weights`.
-        boost: How far the target score lies above the best visible score, in standard deviations of
+        model: Settings of the diffusion model.
+        noise: Settings of the noise levels.
+        training: Settings of the training.
+        sampling: Settings of the sampling.
+        reweight: Whether rows are weighed by `score_weights` in the loss.
+        boost: Distance of the target score above the best visible score, in standard deviations of
             the visible scores.
-        filter: Name of a surrogate by which `n_candidates` designs are ordered and the best kept;
-            None: K designs as they come.
+        filter: Surrogate that keeps the best of `n_candidates` designs; None for K designs as they
+            come.
         n_candidates: Designs drawn where there is a filter; at least K are.
+        encoder: Name of the encoder; None for ``z_score`` on continuous designs and
+            ``z_score_one_hot`` on categorical ones.
+        checkpoints: Folder in which a stopped training leaves its state and from which it goes on;
+            None for none.
     """
 
+    model: DesignModelConfig = DesignModelConfig()
+    noise: NoiseConfig = NoiseConfig()
+    training: TrainingConfig = TRAINING
+    sampling: SamplingConfig = SamplingConfig()
     reweight: bool = False
     boost: float = 2.0
-    filter: str | None = None
+    filter: Choice | None = None
     n_candidates: int = 4096
+    encoder: str | None = None
+    checkpoints: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_at_least(self, 1, "n_candidates")
 
 
 _PAPER = DDOMConfig(
-    encoder="z_score",
-    network="concat",
-    hidden=1024,
-    dropout=0.15,
-    parameterisation="eps",
-    schedule="vp_mild",
-    draw="schedule",
-    flag=False,
-    train_steps=120_000,
-    batch_size=256,
-    learning_rate=1e-3,
-    warm_up=60_000,
-    decay="none",
-    ema=0.0,
-    clip=0.0,
-    guidance=2.0,
-    sampler="euler_maruyama",
-    sample_steps=1000,
-    bounds="none",
+    model=DesignModelConfig(
+        network="concat", hidden=1024, dropout=0.15, parameterisation="eps", flag=False
+    ),
+    noise=NoiseConfig(schedule="vp_mild", draw="schedule"),
+    training=TrainingConfig(
+        steps=120_000,
+        batch_size=256,
+        learning_rate=1e-3,
+        warm_up=60_000,
+        decay="none",
+        ema=0.0,
+        clip=0.0,
+    ),
+    sampling=SamplingConfig(
+        guidance=2.0, sampler="euler_maruyama", sample_steps=1000, bounds="none"
+    ),
     reweight=True,
     boost=0.0,
+    encoder="z_score",
+)
+_LIGHT = DDOMConfig(
+    model=DesignModelConfig(hidden=16),
+    training=TrainingConfig(steps=20, batch_size=32, learning_rate=2e-3),
+    sampling=SamplingConfig(sample_steps=3),
+    filter=LIGHT_SURROGATE,
+    n_candidates=100,
 )
 
 
-class DDOM:
-    """Denoising diffusion for offline optimization; see the module's docstring.
+class DDOM(Method):
+    """DDOM: denoising diffusion for offline optimization (Krishnamoorthy et al., ICML 2023).
+
+    Algorithm (algorithm 1 of the paper):
+        1. weigh the visible designs: higher scores more, crowded score bins less    (section 3.2)
+        2. train a denoiser D(z; s | y) on them, the score y dropped at times        (eq. 7, 8)
+        3. draw noise, and denoise it under the target score with classifier-free
+           guidance                                                                  (eq. 9)
+        4. propose K of the designs; with `filter`, the best of more by a surrogate
 
     Args:
-        config: Its settings.
+        config: Settings; preset `paper` has the published recipe.
+
+    Attributes:
+        model: Diffusion model of designs.
+        target: Standardised score that designs are asked to have.
+        filter: Surrogate of the filter, or None.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("ddom", preset="light")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+
+    References:
+        Krishnamoorthy, Mashkaria and Grover 2023, Diffusion Models for Black-Box Optimization,
+        arXiv 2306.07180.
     """
 
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="DDOM: denoising diffusion for offline optimization",
+        paper=(
+            "Krishnamoorthy, Mashkaria and Grover 2023, Diffusion Models for Black-Box "
+            "Optimization, ICML, arXiv 2306.07180"
+        ),
+        differences=(
+            Difference(
+                "rows are weighed by their scores",
+                "rows have equal weights",
+                "with weights the network learns to ignore the score; `reweight`",
+            ),
+            Difference(
+                "a variance-preserving process with beta from 0.01 to 2, and a plain network of "
+                "3 x 1024 that predicts the noise",
+                "preconditioning and noise levels of EDM, a residual network of 3 x 256",
+                "a sampling of few steps; preset `paper` has the published ones",
+            ),
+            Difference(
+                "120,000 updates; a warm-up, then a constant learning rate",
+                "1,000 updates with a moving average of the weights, warm-up and decay",
+                "to save time",
+            ),
+            Difference(
+                "1000 stochastic steps of sampling",
+                "18 steps of Heun's method",
+                "to save time; `sampling.sampler`",
+            ),
+            Difference(
+                "the target is the best visible score",
+                "the target is 2 standard deviations above it",
+                "to ask for more than was seen; `boost`",
+            ),
+            Difference(
+                "categorical designs are z-scored logits",
+                "categorical designs are z-scored indicators",
+                "`encoder`",
+            ),
+            Difference(
+                "estimates are free",
+                "estimates are clipped to the box of the visible designs",
+                "`sampling.bounds`",
+            ),
+            Difference(
+                "a missing score looks like the mean score",
+                "a missing score is marked",
+                "the two are told apart; preset `paper` leaves zero for both (`model.flag`)",
+            ),
+            Difference(
+                "the released program shuffles neither data nor batches",
+                "batches are shuffled, in preset `paper` too",
+                "an error of the program",
+            ),
+            Difference(
+                "the released program raises the learning rate once an epoch",
+                "the learning rate rises at every update, in preset `paper` too",
+                "in the program, half the training is warm-up",
+            ),
+            Difference(
+                "the released program counts only the last axis of a sequence",
+                "all features of a sequence are diffused alike, in preset `paper` too",
+                "an error of the program",
+            ),
+            Difference(
+                "the released program evaluates the network a second time in each step",
+                "the second evaluation is left out, in preset `paper` too",
+                "its result is not used",
+            ),
+        ),
+        metrics={
+            "diffusion/loss": "mean loss since the metrics before",
+            "diffusion/gradient_norm": "norm of the gradient before it is clipped",
+            "diffusion/learning_rate": "learning rate of the update",
+        },
+        equations=(
+            r"\min_D \; \mathbb{E}\left[ w(y) \, \lambda(s) \, "
+            r"\lVert D(z + s \epsilon; s \mid y) - z \rVert^2 \right]",
+            r"\hat{D}(z; s) = (1 + w) \, D(z; s \mid y^*) - w \, D(z; s)",
+        ),
+    )
     Config: ClassVar[type[Any]] = DDOMConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {"paper": _PAPER}
-    SETTINGS: ClassVar[Mapping[str, Any]] = {}
+    PRESETS: ClassVar[Mapping[str, Any]] = {"paper": _PAPER, "light": _LIGHT}
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=3)
-    criterion: np.ndarray
 
-    def __init__(self, config: DDOMConfig | None = None) -> None:
-        self.config = config or DDOMConfig()
-
-    def fit(self, problem: OfflineProblem, *, seed: int, device: str, progress: Progress) -> None:
-        """Train the denoiser, and the filter's surrogate where there is one."""
-        self._problem, self._seed, self._device, self._progress = problem, seed, device, progress
-        self._encoder = design_encoder(problem, self.config.encoder)
-        z = torch.from_numpy(self._encoder.encode(problem.dataset.x)).to(device)
-        y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y)).to(device)
-        self._target = float(y.max()) + self.config.boost
-        self._model = DesignModel(self.config, z.shape[1], seed=seed, device=device)
-        weight = score_weights(y) if self.config.reweight else None
-        self._model.fit(
-            z, y, data=problem.dataset.content_hash(), progress=progress, row_weight=weight
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Train the denoiser, and the surrogate of the filter where there is one."""
+        self.start(problem, context)
+        self._build()
+        config = self.config
+        data = encoded(problem, self.encoder, context.device)
+        self.model.fit(
+            data.z,
+            data.y,
+            config.training,
+            row_weight=score_weights(data.y) if config.reweight else None,
+            checkpoints=config.checkpoints,
+            facts={**asdict(config), "data": problem.dataset.content_hash()},
         )
-        name = self.config.filter
-        self._filter = fitted_filter(problem, name, seed=seed, device=device, progress=progress)
+        self.filter = fit_filter(problem, config.filter, context)
 
-    def propose(self, k: int) -> np.ndarray:
-        """Draw designs under the target score; return `k`."""
-        n = k if self._filter is None else max(k, self.config.n_candidates)
-        generator = torch.Generator(self._device).manual_seed(self._seed)
+    def _build(self) -> None:
+        """Make encoder, target and the untrained model."""
+        config = self.config
+        self.encoder = design_encoder(self.problem, config.encoder)
+        self.target = best_visible(self.problem) + config.boost
+        self.model = DesignModel(
+            config.model, config.noise, config.sampling, self.encoder.n_features, self.context
+        )
+
+    def propose(self, k: int) -> Proposals:
+        """Draw designs under the target score; the criterion is the prediction of the filter."""
+        n = k if self.filter is None else max(k, self.config.n_candidates)
+        generator = torch.Generator(self.context.device).manual_seed(self.context.seed)
         watch = EstimateWatch(
-            self._problem, self._encoder, "sampling", self._target, self._progress
+            self.problem, self.encoder, "sampling", self.target, self.context.progress
         )
-        z = self._model.generate(n, self._target, generator, watch=watch)
+        z = self.model.generate(n, self.target, generator, watch=watch)
         watch.end(z)
-        x, self.criterion = order_candidates(self._encoder.decode(z.cpu().numpy()), self._filter, k)
-        return x
+        return filtered(self.encoder.designs(z), self.filter, k)
 
-    def save(self, folder: Path) -> None:
-        """Write the settings and the denoiser."""
-        save_config(folder, self.config)
-        self._model.save(folder)
+    def write_state(self, folder: Path) -> None:
+        """Write the denoiser and the surrogate of the filter."""
+        self.model.save(folder)
+        if self.filter is not None:
+            self.filter.save(folder)
+
+    def read_state(self, folder: Path) -> None:
+        """Read the denoiser and the surrogate of the filter."""
+        self._build()
+        self.model.load(folder)
+        self.filter = None
+        if self.config.filter is not None:
+            self.filter = Fitted.load(folder, self.problem, "z_score", self.context)

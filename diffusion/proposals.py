@@ -1,5 +1,4 @@
-"""What the generative methods share around their models: features, what they show, how candidates
-become proposals."""
+"""Encoders and progress of the diffusion methods."""
 
 from __future__ import annotations
 
@@ -13,32 +12,41 @@ from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 
-__all__ = ["EstimateWatch", "design_encoder"]
+__all__ = ["EstimateWatch", "best_visible", "design_encoder", "encoder_name"]
 
 __getattr__ = forwarded(__name__)  # names that have moved
-
 
 _SHOWN = 256
 
 
+def encoder_name(problem: OfflineProblem, name: str | None) -> str:
+    """Return the name of an encoder; for None ``z_score``, on categorical spaces
+    ``z_score_one_hot``."""
+    if name is not None:
+        return name
+    return "z_score_one_hot" if isinstance(problem.space, CategoricalSpace) else "z_score"
+
+
 def design_encoder(problem: OfflineProblem, name: str | None) -> Encoder:
-    """Return the named encoder; None stands for z-scored features, of categorical designs for
-    z-scored indicators."""
-    if name is None:
-        name = "z_score_one_hot" if isinstance(problem.space, CategoricalSpace) else "z_score"
-    return make_encoder(problem, name)
+    """Return the encoder of a name, see `encoder_name`."""
+    return make_encoder(problem, encoder_name(problem, name))
+
+
+def best_visible(problem: OfflineProblem) -> float:
+    """Return the best visible score, standardised."""
+    dataset = problem.dataset
+    return float(dataset.score_scale.standardise(dataset.y.max(keepdims=True))[0])
 
 
 class EstimateWatch:
-    """Shows designs on their way out of the noise to the progress, with the score they are asked to
-    have.
+    """Shows the designs of a sampling to the progress, with the score that they are asked to have.
 
     Args:
-        problem: What is searched.
-        encoder: Turns features into designs.
-        stage: Name of the work.
-        target: Standardised score that is asked for; it stands in the place of a prediction.
-        progress: Gets the designs, at most 256 of them.
+        problem: Problem of the search.
+        encoder: Encoder that decodes features.
+        stage: Name of the sampling.
+        target: Standardised score asked for; shown in place of a prediction.
+        progress: Observer that gets the designs, at most 256 of them.
     """
 
     def __init__(
@@ -49,17 +57,20 @@ class EstimateWatch:
         target: float,
         progress: Progress,
     ) -> None:
-        self._encoder, self._stage, self._progress, self._last = encoder, stage, progress, -1
+        self._encoder = encoder
+        self._stage = stage
+        self._progress = progress
+        self._last = -1
         self._asked = float(
             problem.dataset.score_scale.restore(np.array([target], dtype=np.float32))[0]
         )
 
     def __call__(self, step: int, z: Tensor) -> None:
-        """See the estimates (n, d) at a step."""
-        x = self._encoder.decode(z[:_SHOWN].cpu().numpy())
+        """Show the estimates (n, d) at a step."""
+        x = self._encoder.designs(z[:_SHOWN])
         self._progress.designs(self._stage, step, x, np.full(len(x), self._asked))
         self._last = step
 
     def end(self, z: Tensor) -> None:
-        """See what came out (n, d)."""
+        """Show the samples (n, d)."""
         self(self._last + 1, z)

@@ -1,15 +1,14 @@
-"""Settings that all diffusion methods share: noise levels, training and sampling."""
+"""Settings that all diffusion methods share: noise levels and sampling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffusion.core.denoiser import Parameterisation
 from diffusion.core.samplers import SAMPLERS, Denoise, euler_maruyama
 from diffusion.core.schedule import (
     Cosine,
@@ -19,10 +18,9 @@ from diffusion.core.schedule import (
     drawn_levels,
     log_normal_levels,
 )
-from mbo_gym.nn.training import TrainingConfig
 from mbo_gym.settings import require_at_least
 
-__all__ = ["SCHEDULES", "DiffusionConfig", "SamplerName", "ScheduleName", "Watch"]
+__all__ = ["SCHEDULES", "NoiseConfig", "SamplerName", "SamplingConfig", "ScheduleName", "Watch"]
 
 ScheduleName = Literal["karras", "vp", "vp_mild", "cosine"]
 SamplerName = Literal["heun", "ddim", "dpm_solver_2m", "euler_maruyama"]
@@ -34,88 +32,55 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
     "vp_mild": VPLinear(0.01, 2.0),
     "cosine": Cosine(),
 }
-"""Noise schedules by name; ``vp_mild`` is the one that DDOM's and DEMO's released programs run."""
+"""Noise schedules by name; the released programs of DDOM and DEMO use ``vp_mild``."""
 
 
 @dataclass(frozen=True)
-class DiffusionConfig:
-    """Settings of noise, training and sampling.
+class NoiseConfig:
+    """Settings of the noise levels.
 
     Args:
-        encoder: Name of the encoder; None for ``z_score`` on continuous designs and
-            ``z_score_one_hot`` on categorical ones.
-        parameterisation: What the network returns, see `diffusion.core.denoiser`.
         schedule: Noise schedule.
         draw: Levels in training: ``log_normal``, or ``schedule`` for times drawn uniformly.
-        level_mean: Of the logarithm of the level, for ``log_normal``.
-        level_std: Of the same.
-        drop_condition: Share of rows trained without their condition.
-        flag: Tell the network which rows these are; without it they look like the mean (DDOM's
-            program).
-        train_steps: Gradient updates.
-        batch_size: Rows an update.
-        learning_rate: Adam's, at its highest.
-        warm_up: Updates over which it rises to that.
-        decay: Then ``cosine`` to 0, or ``none``.
-        ema: Decay of the moving average of the weights that samples are drawn with; 0 for the last
-            weights.
-        clip: Largest norm of the gradient; 0 for no limit.
-        precision: Of products in training: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 on a
-            GPU alone.
-        compile: Whether training goes through `torch.compile`; ``auto`` for on a GPU alone.
-        guidance: w of classifier-free guidance, (1 + w) conditional - w unconditional.
-        sampler: Name of the sampler.
-        sample_steps: Its steps.
-        bounds: ``data``: estimates are clipped at each step to the box that the visible designs
-            span, or ``none``.
-        checkpoints: Folder in which a stopped training leaves its state and goes on from; None for
-            none.
+        level_mean: Mean of the logarithm of the level, for ``log_normal``.
+        level_std: Standard deviation of the logarithm of the level, for ``log_normal``.
     """
 
-    encoder: str | None = None
-    parameterisation: Parameterisation = "edm"
     schedule: ScheduleName = "karras"
     draw: Literal["log_normal", "schedule"] = "log_normal"
     level_mean: float = -0.5
     level_std: float = 1.6
-    drop_condition: float = 0.15
-    flag: bool = True
-    train_steps: int = 1000
-    batch_size: int = 512
-    learning_rate: float = 2e-3
-    warm_up: int = 100
-    decay: Literal["cosine", "none"] = "cosine"
-    ema: float = 0.999
-    clip: float = 1.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
-    guidance: float = 2.0
-    sampler: SamplerName = "heun"
-    sample_steps: int = 18
-    bounds: Literal["none", "data"] = "data"
-    checkpoints: str | None = None
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "sample_steps")
-        require_at_least(self, 0, "level_std", "guidance")
-        if not 0 <= self.drop_condition < 1:
-            raise ValueError(f"drop_condition is a share in [0, 1), got {self.drop_condition!r}")
-        self.training()  # checks the rest
-
-    def training(self) -> TrainingConfig:
-        """Return the trainer's part of the settings."""
-        shared = {f.name for f in fields(TrainingConfig)} & {
-            f.name for f in fields(DiffusionConfig)
-        }
-        return TrainingConfig(
-            steps=self.train_steps, **{name: getattr(self, name) for name in shared}
-        )
+        require_at_least(self, 0, "level_std")
 
     def draw_levels(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` noise levels for training; (n,)."""
         if self.draw == "schedule":
             return drawn_levels(SCHEDULES[self.schedule], n, generator)
         return log_normal_levels(n, generator, mean=self.level_mean, std=self.level_std)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Settings of the sampling.
+
+    Args:
+        guidance: Weight w of classifier-free guidance, (1 + w) conditional - w unconditional.
+        sampler: Name of the sampler.
+        sample_steps: Steps of the sampler.
+        bounds: ``data``: estimates are clipped at each step to the box that the designs trained on
+            span, or ``none``.
+    """
+
+    guidance: float = 2.0
+    sampler: SamplerName = "heun"
+    sample_steps: int = 18
+    bounds: Literal["none", "data"] = "data"
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "sample_steps")
+        require_at_least(self, 0, "guidance")
 
     def sample(
         self,
@@ -128,16 +93,24 @@ class DiffusionConfig:
         """Follow a denoiser from z (B, ..) at the first of the levels to the last.
 
         Args:
-            denoise: D with its guidance.
-            z: (B, ..).
+            denoise: Denoiser D with its guidance.
+            z: (B, ..) start.
             rungs: Levels (n + 1,).
-            generator: Source of randomness, on z's device.
-            watch: Called with the number of the call and the estimates (B, ..) whenever D is.
+            generator: Source of randomness, on the device of z.
+            watch: Called whenever D is, with the number of the call and the estimates (B, ..).
         """
         seen = denoise if watch is None else _watched(denoise, watch)
         if self.sampler == "euler_maruyama":
             return euler_maruyama(seen, z, rungs, generator)
         return SAMPLERS[self.sampler](seen, z, rungs)
+
+
+def require_share(config: object, *names: str) -> None:
+    """Raise ValueError unless the named fields of a config lie in [0, 1)."""
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is a share in [0, 1), got {value!r}")
 
 
 def _watched(denoise: Denoise, watch: Watch) -> Denoise:

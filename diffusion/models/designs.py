@@ -1,71 +1,89 @@
-"""The conditional diffusion model of designs that DDOM and DEMO share: p(features | score)."""
+"""The conditional diffusion model of designs of DDOM and DEMO: p(features | score)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from diffusion.core.denoiser import Denoiser
+from diffusion.core.denoiser import Denoiser, Parameterisation
 from diffusion.core.guidance import clipped, conditional
 from diffusion.core.losses import denoising_loss
 from diffusion.core.networks import ConcatMLP, ScoreMLP
 from diffusion.core.samplers import noised, start_noise
 from diffusion.core.schedule import levels
-from diffusion.models.config import SCHEDULES, DiffusionConfig, Watch
-from mbo_gym.files.weights import save_weights
-from mbo_gym.nn.training import train
+from diffusion.models.config import SCHEDULES, NoiseConfig, SamplingConfig, Watch, require_share
+from diffusion.models.saved import Box, load_denoiser, save_denoiser
+from mbo_gym.methods.base import Context
+from mbo_gym.nn.training import TrainingConfig, train
 from mbo_gym.nn.weights import seeded
-from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 
-__all__ = ["DesignModel", "DesignModelConfig"]
+__all__ = ["TRAINING", "DesignModel", "DesignModelConfig"]
+
+TRAINING = TrainingConfig(steps=1000, batch_size=512, learning_rate=2e-3)
+"""Default settings of the training of a `DesignModel`."""
 
 
 @dataclass(frozen=True)
-class DesignModelConfig(DiffusionConfig):
-    """Settings of a model of designs: its network, and what all diffusion methods share.
+class DesignModelConfig:
+    """Settings of a model of designs.
 
     Args:
         network: ``residual``, or ``concat``, a plain one with time and score as two more inputs
             (DDOM's).
         hidden: Width of the network.
-        layers: Hidden layers.
-        dropout: In the network.
+        layers: Number of hidden layers.
+        dropout: Share of units dropped in training.
+        parameterisation: Output of the network, see `diffusion.core.denoiser`.
+        drop_condition: Share of rows trained without their score.
+        flag: Whether the network is told which rows these are; without it they look like rows of
+            the mean score (the released program of DDOM).
     """
 
     network: Literal["residual", "concat"] = "residual"
     hidden: int = 256
     layers: int = 3
     dropout: float = 0.0
+    parameterisation: Parameterisation = "edm"
+    drop_condition: float = 0.15
+    flag: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_at_least(self, 1, "hidden", "layers")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a share in [0, 1), got {self.dropout!r}")
+        require_share(self, "dropout", "drop_condition")
 
 
 class DesignModel:
-    """A denoiser of features (d) under a score, trained once and then sampled from noise or from
-    noised designs.
+    """A denoiser of features (d) under a score, sampled from noise or from noised designs.
 
     Args:
-        config: Its settings.
-        n_features: d.
-        seed: Of the first weights and of the training.
-        device: Where it lives.
+        config: Settings of the model.
+        noise: Settings of the noise levels.
+        sampling: Settings of the sampling.
+        n_features: Number of features d.
+        context: Seed, device and progress of the training.
     """
 
     def __init__(
-        self, config: DesignModelConfig, n_features: int, *, seed: int, device: str
+        self,
+        config: DesignModelConfig,
+        noise: NoiseConfig,
+        sampling: SamplingConfig,
+        n_features: int,
+        context: Context,
     ) -> None:
-        self._config, self._n_features, self._seed, self._device = config, n_features, seed, device
-        self._schedule = SCHEDULES[config.schedule]
-        with seeded(seed):
+        self.config = config
+        self.noise = noise
+        self.sampling = sampling
+        self.n_features = n_features
+        self.context = context
+        self.schedule = SCHEDULES[noise.schedule]
+        with seeded(context.seed):
             network = (ScoreMLP if config.network == "residual" else ConcatMLP)(
                 n_features,
                 hidden=config.hidden,
@@ -73,62 +91,66 @@ class DesignModel:
                 n_conditions=2 if config.flag else 1,
                 dropout=config.dropout,
             )
-        time = self._schedule if config.network == "concat" else None
-        self._denoiser = Denoiser(
-            network, config.parameterisation, time=time, n_conditions=1, flag=config.flag
-        )
-        self._denoiser.to(device)
-        self._box: tuple[Tensor, Tensor] | None = None
+        self.denoiser = Denoiser(
+            network,
+            config.parameterisation,
+            time=self.schedule if config.network == "concat" else None,
+            n_conditions=1,
+            flag=config.flag,
+        ).to(context.device)
+        self.box: Box | None = None
 
     def fit(
         self,
         z: Tensor,
         y: Tensor,
+        training: TrainingConfig,
         *,
-        data: str,
-        progress: Progress,
         row_weight: Tensor | None = None,
+        checkpoints: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Train on features (N, d) and their standardised scores (N,).
 
         Args:
-            z: Features, on the model's device.
-            y: Scores; samples are drawn under scores of the same unit.
-            data: What tells these data from others, e.g. their hash: a checkpoint of other data is
-                refused.
-            progress: Shows how far it is.
+            z: (N, d) features, on the device of the model.
+            y: (N,) scores; samples are drawn under scores of the same unit.
+            training: Settings of the training.
             row_weight: (N,) weight of each row in the loss; None for equal ones.
+            checkpoints: Folder of the checkpoint; None for none.
+            facts: Everything else that decides the outcome; a checkpoint of others is refused.
         """
-        config, condition = self._config, y[:, None]
-        if config.bounds == "data":
-            self._box = z.amin(dim=0), z.amax(dim=0)
+        config = self.config
+        condition = y[:, None]  # (N, 1)
+        if self.sampling.bounds == "data":
+            self.box = z.amin(dim=0), z.amax(dim=0)
 
         def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-            x, n = z[rows], len(rows)
-            level = config.draw_levels(n, generator)
+            x = z[rows]  # (B, d)
+            n = len(rows)
+            level = self.noise.draw_levels(n, generator)
             noise = torch.randn(x.shape, generator=generator, device=x.device)
             keep = torch.rand(n, generator=generator, device=x.device) >= config.drop_condition
-            weight = None if row_weight is None else row_weight[rows]
             return denoising_loss(
-                self._denoiser,
+                self.denoiser,
                 x,
                 level,
                 noise,
                 condition=condition[rows],
                 keep=keep,
-                row_weight=weight,
+                row_weight=None if row_weight is None else row_weight[rows],
             )
 
         train(
-            self._denoiser,
+            self.denoiser,
             loss,
             len(z),
-            config.training(),
-            seed=self._seed,
-            device=self._device,
-            progress=progress,
-            checkpoints=None if config.checkpoints is None else Path(config.checkpoints),
-            facts={**asdict(config), "data": data},
+            training,
+            seed=self.context.seed,
+            device=self.context.device,
+            progress=self.context.progress,
+            checkpoints=None if checkpoints is None else Path(checkpoints),
+            facts=facts,
         )
 
     def generate(
@@ -137,14 +159,13 @@ class DesignModel:
         """Draw features (n, d) under a target score, from noise.
 
         Args:
-            n: How many.
+            n: Number of designs.
             target: Standardised score, see `fit`.
-            generator: Source of randomness, on the model's device.
-            watch: Called with the number of the call and the estimates (n, d) of the designs along
-                the way.
+            generator: Source of randomness, on the device of the model.
+            watch: Called at each step with its number and the estimates (n, d) of the designs.
         """
-        rungs = levels(self._schedule, self._config.sample_steps)
-        z = start_noise((n, self._n_features), float(rungs[0]), generator)
+        rungs = levels(self.schedule, self.sampling.sample_steps)
+        z = start_noise((n, self.n_features), float(rungs[0]), generator)
         return self._follow(z, rungs, target, generator, watch)
 
     def edit(
@@ -156,14 +177,13 @@ class DesignModel:
         *,
         watch: Watch | None = None,
     ) -> Tensor:
-        """Put noise of a level on features (B, d) and take it off again under a target score; (B,
-        d).
+        """Add noise of a level to features (B, d) and remove it under a target score; (B, d).
 
         A level of 0 changes nothing. For the other arguments see `generate`.
         """
         if level == 0:
             return z
-        rungs = levels(self._schedule, self._config.sample_steps, start=level)
+        rungs = levels(self.schedule, self.sampling.sample_steps, start=level)
         return self._follow(noised(z, level, generator), rungs, target, generator, watch)
 
     def _follow(
@@ -174,12 +194,16 @@ class DesignModel:
         generator: torch.Generator,
         watch: Watch | None,
     ) -> Tensor:
-        condition = torch.full_like(z[:, :1], target)
-        denoise = conditional(self._denoiser, condition, weight=self._config.guidance)
-        if self._box is not None:
-            denoise = clipped(denoise, *self._box)
-        return self._config.sample(denoise, z, rungs, generator, watch)
+        condition = torch.full_like(z[:, :1], target)  # (B, 1)
+        denoise = conditional(self.denoiser, condition, weight=self.sampling.guidance)
+        if self.box is not None:
+            denoise = clipped(denoise, *self.box)
+        return self.sampling.sample(denoise, z, rungs, generator, watch)
 
     def save(self, folder: Path) -> None:
-        """Write the weights that samples are drawn with."""
-        save_weights(folder / "denoiser.safetensors", self._denoiser.state_dict())
+        """Write the weights and the box that samples are clipped to."""
+        save_denoiser(folder, self.denoiser, self.box)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.box = load_denoiser(folder, self.denoiser, self.context.device)

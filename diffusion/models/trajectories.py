@@ -1,67 +1,72 @@
-"""The diffusion model of trajectories that GTG samples from: p(steps | scores, first steps)."""
+"""The diffusion model of trajectories of GTG: p(steps | scores, first steps)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from diffusion.core.denoiser import Denoiser
+from diffusion.core.denoiser import Denoiser, Parameterisation
 from diffusion.core.guidance import clipped, conditional, inpainted, unconditional
 from diffusion.core.losses import denoising_loss
 from diffusion.core.networks import TemporalUNet
 from diffusion.core.samplers import Denoise, ddim, start_noise
 from diffusion.core.schedule import levels
-from diffusion.models.config import SCHEDULES, DiffusionConfig, SamplerName
-from mbo_gym.files.weights import save_weights
-from mbo_gym.nn.training import train
+from diffusion.models.config import SCHEDULES, NoiseConfig, SamplingConfig, require_share
+from diffusion.models.saved import Box, load_denoiser, save_denoiser
+from mbo_gym.methods.base import Context
+from mbo_gym.nn.training import TrainingConfig, train
 from mbo_gym.nn.weights import seeded
-from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 
-__all__ = ["TrajectoryModel", "TrajectoryModelConfig"]
+__all__ = ["SAMPLING", "TRAINING", "TrajectoryModel", "TrajectoryModelConfig"]
+
+TRAINING = TrainingConfig(steps=800, batch_size=64, learning_rate=2e-3)
+"""Default settings of the training of a `TrajectoryModel`."""
+
+SAMPLING = SamplingConfig(guidance=4.0, sampler="dpm_solver_2m", sample_steps=10)
+"""Default settings of the sampling from a `TrajectoryModel`."""
 
 
 @dataclass(frozen=True)
-class TrajectoryModelConfig(DiffusionConfig):
-    """Settings of a model of trajectories: its network, what it is given, and what all diffusion
-    methods share.
+class TrajectoryModelConfig:
+    """Settings of a model of trajectories.
 
     Args:
         horizon: H, designs of a trajectory.
-        width: Channels of the network's finest level.
-        multipliers: Of the width, for each coarser level.
+        width: Channels of the finest level of the network.
+        multipliers: Factors on the width, for each coarser level.
+        parameterisation: Output of the network, see `diffusion.core.denoiser`.
+        drop_condition: Share of trajectories trained without their scores.
+        flag: Whether the network is told which trajectories these are; without it they look like
+            ones of the mean score.
         score_channel: Whether scores are a channel of the trajectories beside the features, sampled
-            with them (the paper's). Guidance then fades as noise goes: once a high score stands in
-            the channel, the model without condition sees it too. `condition` "none" needs it for
-            nothing, ``mean`` and ``profile`` do without.
-        score_weight: Weight of the score's channel in the loss; features have 1.
-        condition: What scores the model is given: the ``mean`` over the trajectory (the paper's),
-            each step's own (``profile``), or ``none`` (what every configuration of the released
-            program does: its guidance is never switched on).
-        context: How the model knows the first steps: ``trained`` (they stand clean beside the
-            noised ones, in training for a length drawn anew for each trajectory), ``renoised`` (in
-            sampling alone, with the noise of the level), ``clean`` (the released program: clean
-            values among noised ones, as the model never saw them), or ``none``.
-        context_length: C, below the horizon.
+            with them (the paper). Guidance then fades as noise goes: the model without condition
+            sees a high score in the channel too.
+        score_weight: Weight of the channel of scores in the loss; features have 1.
+        condition: Scores that the model is given: the ``mean`` over the trajectory (the paper),
+            that of each step (``profile``), or ``none`` (every configuration of the released
+            program; its guidance is never switched on).
+        context: Treatment of the first steps: ``trained`` (clean beside the noised ones, in
+            training for a length drawn anew for each trajectory), ``renoised`` (in sampling alone,
+            with the noise of the level), ``clean`` (the released program: clean values among noised
+            ones, which the model never saw), or ``none``.
+        context_length: C, number of first steps that are given; below the horizon.
         start_scale: Factor on the noise that sampling starts from.
-        released_noise: Sample in ancestral steps with half the noise times its own deviation (the
-            released program's).
+        released_noise: Whether sampling takes ancestral steps with half the noise times its own
+            deviation (the released program).
     """
 
-    drop_condition: float = 0.25
-    train_steps: int = 800
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    sampler: SamplerName = "dpm_solver_2m"
-    sample_steps: int = 10
-    guidance: float = 4.0
     horizon: int = 16
     width: int = 96
     multipliers: tuple[int, ...] = (1,)
+    parameterisation: Parameterisation = "edm"
+    drop_condition: float = 0.25
+    flag: bool = True
     score_channel: bool = False
     score_weight: float = 1.0
     condition: Literal["profile", "mean", "none"] = "profile"
@@ -71,9 +76,9 @@ class TrajectoryModelConfig(DiffusionConfig):
     released_noise: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_at_least(self, 1, "horizon", "width")
         require_at_least(self, 0, "score_weight", "context_length")
+        require_share(self, "drop_condition")
         if self.context_length >= self.horizon:
             raise ValueError(
                 f"context_length must be below {self.horizon=}, got {self.context_length}"
@@ -81,24 +86,34 @@ class TrajectoryModelConfig(DiffusionConfig):
 
 
 class TrajectoryModel:
-    """A denoiser of trajectories, trained once and then sampled after contexts and under scores.
+    """A denoiser of trajectories, sampled after contexts and under scores.
 
     Trajectories are (N, H, d + 1): d features and, last, the standardised score.
 
     Args:
-        config: Its settings.
-        n_features: d.
-        seed: Of the first weights and of the training.
-        device: Where it lives.
+        config: Settings of the model.
+        noise: Settings of the noise levels.
+        sampling: Settings of the sampling.
+        n_features: Number of features d.
+        context: Seed, device and progress of the training.
     """
 
     def __init__(
-        self, config: TrajectoryModelConfig, n_features: int, *, seed: int, device: str
+        self,
+        config: TrajectoryModelConfig,
+        noise: NoiseConfig,
+        sampling: SamplingConfig,
+        n_features: int,
+        context: Context,
     ) -> None:
-        self._config, self._n_features, self._seed, self._device = config, n_features, seed, device
+        self.config = config
+        self.noise = noise
+        self.sampling = sampling
+        self.n_features = n_features
+        self.context = context
         self._channels = n_features + config.score_channel
         conditional = config.condition != "none"
-        with seeded(seed):
+        with seeded(context.seed):
             network = TemporalUNet(
                 self._channels,
                 width=config.width,
@@ -106,43 +121,47 @@ class TrajectoryModel:
                 n_conditions=(2 if config.flag else 1) if conditional else 0,
                 n_extra=self._channels + 1 if config.context == "trained" else 0,
             )
-        self._denoiser = Denoiser(
+        self.denoiser = Denoiser(
             network,
             config.parameterisation,
             n_conditions=1 if conditional else 0,
             flag=config.flag,
             per_step=config.condition == "profile",
-        ).to(device)
-        self._box: tuple[Tensor, Tensor] | None = None
+        ).to(context.device)
+        self.box: Box | None = None
 
     def fit(
-        self, trajectories: Tensor, box: tuple[Tensor, Tensor], *, data: str, progress: Progress
+        self,
+        trajectories: Tensor,
+        box: Box,
+        training: TrainingConfig,
+        *,
+        checkpoints: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Train on trajectories (N, H, d + 1).
 
         Args:
-            trajectories: On the model's device.
+            trajectories: (N, H, d + 1) trajectories, on the device of the model.
             box: Lowest and highest features (d,), (d,) of the visible designs.
-            data: What tells these data from others, e.g. their hash: a checkpoint of other data is
-                refused.
-            progress: Shows how far it is.
+            training: Settings of the training.
+            checkpoints: Folder of the checkpoint; None for none.
+            facts: Everything else that decides the outcome; a checkpoint of others is refused.
         """
-        config, score, data_of = (
-            self._config,
-            trajectories[:, :, -1:],
-            trajectories[:, :, : self._channels],
-        )
-        if config.bounds == "data":
-            free = box[0].new_full(
-                (self._channels - self._n_features,), torch.inf
-            )  # the score's channel
-            self._box = torch.cat([box[0], -free]), torch.cat([box[1], free])
-        weight = torch.ones(self._channels, device=self._device)
+        config = self.config
+        score = trajectories[:, :, -1:]  # (N, H, 1)
+        clean = trajectories[:, :, : self._channels]  # (N, H, C)
+        if self.sampling.bounds == "data":
+            # Scores, where they are a channel, are not clipped.
+            free = box[0].new_full((self._channels - self.n_features,), torch.inf)
+            self.box = torch.cat([box[0], -free]), torch.cat([box[1], free])
+        weight = torch.ones(self._channels, device=self.context.device)
         if config.score_channel:
             weight[-1] = config.score_weight
 
         def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-            x, n = data_of[rows], len(rows)
+            x = clean[rows]  # (B, H, C)
+            n = len(rows)
             keep = None
             if config.condition != "none":
                 keep = torch.rand(n, generator=generator, device=x.device) >= config.drop_condition
@@ -151,14 +170,13 @@ class TrajectoryModel:
                 length = torch.randint(
                     config.context_length + 1, (n,), generator=generator, device=x.device
                 )
-                known = (torch.arange(config.horizon, device=x.device) < length[:, None])[
-                    :, :, None
-                ]
+                known = torch.arange(config.horizon, device=x.device) < length[:, None]
+                known = known[:, :, None]  # (B, H, 1)
                 extra = _context_channels(x, known)
             return denoising_loss(
-                self._denoiser,
+                self.denoiser,
                 x,
-                config.draw_levels(n, generator),
+                self.noise.draw_levels(n, generator),
                 torch.randn(x.shape, generator=generator, device=x.device),
                 condition=self._condition(score[rows]),
                 keep=keep,
@@ -168,67 +186,69 @@ class TrajectoryModel:
             )
 
         train(
-            self._denoiser,
+            self.denoiser,
             loss,
             len(trajectories),
-            config.training(),
-            seed=self._seed,
-            device=self._device,
-            progress=progress,
-            checkpoints=None if config.checkpoints is None else Path(config.checkpoints),
-            facts={**asdict(config), "data": data},
+            training,
+            seed=self.context.seed,
+            device=self.context.device,
+            progress=self.context.progress,
+            checkpoints=None if checkpoints is None else Path(checkpoints),
+            facts=facts,
         )
 
     def sample(self, context: Tensor, target: float, generator: torch.Generator) -> Tensor:
-        """Sample what follows on contexts, under a score.
+        """Sample the steps after contexts, under a score.
 
         Args:
-            context: (n, H, d + 1) trajectories whose first C steps are given; the rest is not
-                looked at.
+            context: (n, H, d + 1) trajectories whose first C steps are given; the rest is ignored.
             target: Standardised score asked for at every further step.
-            generator: Source of randomness, on the model's device.
+            generator: Source of randomness, on the device of the model.
 
         Returns:
             (n, H, d) trajectories, contexts included, or (n, H, d + 1) with a channel of scores.
         """
-        config = self._config
-        known = torch.arange(config.horizon, device=self._device)[:, None] < config.context_length
+        config = self.config
+        device = self.context.device
+        known = torch.arange(config.horizon, device=device)[:, None] < config.context_length
         if config.context == "none":
             known = torch.zeros_like(known)
         score = torch.where(known, context[:, :, -1:], target)
         context = context[:, :, : self._channels]
-        rungs = levels(SCHEDULES[config.schedule], config.sample_steps)
-        noise = torch.randn(context.shape, generator=generator, device=self._device)
+        rungs = levels(SCHEDULES[self.noise.schedule], self.sampling.sample_steps)
+        noise = torch.randn(context.shape, generator=generator, device=device)
         z = start_noise(tuple(context.shape), float(rungs[0]), generator, scale=config.start_scale)
         denoise = self._guided(self._condition(score), context, known, noise)
         if config.released_noise:
             out = ddim(denoise, z, rungs, generator, eta=1.0, temperature=_released_temperature)
         else:
-            out = config.sample(denoise, z, rungs, generator)
+            out = self.sampling.sample(denoise, z, rungs, generator)
         return context.where(known, out)
 
     def _condition(self, score: Tensor) -> Tensor | None:
-        """Return what the model is given of scores (B, H, 1)."""
-        if self._config.condition == "none":
+        """Return the condition of scores (B, H, 1)."""
+        if self.config.condition == "none":
             return None
-        return score if self._config.condition == "profile" else score.mean(dim=1)
+        return score if self.config.condition == "profile" else score.mean(dim=1)
 
     def _guided(
         self, condition: Tensor | None, context: Tensor, known: Tensor, noise: Tensor
     ) -> Denoise:
         """Return the denoiser with guidance and context."""
-        config = self._config
+        config = self.config
         extra = (
             _context_channels(context, known.expand(*context.shape[:2], 1))
             if config.context == "trained"
             else None
         )
         if condition is None:
-            denoise = unconditional(self._denoiser, extra=extra)
+            denoise = unconditional(self.denoiser, extra=extra)
         else:
-            denoise = conditional(self._denoiser, condition, weight=config.guidance, extra=extra)
-        if self._box is not None:
-            denoise = clipped(denoise, *self._box)
+            denoise = conditional(
+                self.denoiser, condition, weight=self.sampling.guidance, extra=extra
+            )
+        if self.box is not None:
+            denoise = clipped(denoise, *self.box)
         if config.context == "trained":
             return lambda z, s: context.where(known, denoise(context.where(known, z), s))
         if config.context == "clean":
@@ -238,8 +258,12 @@ class TrajectoryModel:
         return denoise
 
     def save(self, folder: Path) -> None:
-        """Write the weights that samples are drawn with."""
-        save_weights(folder / "denoiser.safetensors", self._denoiser.state_dict())
+        """Write the weights and the box that samples are clipped to."""
+        save_denoiser(folder, self.denoiser, self.box)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.box = load_denoiser(folder, self.denoiser, self.context.device)
 
 
 def _released_temperature(deviation: Tensor, level: Tensor) -> Tensor:

@@ -11,18 +11,25 @@ import torch
 import mbo_gym
 from diffusion.core.schedule import VPLinear
 from diffusion.demo import DEMO, EDIT_LEVELS, DEMOConfig
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import with_settings
 
-QUICK = DEMOConfig(
-    train_steps=50,
-    hidden=32,
-    batch_size=128,
-    warm_up=5,
-    surrogate="quadratic",
-    ascent_steps=10,
-    n_candidates=None,
+QUICK = with_settings(
+    DEMOConfig(n_candidates=None),
+    {
+        "training": {"steps": 50, "batch_size": 128, "warm_up": 5},
+        "model.hidden": 32,
+        "surrogate": "quadratic",
+        "ascent.ascent_steps": 10,
+    },
 )
+
+
+def quick(**settings):
+    """Return QUICK with other settings; ``__`` stands for the dot of a nested one."""
+    return with_settings(QUICK, {key.replace("__", "."): v for key, v in settings.items()})
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +44,15 @@ def sequences():
 
 def fitted(problem, config=QUICK, progress=None):
     method = DEMO(config)
-    method.fit(problem, seed=0, device="cpu", progress=progress or NullProgress())
+    method.fit(problem, Context(progress=progress or NullProgress()))
     return method
 
 
 def test_the_ascent_raises_predictions_and_stays_in_the_box_of_the_data(branin):
     method = fitted(branin)
-    z = torch.from_numpy(method._encoder.encode(branin.dataset.x))
-    ends = method._climb(z)
-    rise = method._surrogate.predict(ends) - method._surrogate.predict(z)
+    z = torch.from_numpy(method.fitted.encoder.encode(branin.dataset.x))
+    ends = method.climb(z)
+    rise = method.fitted.surrogate.predict(ends) - method.fitted.surrogate.predict(z)
     assert (rise > -1e-4).float().mean() > 0.99  # a step may cross the top of the quadratic
     assert rise.median() > 0
     assert torch.equal(ends, ends.clamp(z.amin(dim=0), z.amax(dim=0)))
@@ -55,47 +62,49 @@ def test_the_ascent_raises_predictions_and_stays_in_the_box_of_the_data(branin):
 def test_pseudo_targets_of_sequences_are_letters_if_projected(sequences, project, monkeypatch):
     seen = {}
 
-    def remember(self, z, y, **_):
+    def remember(self, z, y, training, **_):
         seen.update(z=z, y=y)
 
     monkeypatch.setattr("diffusion.demo.DesignModel.fit", remember)
-    method = fitted(sequences, replace(QUICK, project=project, surrogate="mlp"))
+    method = fitted(sequences, quick(ascent__project=project, surrogate="mlp"))
     z = seen["z"].numpy()
-    at_letters = np.allclose(method._encoder.encode(method._encoder.decode(z)), z, atol=1e-5)
+    at_letters = np.allclose(
+        method.fitted.encoder.encode(method.fitted.encoder.decode(z)), z, atol=1e-5
+    )
     assert at_letters == project
     np.testing.assert_allclose(
-        seen["y"], method._surrogate.predict(seen["z"]), rtol=1e-5, atol=1e-5
+        seen["y"], method.fitted.surrogate.predict(seen["z"]), rtol=1e-5, atol=1e-5
     )
 
 
 def test_the_offline_prior_is_trained_on_the_visible_designs_and_scores(branin, monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        "diffusion.demo.DesignModel.fit", lambda self, z, y, **_: seen.update(z=z, y=y)
+        "diffusion.demo.DesignModel.fit", lambda self, z, y, training, **_: seen.update(z=z, y=y)
     )
-    method = fitted(branin, replace(QUICK, prior="offline"))
-    np.testing.assert_array_equal(seen["z"], method._encoder.encode(branin.dataset.x))
+    method = fitted(branin, quick(prior="offline"))
+    np.testing.assert_array_equal(seen["z"], method.fitted.encoder.encode(branin.dataset.x))
     np.testing.assert_array_equal(
         seen["y"], branin.dataset.score_scale.standardise(branin.dataset.y)
     )
 
 
 def test_an_edit_without_noise_gives_back_what_is_edited(branin):
-    config = replace(QUICK, train_steps=1, edit_level=0.0, order=False)
+    config = quick(training__steps=1, edit_level=0.0, order=False)
     top = branin.dataset.x[branin.dataset.top_rows(30)]
-    np.testing.assert_allclose(fitted(branin, config).propose(30), top, atol=1e-4)
+    np.testing.assert_allclose(fitted(branin, config).propose(30).x, top, atol=1e-4)
     climbed = fitted(branin, replace(config, edit_from="pseudo"))
-    z = torch.from_numpy(climbed._encoder.encode(top))
-    expected = climbed._encoder.decode(climbed._climb(z).numpy())
-    np.testing.assert_allclose(climbed.propose(30), expected, atol=1e-4)
+    z = torch.from_numpy(climbed.fitted.encoder.encode(top))
+    expected = climbed.fitted.encoder.decode(climbed.climb(z).numpy())
+    np.testing.assert_allclose(climbed.propose(30).x, expected, atol=1e-4)
 
 
 def test_more_noise_takes_designs_farther_from_where_they_started(branin):
     distance = []
     for level in (0.05, 0.5, 2.0):
-        method = fitted(branin, replace(QUICK, edit_level=level, order=False, train_steps=200))
-        z = method._encoder.encode(branin.dataset.x[branin.dataset.top_rows(100)])
-        moved = method._encoder.encode(method.propose(100)) - z
+        method = fitted(branin, quick(edit_level=level, order=False, training__steps=200))
+        z = method.fitted.encoder.encode(branin.dataset.x[branin.dataset.top_rows(100)])
+        moved = method.fitted.encoder.encode(method.propose(100).x) - z
         distance.append(float(np.median(np.linalg.norm(moved, axis=1))))
     assert distance == sorted(distance)
 
@@ -112,28 +121,29 @@ def test_the_named_levels_are_the_published_steps():
 def test_only_a_normalised_target_reads_the_range_of_the_full_scores(branin):
     scale, (low, high) = branin.dataset.score_scale, branin.score_range
     other = replace(branin, score_range=(low, high + 100))
-    quick = replace(QUICK, train_steps=1)
-    assert fitted(branin, quick)._target == fitted(other, quick)._target
+    short = quick(training__steps=1)
+    assert fitted(branin, short).target == fitted(other, short).target
     for problem, best in ((branin, high), (other, high + 100)):
         asked = scale.standardise(np.array([best], dtype=np.float32))[0]
-        assert fitted(problem, replace(quick, target=1.0))._target == pytest.approx(asked)
+        assert fitted(problem, replace(short, target=1.0)).target == pytest.approx(asked)
 
 
 def test_more_candidates_are_ordered_by_the_surrogate_and_distinct(sequences):
-    config = replace(QUICK, surrogate="mlp", n_candidates=400)
+    config = quick(surrogate="mlp", n_candidates=400)
     method = fitted(sequences, config)
-    x = method.propose(20)
-    assert (np.diff(method.criterion) <= 0).all()
-    assert len(np.unique(x, axis=0)) == 20
-    np.testing.assert_allclose(method._predict(x), method.criterion, rtol=1e-5, atol=1e-6)
+    kept = method.propose(20)
+    assert (np.diff(kept.criterion) <= 0).all()
+    assert len(np.unique(kept.x, axis=0)) == 20
+    prediction = method.fitted.predict(kept.x)
+    np.testing.assert_allclose(prediction, kept.criterion, rtol=1e-5, atol=1e-6)
 
 
 def test_without_editing_designs_are_drawn_from_noise(branin):
     with RichProgress() as progress:
-        fitted(branin, replace(QUICK, edit=False), progress).propose(10)
+        fitted(branin, quick(edit=False), progress).propose(10)
     assert {point.stage for point in progress.trace} == {"sampling"}
     with RichProgress() as progress:
-        fitted(branin, replace(QUICK, order=False), progress).propose(10)
+        fitted(branin, quick(order=False), progress).propose(10)
     assert {point.stage for point in progress.trace} == {"edit"}
     top = branin.dataset.x[branin.dataset.top_rows(10)]
     np.testing.assert_allclose(

@@ -10,23 +10,26 @@ import torch
 
 import mbo_gym
 from diffusion.gtg import GTG, GTGConfig
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import with_settings
 
-QUICK = GTGConfig(
-    train_steps=30,
-    batch_size=16,
-    warm_up=5,
-    n_trajectories=40,
-    horizon=8,
-    context_length=3,
-    k=10,
-    width=8,
-    multipliers=(1, 2),
-    sample_steps=4,
-    n_samples=12,
-    filter="quadratic",
+QUICK = with_settings(
+    GTGConfig(n_samples=12),
+    {
+        "training": {"steps": 30, "batch_size": 16, "warm_up": 5},
+        "trajectories": {"n_trajectories": 40, "k": 10},
+        "model": {"horizon": 8, "context_length": 3, "width": 8, "multipliers": (1, 2)},
+        "sampling.sample_steps": 4,
+        "filter": "quadratic",
+    },
 )
+
+
+def quick(**settings):
+    """Return QUICK with other settings; ``__`` stands for the dot of a nested one."""
+    return with_settings(QUICK, {key.replace("__", "."): v for key, v in settings.items()})
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +39,14 @@ def problem():
 
 def fitted(problem, config=QUICK, progress=None):
     method = GTG(config)
-    method.fit(problem, seed=0, device="cpu", progress=progress or NullProgress())
+    method.fit(problem, Context(progress=progress or NullProgress()))
     return method
 
 
 @pytest.mark.parametrize("context", ["trained", "renoised", "clean"])
 @pytest.mark.parametrize("score_channel", [True, False])
 def test_sampled_trajectories_begin_with_the_ends_of_visible_ones(problem, context, score_channel):
-    method = fitted(problem, replace(QUICK, context=context, score_channel=score_channel))
+    method = fitted(problem, quick(model__context=context, model__score_channel=score_channel))
     sampled = method.sample(12)
     assert sampled.shape == (12, 8, 3 if score_channel else 2)
     ends = method.trajectories[:, 5:, : sampled.shape[2]]
@@ -57,71 +60,73 @@ def test_contexts_are_the_best_ends_or_any(problem):
     generator = torch.Generator().manual_seed(0)
     means = best.trajectories[:, 5:, -1].mean(dim=1).sort(descending=True).values[:12]
     torch.testing.assert_close(best._contexts(12, generator)[:, :3, -1].mean(dim=1), means)
-    best.config = replace(QUICK, context_from="random")
+    best.config = quick(context_from="random")
     assert not torch.equal(best._contexts(12, generator)[:, :3, -1].mean(dim=1), means)
 
 
 def test_without_context_all_steps_are_new(problem):
-    method = fitted(problem, replace(QUICK, context="none", filter=None))
+    method = fitted(problem, quick(model__context="none", filter=None))
     sampled = method.sample(4)
     ends = method.trajectories[:, 5:, :2]
     assert not any(torch.equal(row, end) for row in sampled[:, :3] for end in ends)
     # Candidates: the last steps first, then the ones before them.
-    x = method._encoder.decode(sampled.flip(1).transpose(0, 1).flatten(0, 1).numpy())
+    x = method.encoder.decode(sampled.flip(1).transpose(0, 1).flatten(0, 1).numpy())
     method.config = replace(method.config, n_samples=4)
-    np.testing.assert_array_equal(method.propose(10), x[:10])
+    np.testing.assert_array_equal(method.propose(10).x, x[:10])
 
 
 def test_proposals_are_the_best_new_designs_by_the_filter(problem):
     method = fitted(problem)
-    x = method.propose(20)
-    new = method._encoder.decode(method.sample(12)[:, 3:, :2].flatten(0, 1).numpy())
-    predicted = np.sort(method._filter(np.unique(new, axis=0)))[::-1]
-    np.testing.assert_allclose(method.criterion, predicted[:20], rtol=1e-5)
-    assert len(np.unique(x, axis=0)) == 20
+    kept = method.propose(20)
+    new = method.encoder.decode(method.sample(12)[:, 3:, :2].flatten(0, 1).numpy())
+    predicted = np.sort(method.filter.predict(np.unique(new, axis=0)))[::-1]
+    np.testing.assert_allclose(kept.criterion, predicted[:20], rtol=1e-5)
+    assert len(np.unique(kept.x, axis=0)) == 20
 
 
 def test_more_trajectories_are_sampled_where_the_budget_asks_for_more_designs(problem):
-    assert len(fitted(problem, replace(QUICK, n_samples=2)).propose(40)) == 40
+    assert len(fitted(problem, quick(n_samples=2)).propose(40)) == 40
 
 
 @pytest.mark.parametrize("condition", ["profile", "mean"])
 def test_asking_for_higher_scores_gives_higher_scores(problem, condition):
     from mbo_gym.tasks.synthetic import branin
 
-    config = replace(
-        QUICK, condition=condition, context="none", p=100.0, eps=1.0, filter=None, n_samples=64
+    config = quick(
+        model={
+            "condition": condition,
+            "context": "none",
+            "width": 16,
+            "horizon": 4,
+        },
+        trajectories={"p": 100.0, "eps": 1.0, "n_trajectories": 1000},
+        training={"steps": 300, "batch_size": 64, "learning_rate": 3e-3},
+        sampling__sample_steps=10,
+        filter=None,
+        n_samples=64,
     )
-    config = replace(
-        config,
-        n_trajectories=1000,
-        train_steps=300,
-        batch_size=64,
-        width=16,
-        horizon=4,
-        learning_rate=3e-3,
-    )
-    method = fitted(problem, replace(config, sample_steps=10))
+    method = fitted(problem, config)
     median = []
     for boost in (-3.0, 0.0):
         method.config = replace(method.config, boost=boost)
-        median.append(np.median(-branin(method.propose(256))))
+        median.append(np.median(-branin(method.propose(256).x)))
     # Asked for scores 3 standard deviations apart, designs must lie more than half of that apart.
     assert median[1] - median[0] > 1.5 * problem.dataset.y.std()
 
 
 def test_the_model_is_given_standardised_scores(problem):
-    method = fitted(problem, replace(QUICK, train_steps=1))
+    method = fitted(problem, quick(training__steps=1))
     score = method.trajectories[:, :, -1]
     visible = problem.dataset.score_scale.standardise(problem.dataset.y)
     assert np.isin(score.numpy(), visible).all()
-    assert method._best == pytest.approx(visible.max())
+    assert method.target - method.config.boost == pytest.approx(visible.max())
 
 
 def test_a_model_without_condition_does_not_depend_on_the_target(problem):
-    method = fitted(problem, replace(QUICK, condition="none"))
+    method = fitted(problem, quick(model__condition="none"))
     first = method.sample(5)
-    method.config = replace(method.config, boost=10.0, guidance=7.0)
+    method.config = with_settings(method.config, {"boost": 10.0, "sampling.guidance": 7.0})
+    method.model.sampling = method.config.sampling
     torch.testing.assert_close(method.sample(5), first)
 
 
@@ -133,7 +138,7 @@ def test_the_context_is_clean_for_the_network_in_training(problem, monkeypatch):
         return denoiser(x, level, x.new_zeros(len(x), x.shape[1], 1), None, extra).square().mean()
 
     monkeypatch.setattr("diffusion.models.trajectories.denoising_loss", remember)
-    fitted(problem, replace(QUICK, train_steps=3))
+    fitted(problem, quick(training__steps=3))
     x, known, extra = seen[0]
     assert known.sum(dim=1).max() <= 3
     assert len(known.sum(dim=1).unique()) > 1  # lengths vary
@@ -147,9 +152,7 @@ def test_the_walks_shown_are_the_trajectories(problem):
     points = [point for point in progress.trace if point.stage == "trajectory"]
     assert [point.step for point in points] == list(range(8))
     sampled = method.sample(12)
-    np.testing.assert_allclose(
-        points[7].x, method._encoder.decode(sampled[:, 7].numpy()), rtol=1e-5
-    )
+    np.testing.assert_allclose(points[7].x, method.encoder.decode(sampled[:, 7].numpy()), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_the_walks_shown_are_the_trajectories(problem):
 )
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
-        replace(QUICK, **{field: value})
+        quick(model={field: value})
 
 
 def test_trajectories_are_made_as_in_the_paper_where_that_is_asked_for(problem, monkeypatch):
