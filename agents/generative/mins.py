@@ -17,9 +17,11 @@ from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.score_weights import score_weights
+from mbo_gym.nn.trainer import Trainer, TrainingConfig
 from mbo_gym.nn.weights import draw_weights
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 
 __all__ = [
@@ -263,14 +265,12 @@ class MINs(Method):
     def _train(self, data: Encoded, random: torch.Generator) -> None:
         """Train generator and critic in turn, on rows drawn by the weights of their scores."""
         config = self.config.training
-        progress = self.context.progress
-        makes = _adam(self.generator, config)
-        judges = _adam(self.critic, config)
+        makes = _trainer(self.generator, config, config.train_steps, self.context.progress)
+        judges = _trainer(self.critic, config, config.train_steps * config.critic_steps)
         weight = score_weights(data.y, temperature=config.score_temperature)
         watch = self._watch()
-        every = max(1, config.train_steps // 50)
         shape = config.critic_steps + 1, config.batch_size
-        for step in progress.track(range(config.train_steps), "training mins"):
+        for step in makes.steps():
             temperature = self._temperature(step)
             self._show(watch, step)
             rows = weight.multinomial(shape[0] * shape[1], replacement=True, generator=random)
@@ -281,14 +281,12 @@ class MINs(Method):
                     real = self._real(z, temperature, random)
                     fake = self._fake(y, temperature, random)
                 gap, penalty = self._critic_terms(real, fake, y, random)
-                _update(judges, config.penalty * penalty - gap)
+                judges.update(config.penalty * penalty - gap, distance=gap)
             y = data.y[batches[0]]
-            _update(makes, -self.critic(self._fake(y, temperature, random), y).mean())
-            if step % every == 0 or step == config.train_steps - 1:
-                shown = {"distance": float(gap.detach()), "penalty": float(penalty.detach())}
-                progress.metrics("mins", step, **shown)
-        self.generator.requires_grad_(False)
-        self.critic.requires_grad_(False)
+            loss = -self.critic(self._fake(y, temperature, random), y).mean()
+            makes.update(loss, distance=gap, penalty=penalty)
+        makes.finish()
+        judges.finish()
 
     def _critic_terms(
         self, real: Tensor, fake: Tensor, y: Tensor, random: torch.Generator
@@ -377,13 +375,8 @@ def gradient_penalty(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return penalty
 
 
-def _adam(network: nn.Module, config: AdversarialTraining) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        network.parameters(), lr=config.learning_rate, betas=(0.0, 0.9), fused=True
-    )
-
-
-def _update(adam: torch.optim.Adam, loss: Tensor) -> None:
-    adam.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    adam.step()
+def _trainer(
+    network: nn.Module, config: AdversarialTraining, steps: int, progress: Progress | None = None
+) -> Trainer:
+    training = TrainingConfig.plain(steps, config.batch_size, config.learning_rate, decay="none")
+    return Trainer(network, training, stage="mins", progress=progress, betas=(0.0, 0.9))

@@ -116,13 +116,13 @@ def test_the_temperature_falls_along_a_line(tfbind8):
 def test_the_critic_is_updated_so_many_times_before_each_update_of_the_generator(
     tfbind8, monkeypatch
 ):
-    order, update = [], mins._update
+    order, update = [], mins.Trainer.update
 
-    def watch(adam, loss):
-        order.append(adam.param_groups[0]["params"][-1].shape[0])  # outputs of the network
-        update(adam, loss)
+    def watch(self, loss, **shown):
+        order.append(self.parameters[-1].shape[0])  # outputs of the network
+        update(self, loss, **shown)
 
-    monkeypatch.setattr(mins, "_update", watch)
+    monkeypatch.setattr(mins.Trainer, "update", watch)
     fitted(tfbind8)
     assert order == [1, 1, 32] * 4
 
