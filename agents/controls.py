@@ -16,7 +16,7 @@ import numpy as np
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
-from mbo_gym.methods.fitted import Fitted
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
@@ -242,11 +242,7 @@ class RandomFiltered(Method):
         title="RandomFiltered: the best of many random designs by a surrogate", kind="control"
     )
     Config: ClassVar[type[Any]] = RandomFilteredConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {
-        "light": RandomFilteredConfig(
-            100, Choice("mlp", {"hidden": 16, "train_steps": 40, "batch_size": 64})
-        )
-    }
+    PRESETS: ClassVar[Mapping[str, Any]] = {"light": RandomFilteredConfig(100, LIGHT_SURROGATE)}
     CONTROL: ClassVar[bool] = True
 
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:

@@ -97,7 +97,6 @@ NAMES = {
     "mbo_gym.export.d3rlpy.import_d3rlpy": "mbo_gym._moved",
     "mbo_gym.export.d3rlpy.import_rl_library": "mbo_gym._moved",
     "mbo_gym.pictures.import_matplotlib": "mbo_gym._moved",
-    "agents.gradient.ascent.SurrogateSearch": "mbo_gym.methods.surrogate_search",
     "agents.rl.offline.Algorithm": "agents.rl.learner_config",
     "agents.rl.offline.Episodes": "agents.rl.data",
     "agents.rl.offline.OfflineConfig": "agents.rl.learner_config",
@@ -106,10 +105,6 @@ NAMES = {
     "agents.rl.search_process.fit_surrogates": "mbo_gym.surrogates.fitting:fit_guide_and_judge",
     "diffusion.denoiser.EMA": "mbo_gym.nn.ema",
     "diffusion.networks.seeded": "mbo_gym.nn.weights",
-    "diffusion.proposals.Predict": "mbo_gym.methods.filters",
-    "diffusion.proposals.fitted_filter": "mbo_gym.methods.filters",
-    "diffusion.proposals.order_candidates": "mbo_gym.methods.filters",
-    "diffusion.proposals.predictor": "mbo_gym.methods.filters",
     "mbo_gym.benchmark.analysis.Analysis": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.Entry": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.Failure": "mbo_gym.benchmark.analysis.model",
@@ -187,15 +182,24 @@ NAMES = {
 REMOVED = {
     "agents.gradient.ascent.Ascent": "mbo_gym.methods.fitted.Fitted and ascend_from_best",
     "agents.gradient.ascent.SearchedWhileFitted": "mbo_gym.Method",
+    "agents.gradient.ascent.SurrogateSearch": "mbo_gym.Method and mbo_gym.methods.fitted.Fitted",
     "agents.gradient.ict.CoTaughtProxies": "agents.gradient.ict.ICT",
     "agents.gradient.roma.AdaptedSurrogate": "agents.gradient.roma.RoMA",
     "agents.gradient.tri_mentoring.MentoredProxies": "agents.gradient.tri_mentoring.TriMentoring",
     "agents.gradient.tuned.TunedAscent": "mbo_gym.Method",
     "agents.gradient.tuned.TunedProxies": "mbo_gym.nn.mlp.BatchedMLP",
+    "agents.rl.online.OnlineAgent": "agents.online.agents.train_policy",
+    "agents.rl.online_config.OffPolicyConfig": "agents.online.configs.TrainingConfig",
+    "agents.rl.online_config.OnlineConfig": "agents.online.configs.TrainingConfig",
+    "diffusion.config.DiffusionConfig": "NoiseConfig and SamplingConfig of diffusion.models.config",
+    "diffusion.proposals.Predict": "mbo_gym.methods.fitted.Fitted.predict",
+    "diffusion.proposals.fitted_filter": "mbo_gym.methods.filters.fit_filter",
+    "diffusion.proposals.order_candidates": "mbo_gym.methods.filters.filtered",
+    "diffusion.proposals.predictor": "mbo_gym.methods.fitted.Fitted.predict",
     "mbo_gym.surrogates.StackedMLP": "mbo_gym.nn.mlp.BatchedMLP",
     "mbo_gym.surrogates.mlp.StackedMLP": "mbo_gym.nn.mlp.BatchedMLP",
 }
-"""Old classes without a successor of the same shape: what to use in their place."""
+"""Old names without a successor of the same shape: what to use in their place."""
 
 CONTROLS = ("random", "top_k", "top_k_noise", "mean_design", "random_filtered")
 """Names of the controls; a grid takes those methods whose class has `CONTROL`."""
@@ -285,7 +289,7 @@ def forwarded(module: str) -> Callable[[str], Any]:
 
 
 def _removed(module: str, name: str) -> type[Any]:
-    """Return a stand-in for a class that is gone: it imports, and says what to use when called."""
+    """Return a stand-in for a name that is gone: it imports, and says what to use when called."""
     text = f"{module}.{name} is gone. Use {REMOVED[f'{module}.{name}']}."
     warnings.warn(text, DeprecationWarning, stacklevel=3)
 
@@ -310,9 +314,8 @@ class _Finder(MetaPathFinder, Loader):
         module.__doc__ = f"Moved to {new}."
         module.__getattr__ = forwarded(module.__name__)  # type: ignore[method-assign]
         module.__all__ = list(getattr(import_module(new), "__all__", ()))  # type: ignore[attr-defined]
-        module.__all__ += [
-            key.rpartition(".")[2] for key in NAMES if key.rpartition(".")[0] == module.__name__
-        ]  # type: ignore[attr-defined]
+        own = [key for key in NAMES if key.rpartition(".")[0] == module.__name__]
+        module.__all__ += [key.rpartition(".")[2] for key in own]  # type: ignore[attr-defined]
 
 
 def install() -> None:

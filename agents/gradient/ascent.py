@@ -13,7 +13,7 @@ from torch import Tensor
 from mbo_gym._moved import forwarded
 from mbo_gym.methods.ascent import GradientAscent, ascend
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
-from mbo_gym.methods.fitted import Bounds, Fitted
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Bounds, Fitted
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice, require_at_least
@@ -36,8 +36,6 @@ __all__ = [
 
 __getattr__ = forwarded(__name__)  # names that have moved
 
-LIGHT_SURROGATE = Choice("mlp", {"hidden": 16, "train_steps": 40, "batch_size": 64})
-"""A surrogate that is fitted within a second, for the presets ``light``."""
 
 _PAPER = (
     "Trabucco et al. 2022, Design-Bench: Benchmarks for Data-Driven Offline Model-Based "

@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, TensorDataset
 import mbo_gym
 from diffusion.ddom import DDOMConfig
 from diffusion.gtg import GTGConfig
-from diffusion.models.designs import DesignModel
+from diffusion.models import trajectories
+from diffusion.models.config import SamplingConfig
+from diffusion.models.designs import TRAINING, DesignModel
 from diffusion.models.trajectories import TrajectoryModel
 from diffusion.proposals import design_encoder
 from experiments.benchmarks.common import seconds_per_call, show, where
-from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.methods.base import Context
 
 
 def plain_sampler(
@@ -47,13 +49,15 @@ def plain_training(denoiser: Any, z: Tensor, y: Tensor, config: DDOMConfig, step
     """Train as the released programs do, with a data loader and an average of the weights by hand;
     updates a second."""
     trained = copy.deepcopy(denoiser).train().requires_grad_(True)
-    adam = torch.optim.Adam(trained.parameters(), lr=config.learning_rate)
+    adam = torch.optim.Adam(trained.parameters(), lr=config.training.learning_rate)
     average = {name: value.clone() for name, value in trained.state_dict().items()}
-    rows = DataLoader(TensorDataset(z, y[:, None]), config.batch_size, shuffle=True, drop_last=True)
+    rows = DataLoader(
+        TensorDataset(z, y[:, None]), config.training.batch_size, shuffle=True, drop_last=True
+    )
     started = time.perf_counter()
     for x, condition in islice(chain.from_iterable(repeat(rows)), steps):
-        level = torch.exp(config.level_mean + config.level_std * torch.randn(len(x)))
-        condition = condition * (torch.rand(len(x), 1) >= config.drop_condition)
+        level = torch.exp(config.noise.level_mean + config.noise.level_std * torch.randn(len(x)))
+        condition = condition * (torch.rand(len(x), 1) >= config.model.drop_condition)
         estimate = trained(x + level[:, None] * torch.randn(x.shape), level, condition)
         loss = ((estimate - x) / trained.coefficients(level)[1][:, None]).square().mean()
         adam.zero_grad()
@@ -79,11 +83,13 @@ def compare(task: str, n: int, steps: int) -> tuple[list[list[str]], list[list[s
     encoder = design_encoder(problem, None)
     z = torch.from_numpy(encoder.encode(problem.dataset.x))
     y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y))
-    config = DDOMConfig(train_steps=steps, bounds="none", guidance=0.0)
-    model = DesignModel(config, z.shape[1], seed=0, device="cpu")
-    plain_rate = plain_training(model._denoiser, z, y, config, steps)
+    config = DDOMConfig(
+        training=replace(TRAINING, steps=steps), sampling=SamplingConfig(0.0, bounds="none")
+    )
+    model = DesignModel(config.model, config.noise, config.sampling, z.shape[1], Context())
+    plain_rate = plain_training(model.denoiser, z, y, config, steps)
     started = time.perf_counter()
-    model.fit(z, y, data=task, progress=NullProgress())
+    model.fit(z, y, config.training)
     rate = steps / (time.perf_counter() - started)
     training = [
         [task, "designs, plain loop", f"{plain_rate:.0f}", "1.0"],
@@ -92,17 +98,16 @@ def compare(task: str, n: int, steps: int) -> tuple[list[list[str]], list[list[s
     near = z[(y - y.median()).abs() < 0.1]
     target = float(y.median())
     rows = []
-    model._config = replace(config, guidance=2.0)
-    plain = model._denoiser
+    model.sampling = replace(config.sampling, guidance=2.0)
+    plain = model.denoiser
     seconds = [
         seconds_per_call(
             lambda: plain_sampler(plain, n, z.shape[1], target, 2.0, torch.Generator()), repeats=3
         ),
         seconds_per_call(lambda: model.generate(n, target, torch.Generator()), repeats=3),
     ]
-    model._config = (
-        config  # quality without guidance, which has a closed answer: the designs of that score
-    )
+    # Quality without guidance, which has a closed answer: the designs of that score.
+    model.sampling = config.sampling
     samples = [
         plain_sampler(plain, n, z.shape[1], target, 0.0, torch.Generator().manual_seed(0)),
         model.generate(n, target, torch.Generator().manual_seed(0)),
@@ -120,15 +125,13 @@ def compare(task: str, n: int, steps: int) -> tuple[list[list[str]], list[list[s
 def training_rate(task: str, config: GTGConfig) -> float:
     """Return updates a second of the model of trajectories, on noise of the task's shape."""
     d = design_encoder(mbo_gym.make_task(task).problem(), None).n_features
-    trajectories = torch.randn(
-        200, config.horizon, d + 1, generator=torch.Generator().manual_seed(0)
+    steps = torch.randn(
+        200, config.model.horizon, d + 1, generator=torch.Generator().manual_seed(0)
     )
     box = -torch.ones(d), torch.ones(d)
-    model = TrajectoryModel(config, d, seed=0, device="cpu")
-    seconds = seconds_per_call(
-        lambda: model.fit(trajectories, box, data=task, progress=NullProgress()), repeats=3
-    )
-    return config.train_steps / seconds
+    model = TrajectoryModel(config.model, config.noise, config.sampling, d, Context())
+    seconds = seconds_per_call(lambda: model.fit(steps, box, config.training), repeats=3)
+    return config.training.steps / seconds
 
 
 def main() -> None:
@@ -147,13 +150,19 @@ def main() -> None:
     for task in args.tasks.split(","):
         rows, training = compare(task, args.n, args.steps)
         sampled += rows
-        config = GTGConfig(train_steps=20)
-        what = f"trajectories of {config.horizon}, batch {config.batch_size}"
+        config = GTGConfig(training=replace(trajectories.TRAINING, steps=20))
+        what = f"trajectories of {config.model.horizon}, batch {config.training.batch_size}"
         trained += [*training, [task, what, f"{training_rate(task, config):.1f}", "-"]]
     columns = ["task", "sampler", "designs/s", "ratio", "energy distance"]
-    note = f"{args.n} designs at once, guidance 2 (the distance: without); {args.steps} updates before; {where()}"
+    note = (
+        f"{args.n} designs at once, guidance 2 (the distance: without); "
+        f"{args.steps} updates before; {where()}"
+    )
     show("Sampling with guidance, one network", columns, sampled, note)
-    note = f"designs: batch {DDOMConfig().batch_size}; ours with clipping and a schedule of the rate too; {where()}"
+    note = (
+        f"designs: batch {DDOMConfig().training.batch_size}; "
+        f"ours with clipping and a schedule of the rate too; {where()}"
+    )
     show("Training", ["task", "what", "updates/s", "ratio"], trained, note)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 import mbo_gym
 from diffusion.gtg import GTG
-from diffusion.proposals import design_encoder
 from experiments.benchmarks.common import show
 from mbo_gym.evaluation.distances import diversity
+from mbo_gym.methods.base import Context
 from mbo_gym.methods.registry import make_method
 from mbo_gym.problem.dataset import first_of_each_design
 from mbo_gym.problem.task import OfflineProblem
@@ -23,8 +23,8 @@ from mbo_gym.settings import parse_options, parse_seeds
 
 FORMULATIONS = {
     "default": [],
-    "without scores": ["condition=none"],
-    "the paper's trajectories": ["eps=0.05", "p=80.0"],
+    "without scores": ["model.condition=none"],
+    "the paper's trajectories": ["trajectories.eps=0.05", "trajectories.p=80.0"],
 }
 DRAWN = 2000
 
@@ -62,13 +62,11 @@ def measure(task_id: str, options: list[str], seeds: list[int]) -> list[tuple[st
         )
         assert isinstance(method, GTG)
         with RichProgress([], f"{task_id}, {options}, seed {seed}: ") as progress:
-            method.fit(problem, seed=seed, device="cpu", progress=progress)
-            encoder, first = (
-                design_encoder(problem, method.config.encoder),
-                method.config.context_length,
-            )
+            method.fit(problem, Context(seed, progress=progress))
+            encoder = method.encoder
+            first = method.config.model.context_length
             new = method.sample(method.config.n_samples)[:, first:, : encoder.n_features]
-            proposals = method.propose(256)
+            proposals = method.propose(256).x
         made = method.trajectories[:, :, : encoder.n_features]
         walks = [
             encoder.decode(z.flatten(0, 1).cpu().numpy()).reshape(*z.shape[:2], -1)
@@ -100,9 +98,8 @@ def main() -> None:
     columns = ["trajectories", "covered", "distinct", "distance", "in a walk", "of a step"]
     note = (
         "covered: share of the visible designs; distinct: share of the designs of all walks; "
-        "distance: mean of two of "
-        "them (as in mbo_gym.evaluation.distances), of two of one walk, and from one step to the "
-        "next; proposed: 256 designs; "
+        "distance: mean of two of them (as in mbo_gym.evaluation.distances), of two of one walk, "
+        "and from one step to the next; proposed: 256 designs; "
         f"mean of seeds {args.seeds} on {args.tasks}"
     )
     show("Diversity of GTG", columns, rows, note)
