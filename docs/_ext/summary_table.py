@@ -25,8 +25,8 @@ def interval(found: Interval | None, digits: int) -> str:
 
 
 def table(analysis: Analysis) -> list[str]:
-    names = [problem.name for problem in analysis.problems]
-    entries = {(entry.label, entry.problem): entry for entry in analysis.entries}
+    names = [task.name for task in analysis.tasks]
+    entries = {(entry.label, entry.task): entry for entry in analysis.entries}
     lines = [f"| method | {' | '.join(names)} | rank | skill |", "|---" * (len(names) + 3) + "|"]
     most = max(len(entry.seeds) for entry in analysis.entries)
     for standing in (standing for standing in analysis.standings if standing.complete):
@@ -37,10 +37,10 @@ def table(analysis: Analysis) -> list[str]:
         overall = interval(standing.mean_rank.get("p50_distinct"), 1), interval(standing.skill, 2)
         lines.append(f"| {' | '.join([label, *cells, *overall])} |")
     ceilings = [
-        f"{p.ceiling['p100']:.3f} / {p.ceiling['p50']:.3f}" if p.ceiling else "-"
-        for p in analysis.problems
+        f"{p.ceiling.p100:.3f} / {p.ceiling.p50:.3f}" if p.ceiling else "-"
+        for p in analysis.tasks
     ]
-    visible = [f"{p.d_best:.3f}" for p in analysis.problems]
+    visible = [f"{p.d_best:.3f}" for p in analysis.tasks]
     return [
         *lines,
         f"| ceiling | {' | '.join(ceilings)} | | 1 |",
