@@ -1,4 +1,4 @@
-"""Methods that search: controls, gradient ascent, offline reinforcement learning.
+"""Methods that search: controls, gradient ascent, evolution, generative models, RL.
 
-Each is found by its name in the entry-point group `mbo_gym.methods` and loaded on use.
+`agents.plugin` announces them to mbo_gym; each is loaded on use.
 """

@@ -1,7 +1,5 @@
 """Generative methods for offline model-based optimization on one diffusion core.
 
-The core, each part a file that knows nothing of the methods: `schedule` (noise over time),
-`denoiser` (a network made into an estimate of the clean designs), `losses`, `samplers`, `guidance`,
-`networks`, `training`. The methods: `ddom`, `demo`, `gtg`; what they share is in `config`,
-`design_model` and `proposals`.
+`core` knows nothing of the methods, `models` are trained denoisers of designs and of trajectories,
+and `ddom`, `demo` and `gtg` are the methods. `diffusion.plugin` announces them to mbo_gym.
 """

@@ -1,1 +1,1 @@
-"""The diffusion core: schedules, denoisers, networks, losses, samplers and guidance."""
+"""Diffusion core: schedules, denoisers, networks, losses, samplers, guidance."""

@@ -1,13 +1,16 @@
-"""A network made into a denoiser: preconditioning, the condition and its absence, and the moving
-average of weights.
+"""The denoiser: preconditioning, parameterisation and conditioning of a network.
 
-D(z; s) = c_skip(s) z + c_out(s) F(c_in(s) z, noise(s), condition)        (EDM, Karras et al. 2022,
-equation 7)
+With z = x + s eps and a network F (EDM, Karras et al. 2022, equation 7):
 
-F is the network and z = x + s eps. What F learns to return is named by the parameterisation:
-    eps   the noise (Ho et al. 2020)              x0   the design itself
+    D(z; s) = c_skip(s) z + c_out(s) F(c_in(s) z, noise(s), condition)
+
+The parameterisation names the target of F:
+
+    eps   the noise (Ho et al. 2020)
+    x0    the design itself
     v     alpha eps - sigma x (Salimans and Ho 2022)
-    edm   EDM's mixture, which at each level has a target of unit variance (EDM, table 1)
+    edm   EDM's mixture, of unit variance at each level (EDM, table 1)
+
 `eps`, `x0` and `v` see z scaled to a variance-preserving process, c_in = 1 / sqrt(1 + s^2).
 """
 
@@ -55,7 +58,8 @@ class Denoiser(nn.Module):
         super().__init__()
         if parameterisation not in get_args(Parameterisation):
             raise ValueError(
-                f"parameterisation must be one of {get_args(Parameterisation)}, got {parameterisation!r}"
+                f"parameterisation must be one of {get_args(Parameterisation)}, got "
+                f"{parameterisation!r}"
             )
         self.network, self.parameterisation, self.sigma_data = network, parameterisation, sigma_data
         self.n_conditions, self._time, self._flag, self._per_step = (

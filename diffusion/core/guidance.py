@@ -1,5 +1,4 @@
-"""Guidance: ways to make a denoiser aim, each a function from a denoiser to the `denoise(z, s)`
-that samplers call."""
+"""Guidance: functions from a denoiser to the `denoise(z, s)` that samplers call."""
 
 from __future__ import annotations
 
@@ -22,8 +21,9 @@ def unconditional(denoiser: Denoiser, *, extra: Tensor | None = None) -> Denoise
 def conditional(
     denoiser: Denoiser, condition: Tensor, *, weight: float = 0.0, extra: Tensor | None = None
 ) -> Denoise:
-    """Return classifier-free guidance, (1 + w) D(z; s | condition) - w D(z; s), as one call on 2B
-    rows.
+    """Return classifier-free guidance, (1 + w) D(z; s | condition) - w D(z; s).
+
+    Both terms are one call on 2B rows.
 
     Source: Ho and Salimans 2022, equation 6, there and in DDOM and DEMO for the score or the noise;
     the estimate is linear in both, so it is the same. GTG's weight is 1 + w in these terms.
@@ -55,8 +55,9 @@ def energy_guided(
     through_denoiser: bool = False,
     max_norm: float | None = None,
 ) -> Denoise:
-    """Return D(z; s) - scale * s^2 * gradient of energy(D(z; s)) in z: tilts the data to p(x)
-    exp(-scale * energy(x)).
+    """Return D(z; s) - scale * s^2 * gradient of energy(D(z; s)) in z.
+
+    It tilts the data to p(x) exp(-scale * energy(x)).
 
     Source: DGID (arXiv 2309.02040), where the noise estimate gains scale * sqrt(1 - abar) *
     gradient; the same in terms of D and of the level. The estimate stands in for the designs under
@@ -91,8 +92,9 @@ def energy_guided(
 
 
 def inpainted(denoise: Denoise, known: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
-    """Return a D that holds the part under `mask` to `known`, which enters with noise of the level
-    of the rest.
+    """Return a D that holds the part under `mask` to `known`.
+
+    The known part enters with noise of the level of the rest.
 
     At each level the known part looks as it did in training, and D gives it back clean, so a
     deterministic sampler that starts from known + s_0 noise there keeps to known + s noise. The
@@ -116,6 +118,6 @@ def inpainted(denoise: Denoise, known: Tensor, mask: Tensor, noise: Tensor) -> D
 
 
 def clipped(denoise: Denoise, low: Tensor | float, high: Tensor | float) -> Denoise:
-    """Return a D whose estimates are clipped to a box, e.g. the one that the data span."""
+    """Return a D whose estimates are clipped to a box."""
     low, high = torch.as_tensor(low), torch.as_tensor(high)
     return lambda z, s: torch.maximum(torch.minimum(denoise(z, s), high.to(z)), low.to(z))

@@ -22,7 +22,7 @@ def denoising_loss(
     row_weight: Tensor | None = None,
     channel_weight: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of the network's own output, E w ||F - target||^2 per feature; a scalar.
+    """Return the loss of the network's own output, E w ||F - target||^2 per feature.
 
     In the denoiser's terms this is ||D(x + level * noise) - x||^2 / c_out^2: plain error of the
     noise for ``eps``, unit weight at every level for ``edm`` (EDM, equation 8).

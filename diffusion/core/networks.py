@@ -1,14 +1,14 @@
-"""The networks inside a denoiser: multi-layer perceptrons for designs, a U-Net over time for
-trajectories.
+"""Networks of a denoiser: MLPs for designs, a temporal U-Net for trajectories.
 
-Each is called as ``network(z, noise, condition, extra)`` and returns a tensor of z's shape: z
-    (B, d) or (B, H, C)  features, scaled to about unit variance by the caller noise      (B,)
-    what the network sees of the noise level, about -2 to 2 condition  (B, c) or None       numbers
-    of about unit size, e.g. a standardised score; (B, H, c) where each step of
-                                    a trajectory has its own
-    extra      (B, H, E) or None    more channels beside z, e.g. known steps and their mask
+Each is called as ``network(z, noise, condition, extra)`` and returns a tensor of z's shape:
 
-First weights come from torch's global random state; build a network inside `seeded` to decide them.
+    z          (B, d) or (B, H, C)   features, scaled to about unit variance by the caller
+    noise      (B,)                  function of the noise level, about -2 to 2
+    condition  (B, c) or (B, H, c)   None, or numbers of about unit size, e.g. a standardised score
+    extra      (B, H, E)             None, or more channels beside z, e.g. known steps and a mask
+
+Initial weights come from torch's global random state; build a network inside
+`mbo_gym.nn.weights.seeded` to fix them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FREQUENCIES = 32
 
 
 class ConcatMLP(nn.Module):
-    """A plain MLP over z, noise and condition side by side, with SiLU between its layers.
+    """An MLP over z, noise and condition side by side, with SiLU between layers.
 
     With ``hidden=1024, layers=3, n_conditions=1, dropout=0.15`` and the time as noise it is the
     score network of DDOM's released program (Krishnamoorthy et al. 2023): 2.2 million weights at 60
@@ -60,8 +60,7 @@ class ConcatMLP(nn.Module):
     def forward(
         self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
     ) -> Tensor:
-        """Return the output (B, d); see the module's docstring for the arguments, `extra` must be
-        None."""
+        """Return the output (B, d); `extra` must be None."""
         _check_inputs(z, condition, self.n_conditions, extra, 0)
         seen = [z, noise[:, None]] if condition is None else [z, noise[:, None], condition]
         output: Tensor = self.network(torch.cat(seen, dim=1))
@@ -69,7 +68,7 @@ class ConcatMLP(nn.Module):
 
 
 class ScoreMLP(nn.Module):
-    """A residual MLP: in each layer, noise and condition scale and shift the normalised units.
+    """A residual MLP whose units are scaled and shifted by noise and condition.
 
     h <- h + W dropout(SiLU((1 + scale) LayerNorm(h) + shift)), with scale and shift linear in an
     embedding of noise and condition. The output layer starts at 0.
@@ -106,8 +105,7 @@ class ScoreMLP(nn.Module):
     def forward(
         self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
     ) -> Tensor:
-        """Return the output (B, d); see the module's docstring for the arguments, `extra` must be
-        None."""
+        """Return the output (B, d); `extra` must be None."""
         _check_inputs(z, condition, self.n_conditions, extra, 0)
         embedding, h = self.embedding(noise, condition), self.first(z)
         for block in self.blocks:
@@ -117,8 +115,7 @@ class ScoreMLP(nn.Module):
 
 
 class TemporalUNet(nn.Module):
-    """Convolutions over the steps of trajectories, at finer and coarser steps, with skips between
-    equal ones.
+    """A U-Net of convolutions over the steps of trajectories.
 
     Each level has two residual blocks on the way down and two on the way up, with two more at the
     coarsest; the finest has one convolution on the way up. Any horizon will do: steps are halved
@@ -183,7 +180,7 @@ class TemporalUNet(nn.Module):
     def forward(
         self, z: Tensor, noise: Tensor, condition: Tensor | None, extra: Tensor | None
     ) -> Tensor:
-        """Return the output (B, H, C); see the module's docstring for the arguments."""
+        """Return the output (B, H, C)."""
         _check_inputs(z, condition, self.n_conditions, extra, self.n_extra)
         embeddings = [functional.silu(self.embedding(noise, condition))]  # of each level
         h = z if extra is None else torch.cat([z, extra], dim=2)
@@ -203,7 +200,7 @@ class TemporalUNet(nn.Module):
 
 
 class _Embedding(nn.Module):
-    """Sines and cosines of the noise, and the condition as it is, through two layers to (B, width).
+    """An embedding of noise (as sines) and condition through two layers, (B, width).
 
     The condition has no sines: guidance asks for scores above all that were seen, where those would
         repeat themselves.
@@ -249,8 +246,7 @@ class _MLPBlock(nn.Module):
 
 
 class _ConvBlock(nn.Module):
-    """Two convolutions, the units of the first scaled and shifted by the embedding, and a skip
-    around both."""
+    """Two convolutions with a skip; the embedding scales and shifts the first."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, n_embedded: int) -> None:
         super().__init__()
@@ -278,14 +274,18 @@ def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
 
 
 def _groups(n: int) -> int:
-    """Return how many groups of channels are normalised: at most 8, of at least 4 channels, where
-    these divide n."""
+    """Return the number of groups of channels that are normalised.
+
+    It is at most 8, each of at least 4 channels, and divides n.
+    """
     return max(g for g in range(1, 9) if n % g == 0 and (g == 1 or n // g >= 4))
 
 
 def _coarser(embedding: Tensor) -> Tensor:
-    """Average the embeddings of neighbouring steps, (B, H, E) to (B, ceil(H / 2), E); one for all
-    stays as it is."""
+    """Average the embeddings of neighbouring steps, (B, H, E) to (B, ceil(H / 2), E).
+
+    One embedding for all steps stays as it is.
+    """
     if embedding.ndim == 2:
         return embedding
     return functional.avg_pool1d(embedding.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)

@@ -1,11 +1,13 @@
-"""Samplers: pure functions that follow a denoiser from noise, or from noised designs, to designs.
+"""Samplers: pure functions that follow a denoiser from noise to designs.
 
 All take z = x + s eps at the first of the levels s_0 > s_1 > .. > s_n >= 0 and return it at the
-    last. Along the way dz/ds = (z - D(z; s)) / s
-    (probability flow; EDM, equation 1 with s(t) = 1)
+last. They follow the probability flow (EDM, equation 1 with s(t) = 1)
+
+    dz/ds = (z - D(z; s)) / s
+
 so with D exact, z at a lower level is distributed as noised data of that level. `denoise(z, s)` is
-D with whatever guidance is wrapped around it (`diffusion.core.guidance`); what wants to look on
-along the way wraps it too.
+D with guidance wrapped around it (`diffusion.core.guidance`); an observer of the estimates wraps
+it too.
 """
 
 from __future__ import annotations
@@ -44,8 +46,7 @@ def start_noise(
     sigma_data: float = 1.0,
     scale: float = 1.0,
 ) -> Tensor:
-    """Draw what sampling from nothing starts with: as wide as noised data of the level,
-    sqrt(sigma_data^2 + level^2).
+    """Draw the start of sampling, of standard deviation sqrt(sigma_data^2 + level^2).
 
     For a variance-preserving process this is the standard normal.
 
@@ -69,8 +70,9 @@ def euler_maruyama(
     *,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Euler-Maruyama on the reverse-time equation dz = -2 s score ds + sqrt(2 s) dw (Song et al.
-    2021, equation 6).
+    """Follow the reverse-time equation by Euler-Maruyama (Song et al. 2021, eq. 6).
+
+    The equation is dz = -2 s score ds + sqrt(2 s) dw.
 
     The step to level 0 adds no noise.
 
@@ -102,8 +104,9 @@ def ddim(
     eta: float = 0.0,
     temperature: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """DDIM (Song, Meng and Ermon, ICLR 2021, equation 12): with eta 0, Euler's steps on the
-    probability flow.
+    """Follow DDIM (Song, Meng and Ermon, ICLR 2021, eq. 12).
+
+    With eta 0 these are Euler's steps on the probability flow.
 
     Args:
         denoise: D.
@@ -137,8 +140,9 @@ def ddim(
 
 @torch.no_grad()
 def heun(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
-    """Heun's second-order steps on the probability flow (EDM, algorithm 1): 2n - 1 calls of D if
-    the last level is 0.
+    """Follow the probability flow by Heun's second-order steps (EDM, algorithm 1).
+
+    D is called 2n - 1 times if the last level is 0.
 
     Args:
         denoise: D.
@@ -160,8 +164,9 @@ def heun(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def dpm_solver_2m(denoise: Denoise, z: Tensor, levels: Tensor) -> Tensor:
-    """DPM-Solver++ (2M), second order at one call of D a step (Lu et al. 2022, algorithm 2, with
-    alpha = 1).
+    """Follow DPM-Solver++ (2M) (Lu et al. 2022, algorithm 2, with alpha = 1).
+
+    It is of second order at one call of D a step.
 
     The first step and a step to level 0 are of first order.
 

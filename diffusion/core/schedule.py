@@ -134,8 +134,7 @@ class Cosine(_VariancePreserving):
 
 @dataclass(frozen=True)
 class Karras:
-    """Levels from `sigma_min` to `sigma_max`, spaced evenly in their `rho`-th root; the signal
-    keeps its size.
+    """Levels spaced evenly in their `rho`-th root; the signal keeps its size.
 
     Args:
         sigma_min: Level at t = 0.
@@ -169,8 +168,9 @@ class Karras:
 
 
 def levels(schedule: Schedule, n: int, *, start: float | None = None) -> Tensor:
-    """Return the levels (n + 1,) of `n` sampling steps, falling, the last one 0: times are spaced
-    evenly.
+    """Return the levels (n + 1,) of `n` sampling steps, falling, the last one 0.
+
+    Times are spaced evenly.
 
     Args:
         schedule: Whose times.
@@ -186,7 +186,8 @@ def levels(schedule: Schedule, n: int, *, start: float | None = None) -> Tensor:
         raise ValueError(f"sampling takes at least one step, got {n}")
     if start is not None and not lowest < start <= highest * (1 + 1e-6):
         raise ValueError(
-            f"a level to start from must lie in ({lowest:g}, {highest:g}] for {schedule}, got {start:g}"
+            f"a level to start from must lie in ({lowest:g}, {highest:g}] for {schedule}, got "
+            f"{start:g}"
         )
     top = highest if start is None else start
     first = float(
@@ -202,7 +203,10 @@ def levels(schedule: Schedule, n: int, *, start: float | None = None) -> Tensor:
 
 
 def drawn_levels(schedule: Schedule, n: int, generator: torch.Generator) -> Tensor:
-    """Draw `n` levels for training, at times uniform in (0, 1); (n,) on the generator's device."""
+    """Draw `n` training levels at times uniform in (0, 1); (n,).
+
+    They are on the generator's device.
+    """
     t = torch.rand(n, generator=generator, device=generator.device).clamp_min(LEAST_TIME)
     return schedule.level(t)
 
@@ -210,6 +214,8 @@ def drawn_levels(schedule: Schedule, n: int, generator: torch.Generator) -> Tens
 def log_normal_levels(
     n: int, generator: torch.Generator, *, mean: float = -1.2, std: float = 1.2
 ) -> Tensor:
-    """Draw `n` levels for training whose logarithms are normal (EDM, table 1); (n,) on the
-    generator's device."""
+    """Draw `n` training levels whose logarithms are normal (EDM, table 1); (n,).
+
+    They are on the generator's device.
+    """
     return torch.exp(mean + std * torch.randn(n, generator=generator, device=generator.device))

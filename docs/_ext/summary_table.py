@@ -25,6 +25,7 @@ def interval(found: Interval | None, digits: int) -> str:
 
 
 def table(analysis: Analysis) -> list[str]:
+    """Return the lines of a Markdown table: methods that have scores on every task."""
     names = [task.name for task in analysis.tasks]
     entries = {(entry.label, entry.task): entry for entry in analysis.entries}
     lines = [f"| method | {' | '.join(names)} | rank | skill |", "|---" * (len(names) + 3) + "|"]
@@ -37,8 +38,7 @@ def table(analysis: Analysis) -> list[str]:
         overall = interval(standing.mean_rank.get("p50_distinct"), 1), interval(standing.skill, 2)
         lines.append(f"| {' | '.join([label, *cells, *overall])} |")
     ceilings = [
-        f"{p.ceiling.p100:.3f} / {p.ceiling.p50:.3f}" if p.ceiling else "-"
-        for p in analysis.tasks
+        f"{p.ceiling.p100:.3f} / {p.ceiling.p50:.3f}" if p.ceiling else "-" for p in analysis.tasks
     ]
     visible = [f"{p.d_best:.3f}" for p in analysis.tasks]
     return [

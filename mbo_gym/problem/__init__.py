@@ -1,2 +1,1 @@
-"""The problem: design spaces, data sets, tasks and the oracle base; nothing here reads a file or
-trains."""
+"""The problem: design spaces, data sets, tasks and the oracle base."""

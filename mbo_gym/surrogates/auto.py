@@ -53,7 +53,7 @@ class AutoSurrogate(Surrogate):
     that one.
 
     Args:
-        config: Its settings.
+        config: Settings.
 
     Attributes:
         reports: The candidates' reports of the last fit, by name.

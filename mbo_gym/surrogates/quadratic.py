@@ -68,7 +68,7 @@ class QuadraticSurrogate(Surrogate):
         data's box.
 
     Args:
-        config: Its settings.
+        config: Settings.
 
     Attributes:
         ridge: The ridge weight that the last `fit` chose; None before.

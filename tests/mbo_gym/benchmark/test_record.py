@@ -12,7 +12,7 @@ from mbo_gym.benchmark.record import SCHEMA, CellRecord, finite
 from tests.mbo_gym.benchmark.records import failed, make_records, record, values
 
 
-@pytest.mark.parametrize("one", make_records()[::7] + [failed()])
+@pytest.mark.parametrize("one", [*make_records()[::7], failed()])
 def test_a_record_is_the_same_after_json(one):
     assert CellRecord.from_json(json.loads(one.line())) == one
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import mbo_gym
 from agents.gradient.ascent import AscentConfig, Grad, GradConfig
 from mbo_gym.benchmark.plan.grid import (
     Cell,
@@ -394,7 +393,7 @@ def test_a_file_may_hold_several_grids(tmp_path):
         ("random", 1),
         ("top_k", 5),
     ]
-    with pytest.raises(ValueError, match="random and random on .* are the same run"):
+    with pytest.raises(ValueError, match=r"random and random on .* are the same run"):
         cells_of([first, first])
     with pytest.raises(ValueError, match=r"holds 2 grids\. Read them with read_grids"):
         read_grid(path)
