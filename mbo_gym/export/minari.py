@@ -163,6 +163,7 @@ class _DescribedEnv(gym.Env[np.ndarray, np.ndarray]):
         config = EnvConfig(**self.spec.kwargs)
         assert isinstance(config.task, str)
         problem = make_task(config.task, **(config.task_options or {})).problem()
+        assert isinstance(config.encoder, str)
         low, high = feature_bounds(problem, make_encoder(problem, config.encoder))
         if low.shape != batch.z.shape[2:]:
             raise InvalidData(
