@@ -12,10 +12,11 @@ import mbo_gym
 from agents.controls import NoiseConfig, RandomFiltered, RandomFilteredConfig, TopKNoise
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import best_first, sampling_space
+from mbo_gym.methods.base import Context
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES
@@ -73,8 +74,9 @@ def letters(x, y) -> OfflineProblem:
 
 def propose(method, problem: OfflineProblem, k: int, seed: int = 0):
     method = mbo_gym.make_method(method) if isinstance(method, str) else method
-    method.fit(problem, seed=seed, device="cpu", progress=NullProgress())
-    return method.propose(k), method.criterion
+    method.fit(problem, Context(seed))
+    proposals = method.propose(k)
+    return proposals.x, proposals.criterion
 
 
 def test_top_k_is_the_best_distinct_visible_designs():
@@ -173,17 +175,19 @@ def test_random_filtered_picks_the_highest_predictions(task_id):
     x, criterion = propose(method, visible, 50, seed=4)
     encoder = make_encoder(visible)
     candidates = visible.space.sample(500, np.random.default_rng(4))  # its own draw
-    prediction = method._surrogate.predict(torch.from_numpy(encoder.encode(candidates))).numpy()
+    prediction = method.fitted.surrogate.predict(torch.from_numpy(encoder.encode(candidates))).numpy()
     best = np.sort(prediction)[::-1][:50]
     np.testing.assert_allclose(criterion, best, rtol=1e-5, atol=1e-6)
-    again = method._surrogate.predict(torch.from_numpy(encoder.encode(x))).numpy()
+    again = method.fitted.surrogate.predict(torch.from_numpy(encoder.encode(x))).numpy()
     np.testing.assert_allclose(again, best, rtol=1e-3, atol=1e-3)
 
 
 def test_random_filtered_by_a_known_surrogate():
     visible = line([4.0, 6.0])  # mean 5, standard deviation 1: features 1 are at 6
     x, criterion = propose(
-        RandomFiltered(RandomFilteredConfig(n_candidates=2000, surrogate=DISTANCE)), visible, 5
+        RandomFiltered(RandomFilteredConfig(n_candidates=2000, surrogate=Choice(DISTANCE))),
+        visible,
+        5,
     )
     candidates = visible.space.sample(2000, np.random.default_rng(0))[:, 0]
     nearest = candidates[np.argsort(np.abs(candidates - 6), kind="stable")[:5]]
@@ -193,7 +197,9 @@ def test_random_filtered_by_a_known_surrogate():
 
 def test_more_proposals_than_candidates_make_more_candidates():
     x, criterion = propose(
-        RandomFiltered(RandomFilteredConfig(n_candidates=3, surrogate=DISTANCE)), line([4, 6]), 10
+        RandomFiltered(RandomFilteredConfig(n_candidates=3, surrogate=Choice(DISTANCE))),
+        line([4, 6]),
+        10,
     )
     assert (len(x), len(criterion)) == (10, 10)
     assert len(np.unique(x)) == 10

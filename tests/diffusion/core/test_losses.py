@@ -97,7 +97,9 @@ def test_the_loss_is_the_error_of_what_the_network_returns(parameterisation):
     s = level[:, None]
     if parameterisation == "v":
         wanted = (noise - s * x) / (1 + s**2).sqrt()
-    else:  # EDM, equation 8, with unit data: (x - z / (1 + s^2)) sqrt(1 + s^2) / s = (s x - eps) / sqrt(1 + s^2)
+    else:
+        # EDM, equation 8, with unit data:
+        # (x - z / (1 + s^2)) sqrt(1 + s^2) / s = (s x - eps) / sqrt(1 + s^2)
         wanted = (s * x - noise) / (1 + s**2).sqrt()
     loss = denoising_loss(Denoiser(Recorder(f), parameterisation), x, level, noise)
     assert float(loss) == pytest.approx(float((f - wanted).square().mean()), rel=1e-10)
