@@ -159,7 +159,7 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
         "noise": 0.5,
         "maximise": False,
     }
-    settings = {"optimiser": "adam", "steps": 5, "step_size": None}
+    settings = {"ascent.optimiser": "adam", "ascent.steps": 5, "ascent.step_size": None}
     cell = Cell(RunRequest("grad", "csv", 3, 16, "adam", settings, options), "mine", {})
     words = shlex.split(cell.request.command)
     assert words[:3] == ["mbo-gym", "run", "grad"]
@@ -167,7 +167,9 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
     monkeypatch.setattr(
         "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
     )
-    monkeypatch.setattr("mbo_gym.make_task", lambda task_id, **given: seen.update(options=given))
+    monkeypatch.setattr(
+        "mbo_gym.tasks.registry.make_task", lambda task_id, **given: seen.update(options=given)
+    )
     monkeypatch.setattr(
         "mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given)
     )
