@@ -175,7 +175,9 @@ def test_random_filtered_picks_the_highest_predictions(task_id):
     x, criterion = propose(method, visible, 50, seed=4)
     encoder = make_encoder(visible)
     candidates = visible.space.sample(500, np.random.default_rng(4))  # its own draw
-    prediction = method.fitted.surrogate.predict(torch.from_numpy(encoder.encode(candidates))).numpy()
+    prediction = method.fitted.surrogate.predict(
+        torch.from_numpy(encoder.encode(candidates))
+    ).numpy()
     best = np.sort(prediction)[::-1][:50]
     np.testing.assert_allclose(criterion, best, rtol=1e-5, atol=1e-6)
     again = method.fitted.surrogate.predict(torch.from_numpy(encoder.encode(x))).numpy()

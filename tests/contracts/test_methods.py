@@ -363,17 +363,18 @@ def test_it_is_named_by_a_string_and_explained(name):
 
 def test_settings_win_over_the_preset_and_the_preset_over_the_task(monkeypatch):
     kind = method_class("grad")
-    monkeypatch.setattr(kind, "SETTINGS", {"Branin-Exact-v0": kind.Config(steps=7, step_size=0.5)})
-    assert mbo_gym.make_method("grad", task_id="Branin-Exact-v0").config.steps == 7
-    assert mbo_gym.make_method("grad", task_id="Branin-Exact-v0", steps=9).config == kind.Config(
-        steps=9, step_size=0.5
-    )
+    ascent = type(kind.Config().ascent)
+    own = kind.Config(ascent=ascent(steps=7, step_size=0.5))
+    branin = "Branin-Exact-v0"
+    monkeypatch.setattr(kind, "SETTINGS", {branin: own})
+    assert mbo_gym.make_method("grad", task_id=branin).config.ascent.steps == 7
+    nine = mbo_gym.make_method("grad", task_id=branin, ascent={"steps": 9}).config
+    assert nine == kind.Config(ascent=ascent(steps=9, step_size=0.5))
     assert mbo_gym.make_method("grad", task_id="Levy-Exact-v0").config == kind.Config()
-    chosen = mbo_gym.make_method(
-        "grad", task_id="Branin-Exact-v0", preset="adam", bounds="data"
-    ).config
-    assert chosen == kind.Config(optimiser="adam", bounds="data")
-    assert kind.SETTINGS["Branin-Exact-v0"].steps == 7  # building changes no table
+    settings = {"ascent.bounds": "data"}
+    chosen = mbo_gym.make_method("grad", task_id=branin, preset="adam", **settings).config
+    assert chosen == kind.Config(ascent=ascent(optimiser="adam", bounds="data"))
+    assert kind.SETTINGS[branin].ascent.steps == 7  # building changes no table
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():
@@ -383,6 +384,6 @@ def test_an_unknown_method_is_answered_with_the_nearest():
 
 def test_a_setting_of_the_wrong_type_is_refused():
     with pytest.raises(ValueError, match="steps must be int or None, got 'many'"):
-        mbo_gym.make_method("grad", steps="many")
+        mbo_gym.make_method("grad", **{"ascent.steps": "many"})
     with pytest.raises(ValueError, match=r"optimiser must be 'plain' \| 'adam', got 'sgd'"):
-        mbo_gym.make_method("grad", optimiser="sgd")
+        mbo_gym.make_method("grad", **{"ascent.optimiser": "sgd"})

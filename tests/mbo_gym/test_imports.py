@@ -60,6 +60,8 @@ LAZY_ROOMS = {
     "mbo_gym.cli.": "`mbo-gym --help` waits for no torch",
     "mbo_gym.benchmark.execute.worker": "the process that starts workers waits for no torch",
     "mbo_gym.envs.design_env": "only pictures need it",
+    "mbo_gym.methods.base": "reading a config waits for no torch",
+    "mbo_gym.methods.registry": "looking at settings waits for no torch",
     "mbo_gym.surrogates.registry": "names of surrogates wait for no torch",
     "agents.online.agents": "stable-baselines3 is optional",
 }
