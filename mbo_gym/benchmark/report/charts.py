@@ -1,5 +1,8 @@
-"""The charts of the HTML report: pure functions from numbers to SVG text, coloured by the page's
-CSS."""
+"""Charts of the HTML report: pure functions from numbers to SVG text, coloured by the page's CSS.
+
+Written by hand: the page filters rows and changes theme inside the SVG, which matplotlib's cannot
+(and has 2.5 times the size); plotly.js adds 4.5 MB a page; Vega needs eval, which the page forbids.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,7 @@ __all__ = [
 ]
 
 LOWEST_SHOWN = -0.5
-"""Normalised scores below this are drawn at the edge: one broken method must not flatten all
-others."""
+"""Normalised scores below this are drawn at the edge, so that one cannot flatten the others."""
 
 _WIDTH = 340.0
 _ROW = 22.0
@@ -45,11 +47,11 @@ class Dot:
     """A method's value with its interval.
 
     Args:
-        label: The method.
-        style: Of its mark.
-        value: Where the mark stands.
-        low: Lower end.
-        high: Upper end.
+        label: Name of the method.
+        style: Style of the mark.
+        value: Value at the mark.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
     """
 
     label: str
@@ -61,11 +63,11 @@ class Dot:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a method's proposals score.
+    """Distribution of the scores of a method's proposals.
 
     Args:
-        label: The method.
-        style: Of its mark.
+        label: Name of the method.
+        style: Style of the mark.
         quantiles: Scores at equally spaced shares from 0 to 100 %, an odd number of them; empty
             where unknown.
         p50: Median score.
@@ -84,11 +86,11 @@ class Point:
     """A method's score and what it cost.
 
     Args:
-        label: The method.
-        style: Of its mark.
-        x: Cost, in the axis' unit.
+        label: Name of the method.
+        style: Style of the mark.
+        x: Cost, in the unit of the axis.
         y: Score.
-        error: Half the height of its error bar; NaN for none.
+        error: Half the height of the error bar; NaN for none.
     """
 
     label: str
@@ -105,13 +107,13 @@ def dot_chart(
     references: Mapping[str, float] | None = None,
     ends: tuple[float, float] | None = None,
 ) -> str:
-    """Draw a row a method: a mark and a line for the interval, on an axis that all share.
+    """Draw a row a method, with a mark and a line for the interval, on a shared axis.
 
     Args:
-        dots: From top to bottom.
-        label: What the chart shows, for screen readers.
+        dots: Values from top to bottom.
+        label: Description of the chart for screen readers.
         references: Named vertical lines.
-        ends: Values that the axis must reach, e.g. the first and the last rank.
+        ends: Least range of the axis, e.g. the first and the last rank.
     """
     references = references or {}
     values = [v for dot in dots for v in (dot.value, dot.low, dot.high)] + [
@@ -137,16 +139,15 @@ def distribution_chart(
     label: str,
     references: Mapping[str, float] | None = None,
 ) -> str:
-    """Draw a row a method: a ribbon that is thickest at the median and as thin as few proposals lie
-    further out.
+    """Draw a row a method: the distribution of scores as a ribbon.
 
-    The ribbon's thickness at a score is the share of proposals beyond it (a folded cumulative
-    distribution), which needs no smoothing; its darker part holds the middle half. The tick is the
-    median, the mark the best proposal.
+    The thickness at a score is the share of proposals beyond it (a folded cumulative distribution),
+    so the ribbon is thickest at the median, and nothing is smoothed. The darker part holds the
+    middle half. The tick is the median, the mark the best proposal.
 
     Args:
-        distributions: From top to bottom.
-        label: What the chart shows, for screen readers.
+        distributions: Distributions from top to bottom.
+        label: Description of the chart for screen readers.
         references: Named vertical lines, e.g. D(best) and the ceiling.
     """
     references = references or {}
@@ -174,10 +175,10 @@ def scatter_chart(
     """Draw a mark a method, score against cost.
 
     Args:
-        marks: One a method.
-        label: What the chart shows, for screen readers.
-        x_title: The cost and its unit.
-        log: Whether the cost's axis is logarithmic.
+        marks: Marks, one a method.
+        label: Description of the chart for screen readers.
+        x_title: Name of the cost with its unit.
+        log: Whether the axis of the cost is logarithmic.
         references: Named horizontal lines.
     """
     references = references or {}
@@ -217,13 +218,13 @@ def search_chart(
     score_range: tuple[float, float],
     references: Mapping[str, float] | None = None,
 ) -> str:
-    """Draw what the surrogate predicted (dashed) and what the oracle said (solid) along a search.
+    """Draw prediction (dashed) and oracle score (solid) along a search.
 
     Args:
         steps: (step, prediction, score or None).
-        style: Of the method.
-        label: What the chart shows, for screen readers.
-        score_range: Ends of the score's axis; lines are cut off beyond.
+        style: Style of the method.
+        label: Description of the chart for screen readers.
+        score_range: Ends of the score's axis; lines beyond are clipped.
         references: Named horizontal lines.
     """
     references = references or {}
@@ -263,8 +264,7 @@ def _row_axis(values: list[float], labels: list[str]) -> Axis:
 def _row_chart(
     rows: Sequence[_Row], axis: Axis, references: Mapping[str, float], label: str
 ) -> str:
-    """Put rows below an axis. The axis is at the top, so that the page can close the gaps of hidden
-    rows."""
+    """Put rows below an axis; it is at the top, so that the page can close gaps of hidden rows."""
     head = _LINE * (1 + len(references)) + 4
     height = head + _ROW * len(rows) + 2
     parts = []
@@ -343,8 +343,7 @@ def _frame(x: Axis, y: Axis, most: int = 5) -> str:
 
 
 def _level_lines(references: Mapping[str, float], y: Axis, x: Axis) -> list[str]:
-    """Draw named horizontal lines; the names stand at alternating ends so that close ones do not
-    collide."""
+    """Draw horizontal lines, named at alternating ends so that close names do not collide."""
     parts = []
     for i, (name, value) in enumerate(references.items()):
         if not y.holds(value):
@@ -363,8 +362,7 @@ def _group(label: str, style: Style, content: str, transform: str = "") -> str:
 
 
 def _beyond(axis: Axis, value: float) -> float:
-    """Return the pixel of a value also beyond the axis' ends, within reason, for lines that are cut
-    at the window."""
+    """Return the pixel of a value, up to 20 axis lengths beyond the ends, for clipped lines."""
     span = axis.high - axis.low
     value = min(max(value, axis.low - 20 * span), axis.high + 20 * span)
     return axis.start + (value - axis.low) / span * (axis.end - axis.start)

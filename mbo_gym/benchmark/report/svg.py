@@ -1,4 +1,4 @@
-"""What charts are drawn with: SVG elements, axes and the marks of methods."""
+"""Parts of charts: SVG elements, axes and the marks of methods."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
 _SHAPES = ("circle", "square", "diamond", "up", "down")
 _N_COLOURS = 6
 CHARACTER = 6.4
-"""Width of a letter at 12 px, in px, about."""
+"""Approximate width of a letter of 12 px, in px."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method's marks look.
+    """Style of a method's marks.
 
     Args:
         colour: CSS class that sets `--c`: c0 to c5, or cx (grey) for a control.
@@ -40,20 +40,20 @@ class Style:
 
     @classmethod
     def of(cls, index: int, *, control: bool) -> Style:
-        """Return the style of the `index`-th method: colour and shape both change, 30 differ."""
+        """Return the style of the `index`-th method; 30 styles differ in colour or shape."""
         return cls("cx" if control else f"c{index % _N_COLOURS}", _SHAPES[index % len(_SHAPES)])
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A map from values to pixels; values beyond the ends land on the ends.
+    """Map from values to pixels; values beyond the ends map to the ends.
 
     Args:
         low: Value at `start`.
         high: Value at `end`, higher than `low`.
-        start: Pixel.
-        end: Pixel; lower than `start` for an axis that points up.
-        log: Whether the map is logarithmic; `low` must be positive.
+        start: First pixel.
+        end: Last pixel; lower than `start` for an axis that points up.
+        log: Whether the map is logarithmic; `low` must then be positive.
     """
 
     low: float
@@ -64,17 +64,15 @@ class Axis:
 
     @classmethod
     def around(cls, values: list[float], start: float, end: float, *, log: bool = False) -> Axis:
-        """Return an axis that shows all values with a little room, also where they are equal or
-        none."""
+        """Return an axis with a margin around all values, which may be equal or none."""
         if log:
             values = [v for v in values if v > 0] or [1.0]
             low, high = min(values) / 1.3, max(values) * 1.3
             widen = math.sqrt(max(1.0, 8 / (high / low)))  # a factor of 8 holds two ticks or more
             return cls(low / widen, high * widen, start, end, log=True)
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        least = 1e-4 * max(
-            1.0, abs(low), abs(high)
-        )  # below this, ticks would differ in digits that are not shown
+        # Below this range, ticks would differ in digits that are not shown
+        least = 1e-4 * max(1.0, abs(low), abs(high))
         room = 0.04 * (high - low) if high - low > least else 500 * least
         return cls(low - room, high + room, start, end)
 
@@ -125,7 +123,7 @@ def element(name: str, content: str = "", **attributes: object) -> str:
 
 
 def points(corners: Iterable[tuple[float, float]]) -> str:
-    """Return corners (x, y) as the attribute `points` of a polygon or polyline has them."""
+    """Return corners (x, y) as the attribute `points` of a polygon or polyline."""
     return " ".join(f"{_pixels(x)},{_pixels(y)}" for x, y in corners)
 
 
@@ -139,14 +137,13 @@ def text(content: str, x: float, y: float, **attributes: object) -> str:
 
 
 def svg(width: float, height: float, content: str, *, label: str, **attributes: object) -> str:
-    """Return a drawing that scales with its container; `label` is read out, an empty one makes it
-    decoration."""
-    told = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
-    return element("svg", content, viewBox=f"0 0 {width:g} {height:g}", **told, **attributes)
+    """Return a drawing that scales with its container; without a `label` it is decoration."""
+    role = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
+    return element("svg", content, viewBox=f"0 0 {width:g} {height:g}", **role, **attributes)
 
 
 def shorten(label: str, width: float) -> str:
-    """Cut a label so that it fits into `width` px at 12 px letters."""
+    """Cut a label to `width` px of 12 px letters."""
     most = max(2, int(width / CHARACTER))
     return label if len(label) <= most else label[: most - 1] + "…"
 
