@@ -1,5 +1,4 @@
-"""What a grid costs: overhead a cell against the bare calls, serial against processes against Ray,
-and a resume."""
+"""Cost of a grid: overhead a cell over the bare calls, by executor, and time of a resume."""
 
 from __future__ import annotations
 
@@ -8,29 +7,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import mbo_gym
 from experiments.benchmarks.common import show, where
-from mbo_gym.benchmark.execute.runner import Show, run_grid
+from mbo_gym.benchmark.execute.runner import RunObserver, run_grid
 from mbo_gym.benchmark.execute.worker import limit_threads
 from mbo_gym.benchmark.plan.grid import Grid, MethodChoice, TaskChoice
-from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.benchmark.record import CellRecord
+from mbo_gym.methods.base import Context
 
 TASK = "TFBind8-Exact-v0"
 
 
-class Clock(Show):
-    """Notes when each cell ends."""
+class Clock(RunObserver):
+    """Observer that keeps the time at which each cell ends."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def end(self, record: Mapping[str, Any]) -> None:
+    def end(self, record: CellRecord) -> None:
         self.ends.append(time.perf_counter())
 
 
@@ -41,8 +39,8 @@ def bare(method: str, seeds: int) -> float:
     with limit_threads(1):
         for seed in range(seeds):
             made = mbo_gym.make_method(method)
-            made.fit(task.problem(), seed=seed, device="cpu", progress=NullProgress())
-            mbo_gym.evaluate(task, made.propose(256))
+            made.fit(task.problem(), Context(seed))
+            mbo_gym.evaluate(task, made.propose(256).x)
     return time.perf_counter() - started
 
 

@@ -1,12 +1,11 @@
-"""Choose PGS's settings without the oracle: a referee, fitted on a third of the visible data,
-judges the proposals.
+"""Choose PGS's settings without the oracle: a referee judges the proposals.
 
-The method sees the other two thirds. What it learned from them it cannot have from the referee's
-rows, so a design that only deceives the method's own surrogates does not deceive the referee. Seeds
-from 100 on: none is used in the results.
+The referee is fitted on a third of the visible data, the method on the other two thirds. So a design
+that only deceives the method's surrogates does not deceive the referee. Seeds start at 100; the
+results use none of them.
 
-    python -m experiments.studies choose_pgs TFBind8-Exact-v0 "algorithm=td3bc"
-    "algorithm=cql,action_scale=0.2"
+    python -m experiments.studies choose_pgs TFBind8-Exact-v0 \\
+        "learner.algorithm=td3bc" "learner.algorithm=cql,env.action_scale=0.2"
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import torch
 
 import mbo_gym
 from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.methods.base import Context
 from mbo_gym.methods.registry import make_method
 from mbo_gym.problem.dataset import OfflineDataset
-from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import parse_options
 from mbo_gym.surrogates.base import predict_in_pieces
 from mbo_gym.surrogates.registry import make_surrogate
@@ -53,8 +52,8 @@ def main() -> None:
             method = make_method(
                 "pgs", task_id=arguments.task, **parse_options(text.split(","), "settings")
             )
-            method.fit(part, seed=seed, device="cpu", progress=NullProgress())
-            z = torch.from_numpy(encoder.encode(np.unique(method.propose(256), axis=0)))
+            method.fit(part, Context(seed))
+            z = torch.from_numpy(encoder.encode(np.unique(method.propose(256).x, axis=0)))
             value = predict_in_pieces(referee.predict, z).numpy()
             facts = {"task": arguments.task, "seed": seed, "settings": text, "distinct": len(z)}
             line = json.dumps(
