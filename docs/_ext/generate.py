@@ -1,4 +1,4 @@
-"""Sphinx extension: writes the pages of tasks, methods, results and API before the build.
+"""Sphinx extension: writes pages of tasks, methods, results, API and notebooks before the build.
 
 The pages are not under version control. A page whose text has not changed is not written again, so
 that Sphinx does not read it again.
@@ -44,12 +44,14 @@ def write_pages(docs: Path) -> None:
     pages[docs / "concepts" / "rooms.svg"] = rooms.draw(
         (docs / "concepts" / "rooms.txt").read_text(encoding="utf-8")
     )
+    for notebook in (docs.parent / "examples" / "notebooks").glob("*.ipynb"):
+        pages[docs / "notebooks" / notebook.name] = notebook.read_text(encoding="utf-8")
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-    for folder in ("methods", "tasks"):
-        for path in (docs / folder).glob("*.md"):
+    for folder in ("methods", "tasks", "notebooks"):
+        for path in (docs / folder).iterdir():
             if path not in pages:  # of a name that is gone
                 path.unlink()
     for suite in pages_results.SUITES:

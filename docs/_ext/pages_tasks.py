@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import re
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,16 +16,13 @@ from mbo_gym.benchmark.analysis.published import published
 from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData
 from mbo_gym.evaluation import known_controls
-from mbo_gym.problem.task import Task
+from mbo_gym.problem.task import Task, TaskInfo
 from mbo_gym.tasks.registry import TASKS
 
 __all__ = ["index_page", "page_names", "task_page"]
 
 K = 256
-FACTORS = "TFBind8_FACTOR-Exact"
-"""Page that the 200 transcription factors share."""
 
-_FACTOR = re.compile(r"TFBind8_.+-Exact-v0")
 _ORDER = ("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin")
 _COMMON_OPTIONS = {
     "fraction": "share of the visible rows that is kept, in (0, 1]",
@@ -36,28 +32,13 @@ _COMMON_OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known of one task id without its data, and with them where they are at hand.
-
-    Args:
-        rows: Text of each row of the table of facts, by the row's name.
-        description: What is designed and what the score means.
-        references: Papers and sources.
-    """
-
-    rows: Mapping[str, str]
-    description: str
-    references: tuple[str, ...]
-
-
 def page_names() -> dict[str, list[str]]:
-    """Return the task ids of each page by its name; versions share one, and factors of TFBind8."""
+    """Return the task ids of each page by its name; versions share one, and so do families."""
     pages: dict[str, list[str]] = {}
     for task_id in TASKS:
         if task_id != "csv":
-            page = FACTORS if _FACTOR.fullmatch(task_id) else task_id.rpartition("-v")[0]
-            pages.setdefault(page, []).append(task_id)
+            name = task_info(task_id).family.translate({ord("<"): None, ord(">"): None}) or task_id
+            pages.setdefault(name.rpartition("-v")[0], []).append(task_id)
 
     def order(page: str) -> tuple[int, str]:
         return next(
@@ -71,20 +52,26 @@ def index_page() -> str:
     """Return the overview: a table of tasks."""
     rows = []
     for page, ids in page_names().items():
+        info = task_info(ids[0])
         versions = ", ".join(f"`v{task_id.rpartition('-v')[2]}`" for task_id in ids)
-        if page == FACTORS:
+        if info.family:
             versions = f"{len(ids)} factors"
-        space = _facts(ids[0]).rows.get("designs", "")
-        rows.append([f"[{code(page)}]({page}.md)", space, versions, _data_words(page)])
+        space = prose(_info(ids[0])[0].space.rstrip("."))
+        rows.append([f"[{code(page)}]({page}.md)", space, versions, _data_words(info)])
     rows.append(["[`csv`](../guides/csv.md)", "your columns, or your sequences", "", "your file"])
     options = [[code(name), prose(text)] for name, text in _COMMON_OPTIONS.items()]
     listing = "\n".join(f"{page} <{page}>" for page in page_names())
     parts = [
         "# Tasks",
-        "Ids are `<Data>-<Oracle>-v<N>`. `-v0` is what the papers used, defects included; `-v1` "
-        "mends them. `mbo-gym list` shows which data are on your machine, `mbo-gym show ID` the "
-        "facts of a task.",
+        "Ids are `<Data>-<Oracle>-v<N>`. `-v0` is what the papers used, defects included. `-v1` "
+        "mends them: doubled or contradicting rows, an optimum in the centre of the data, an "
+        "oracle that rewards noise. `mbo-gym list` shows which data are on your machine, "
+        "`mbo-gym show ID` the facts of a task.",
         table(["task", "designs", "versions", "data"], rows),
+        "## Where data are looked for",
+        "In the folder that `MBO_GYM_DATA` names, then in your cache folder; Design-Bench's own "
+        "folder is named by `MBO_GYM_DESIGN_BENCH`. Files are checked before use. "
+        "`mbo-gym data list` shows them all.",
         "## Options of every task",
         "`--option NAME=VALUE` on the command line, arguments of `mbo_gym.make_task` in Python.",
         table(["option", "meaning"], options),
@@ -94,34 +81,33 @@ def index_page() -> str:
 
 
 def task_page(page: str, ids: list[str]) -> str:
-    """Return the page of a task: its versions side by side."""
-    shown = ids[:1] if page == FACTORS else ids
-    facts = {task_id: _facts(task_id) for task_id in shown}
-    parts = [f"# {page}", prose(facts[shown[0]].description)]
-    if page == FACTORS:
+    """Return the page of a task: its versions side by side; of a family, its first task."""
+    first = task_info(ids[0])
+    shown = ids[:1] if first.family else ids
+    parts = [f"# {page}", prose(first.description)]
+    if first.family:
         parts.append(f"{len(ids)} tasks, one for each transcription factor; their scores differ.")
     parts.append(
         f'```text\ntask = mbo_gym.make_task("{shown[0]}")\n'
         f'env = gym.make("mbo_gym/{shown[0]}")\n```'
     )
-    parts.append(_facts_table(facts))
-    parts += _data(page)
+    parts.append(_facts_table({task_id: _facts(task_id) for task_id in shown}))
+    parts += _data(first)
     if options := _own_options(shown[0]):
         words = "Besides the [options of every task](index.md)."
         parts += ["## Options", table(["option", "meaning"], options), words]
-    references = dict.fromkeys(line for task in facts.values() for line in task.references)
-    if references:
+    if references := dict.fromkeys(line for id in shown for line in task_info(id).references):
         parts += ["## References", "\n".join(f"- {prose(reference)}" for reference in references)]
     parts += _published(shown)
-    if page == FACTORS:
+    if first.family:
         parts += ["## Task ids", ", ".join(code(task_id) for task_id in ids)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _facts_table(facts: Mapping[str, Facts]) -> str:
+def _facts_table(facts: Mapping[str, Mapping[str, str]]) -> str:
     rows = []
-    for name in dict.fromkeys(name for task in facts.values() for name in task.rows):
-        texts = [task.rows.get(name, "") for task in facts.values()]
+    for name in dict.fromkeys(name for task in facts.values() for name in task):
+        texts = [task.get(name, "") for task in facts.values()]
         if len(set(texts)) == 1:
             texts[1:] = ["the same"] * (len(texts) - 1)
         rows.append([f"**{name}**", *texts])
@@ -129,33 +115,39 @@ def _facts_table(facts: Mapping[str, Facts]) -> str:
 
 
 @cache
-def _facts(task_id: str) -> Facts:
-    info = task_info(task_id)
-    rows = {
-        "designs": prose(info.space),
-        "score": f"{prose(info.score_name)}; higher is better",
-        "normalised": f"raw {info.y_min:.6g} is 0, raw {info.y_max:.6g} is 1",
-        "visible": prose(info.split),
-        "oracle": prose(info.oracle),
-    }
+def _info(task_id: str) -> tuple[TaskInfo, Task | None]:
+    """Return the facts of a task, and the task where its data are on this machine."""
     try:
-        rows |= _numbers(make_task(task_id))
+        task = make_task(task_id)
     except MissingData:
+        return task_info(task_id), None
+    return task.info, task
+
+
+def _facts(task_id: str) -> dict[str, str]:
+    """Return the rows of the table of facts."""
+    info, task = _info(task_id)
+    rows = {"designs": prose(info.space), "score": f"{prose(info.score_name)}; higher is better"}
+    if math.isfinite(info.y_min):
+        rows["normalised"] = f"raw {info.y_min:.6g} is 0, raw {info.y_max:.6g} is 1"
+    rows["visible"] = prose(info.split)
+    if task is not None:
+        rows["visible"] += f" {info.n_visible:,} of {info.n_full:,} rows."
+        rows["D(best)"] = f"{info.d_best:.3f} normalised"
+    rows["oracle"] = prose(info.oracle)
+    if task is None:
         rows["numbers"] = "shown by `mbo-gym show` where the data are on the machine"
-    rows |= {
+    else:
+        rows |= _known_scores(task)
+    return rows | {
         "licence": prose(info.licence),
         "versions": "; ".join(map(prose, info.version_history)),
     }
-    return Facts(rows, info.description, tuple(info.references))
 
 
-def _numbers(task: Task) -> dict[str, str]:
-    """Return what the data tell: rows, D(best), ceiling and exact controls."""
-    info = task.info
-    rows = {
-        "rows": f"{info.n_visible:,} visible of {info.n_full:,}",
-        "D(best)": f"{info.d_best:.3f} normalised",
-    }
+def _known_scores(task: Task) -> dict[str, str]:
+    """Return the rows of the ceiling and of the controls whose scores follow from the data."""
+    rows = {}
     if task.ceiling is not None:
         p100, p50 = task.normalise(np.array([task.ceiling.percentile(q, K) for q in (100, 50)]))
         how = "" if task.ceiling.exact else "; no better one is known"
@@ -167,37 +159,26 @@ def _numbers(task: Task) -> dict[str, str]:
     return rows
 
 
-def _sources(page: str) -> tuple[str, ...]:
-    return task_info(page_names()[page][0]).sources
-
-
-def _data_words(page: str) -> str:
-    names = _sources(page)
-    if not names:
+def _data_words(info: TaskInfo) -> str:
+    if not info.sources:
         return "computed"
-    first = manifest.entry(names[0])
+    first = manifest.entry(info.sources[0])
     if first.ships:
         return "ships"
-    return (
-        f"{code(f'mbo-gym data get {first.name}')} or by hand" if _fetchable(first) else "by hand"
-    )
+    return f"{code(f'mbo-gym data get {first.name}')} or by hand" if first.fetchable else "by hand"
 
 
-def _data(page: str) -> list[str]:
+def _data(info: TaskInfo) -> list[str]:
     rows = []
-    for source in map(manifest.entry, _sources(page)):
+    for source in map(manifest.entry, info.sources):
         how = "ships with mbo_gym" if source.ships else prose(source.by_hand)
-        if _fetchable(source):
+        if source.fetchable:
             how = f"{code(f'mbo-gym data get {source.name}')}; or {how}"
         rows.append([code(source.name), prose(source.title), prose(source.licence), how])
     if not rows:
         return ["## Data", "Computed; nothing is read from disk."]
-    order = "The first source that is found is used." if len(rows) > 1 else ""
-    return ["## Data", table(["source", "what", "licence", "how to get it"], rows), order]
-
-
-def _fetchable(source: manifest.Entry) -> bool:
-    return source.fetchable
+    order = "Any one of these will do." if len(rows) > 1 else ""
+    return ["## Data", order, table(["source", "what", "licence", "how to get it"], rows)]
 
 
 def _own_options(task_id: str) -> list[list[str]]:
