@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
-from docstrings import Docstring, code, items, parse, prose, table
+from docstrings import code, items, parse, prose, table
 from settings_tables import changes, settings_table
 
 from mbo_gym.benchmark.analysis.published import published
@@ -49,7 +47,11 @@ def index_page() -> str:
     ]
     for group, heading in _GROUPS.items():
         rows = [
-            [f"[{code(name)}]({name}.md)", prose(_title(name)), _presets_cell(name)]
+            [
+                f"[{code(name)}]({name}.md)",
+                prose(method_class(name).info.title),
+                _presets_cell(name),
+            ]
             for name in method_names()
             if _group(name) == group
         ]
@@ -67,13 +69,10 @@ def method_page(name: str) -> str:
 
 def _parts(name: str) -> Iterator[str]:
     kind = method_class(name)
-    info = getattr(kind, "info", None)  # until every method has a MethodInfo
-    doc = _doc(name)
-    yield f"# {code(name)}: {prose(_title(name))}"
-    facts = {
-        "Kind": _KINDS[info.kind] if info else _kind(kind),
-        "Paper": prose(info.paper) if info else "",
-    }
+    info = kind.info
+    doc = parse(kind.__doc__)
+    yield f"# {code(name)}: {prose(method_class(name).info.title)}"
+    facts = {"Kind": _KINDS[info.kind], "Paper": prose(info.paper)}
     facts["Class"] = code(f"{kind.__module__}.{kind.__qualname__}")
     if name in SURROGATES:
         facts["Also a surrogate"] = f"for other methods: {code(f'--set surrogate={name}')}"
@@ -83,12 +82,14 @@ def _parts(name: str) -> Iterator[str]:
     if algorithm := doc.sections.get("Algorithm"):
         source = f"{prose(algorithm.note)}.\n\n" if algorithm.note else ""
         yield f"## Algorithm\n\n{source}```text\n{algorithm.text}\n```"
-    if info and info.equations:
+    if info.equations:
         lines = (f"```{{math}}\n{line}\n```" for line in info.equations)
         yield "## Equations\n\n" + "\n\n".join(lines)
     yield from _settings(kind)
-    yield from _differences(info, doc)
-    if info and info.metrics:
+    if info.differences:
+        rows = [[prose(row.paper), prose(row.here), prose(row.why)] for row in info.differences]
+        yield f"## Differences from the paper\n\n{table(['paper', 'here', 'why'], rows)}"
+    if info.metrics:
         rows = [[code(metric), prose(text)] for metric, text in info.metrics.items()]
         metrics = table(["metric", "what it is"], rows)
         yield f"## Logged metrics\n\nIn `metrics.jsonl` of a run.\n\n{metrics}"
@@ -115,21 +116,6 @@ def _settings(kind: type[Any]) -> Iterator[str]:
         yield f"## Settings of single tasks\n\nUsed unless a preset is named.\n\n{single}"
 
 
-def _differences(info: Any, doc: Docstring) -> Iterator[str]:
-    if info and info.differences:
-        rows = [[prose(row.paper), prose(row.here), prose(row.why)] for row in info.differences]
-        yield f"## Differences from the paper\n\n{table(['paper', 'here', 'why'], rows)}"
-        return
-    for title in (
-        "Differs from the paper",
-        "Differs from the papers",
-        "Differs from the released program",
-    ):
-        if section := doc.sections.get(title):  # until every method lists its differences
-            note = f"{section.note[:1].upper()}{section.note[1:]}: " if section.note else ""
-            yield f"## Differences from the paper\n\n{prose(note + section.text)}"
-
-
 def _published(name: str) -> str:
     rows = [row for row in published() if row.method == name]
     if not rows:
@@ -152,28 +138,6 @@ def _published(name: str) -> str:
         "[Results](../results/index.md) has ours. What stands after ± is a standard deviation or a "
         f"standard error, as the source has it.\n\n{table(headers, cells)}"
     )
-
-
-@cache
-def _doc(name: str) -> Docstring:
-    """Return the docstring that holds the algorithm: the class's, or else its module's."""
-    kind = method_class(name)
-    of_class = parse(kind.__doc__)
-    if "Algorithm" in of_class.sections or hasattr(kind, "info"):
-        return of_class
-    return parse(sys.modules[kind.__module__].__doc__)  # until the algorithms stand on the classes
-
-
-def _title(name: str) -> str:
-    kind = method_class(name)
-    info = getattr(kind, "info", None)
-    if info:
-        return str(info.title)
-    return parse(kind.__doc__).summary.split("; see")[0].rstrip(".")
-
-
-def _kind(kind: type[Any]) -> str:
-    return _KINDS["control"] if getattr(kind, "CONTROL", False) else _KINDS["reproduction"]
 
 
 def _presets_cell(name: str) -> str:
