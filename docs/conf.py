@@ -35,6 +35,7 @@ smartquotes = False
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
+nb_merge_streams = True
 
 # API pages.
 autosummary_generate = True

@@ -71,8 +71,8 @@ def _parts(name: str) -> Iterator[str]:
     kind = method_class(name)
     info = kind.info
     doc = parse(kind.__doc__)
-    yield f"# {code(name)}: {prose(method_class(name).info.title)}"
-    facts = {"Kind": _KINDS[info.kind], "Paper": prose(info.paper)}
+    yield f"# {prose(info.title)}"
+    facts = {"Name": code(name), "Kind": _KINDS[info.kind], "Paper": prose(info.paper)}
     facts["Class"] = code(f"{kind.__module__}.{kind.__qualname__}")
     if name in SURROGATES:
         facts["Also a surrogate"] = f"for other methods: {code(f'--set surrogate={name}')}"
@@ -80,7 +80,8 @@ def _parts(name: str) -> Iterator[str]:
     yield f"```text\nmbo-gym run {name} TFBind8-Exact-v0 --seeds 0-7\n```"
     yield from (prose(paragraph) for paragraph in doc.paragraphs)
     if algorithm := doc.sections.get("Algorithm"):
-        source = f"{prose(algorithm.note)}.\n\n" if algorithm.note else ""
+        note = algorithm.note[:1].upper() + algorithm.note[1:]
+        source = f"{prose(note)}.\n\n" if note else ""
         yield f"## Algorithm\n\n{source}```text\n{algorithm.text}\n```"
     if info.equations:
         lines = (f"```{{math}}\n{line}\n```" for line in info.equations)

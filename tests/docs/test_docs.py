@@ -137,6 +137,15 @@ def test_every_block_is_run_or_marked_as_output(page: Path) -> None:
                 )
 
 
+def test_files_that_a_page_names_exist() -> None:
+    named = re.compile(r"`(?:python )?((?:agents|diffusion|docs|examples|experiments)/[\w./-]+)")
+    pages = [*PAGES, *DOCS.glob("results/*.intro.md"), ROOT / "README.md"]
+    found = {name for page in pages for name in named.findall(page.read_text(encoding="utf-8"))}
+    made = {"docs/_build/", "docs/_build/html"}
+    assert len(found) > 10
+    assert [name for name in sorted(found - made) if not (ROOT / name.rstrip(".")).exists()] == []
+
+
 @pytest.fixture
 def extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the modules of docs/_ext importable."""
@@ -203,7 +212,7 @@ def test_there_is_a_page_for_every_method_with_all_its_settings() -> None:
     assert set(names) == set(mbo_gym.list_methods())
     page = pages_methods.method_page("coms")
     for part in (
-        "# `coms`: ",
+        "# COMs: ",
         "## Algorithm",
         "## Settings",
         "## Presets",
