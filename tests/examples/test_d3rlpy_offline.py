@@ -42,7 +42,7 @@ def test_a_script_trains_saves_and_scores_a_policy(
         "--algorithm",
         algorithm,
         "--steps",
-        "12",
+        "15",
         "--trajectories",
         "8",
         "--output",
