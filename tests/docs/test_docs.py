@@ -32,7 +32,12 @@ BLOCK = re.compile(
     r"(?:^% needs (?P<needs>\S+)\n)?^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
 )
 EXTRAS = {"d3rlpy": "d3rlpy", "stable_baselines3": "stable_baselines3"}
-FORMS = (r"pip install .+", r"make \w+.*", r"(PYTHON=\S+ )?experiments/\w+\.sh( \w+)?", r"\S*pytest .+")
+FORMS = (
+    r"pip install .+",
+    r"make \w+.*",
+    r"(PYTHON=\S+ )?experiments/\w+\.sh( \w+)?",
+    r"\S*pytest .+",
+)
 
 
 @dataclass(frozen=True)
