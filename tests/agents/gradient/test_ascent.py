@@ -9,12 +9,14 @@ import pytest
 import torch
 
 import mbo_gym
-from agents.gradient.ascent import Grad, GradConfig
+from agents.gradient.ascent import AscentConfig, Grad, GradConfig
 from helpers import Notes
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.methods.ascent import EXTRA_START_NOISE, SearchWatch, ascend, start_features
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.protocol import NullProgress
+from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import FitReport, Surrogate
 from mbo_gym.surrogates.registry import SURROGATES
 
@@ -198,14 +200,14 @@ def tfbind8():
 
 
 def test_the_recipes_of_the_papers(branin, tfbind8):
-    assert GradConfig().recipe(branin, 25) == (200, pytest.approx(0.05))
-    assert GradConfig().recipe(tfbind8, 24) == (200, pytest.approx(0.01 * 24**0.5))
-    assert GradConfig(optimiser="adam").recipe(branin, 25) == (200, 1e-3)
-    assert GradConfig(optimiser="adam").recipe(tfbind8, 24) == (100, 1e-1)
-    assert GradConfig(steps=0, step_size=3.0).recipe(branin, 25) == (0, 3.0)
-    assert GradConfig(optimiser="adam", steps=7).recipe(tfbind8, 24) == (7, 1e-1)
+    assert AscentConfig().recipe(branin, 25) == (200, pytest.approx(0.05))
+    assert AscentConfig().recipe(tfbind8, 24) == (200, pytest.approx(0.01 * 24**0.5))
+    assert AscentConfig(optimiser="adam").recipe(branin, 25) == (200, 1e-3)
+    assert AscentConfig(optimiser="adam").recipe(tfbind8, 24) == (100, 1e-1)
+    assert AscentConfig(steps=0, step_size=3.0).recipe(branin, 25) == (0, 3.0)
+    assert AscentConfig(optimiser="adam", steps=7).recipe(tfbind8, 24) == (7, 1e-1)
     presets = {
-        name: (config.optimiser, config.surrogate, config.bounds)
+        name: (config.ascent.optimiser, config.surrogate.name, config.ascent.bounds)
         for name, config in Grad.PRESETS.items()
     }
     assert presets["plain"] == ("plain", "mlp", "none")
@@ -216,12 +218,18 @@ def test_the_recipes_of_the_papers(branin, tfbind8):
 
 def propose(config: GradConfig, problem, k: int, seed: int = 0):
     method = Grad(config)
-    method.fit(problem, seed=seed, device="cpu", progress=NullProgress())
-    return method.propose(k), method.criterion
+    method.fit(problem, Context(seed))
+    proposals = method.propose(k)
+    return proposals.x, proposals.criterion
+
+
+def on(surrogate: str, **ascent) -> GradConfig:
+    """Return the settings of an ascent on a surrogate."""
+    return GradConfig(surrogate=Choice(surrogate), ascent=AscentConfig(**ascent))
 
 
 def test_it_ends_at_the_top_of_the_surrogate(branin):
-    x, criterion = propose(GradConfig(surrogate=BOWL, steps=300, step_size=0.1), branin, 4)
+    x, criterion = propose(on(BOWL, steps=300, step_size=0.1), branin, 4)
     mean, std = (
         branin.dataset.x.mean(axis=0, dtype=np.float64),
         branin.dataset.x.std(axis=0, dtype=np.float64),
@@ -231,7 +239,7 @@ def test_it_ends_at_the_top_of_the_surrogate(branin):
 
 
 def test_without_steps_it_proposes_the_best_visible_designs_in_its_own_order(branin):
-    x, criterion = propose(GradConfig(surrogate=BOWL, steps=0), branin, 6)
+    x, criterion = propose(on(BOWL, steps=0), branin, 6)
     best = branin.dataset.top(6).x
     prediction = Bowl().predict(torch.from_numpy(make_encoder(branin).encode(best))).numpy()
     order = np.argsort(-prediction, kind="stable")
@@ -240,10 +248,8 @@ def test_without_steps_it_proposes_the_best_visible_designs_in_its_own_order(bra
 
 
 def test_the_data_box_bounds_the_search(branin):
-    free = GradConfig(surrogate="slope_of_the_ascent_tests", steps=100, step_size=0.1)
-    boxed = GradConfig(
-        surrogate="slope_of_the_ascent_tests", steps=100, step_size=0.1, bounds="data"
-    )
+    free = on("slope_of_the_ascent_tests", steps=100, step_size=0.1)
+    boxed = on("slope_of_the_ascent_tests", steps=100, step_size=0.1, bounds="data")
     low, high = feature_bounds(branin, make_encoder(branin))
     _, far = propose(free, branin, 3)
     x, near = propose(boxed, branin, 3)
@@ -303,16 +309,16 @@ def test_a_search_is_shown_as_designs_and_raw_predictions(branin):
 
 
 def test_gradient_ascent_shows_its_search_from_start_to_end(branin):
-    notes, method = Notes(), Grad(GradConfig(surrogate=BOWL, steps=40, step_size=0.1))
-    method.fit(branin, seed=0, device="cpu", progress=notes)
+    notes, method = Notes(), Grad(on(BOWL, steps=40, step_size=0.1))
+    method.fit(branin, Context(progress=notes))
     assert notes.shown == []
-    x = method.propose(5)
+    proposals = method.propose(5)
     assert [(stage, step) for stage, step, _, _ in notes.shown] == [
         ("ascent", step) for step in range(0, 41, 2)
     ]
     np.testing.assert_allclose(notes.shown[0][2], branin.dataset.top(5).x, rtol=1e-5)
     end = notes.shown[-1][2]
-    np.testing.assert_array_equal(np.unique(end, axis=0), np.unique(x, axis=0))
+    np.testing.assert_array_equal(np.unique(end, axis=0), np.unique(proposals.x, axis=0))
     means = [values["prediction"] for _, _, values in notes.seen]
     assert means == sorted(means)
-    assert means[-1] == pytest.approx(method.criterion.mean(), abs=1e-6)
+    assert means[-1] == pytest.approx(proposals.criterion.mean(), abs=1e-6)
