@@ -48,7 +48,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
-napoleon_custom_sections = [("Algorithm", "notes"), ("Class attributes", "params_style")]
+napoleon_custom_sections = [("Algorithm", "notes")]
 suppress_warnings = ["ref.python"]  # one name in two modules: the link goes to the first
 
 # HTML: the theme's fonts are the system's; nothing is loaded from elsewhere.

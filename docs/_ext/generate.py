@@ -54,6 +54,10 @@ def write_pages(docs: Path) -> None:
         for path in (docs / folder).iterdir():
             if path not in pages:  # of a name that is gone
                 path.unlink()
+    listed = pages[docs / "api" / "index.md"].split()
+    for path in (docs / "api" / "generated").glob("*.rst"):
+        if path.stem not in listed:
+            path.unlink()
     for suite in pages_results.SUITES:
         pages_results.write_suite(suite, docs / "results" / f"{suite.name}.md")
 

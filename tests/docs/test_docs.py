@@ -28,30 +28,27 @@ PAGES = [
     page for page in sorted(DOCS.rglob("*.md")) if page.relative_to(DOCS).parts[0] not in GENERATED
 ] + [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 OUTPUT = ("text", "console-output")
-BLOCK = re.compile(
-    r"(?:^% needs (?P<needs>\S+)\n)?^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
-)
+BLOCK = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
 EXTRAS = {"d3rlpy": "d3rlpy", "stable_baselines3": "stable_baselines3"}
 FORMS = (
     r"pip install .+",
     r"make \w+.*",
-    r"(PYTHON=\S+ )?experiments/\w+\.sh( \w+)?",
+    r"(PYTHON=\S+ )?experiments/reproduce\.sh \w+",
     r"\S*pytest .+",
 )
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the public name it needs, or nothing."""
+    """A fenced block: its language and its text."""
 
     language: str
     text: str
-    needs: str
 
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
-    return [Block(b["language"], b["text"], b["needs"] or "") for b in BLOCK.finditer(text)]
+    return [Block(b["language"], b["text"]) for b in BLOCK.finditer(text)]
 
 
 def is_known(block: Block) -> bool:
@@ -95,11 +92,6 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert end.value.code in (0, None), command
 
 
-def has(name: str) -> bool:
-    """Tell whether a public name such as mbo_gym.propose exists."""
-    return not name or hasattr(mbo_gym, name.partition(".")[2])
-
-
 RUN = [page for page in PAGES if any(b.language in ("python", "console") for b in blocks(page))]
 
 
@@ -118,8 +110,6 @@ def test_snippets_of_a_page_run_in_order(
         monkeypatch.setattr(registry, "_specs", names)
     with working_in(tmp_path), kept_environments():
         for number, block in enumerate(blocks(page), 1):
-            if not has(block.needs):
-                continue
             if block.language == "python":
                 name = f"{page.name}, block {number}"
                 source = compile(block.text, name, "exec", dont_inherit=True)
