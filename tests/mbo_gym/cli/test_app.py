@@ -497,7 +497,7 @@ ERRORS = {
         "There is no surrogate 'mlpp'. Did you mean mlp"
     ),
     "run grad Branin-Exact-v0 --set encoder=one_hot": "this encoder needs a categorical space",
-    "run pgs Branin-Exact-v0 --set trajectories=randon": (
+    "run pgs Branin-Exact-v0 --set episodes.trajectories=randon": (
         "trajectories must be 'random' | 'sorted' | 'local'"
     ),
     "run top_k Branin-Exact-v0 --seeds a-b": (
