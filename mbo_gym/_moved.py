@@ -123,6 +123,9 @@ NAMES = {
     "mbo_gym.benchmark.runner.Show": "mbo_gym.benchmark.execute.runner:RunObserver",
     "mbo_gym.benchmark.sheets.Cell": "mbo_gym.benchmark.report.sheets:Value",
     "mbo_gym.benchmark.sheets.problem_sheet": "mbo_gym.benchmark.report.sheets:task_sheet",
+    "mbo_gym.benchmark.text.LEFT_OUT_FIRST": (
+        "mbo_gym.benchmark.report.text:LEADERBOARD_LEFT_OUT_FIRST"
+    ),
     "mbo_gym.benchmark.worker.finite": "mbo_gym.benchmark.record",
     "mbo_gym.benchmark.executors.Executor": "mbo_gym.benchmark.execute.executor",
     "mbo_gym.benchmark.executors.Lost": "mbo_gym.benchmark.execute.executor",
@@ -132,6 +135,7 @@ NAMES = {
     "mbo_gym.benchmark.standings.CEILINGS": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.standings.Scale": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.standings.Standing": "mbo_gym.benchmark.analysis.model",
+    "mbo_gym.cli_benchmark.OptionPairs": "mbo_gym.cli.benchmark:BenchmarkOptionPairs",
     "mbo_gym.cli.OptionPairs": "mbo_gym.cli.app",
     "mbo_gym.cli.data_app": "mbo_gym.cli.app",
     "mbo_gym.cli.data_get": "mbo_gym.cli.app",

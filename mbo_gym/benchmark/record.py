@@ -21,6 +21,7 @@ __all__ = [
     "KnownControl",
     "ScoreSummary",
     "SearchStep",
+    "finite",
 ]
 
 SCHEMA = 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmark", "evaluate", "pack", "report"]
 
-OptionPairs = Annotated[
+BenchmarkOptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")
 ]
 
@@ -32,7 +32,7 @@ def benchmark(
     tasks: Annotated[str | None, typer.Option(help="task ids with commas")] = None,
     seeds: Annotated[str | None, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = None,
     k: Annotated[str | None, typer.Option(help="designs to propose; several with commas")] = None,
-    option: OptionPairs = None,
+    option: BenchmarkOptionPairs = None,
     output: Annotated[
         Path, typer.Option(help="results folder; what it holds already is not run again")
     ] = Path("benchmark"),
@@ -143,7 +143,7 @@ def evaluate(
     ],
     name: Annotated[str, typer.Option(help="of what made them; its row in the tables")] = "mine",
     seed: Annotated[int, typer.Option(help="of the first file; the others count on")] = 0,
-    option: OptionPairs = None,
+    option: BenchmarkOptionPairs = None,
     output: Annotated[Path | None, typer.Option(help="results folder to add them to")] = None,
 ) -> None:
     """Score designs that another program made, and add them to a benchmark's results."""
@@ -248,12 +248,12 @@ def _show_plan(plan: Plan, records: Sequence[CellRecord], workers: int | None) -
 def _show_results(records: Sequence[CellRecord]) -> None:
     """Print the tables of a report, what a reader must know, and the failed cells."""
     from mbo_gym.benchmark.analysis.build import analyse
-    from mbo_gym.benchmark.report.text import LEFT_OUT_FIRST, leaderboard_tables
+    from mbo_gym.benchmark.report.text import LEADERBOARD_LEFT_OUT_FIRST, leaderboard_tables
     from mbo_gym.cli.terminal import show
 
     analysis = analyse(records)
     for table in leaderboard_tables(analysis):
-        show(table, left_out_first=LEFT_OUT_FIRST, where="--markdown")
+        show(table, left_out_first=LEADERBOARD_LEFT_OUT_FIRST, where="--markdown")
     for note in analysis.notes:
         typer.echo(f"- {note}")
     for failed in analysis.failures:

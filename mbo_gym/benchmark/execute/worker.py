@@ -1,4 +1,4 @@
-"""Runs one cell from start to record, in whatever process."""
+"""Runs one cell from start to record, in any process."""
 
 from __future__ import annotations
 

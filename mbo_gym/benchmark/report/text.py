@@ -19,9 +19,9 @@ from mbo_gym.benchmark.report.sheets import (
     task_sheet,
 )
 
-__all__ = ["LEFT_OUT_FIRST", "leaderboard_tables", "to_latex", "to_markdown"]
+__all__ = ["LEADERBOARD_LEFT_OUT_FIRST", "leaderboard_tables", "to_latex", "to_markdown"]
 
-LEFT_OUT_FIRST = (
+LEADERBOARD_LEFT_OUT_FIRST = (
     "seconds",
     "first 128\n50th",
     "first 128\n100th",
@@ -98,7 +98,7 @@ def leaderboard_tables(analysis: Analysis) -> list[Table]:
     task.
 
     The best of a column is bold, controls are dim. `mbo_gym.cli.terminal.show` prints them, with
-    LEFT_OUT_FIRST.
+    LEADERBOARD_LEFT_OUT_FIRST.
 
     Args:
         analysis: Analysis to show.

@@ -9,7 +9,12 @@ import pytest
 from rich.console import Console
 
 from mbo_gym.benchmark.analysis.build import analyse
-from mbo_gym.benchmark.report.text import LEFT_OUT_FIRST, leaderboard_tables, to_latex, to_markdown
+from mbo_gym.benchmark.report.text import (
+    LEADERBOARD_LEFT_OUT_FIRST,
+    leaderboard_tables,
+    to_latex,
+    to_markdown,
+)
 from tests.mbo_gym.benchmark.records import failed, make_records, record
 
 TFBIND, LEVY = "TFBind8-Exact-v0", "Levy-Exact-v0 [dim=30]"
@@ -277,7 +282,7 @@ def test_a_wide_terminal_shows_a_method_on_one_line(analysis):
 def test_a_narrow_terminal_goes_without_columns_that_there_are(analysis):
     overall, tfbind, *_ = leaderboard_tables(analysis)
     headers = {column.header for table in (overall, tfbind) for column in table.columns}
-    assert set(LEFT_OUT_FIRST) <= headers
+    assert set(LEADERBOARD_LEFT_OUT_FIRST) <= headers
 
 
 def test_each_note_stands_in_markdown_and_above_the_latex_tables(analysis):
