@@ -1,10 +1,15 @@
-"""Design spaces: allowed designs, sampling, clipping and their text form."""
+"""Design spaces: allowed designs, sampling, projection and their text form.
+
+`ContinuousSpace` and `CategoricalSpace` are the two pure cases; `mbo_gym.problem.mixed.MixedSpace`
+holds parameters of any kind and constraints between them.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,8 +28,64 @@ def readonly(values: Any, dtype: Any) -> np.ndarray:
     return array
 
 
+class DesignSpace(ABC):
+    """The allowed designs of a task, rows of numbers of one shape."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one design."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> type[np.generic]:
+        """Type of a design's numbers."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Column names for tables and files."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every bound is finite, so that uniform sampling makes sense."""
+        return True
+
+    @abstractmethod
+    def contains(self, x: np.ndarray) -> np.ndarray:
+        """Return which designs of `x` (N, *shape) are allowed; (N,) bool.
+
+        Numbers are compared as float32, so that a design in any float type is what it is as
+        float32.
+        """
+
+    @abstractmethod
+    def why_not(self, row: np.ndarray) -> str:
+        """Say in words why one design (*shape,) is not allowed."""
+
+    @abstractmethod
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw `n` random designs, (n, *shape)."""
+
+    @abstractmethod
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """Return the nearest allowed design of one (*shape,) or several (N, *shape)."""
+
+    def clip(self, x: np.ndarray) -> np.ndarray:
+        """Return the nearest allowed designs; another name of `project`."""
+        return self.project(x)
+
+    @abstractmethod
+    def format(self, x: np.ndarray) -> list[list[str]]:
+        """Return designs (N, *shape) as text cells, one list per design, in the order of `names`."""
+
+    @abstractmethod
+    def to_gymnasium(self) -> gym.spaces.Space[Any]:
+        """Return the Gymnasium space of one design."""
+
+
 @dataclass(frozen=True, eq=False)
-class ContinuousSpace:
+class ContinuousSpace(DesignSpace):
     """Designs of d real numbers, each within its own bounds (infinite bounds allowed).
 
     Args:
@@ -70,18 +131,19 @@ class ContinuousSpace:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Return which rows of `x` (N, d) are finite and within bounds; (N,) bool."""
-        x = _check_shape(self, x)
+        """Return which rows of `x` (N, d) are finite and within bounds as float32; (N,) bool."""
+        x = _as_float32(_check_shape(self, x))
         return np.asarray((np.isfinite(x) & (x >= self.low) & (x <= self.high)).all(axis=1))
 
     def why_not(self, row: np.ndarray) -> str:
         """Say in words why one design (d,) is not allowed."""
+        row = _as_float32(row)
         bad = ~(np.isfinite(row) & (row >= self.low) & (row <= self.high))
         j = int(np.argmax(bad))
         return f"{self.names[j]}={row[j]} is outside [{self.low[j]}, {self.high[j]}]"
 
-    def clip(self, x: np.ndarray) -> np.ndarray:
-        """Move each number of `x` (N, d) to the nearest allowed one."""
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """Move each number of `x` (d,) or (N, d) to the nearest allowed one; NaN stays."""
         return np.asarray(np.clip(x, self.low, self.high), dtype=np.float32)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> ContinuousSpace:
@@ -119,18 +181,20 @@ class ContinuousSpace:
 
 
 @dataclass(frozen=True, eq=False)
-class CategoricalSpace:
+class CategoricalSpace(DesignSpace):
     """Designs of L sites, each one of A letters, as integers 0 .. A-1.
 
     Args:
         length: L, number of sites.
         n_categories: A, number of letters.
         letters: The A letters as a person writes them; ``"0" .. "A-1"`` where none are given.
+        name: Name of the column that holds the sequence.
     """
 
     length: int
     n_categories: int
     letters: tuple[str, ...] = ()
+    name: str = "sequence"
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.n_categories < 2:
@@ -155,7 +219,7 @@ class CategoricalSpace:
     @property
     def names(self) -> tuple[str, ...]:
         """Column names for tables and files: one column, the sequence."""
-        return ("sequence",)
+        return (self.name,)
 
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Return which rows of `x` (N, L) are whole numbers in 0 .. A-1; (N,) bool."""
@@ -172,6 +236,11 @@ class CategoricalSpace:
         return (
             f"site {j} holds {row[j]}, allowed are the whole numbers 0 .. {self.n_categories - 1}"
         )
+
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """Round numbers (L,) or (N, L) to the nearest letter's; NaN counts as 0. int32."""
+        x = np.nan_to_num(np.asarray(x, dtype=np.float64))
+        return np.clip(np.rint(x), 0, self.n_categories - 1).astype(np.int32)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw `n` designs uniformly, (n, L) int32."""
@@ -220,7 +289,9 @@ class CategoricalSpace:
         return gym.spaces.MultiDiscrete(np.full(self.length, self.n_categories))
 
 
-DesignSpace: TypeAlias = ContinuousSpace | CategoricalSpace
+def _as_float32(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.asarray(x, dtype=np.float32)
 
 
 def _check_shape(space: DesignSpace, x: np.ndarray) -> np.ndarray:
