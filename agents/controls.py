@@ -18,6 +18,7 @@ from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice, require_at_least
@@ -171,7 +172,8 @@ class TopKNoise(Method):
 class MeanDesign(Method):
     """MeanDesign: one design, k times: the mean of the visible designs.
 
-    On categorical spaces it is the commonest letter of each site.
+    On categorical spaces it is the commonest letter of each site; on mixed spaces the commonest
+    words and letters with the nearest allowed numbers.
 
     Args:
         config: No settings.
@@ -202,6 +204,9 @@ class MeanDesign(Method):
         if isinstance(space, CategoricalSpace):
             counts = np.stack([(x == a).sum(axis=0) for a in range(space.n_categories)])  # (A, L)
             return Proposals(np.tile(counts.argmax(axis=0).astype(np.int32), (k, 1)), np.zeros(k))
+        if isinstance(space, MixedSpace):
+            mean = space.features(x).mean(axis=0, dtype=np.float64)
+            return Proposals(np.tile(space.from_features(mean[None]), (k, 1)), np.zeros(k))
         mean = x.mean(axis=0, dtype=np.float64)
         return Proposals(space.clip(np.tile(mean, (k, 1))), np.zeros(k))
 

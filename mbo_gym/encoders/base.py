@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.problem.space import CategoricalSpace, DesignSpace
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 
-__all__ = ["Encoded", "Encoder", "encoded", "require_categorical"]
+__all__ = ["Encoded", "Encoder", "encoded", "require_categorical", "require_continuous"]
 
 
 class Encoder(ABC):
@@ -101,11 +101,25 @@ def require_categorical(problem: OfflineProblem) -> CategoricalSpace:
     """Return a problem's categorical space.
 
     Raises:
-        ValueError: It is continuous.
+        ValueError: It is continuous or mixed.
     """
     if not isinstance(problem.space, CategoricalSpace):
         raise ValueError(
-            f"this encoder needs a categorical space, {problem.task_id} is continuous; use "
-            "'z_score'"
+            f"this encoder needs a categorical space, {problem.task_id} is "
+            f"{problem.space.kind}; use 'z_score'"
+        )
+    return problem.space
+
+
+def require_continuous(problem: OfflineProblem) -> ContinuousSpace:
+    """Return a problem's continuous space.
+
+    Raises:
+        ValueError: It is of another kind.
+    """
+    if not isinstance(problem.space, ContinuousSpace):
+        raise ValueError(
+            f"this encoder needs a continuous space, {problem.task_id} is "
+            f"{problem.space.kind}; use 'z_score'"
         )
     return problem.space

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbo_gym.encoders.base import Encoder, require_categorical
+from mbo_gym.encoders.base import Encoder, require_categorical, require_continuous
 from mbo_gym.encoders.letters import Logits, OneHot
+from mbo_gym.encoders.mixed import MixedFeatures
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 
@@ -145,17 +147,21 @@ class Chain(Encoder):
 
 
 def z_score(problem: OfflineProblem, **_: Any) -> Encoder:
-    """Return z-scored designs, on categorical spaces z-scored logits."""
+    """Return z-scored designs: of logits on categorical, of `MixedFeatures` on mixed spaces."""
+    if isinstance(problem.space, MixedSpace):
+        return Chain(MixedFeatures(problem.space), problem.dataset.x, ZScore)
     if isinstance(problem.space, CategoricalSpace):
         return Chain(Logits(problem.space), problem.dataset.x, ZScore)
-    return ZScore(problem.space, problem.dataset.x)
+    return ZScore(require_continuous(problem), problem.dataset.x)
 
 
 def min_max(problem: OfflineProblem, **_: Any) -> Encoder:
-    """Return designs scaled to [-1, 1], on categorical spaces logits scaled so."""
+    """Return designs scaled to [-1, 1]: logits on categorical, `MixedFeatures` on mixed spaces."""
+    if isinstance(problem.space, MixedSpace):
+        return Chain(MixedFeatures(problem.space), problem.dataset.x, MinMax)
     if isinstance(problem.space, CategoricalSpace):
         return Chain(Logits(problem.space), problem.dataset.x, MinMax)
-    return MinMax(problem.space, problem.dataset.x)
+    return MinMax(require_continuous(problem), problem.dataset.x)
 
 
 def z_score_one_hot(problem: OfflineProblem, **_: Any) -> Encoder:

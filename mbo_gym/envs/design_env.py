@@ -195,7 +195,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 def state_info(process: Process, state: State, row: int) -> dict[str, Any]:
     """Return the `info` of one row of a state."""
     config, scale = process.config, process.score_scale
-    info: dict[str, Any] = {"design": process.designs(state.z[row : row + 1])[0]}
+    info: dict[str, Any] = {"design": process.design(state.z[row])}
     if config.uses_surrogate:
         info["prediction"] = float(state.prediction[row])
     if config.judge is not None and config.reward == "surrogate":

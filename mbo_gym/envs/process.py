@@ -33,6 +33,7 @@ from mbo_gym.envs.observation import (
     observation_box,
 )
 from mbo_gym.errors import InvalidDesign
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import OfflineProblem, Task
 from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
@@ -305,14 +306,15 @@ class Process:
         Args:
             n: B.
             rng: Source of the draw.
-            options: ``{"design": array of shape (*shape) or (n, *shape)}`` starts there instead.
+            options: ``{"design": array of shape (*shape) or (n, *shape)}`` starts there instead; on
+                mixed spaces also a mapping by name, or a list of them.
             horizon: Steps of an episode; None for that of the config.
 
         Raises:
             InvalidDesign: A given design lies outside the space.
         """
         if options and "design" in options:
-            return self.at(self._given(n, np.asarray(options["design"])), horizon=horizon)
+            return self.at(self._given(n, options["design"]), horizon=horizon)
         rows = torch.from_numpy(rng.integers(len(self.starts), size=n)).to(self.device)
         return self.at(self.starts[rows], horizon=horizon)
 
@@ -368,8 +370,20 @@ class Process:
         x = self.encoder.decode_tensor(z).cpu().numpy()
         return x.astype(self.problem.space.dtype, copy=False)
 
-    def _given(self, n: int, x: np.ndarray) -> Tensor:
+    def design(self, z: Tensor) -> Any:
+        """Return the design of features (d,): numbers, on mixed spaces the user's terms by name."""
+        x = self.designs(z[None])
+        space = self.problem.space
+        return space.values(x)[0] if isinstance(space, MixedSpace) else x[0]
+
+    def _given(self, n: int, design: Any) -> Tensor:
         """Return the features (n, d) of given designs, clipped to the box."""
+        space = self.problem.space
+        if isinstance(space, MixedSpace) and isinstance(design, Mapping):
+            design = space.parse([design])[0]
+        elif isinstance(space, MixedSpace) and isinstance(design, (list, tuple)):
+            design = space.parse(design)
+        x = np.asarray(design)
         x = np.broadcast_to(x, (n, *self.problem.space.shape)) if x.ndim == 1 else x
         inside = self.problem.space.contains(x)
         if not inside.all() or len(x) != n:

@@ -2,9 +2,10 @@
 
 Categorical designs: the share of their L sites that differ (Hamming / L), in [0, 1]. Continuous
 designs: the Euclidean distance of their z-scores divided by sqrt(d), so that it does not grow with
-the number of features. As everywhere (`mbo_gym.encoders.scaling.ZScore`), z-scores have mean 0 and
-standard deviation 1 over the visible designs, and a feature that never varies there keeps its own
-unit.
+the number of features. Mixed designs: the same over parameters, where a word or a sequence counts
+as 1 if it differs (a sequence by the share of its letters). As everywhere
+(`mbo_gym.encoders.scaling.ZScore`), z-scores have mean 0 and standard deviation 1 over the visible
+designs, and a feature that never varies there keeps its own unit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 
 __all__ = ["diversity", "nearest_distances", "novelty"]
@@ -46,9 +48,9 @@ def diversity(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray) -> flo
         return float(
             (k * k - (counts**2).sum(axis=0)).mean() / (k * (k - 1))
         )  # pairs whose letters differ, by site
-    shift, scale = _z_scale(dataset.x)
+    _, x, shift, scale, n = _in_numbers(space, dataset.x, x)
     z = (x - shift) / scale
-    total = sum(np.sqrt(((z[i + 1 :] - z[i]) ** 2).mean(axis=1)).sum() for i in range(k - 1))
+    total = sum(np.sqrt(((z[i + 1 :] - z[i]) ** 2).sum(axis=1) / n).sum() for i in range(k - 1))
     return float(total / (k * (k - 1) / 2))
 
 
@@ -80,9 +82,10 @@ def nearest_distances(space: DesignSpace, dataset: OfflineDataset, x: np.ndarray
         return np.concatenate(
             [np.zeros(0), *(_nearest_hamming(space, dataset.x, part) for part in parts)]
         )
-    shift, scale = _z_scale(dataset.x)
+    data, x, shift, scale, n = _in_numbers(space, dataset.x, x)
+    parts = [x[start : start + N_TOGETHER] for start in range(0, len(x), N_TOGETHER)]
     return np.concatenate(
-        [np.zeros(0), *(_nearest_euclid(dataset.x, part, shift, scale) for part in parts)]
+        [np.zeros(0), *(_nearest_euclid(data, part, shift, scale, n) for part in parts)]
     )
 
 
@@ -108,7 +111,7 @@ def _nearest_hamming(space: CategoricalSpace, data: np.ndarray, x: np.ndarray) -
 
 
 def _nearest_euclid(
-    data: np.ndarray, x: np.ndarray, shift: np.ndarray, scale: np.ndarray
+    data: np.ndarray, x: np.ndarray, shift: np.ndarray, scale: np.ndarray, n: int
 ) -> np.ndarray:
     """Return the least distance of z-scores, (K,).
 
@@ -126,7 +129,30 @@ def _nearest_euclid(
         nearest = np.where(value < least, start + column, nearest)
         least = np.minimum(value, least)
     difference = z - (data[nearest] - shift) / scale
-    return np.asarray(np.sqrt((difference**2).mean(axis=1)))
+    return np.asarray(np.sqrt((difference**2).sum(axis=1) / n))
+
+
+def _in_numbers(
+    space: DesignSpace, data: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return visible designs and proposals as numbers, their unit, and by what squares are divided.
+
+    Returns:
+        data: (N, d) visible designs.
+        x: (K, d) float64 proposals.
+        shift: (d,) of each number.
+        scale: (d,) of each number.
+        n: Number of parameters.
+    """
+    if not isinstance(space, MixedSpace):
+        return data, x, *_z_scale(data), x.shape[1]
+    data = space.features(data)
+    shift, scale = _z_scale(data)
+    # Two indicators differ where a word or a letter does: together they count as 1.
+    indicators = space.indicators()
+    shift = np.where(indicators > 0, 0.0, shift)
+    scale = np.where(indicators > 0, np.sqrt(2.0 * indicators), scale)
+    return data, space.features(x).astype(np.float64), shift, scale, len(space.parameters)
 
 
 def _z_scale(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

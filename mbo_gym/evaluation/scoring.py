@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,6 +13,7 @@ from mbo_gym.errors import InvalidDesign
 from mbo_gym.evaluation.controls import known_controls
 from mbo_gym.evaluation.distances import diversity, novelty
 from mbo_gym.problem.dataset import first_of_each_design
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import MeteredOracle
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import Task
@@ -208,7 +209,12 @@ def _ceiling(task: Task, k: int) -> dict[str, Any]:
     }
 
 
-def _as_designs(task: Task, designs: ArrayLike | Sequence[str]) -> np.ndarray:
+def _as_designs(task: Task, designs: Any) -> np.ndarray:
+    if isinstance(task.space, MixedSpace):
+        if isinstance(designs, Mapping):
+            designs = [designs]
+        if isinstance(designs, (list, tuple)) and designs and isinstance(designs[0], Mapping):
+            designs = task.space.parse(designs)
     x = np.asarray(designs)
     if x.dtype.kind in "US" and x.ndim == 1 and isinstance(task.space, CategoricalSpace):
         x = task.space.parse([str(s) for s in x])
@@ -222,6 +228,8 @@ def _as_designs(task: Task, designs: ArrayLike | Sequence[str]) -> np.ndarray:
 
 
 def _or_letters(task: Task) -> str:
+    if isinstance(task.space, MixedSpace):
+        return " or mappings from parameter to value"
     return " or sequences of letters" if isinstance(task.space, CategoricalSpace) else ""
 
 

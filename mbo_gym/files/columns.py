@@ -294,7 +294,7 @@ def _sequences(
     _refuse_one_design(table, [column], varies=bool((x != x[0]).any()))
     length = x.shape[1]
     words = f"Sequences of {length} letters out of {''.join(letters)} (column {column!r})"
-    return Designs(CategoricalSpace(length, len(letters), letters), x, words)
+    return Designs(CategoricalSpace(length, len(letters), letters, column), x, words)
 
 
 def _refuse_one_design(table: Table, columns: Sequence[str], *, varies: bool) -> None:

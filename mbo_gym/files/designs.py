@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mbo_gym.errors import InvalidData, MissingData
+from mbo_gym.errors import InvalidData, InvalidDesign, MissingData
 from mbo_gym.files.table import Table, listed, parse_number, read_table
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["OTHER_COLUMNS", "read_designs"]
@@ -37,6 +38,8 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
     Tables of a continuous space: columns called as the features, in any order, other columns are
     not read; or no header and exactly d columns in the features' order. A cell without a value
     (empty, NA, NaN, ..) is NaN.
+
+    Tables of a mixed space: the same, in the words and numbers of its parameters.
 
     Tables of a categorical space, with or without a header: a column ``sequence``, or the only one
     that holds sequences, in the letters and the way of `space.format`; or exactly L columns beside
@@ -71,7 +74,10 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
         x = _from_array(path, space)
     elif isinstance(space, CategoricalSpace):
         x = _from_letters(_read_table(path, space), space)
+    elif isinstance(space, MixedSpace):
+        x = _from_terms(_read_table(path, space), space)
     else:
+        assert isinstance(space, ContinuousSpace)
         x = _from_numbers(_read_table(path, space), space)
     if isinstance(space, CategoricalSpace) and not space.contains(x).all():
         return x  # int32 would turn 0.5 into 0, a letter
@@ -150,6 +156,8 @@ def _is_header(first: Sequence[str], space: DesignSpace) -> bool:
     numbers = [parse_number(cell) is not None for cell in first]
     if isinstance(space, ContinuousSpace):
         return not any(numbers)
+    if not isinstance(space, CategoricalSpace):
+        return len(first) != len(space.names)
     return not (all(numbers) or any(_resembles_sequence(space, cell) for cell in first))
 
 
@@ -160,7 +168,29 @@ def _resembles_sequence(space: CategoricalSpace, cell: str) -> bool:
     )
 
 
+def _from_terms(table: Table, space: MixedSpace) -> np.ndarray:
+    """Return the designs of a table in the user's terms; numbers outside the space stay."""
+    _require_columns(table, space)
+    x = np.empty((len(table), *space.shape), dtype=np.float64)
+    for parameter in space.parameters:
+        place = space.slots.of(parameter.name)
+        if parameter.numeric:
+            x[:, place] = table.numbers([parameter.name])
+            continue
+        for row, cell in enumerate(table.column(parameter.name)):
+            try:
+                x[row, place] = parameter.number(cell)
+            except InvalidDesign as error:
+                raise InvalidData(f"{table.place(row, parameter.name)}: {error}") from None
+    return x
+
+
 def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
+    _require_columns(table, space)
+    return table.numbers(space.names)
+
+
+def _require_columns(table: Table, space: DesignSpace) -> None:
     missing = [name for name in space.names if name not in table.names]
     if missing:
         raise InvalidData(
@@ -170,7 +200,6 @@ def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
             f"{listed(space.names)}, in any order; "
             "without such a line there must be exactly so many columns, in this order."
         )
-    return table.numbers(space.names)
 
 
 def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:

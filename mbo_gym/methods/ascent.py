@@ -12,6 +12,7 @@ from torch import Tensor
 from mbo_gym.encoders.base import Encoder
 from mbo_gym.envs.dynamics import unit_gradient
 from mbo_gym.problem.dataset import first_of_each_design
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
@@ -218,8 +219,10 @@ def sampling_space(problem: OfflineProblem) -> DesignSpace:
     Infinite sides are cut at the range of the visible data.
     """
     space = problem.space
+    x = problem.dataset.x
+    if isinstance(space, MixedSpace) and not space.bounded:
+        return space.within(x.min(axis=0), x.max(axis=0))
     if isinstance(space, ContinuousSpace) and not space.bounded:
-        x = problem.dataset.x
         return space.within(
             np.where(np.isfinite(space.low), space.low, x.min(axis=0)),
             np.where(np.isfinite(space.high), space.high, x.max(axis=0)),

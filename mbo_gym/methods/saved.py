@@ -11,6 +11,7 @@ import numpy as np
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.mixed import MixedSpace, space_from_dict, space_to_dict
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 
@@ -38,9 +39,13 @@ def write_problem(folder: Path, problem: OfflineProblem) -> None:
             "length": space.length,
             "n_categories": space.n_categories,
             "letters": list(space.letters),
+            "name": space.name,
         }
         arrays["x"] = arrays["x"].astype(np.min_scalar_type(space.n_categories))
+    elif isinstance(space, MixedSpace):
+        facts["space"] = space_to_dict(space) | {"kind": "mixed"}
     else:
+        assert isinstance(space, ContinuousSpace)
         facts["space"] = {"kind": "continuous", "names": list(space.names)}
         arrays |= {"low": space.low, "high": space.high}
 
@@ -68,11 +73,18 @@ def read_problem(folder: Path) -> OfflineProblem:
 
 def _read_space(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> DesignSpace:
     if facts["kind"] == "categorical":
-        return CategoricalSpace(facts["length"], facts["n_categories"], tuple(facts["letters"]))
+        return CategoricalSpace(
+            facts["length"],
+            facts["n_categories"],
+            tuple(facts["letters"]),
+            facts.get("name", "sequence"),
+        )
+    if facts["kind"] == "mixed":
+        return space_from_dict(facts)
     if facts["kind"] == "continuous":
         return ContinuousSpace(arrays["low"], arrays["high"], tuple(facts["names"]))
     raise InvalidData(
         f"a saved problem has a design space of kind {facts['kind']!r}; known: categorical, "
-        "continuous. "
+        "continuous, mixed. "
         "It was written by a newer mbo-gym: install that version to read it."
     )

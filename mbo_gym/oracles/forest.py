@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mbo_gym.files import store
+from mbo_gym.problem.mixed import MixedSpace, space_to_dict
 from mbo_gym.problem.oracle import Oracle
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 
@@ -39,7 +40,8 @@ class ForestOracle(Oracle):
     """The mean of regression trees, evaluated level by level for a whole batch.
 
     Args:
-        space: The designs it can score; categorical designs enter as one-hot indicators.
+        space: The designs it can score; words and letters enter as one-hot
+            indicators.
         trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value``
             (M,) float64 of all nodes, and ``roots`` (trees,) int64. A node's children are ``left``
             and ``left + 1``; a leaf is its own child with feature -1.
@@ -66,6 +68,8 @@ class ForestOracle(Oracle):
     def _predict(self, x: Tensor) -> Tensor:
         if isinstance(self.space, CategoricalSpace):
             x = torch.nn.functional.one_hot(x.long(), self.space.n_categories).flatten(1)
+        elif isinstance(self.space, MixedSpace):
+            x = torch.from_numpy(self.space.features(x.cpu().numpy())).to(x.device)
         x = x.float()  # like scikit-learn: float32 features, float64 thresholds
         if x.device not in self._on_device:
             self._on_device[x.device] = {
@@ -105,6 +109,8 @@ def fit_forest(
     )
     if isinstance(space, CategoricalSpace):  # a larger alphabet makes other features
         digest.update(str(space.n_categories).encode())
+    elif isinstance(space, MixedSpace):
+        digest.update(json.dumps(space_to_dict(space), sort_keys=True).encode())
     digest.update(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(y).data)
 
@@ -124,6 +130,8 @@ def _fit(
 
     if isinstance(space, CategoricalSpace):
         x = np.eye(space.n_categories, dtype=np.float32)[x].reshape(len(x), -1)
+    elif isinstance(space, MixedSpace):
+        x = space.features(x)
     forest = RandomForestRegressor(**asdict(config), n_jobs=-1).fit(x, y)
     parts: dict[str, list[np.ndarray]] = {"feature": [], "threshold": [], "left": [], "value": []}
     roots, offset = [], 0

@@ -341,6 +341,16 @@ class Forbidden(Constraint):
             met |= (x.astype(np.float32) == value).all(axis=1)
         return met
 
+    def ranges(self, slots: Slots, name: str) -> list[tuple[float, float]]:
+        """Return the ranges of a numeric parameter that meet its condition."""
+        condition = self.when[name]
+        if isinstance(condition, Mapping):
+            low = float(condition.get("low", -math.inf))
+            return [(low, float(condition.get("high", math.inf)))]
+        parameter = slots.parameters[name]
+        values = [float(parameter.number(cell)[0]) for cell in _several(condition)]
+        return [(value, value) for value in values]
+
     def in_words(self) -> str:
         """Return the constraint as a short formula."""
         return f"not ({' and '.join(map(self._term, self.when))})"

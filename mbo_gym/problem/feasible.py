@@ -67,9 +67,9 @@ class Feasible:
         self.polytope = self._polytope()
         involved = (self.polytope.matrix != 0).any(axis=0) & (width > 0)
         stepless = np.repeat([isinstance(p, Real) and p.step is None for p in parameters], sizes)
-        self.stepped = np.flatnonzero(involved & ~stepless)
-        self.smooth = np.flatnonzero(involved & stepless)
-        self.involved = np.flatnonzero(involved)
+        self.stepped: list[int] = np.flatnonzero(involved & ~stepless).tolist()
+        self.smooth: list[int] = np.flatnonzero(involved & stepless).tolist()
+        self.involved: list[int] = np.flatnonzero(involved).tolist()
         self._require_some()
 
     def holds(self, x: np.ndarray) -> np.ndarray:
@@ -215,7 +215,7 @@ class Feasible:
         point = v[bad]
         sides = low[bad], high[bad]
         relaxed, _ = self.polytope.project(point, *sides, self.scale)
-        y[np.ix_(bad, self.involved)] = relaxed[:, self.involved]
+        y[np.ix_(bad, np.array(self.involved))] = relaxed[:, self.involved]
         if len(self.stepped):
             y[bad] = self._on_steps(y[bad], point, *sides)
         return y
@@ -244,12 +244,12 @@ class Feasible:
         if not len(self.smooth) or not len(bad):
             return y
         low, high = low[bad].copy(), high[bad].copy()
-        low[:, self.stepped] = high[:, self.stepped] = y[np.ix_(bad, self.stepped)]
+        low[:, self.stepped] = high[:, self.stepped] = y[np.ix_(bad, np.array(self.stepped))]
         point = v[bad].copy()
-        point[:, self.stepped] = y[np.ix_(bad, self.stepped)]
+        point[:, self.stepped] = y[np.ix_(bad, np.array(self.stepped))]
         filled, _ = self.polytope.project(point, low, high, self.scale)
         y = y.copy()
-        y[np.ix_(bad, self.smooth)] = filled[:, self.smooth]
+        y[np.ix_(bad, np.array(self.smooth))] = filled[:, self.smooth]
         return y
 
     def _move(self, y: np.ndarray, v: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -291,7 +291,8 @@ class Feasible:
         down = self._neighbours(y, -1) - y
         up[y + up > high + 1e-12] = 0.0
         down[y + down < low - 1e-12] = 0.0
-        moves = [(j, up, None, None) for j in self.stepped]
+        moves: list[tuple[int, np.ndarray, int | None, np.ndarray | None]] = []
+        moves += [(j, up, None, None) for j in self.stepped]
         moves += [(j, down, None, None) for j in self.stepped]
         if with_pairs:
             moves += [(j, up, k, down) for j in self.stepped for k in self.stepped if j != k]
@@ -468,11 +469,11 @@ def next_value(parameter: Parameter, x: np.ndarray, direction: int) -> np.ndarra
     """Return the next value up (1) or down (-1) of values (N, 1), or the same at the end."""
     if isinstance(parameter, Levels):
         index = np.clip(parameter.index(x) + direction, 0, len(parameter.values) - 1)
-        return parameter.grid[index][:, None]
+        return np.asarray(parameter.grid[index][:, None])
     if isinstance(parameter, Real) and parameter.step is None:
         side = math.inf if direction > 0 else -math.inf
         other = np.nextafter(x.astype(np.float32), np.float32(side)).astype(np.float64)
-        return np.clip(other, parameter.low, parameter.high)
+        return np.asarray(np.clip(other, parameter.low, parameter.high))
     step = parameter.step if isinstance(parameter, Real) and parameter.step else 1.0
     return parameter.nearest(x + direction * step)
 
@@ -482,16 +483,7 @@ def _free_ranges(
 ) -> Iterator[tuple[float, float]]:
     """Yield ranges of a one-slot parameter in which it does not meet its condition of a rule."""
     if parameter.numeric:
-        condition = rule.when[name]
-        if isinstance(condition, dict) or hasattr(condition, "keys"):
-            low = float(condition.get("low", -math.inf))  # type: ignore[union-attr]
-            high = float(condition.get("high", math.inf))  # type: ignore[union-attr]
-            ends = [(low, high)]
-        else:
-            several = condition if isinstance(condition, (list, tuple)) else [condition]
-            values = [float(parameter.number(cell)[0]) for cell in several]
-            ends = [(value, value) for value in values]
-        for low, high in ends:
+        for low, high in rule.ranges(slots, name):
             if low > parameter.low:
                 below = next_value(parameter, np.array([[_up(parameter, low)]]), -1).item()
                 yield parameter.low, below
@@ -499,9 +491,9 @@ def _free_ranges(
                 above = next_value(parameter, np.array([[_down(parameter, high)]]), 1).item()
                 yield above, parameter.high
         return
-    values = np.arange(parameter.low, parameter.high + 1)
-    met = rule.meets(slots, name, values[:, None])
-    for value in values[~met]:
+    numbers = np.arange(parameter.low, parameter.high + 1)
+    met = rule.meets(slots, name, numbers[:, None])
+    for value in numbers[~met]:
         yield float(value), float(value)
 
 
@@ -509,14 +501,14 @@ def _up(parameter: Parameter, value: float) -> float:
     """Return the smallest value of a parameter that is at least `value`."""
     near = parameter.nearest(np.array([[value]]))
     room = ROUNDING * max(1.0, abs(value))
-    return (near if near.item() >= value - room else next_value(parameter, near, 1)).item()
+    return float((near if near.item() >= value - room else next_value(parameter, near, 1)).item())
 
 
 def _down(parameter: Parameter, value: float) -> float:
     """Return the largest value of a parameter that is at most `value`."""
     near = parameter.nearest(np.array([[value]]))
     room = ROUNDING * max(1.0, abs(value))
-    return (near if near.item() <= value + room else next_value(parameter, near, -1)).item()
+    return float((near if near.item() <= value + room else next_value(parameter, near, -1)).item())
 
 
 def _slice(low: np.ndarray, high: np.ndarray, total: float, rng: np.random.Generator) -> np.ndarray:
@@ -530,4 +522,4 @@ def _slice(low: np.ndarray, high: np.ndarray, total: float, rng: np.random.Gener
     rest = high.sum(axis=1, keepdims=True) - total
     share = rng.standard_exponential(low.shape) * wide
     share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
-    return np.where(mass <= rest, low + share * mass, high - share * rest)
+    return np.asarray(np.where(mass <= rest, low + share * mass, high - share * rest))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +19,9 @@ from mbo_gym.problem.constraints import (
 )
 from mbo_gym.problem.feasible import Feasible
 from mbo_gym.problem.parameters import (
+    Category,
     Cell,
+    Constant,
     Letters,
     Parameter,
     Real,
@@ -29,6 +31,9 @@ from mbo_gym.problem.parameters import (
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["MixedSpace", "make_space", "space_from_dict", "space_to_dict"]
+
+N_IN_WORDS = 12
+"""Parameters that a sentence names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,7 @@ class MixedSpace(DesignSpace):
         [0.4000000059604645, 0.6000000238418579]
     """
 
+    kind: ClassVar[str] = "mixed"
     parameters: tuple[Parameter, ...]
     constraints: tuple[Constraint, ...] = ()
     slots: Slots = field(init=False, repr=False)
@@ -97,7 +103,7 @@ class MixedSpace(DesignSpace):
         """Number of designs, constraints apart from a list not counted; inf with real numbers."""
         if self.feasible.listed is not None:
             return float(len(self.feasible.listed))
-        return math.prod(float(parameter.n_values) for parameter in self.parameters)
+        return float(math.prod(float(parameter.n_values) for parameter in self.parameters))
 
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Return which rows of `x` (N, slots) are allowed as float32; (N,) bool."""
@@ -106,7 +112,7 @@ class MixedSpace(DesignSpace):
         for name, parameter in self.slots.parameters.items():
             good[good] = parameter.contains(x[good, self.slots.of(name)])
         good[good] = self.feasible.holds(x[good])
-        return good
+        return np.asarray(good)
 
     def why_not(self, row: np.ndarray) -> str:
         """Say in words why one design (slots,) is not allowed."""
@@ -201,6 +207,16 @@ class MixedSpace(DesignSpace):
         columns = [p.text(x[:, self.slots.of(name)]) for name, p in self.slots.parameters.items()]
         return [list(row) for row in zip(*columns, strict=True)]
 
+    def in_words(self) -> str:
+        """Return parameters and constraints in a sentence or two."""
+        words = [f"{p.name}: {p.allowed()}" for p in self.parameters[:N_IN_WORDS]]
+        if len(self.parameters) > N_IN_WORDS:
+            words.append(f"and {len(self.parameters) - N_IN_WORDS} more")
+        text = f"{len(self.parameters)} parameters ({'; '.join(words)})"
+        if self.constraints:
+            text += f" with {'; '.join(c.in_words() for c in self.constraints)}"
+        return f"{text}."
+
     def slack(self, x: np.ndarray) -> np.ndarray:
         """Return how far each design (N, slots) is from breaking a limit, the least; (N,).
 
@@ -213,6 +229,39 @@ class MixedSpace(DesignSpace):
             if room is not None:
                 least = np.minimum(least, room)
         return least
+
+    @property
+    def n_features(self) -> int:
+        """Number of features: one per number, one per word or letter, none for a constant."""
+        return sum(map(_n_features, self.parameters))
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Return designs (N, slots) as features (N, n_features) float32.
+
+        Numbers, or their logarithms where `log`; the number of a level of words; one-hot
+        indicators of words and letters.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        columns = [
+            _to_features(p, x[:, self.slots.of(name)]) for name, p in self.slots.parameters.items()
+        ]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def indicators(self) -> np.ndarray:
+        """Return the slots of the parameter that each feature is an indicator of, else 0."""
+        counts = [p.size if isinstance(p, (Category, Letters)) else 0 for p in self.parameters]
+        return np.repeat(counts, list(map(_n_features, self.parameters)))
+
+    def from_features(self, z: np.ndarray) -> np.ndarray:
+        """Return the nearest allowed designs (N, slots) float32 of features (N, n_features)."""
+        z = np.asarray(z, dtype=np.float64)
+        columns = []
+        first = 0
+        for parameter in self.parameters:
+            width = _n_features(parameter)
+            columns.append(_of_features(parameter, z[:, first : first + width]))
+            first += width
+        return self.project(np.concatenate(columns, axis=1))
 
     def to_gymnasium(self) -> gym.spaces.Box:
         """Return the Gymnasium space of one design, without the constraints."""
@@ -229,7 +278,7 @@ class MixedSpace(DesignSpace):
         if x.dtype.kind not in "fiu":
             raise InvalidDesign(f"designs must be numbers, got {x.dtype=}")
         with np.errstate(over="ignore"):
-            return x.astype(np.float32)
+            return np.asarray(x, dtype=np.float32)
 
 
 def make_space(
@@ -248,9 +297,8 @@ def make_space(
                 tuple(p.name for p in parameters),
             )
         first = parameters[0]
-        if len(parameters) == 1 and isinstance(first, Letters):
-            if not first.varies_in_length and not first.fixed and len(first.letters) > 1:
-                return CategoricalSpace(first.length, len(first.letters), first.letters, first.name)
+        if len(parameters) == 1 and isinstance(first, Letters) and first.plain:
+            return CategoricalSpace(first.length, len(first.letters), first.letters, first.name)
     return MixedSpace(tuple(parameters), tuple(constraints))
 
 
@@ -273,3 +321,36 @@ def space_from_dict(facts: Mapping[str, Any]) -> MixedSpace:
         tuple(map(parameter_from_dict, facts["parameters"])),
         tuple(map(constraint_from_dict, facts.get("constraints", ()))),
     )
+
+
+def _n_features(parameter: Parameter) -> int:
+    if isinstance(parameter, Constant):
+        return 0
+    if isinstance(parameter, (Category, Letters)):
+        return parameter.size * (int(parameter.high) + 1)
+    return 1
+
+
+def _to_features(parameter: Parameter, x: np.ndarray) -> np.ndarray:
+    """Return the features (N, width) of a parameter's slots (N, size)."""
+    if isinstance(parameter, Constant):
+        return x[:, :0]
+    if isinstance(parameter, (Category, Letters)):
+        indicators = np.eye(int(parameter.high) + 1)[x.astype(np.int64)]
+        return np.asarray(indicators.reshape(len(x), -1))
+    if isinstance(parameter, Real) and parameter.log:
+        return np.asarray(np.log(x))
+    return x
+
+
+def _of_features(parameter: Parameter, z: np.ndarray) -> np.ndarray:
+    """Return slots (N, size), not yet rounded, of the features (N, width) of a parameter."""
+    if isinstance(parameter, Constant):
+        return np.full((len(z), 1), float(parameter.low))
+    if isinstance(parameter, (Category, Letters)):
+        chosen = z.reshape(len(z), parameter.size, -1).argmax(axis=2)
+        return np.asarray(chosen, dtype=np.float64)
+    if isinstance(parameter, Real) and parameter.log:
+        ends = math.log(parameter.low), math.log(min(parameter.high, 1e38))
+        return np.asarray(np.exp(np.clip(z, *ends)))
+    return z

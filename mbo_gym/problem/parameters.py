@@ -73,7 +73,7 @@ class Parameter(ABC):
 
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest values (N, size) float64 of numbers (N, size)."""
-        return np.clip(np.rint(x), self.low, self.high)
+        return np.asarray(np.clip(np.rint(x), self.low, self.high))
 
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Return which rows of float32 numbers (N, size) are values; (N,) bool."""
@@ -362,7 +362,7 @@ class Levels(Parameter):
             values = tuple(map(str, values))
         object.__setattr__(self, "values", values)
         _require_distinct(self, values)
-        if self.numeric and list(values) != sorted(values):  # type: ignore[type-var]
+        if self.numeric and list(values) != sorted(values):
             raise ValueError(f"{self.name}: numbers must increase, got {values}")
 
     @property
@@ -423,7 +423,7 @@ class Levels(Parameter):
             return [value]
         if str(cell) not in self.values:
             raise self.refuse(cell)
-        return [float(self.values.index(str(cell)))]  # type: ignore[arg-type]
+        return [float(self.values.index(str(cell)))]
 
     def allowed(self) -> str:
         """Return the allowed values in words."""
@@ -486,6 +486,11 @@ class Letters(Parameter):
     def size(self) -> int:
         """Number of slots, the greatest length."""
         return self.length
+
+    @property
+    def plain(self) -> bool:
+        """Whether any letters at all places make a sequence, and there are two or more letters."""
+        return not self.varies_in_length and not self.fixed and len(self.letters) > 1
 
     @property
     def varies_in_length(self) -> bool:
@@ -639,7 +644,7 @@ PARAMETER_KINDS: Mapping[str, type[Parameter]] = {
 def parameter_to_dict(parameter: Parameter) -> dict[str, Any]:
     """Return a parameter as plain values for JSON or TOML; defaults are left out."""
     facts: dict[str, Any] = {"kind": parameter.kind}
-    for field in dataclasses.fields(parameter):
+    for field in dataclasses.fields(parameter):  # type: ignore[arg-type]
         value = getattr(parameter, field.name)
         if field.default is not dataclasses.MISSING and value == field.default:
             continue
@@ -665,11 +670,12 @@ def parameter_from_dict(facts: Mapping[str, Any]) -> Parameter:
     if word not in PARAMETER_KINDS:
         raise UnknownId("kind of parameter", str(word), tuple(PARAMETER_KINDS))
     kind = PARAMETER_KINDS[word]
-    known = [field.name for field in dataclasses.fields(kind)]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known = [field.name for field in fields]
     for name in facts:
         if name not in known:
             raise UnknownId(f"field of a {word} parameter", name, known)
-    for field in dataclasses.fields(kind):
+    for field in fields:
         needed = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )

@@ -40,7 +40,7 @@ class Polytope:
         """Return by how much x (N, D) breaks each constraint; (N, m), 0 where it does not."""
         over = x @ self.matrix.T - self.limits
         over[:, : self.n_equal] = np.abs(over[:, : self.n_equal])
-        return np.maximum(over, 0.0)
+        return np.asarray(np.maximum(over, 0.0))
 
     def project(
         self, v: np.ndarray, low: np.ndarray, high: np.ndarray, scale: np.ndarray
@@ -150,7 +150,7 @@ class Polytope:
             moves = np.isfinite(most) & np.isfinite(least) & (most > least)
             t = least + (most - least) * rng.random(len(x))
             x = x + np.where(moves, t, 0.0)[:, None] * direction
-        return np.clip(x, low, high)
+        return np.asarray(np.clip(x, low, high))
 
 
 def _along(
@@ -158,12 +158,12 @@ def _along(
 ) -> np.ndarray:
     """Return the parts of directions (N, D) that leave the equalities as they are."""
     if (width == 1).all():
-        return direction @ flat.T
+        return np.asarray(direction @ flat.T)
     # Rows whose sides have no width differ in their null space.
     own = fixed * width[:, None, :]  # (N, n_equal, D)
     gram = own @ own.transpose(0, 2, 1)
     weights = np.linalg.pinv(gram) @ (own @ direction[:, :, None])
-    return direction - (own.transpose(0, 2, 1) @ weights)[:, :, 0]
+    return np.asarray(direction - (own.transpose(0, 2, 1) @ weights)[:, :, 0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,13 +186,13 @@ class _Dual:
 
     def point(self, lam: np.ndarray) -> np.ndarray:
         """Return the point (N, D) that multipliers (N, m) lead to."""
-        return np.clip(self.v - lam @ self.a, self.low, self.high)
+        return np.asarray(np.clip(self.v - lam @ self.a, self.low, self.high))
 
     def value(self, lam: np.ndarray) -> np.ndarray:
         """Return minus the dual function (N,)."""
         x = self.point(lam)
         slack = x @ self.a.T - self.b
-        return -(0.5 * ((x - self.v) ** 2).sum(axis=1) + (lam * slack).sum(axis=1))
+        return np.asarray(-(0.5 * ((x - self.v) ** 2).sum(axis=1) + (lam * slack).sum(axis=1)))
 
     def search(
         self, lam: np.ndarray, step: np.ndarray, gradient: np.ndarray

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -29,7 +29,13 @@ def readonly(values: Any, dtype: Any) -> np.ndarray:
 
 
 class DesignSpace(ABC):
-    """The allowed designs of a task, rows of numbers of one shape."""
+    """The allowed designs of a task, rows of numbers of one shape.
+
+    Attributes:
+        kind: ``continuous``, ``categorical`` or ``mixed``.
+    """
+
+    kind: ClassVar[str]
 
     @property
     @abstractmethod
@@ -77,7 +83,7 @@ class DesignSpace(ABC):
 
     @abstractmethod
     def format(self, x: np.ndarray) -> list[list[str]]:
-        """Return designs (N, *shape) as text cells, one list per design, in the order of `names`."""
+        """Return designs (N, *shape) as text cells, one list each, in the order of `names`."""
 
     @abstractmethod
     def to_gymnasium(self) -> gym.spaces.Space[Any]:
@@ -94,6 +100,7 @@ class ContinuousSpace(DesignSpace):
         names: d column names for tables and files; ``x0 .. x{d-1}`` where none are given.
     """
 
+    kind: ClassVar[str] = "continuous"
     low: np.ndarray
     high: np.ndarray
     names: tuple[str, ...] = ()
@@ -191,6 +198,7 @@ class CategoricalSpace(DesignSpace):
         name: Name of the column that holds the sequence.
     """
 
+    kind: ClassVar[str] = "categorical"
     length: int
     n_categories: int
     letters: tuple[str, ...] = ()
@@ -240,7 +248,7 @@ class CategoricalSpace(DesignSpace):
     def project(self, x: np.ndarray) -> np.ndarray:
         """Round numbers (L,) or (N, L) to the nearest letter's; NaN counts as 0. int32."""
         x = np.nan_to_num(np.asarray(x, dtype=np.float64))
-        return np.clip(np.rint(x), 0, self.n_categories - 1).astype(np.int32)
+        return np.asarray(np.clip(np.rint(x), 0, self.n_categories - 1).astype(np.int32))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw `n` designs uniformly, (n, L) int32."""

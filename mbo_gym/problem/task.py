@@ -12,8 +12,9 @@ import numpy as np
 
 from mbo_gym.errors import MissingData
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import MeteredOracle, Oracle
-from mbo_gym.problem.space import CategoricalSpace, DesignSpace
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["Ceiling", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
 
@@ -242,6 +243,9 @@ def _space_in_words(space: DesignSpace) -> str:
     if isinstance(space, CategoricalSpace):
         letters = " ".join(space.letters[:26])
         return f"{space.length} sites of {space.n_categories} letters ({letters})."
+    if isinstance(space, MixedSpace):
+        return space.in_words()
+    assert isinstance(space, ContinuousSpace)
     low = float(space.low.min())
     high = float(space.high.max())
     return f"{space.shape[0]} real numbers, smallest bound {low:g}, largest {high:g}."

@@ -15,9 +15,9 @@ import numpy as np
 
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
-from mbo_gym.files.table import read_table
 from mbo_gym.methods.base import Context, Proposals
 from mbo_gym.methods.registry import make_method
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem, Task
 from mbo_gym.progress.bars import RichProgress
@@ -54,7 +54,10 @@ class ProposedTable(Proposals):
     def columns(self) -> dict[str, Any]:
         """Values of each design column as in the data, then the criterion, by name."""
         table: dict[str, Any] = {}
-        if isinstance(self.space, ContinuousSpace):
+        if isinstance(self.space, MixedSpace):
+            rows = self.space.values(self.x)
+            table = {name: [row[name] for row in rows] for name in self.names}
+        elif isinstance(self.space, ContinuousSpace):
             table = {name: self.x[:, j] for j, name in enumerate(self.names)}
         else:
             table = {self.names[0]: [row[0] for row in self.space.format(self.x)]}
@@ -155,7 +158,6 @@ def propose(
     check_device(device)
     if is_table:
         problem = _problem_of_table(data, score, designs, minimise, options)
-        names = _names_of_table(data, problem.space, score, designs, options)
     elif given:
         raise ValueError(
             f"{', '.join(given)} belong to a table of measurements, and {_described(data)} is "
@@ -163,11 +165,10 @@ def propose(
         )
     else:
         problem = _problem(data, options)
-        names = problem.space.names
     with RichProgress(prefix=f"{method}: ", quiet=not progress) as bars:
         chosen.fit(problem, Context(seed, device, bars))
         proposals = chosen.propose(k)
-    return ProposedTable(proposals.x, proposals.criterion, problem.space, names)
+    return ProposedTable(proposals.x, proposals.criterion, problem.space, problem.space.names)
 
 
 def _problem_of_table(
@@ -187,22 +188,6 @@ def _problem_of_table(
             **options,
         )
     return task.problem()
-
-
-def _names_of_table(
-    path: Any,
-    space: DesignSpace,
-    score: str | None,
-    designs: str | Sequence[str] | None,
-    options: Mapping[str, Any],
-) -> tuple[str, ...]:
-    """Return the names of the design columns; a space of sequences does not know its own."""
-    if isinstance(space, ContinuousSpace):
-        return space.names
-    if designs is not None:
-        return (designs,) if isinstance(designs, str) else tuple(designs)
-    table = read_table(path, options.get("delimiter"))
-    return tuple(name for name in table.names if name != score)
 
 
 def _problem(data: Any, options: Mapping[str, Any]) -> OfflineProblem:

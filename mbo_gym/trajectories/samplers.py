@@ -15,10 +15,12 @@ from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder
 from mbo_gym.encoders.letters import OneHot
-from mbo_gym.encoders.scaling import ZScore
+from mbo_gym.encoders.mixed import MixedFeatures
+from mbo_gym.encoders.scaling import Chain, ZScore
 from mbo_gym.errors import InvalidData
 from mbo_gym.problem.dataset import first_of_each_design
-from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.mixed import MixedSpace
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.neighbours import NearestPlaces, walk
@@ -202,7 +204,13 @@ def _distance_features(
         if distance in (None, "hamming"):
             return "hamming", torch.from_numpy(OneHot(space).encode(x))
         kind, allowed = "categorical", "'hamming'"
+    elif isinstance(space, MixedSpace):
+        if distance in (None, "z_score"):
+            chain = Chain(MixedFeatures(space), problem.dataset.x)
+            return "z_score", torch.from_numpy(chain.encode(x))
+        kind, allowed = "mixed", "'z_score'"
     else:
+        assert isinstance(space, ContinuousSpace)
         if distance in (None, "z_score"):
             return "z_score", torch.from_numpy(ZScore(space, problem.dataset.x).encode(x))
         if distance == "raw":
