@@ -35,8 +35,17 @@ if TYPE_CHECKING:
     from mbo_gym.export import export_task
     from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
     from mbo_gym.methods.registry import list_methods, load_method, make_method, register_method
+    from mbo_gym.problem.constraints import (
+        AllowedDesigns,
+        AtMostNonZero,
+        FixedSum,
+        Forbidden,
+        LinearLimit,
+    )
     from mbo_gym.problem.dataset import OfflineDataset
-    from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+    from mbo_gym.problem.mixed import MixedSpace, make_space
+    from mbo_gym.problem.parameters import Category, Constant, Integer, Letters, Levels, Real
+    from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
     from mbo_gym.problem.task import OfflineProblem, Task, TaskInfo
     from mbo_gym.runs.one_run import RunRequest, RunResult, run
     from mbo_gym.runs.propose import ProposedTable, propose
@@ -50,22 +59,35 @@ if TYPE_CHECKING:
     from mbo_gym.trajectories.recipe import TrajectoryRecipe, make_trajectories
 
 __all__ = [
+    "AllowedDesigns",
+    "AtMostNonZero",
     "BudgetExceeded",
     "CategoricalSpace",
+    "Category",
+    "Constant",
     "Context",
     "ContinuousSpace",
+    "DesignSpace",
     "Evaluation",
+    "FixedSum",
+    "Forbidden",
+    "Integer",
     "InvalidData",
     "InvalidDesign",
+    "Letters",
+    "Levels",
+    "LinearLimit",
     "MboGymError",
     "Method",
     "MethodInfo",
     "MissingData",
     "MissingDependency",
+    "MixedSpace",
     "OfflineDataset",
     "OfflineProblem",
     "Proposals",
     "ProposedTable",
+    "Real",
     "RunRequest",
     "RunResult",
     "Task",
@@ -84,6 +106,7 @@ __all__ = [
     "load_surrogate",
     "make_encoder",
     "make_method",
+    "make_space",
     "make_surrogate",
     "make_task",
     "make_trajectories",
@@ -97,16 +120,29 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AllowedDesigns": "mbo_gym.problem.constraints",
+    "AtMostNonZero": "mbo_gym.problem.constraints",
     "CategoricalSpace": "mbo_gym.problem.space",
+    "Category": "mbo_gym.problem.parameters",
+    "Constant": "mbo_gym.problem.parameters",
     "Context": "mbo_gym.methods.base",
     "ContinuousSpace": "mbo_gym.problem.space",
+    "DesignSpace": "mbo_gym.problem.space",
     "Evaluation": "mbo_gym.evaluation.scoring",
+    "FixedSum": "mbo_gym.problem.constraints",
+    "Forbidden": "mbo_gym.problem.constraints",
+    "Integer": "mbo_gym.problem.parameters",
+    "Letters": "mbo_gym.problem.parameters",
+    "Levels": "mbo_gym.problem.parameters",
+    "LinearLimit": "mbo_gym.problem.constraints",
     "Method": "mbo_gym.methods.base",
     "MethodInfo": "mbo_gym.methods.base",
+    "MixedSpace": "mbo_gym.problem.mixed",
     "OfflineDataset": "mbo_gym.problem.dataset",
     "OfflineProblem": "mbo_gym.problem.task",
     "Proposals": "mbo_gym.methods.base",
     "ProposedTable": "mbo_gym.runs.propose",
+    "Real": "mbo_gym.problem.parameters",
     "RunRequest": "mbo_gym.runs.one_run",
     "RunResult": "mbo_gym.runs.one_run",
     "Task": "mbo_gym.problem.task",
@@ -122,6 +158,7 @@ _LAZY = {
     "load_surrogate": "mbo_gym.surrogates.registry",
     "make_encoder": "mbo_gym.encoders.registry",
     "make_method": "mbo_gym.methods.registry",
+    "make_space": "mbo_gym.problem.mixed",
     "make_surrogate": "mbo_gym.surrogates.registry",
     "make_trajectories": "mbo_gym.trajectories.recipe",
     "propose": "mbo_gym.runs.propose",

@@ -32,6 +32,10 @@ def write_problem(folder: Path, problem: OfflineProblem) -> None:
         "options": dict(problem.options),
     }
     arrays = {"x": problem.dataset.x, "y": problem.dataset.y}
+    for name in ("error", "failed"):
+        values = getattr(problem.dataset, name)
+        if values is not None:
+            arrays[name] = values
     space = problem.space
     if isinstance(space, CategoricalSpace):
         facts["space"] = {
@@ -66,7 +70,9 @@ def read_problem(folder: Path) -> OfflineProblem:
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     arrays = store.load_npz((folder / DATA_FILE).read_bytes())
     space = _read_space(facts["space"], arrays)
-    dataset = OfflineDataset(arrays["x"].astype(space.dtype), arrays["y"])
+    dataset = OfflineDataset(
+        arrays["x"].astype(space.dtype), arrays["y"], arrays.get("error"), arrays.get("failed")
+    )
     low, high = facts["score_range"]
     return OfflineProblem(facts["task_id"], space, dataset, (low, high), facts["options"])
 

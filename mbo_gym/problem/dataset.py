@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,13 +44,18 @@ class OfflineDataset:
     Args:
         x: (N, *shape) float32 or int32, native designs.
         y: (N,) float32, raw scores, higher is better.
+        error: (N,) float32, standard error of each score in its unit, or None where it is not
+            known; models give precise scores more weight.
+        failed: (M, *shape) designs whose measurement failed, or None; they have no score.
 
     Raises:
-        InvalidData: No rows, unequal lengths, or a score that is not finite.
+        InvalidData: No rows, unequal lengths, a score that is not finite, or a negative error.
     """
 
     x: np.ndarray
     y: np.ndarray
+    error: np.ndarray | None = None
+    failed: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         x = np.asarray(self.x)
@@ -64,6 +69,19 @@ class OfflineDataset:
             raise InvalidData(f"scores must be finite, row {int(np.argmin(np.isfinite(y)))} is not")
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
+        if self.error is not None:
+            error = readonly(np.asarray(self.error), np.float32)
+            if error.shape != y.shape or not (np.isfinite(error) & (error >= 0)).all():
+                raise InvalidData(
+                    f"need a standard error of at least 0 for each of {len(y)} scores, got "
+                    f"{error.shape=}"
+                )
+            object.__setattr__(self, "error", error)
+        if self.failed is not None:
+            failed = readonly(np.asarray(self.failed), x.dtype)
+            if failed.shape[1:] != x.shape[1:]:
+                raise InvalidData(f"failed designs must have {x.shape[1:]=}, got {failed.shape=}")
+            object.__setattr__(self, "failed", failed if len(failed) else None)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -77,7 +95,8 @@ class OfflineDataset:
 
     def take(self, rows: np.ndarray) -> OfflineDataset:
         """Return the given rows, in the given order."""
-        return OfflineDataset(self.x[rows], self.y[rows])
+        error = None if self.error is None else self.error[rows]
+        return OfflineDataset(self.x[rows], self.y[rows], error, self.failed)
 
     def top_rows(self, k: int, *, distinct: bool = True) -> np.ndarray:
         """Return the rows of the `k` best scores, best first; (k,) int64.
@@ -144,15 +163,32 @@ class OfflineDataset:
         """Add Gaussian noise of standard deviation `std` (raw score units) to every score."""
         if std < 0:
             raise ValueError(f"the noise's standard deviation must not be negative, got {std}")
-        return OfflineDataset(
-            self.x, self.y + rng.normal(0.0, std, size=len(self)).astype(np.float32)
-        )
+        noise = rng.normal(0.0, std, size=len(self)).astype(np.float32)
+        return replace(self, y=self.y + noise)
+
+    def weights(self) -> np.ndarray | None:
+        """Return the weight of each row in a fit, mean 1, (N,) float32; None where all are equal.
+
+        A row counts by 1 / (s^2 + error^2). s^2 is the variance of the scores that a model has to
+        explain, taken as a tenth of all: a perfectly measured row counts at most a few times more
+        than a typical one.
+        """
+        if self.error is None:
+            return None
+        error = self.error.astype(np.float64)
+        own = 0.1 * self.score_scale.std**2
+        weight = 1.0 / (own + error**2)
+        return np.asarray(weight / weight.mean(), dtype=np.float32)
 
     def content_hash(self) -> str:
         """Return a sha256 of designs and scores: part of the keys of cached fits."""
         digest = hashlib.sha256(repr((self.x.shape, str(self.x.dtype))).encode())
         digest.update(self.x.data)
         digest.update(self.y.data)
+        for name, values in (("error", self.error), ("failed", self.failed)):
+            if values is not None:
+                digest.update(name.encode())
+                digest.update(values.data)
         return digest.hexdigest()
 
 
