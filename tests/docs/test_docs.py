@@ -205,7 +205,9 @@ def test_there_is_a_page_for_every_method_with_all_its_settings() -> None:
 
     names = pages_methods.method_names()
     assert set(names) == set(mbo_gym.list_methods())
-    page = pages_methods.method_page("coms")
+    pages = {name: pages_methods.method_page(name) for name in names}
+    assert [name for name, page in pages.items() if "## Algorithm" not in page] == []
+    page = pages["coms"]
     for part in (
         "# COMs: ",
         "## Algorithm",
@@ -215,7 +217,7 @@ def test_there_is_a_page_for_every_method_with_all_its_settings() -> None:
     ):
         assert part in page
     assert "negative_steps" in page
-    page = pages_methods.method_page("grad")
+    page = pages["grad"]
     assert "| `ascent.optimiser` |" in page  # a nested setting
     assert "`surrogate.hidden=16`" in page  # a preset's setting of the chosen surrogate
 
