@@ -105,10 +105,7 @@ def test_snippets_of_a_page_run_in_order(
             pytest.importorskip(module)
     namespace = ModuleType("snippet")
     monkeypatch.setitem(sys.modules, "snippet", namespace)  # dataclasses look there
-    for registry in (TASKS, METHODS):
-        names = {spec.id: spec for spec in map(registry.spec, registry)}
-        monkeypatch.setattr(registry, "_specs", names)
-    with working_in(tmp_path), kept_environments():
+    with TASKS.restored(), METHODS.restored(), working_in(tmp_path), kept_environments():
         for number, block in enumerate(blocks(page), 1):
             if block.language == "python":
                 name = f"{page.name}, block {number}"

@@ -49,9 +49,8 @@ class Outcome(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=20)))
+    config = MLPConfig(hidden=8, train_steps=20)
+    with SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)):
         yield
 
 
