@@ -208,6 +208,8 @@ def test_every_method_can_be_shown_in_a_narrow_terminal():
     for name in mbo_gym.list_methods():
         text = rendered(method_page(name), 80)
         assert text.startswith(name)
+        documented = "Algorithm" in (method_class(name).__doc__ or "")
+        assert bool(re.search(r"^Algorithm( \(.+\))? *$", text, re.M)) == documented
         assert "…" not in text
         assert max(map(len, text.splitlines())) <= 80
 
