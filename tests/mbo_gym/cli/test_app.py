@@ -487,6 +487,15 @@ ERRORS = {
     "run grad Branin-Exact-v0 --set steps=3": (
         "setting of GradConfig 'steps'. It is now ascent.steps"
     ),
+    "run grad TFBind8-Exact-v0 --set hidden=64": (
+        "There is no setting of GradConfig 'hidden'. It is now surrogate.hidden."
+    ),
+    "run pgs Branin-Exact-v0 --set hidden=64": (
+        "setting of PGSConfig 'hidden'. It is now learner.hidden or env.surrogate.hidden."
+    ),
+    "run ddom Branin-Exact-v0 --set train_steps=64": (
+        "setting of DDOMConfig 'train_steps'. It is now training.steps."
+    ),
     "run grad Branin-Exact-v0 --set ascent.steps=abc": "steps must be int or None, got 'abc'",
     "run grad Branin-Exact-v0 --set steps": "--set takes key=value, got 'steps'",
     "run grad Branin-Exact-v0 -s steps=1 -s steps=2": "--set steps=.. is given twice",
