@@ -1,7 +1,7 @@
 """Reads designs that any program has written, so that they can be scored.
 
-Tables (``.csv``, ``.tsv``; `mbo_gym.files.table` says which) and plain arrays (``.npz``, ``.npy``).
-What a run of ours writes reads back exactly.
+Tables (CSV, TSV, Parquet, Excel, also compressed; `mbo_gym.files.table` reads them) and plain
+arrays (``.npz``, ``.npy``). What a run of ours writes reads back exactly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ OTHER_COLUMNS = ("criterion", "oracle_score", "score")
 """Columns that stand beside designs and are no part of them, unless the space has a feature of that
 name."""
 
-SUFFIXES = (".csv", ".tsv", ".npz", ".npy")
+ARRAYS = (".npz", ".npy")
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
 def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray:
@@ -43,8 +45,10 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
     those of `OTHER_COLUMNS`, one a site, which hold letters throughout or numbers 0 .. A-1
     throughout.
 
+    A Parquet file has names always, so no header is looked for.
+
     Args:
-        path: The file; its suffix says what it is.
+        path: The file; its suffix says whether it holds a table or arrays.
         space: Space of the designs.
 
     Returns:
@@ -53,21 +57,23 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
 
     Raises:
         MissingData: There is no such file.
+        MissingDependency: The library for this kind of file is not installed.
         InvalidData: The file cannot be read as designs of this space; the message names the place
             and what to do.
     """
     path = Path(path).expanduser()
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in (*TABLES, *COMPRESSED, *ARRAYS):
         raise InvalidData(
             f"{path} has the suffix {path.suffix!r}, which says nothing about how to read it. "
-            "Write designs to a file "
-            f"that ends in {', '.join(SUFFIXES)}."
+            f"Write designs to a file that ends in {', '.join((*TABLES, *ARRAYS))}; a table may "
+            f"be compressed ({', '.join(COMPRESSED)})."
         )
     if not path.is_file():
         raise MissingData(
             f"{path} (in {Path.cwd()}): there is no such file. Name an existing file of designs."
         )
-    if path.suffix.lower() in (".npz", ".npy"):
+    if suffix in ARRAYS:
         x = _from_array(path, space)
     elif isinstance(space, CategoricalSpace):
         x = _from_letters(_read_table(path, space), space)
@@ -124,8 +130,11 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
 
     Without a header, columns are named after the features where their number fits, else 1, 2, ...
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else None
+    unpacked = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    delimiter = "\t" if unpacked.suffix.lower() == ".tsv" else None
     table = read_table(path, delimiter, header=False)
+    if table.named:  # Parquet
+        return table
     first = table.first_row()
     if _is_header(first, space):
         return read_table(path, delimiter)
@@ -165,10 +174,9 @@ def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
     if missing:
         raise InvalidData(
             f"{table.path} lacks the columns {listed(missing)}; it has {len(table.names)}: "
-            f"{listed(table.names)}. The "
-            f"first line must name the {len(space.names)} features of the task, "
-            f"{listed(space.names)}, in any order; "
-            "without such a line there must be exactly so many columns, in this order."
+            f"{listed(table.names)}. The columns must be called as the {len(space.names)} "
+            f"features of the task, {listed(space.names)}, in any order; without a line of names "
+            "there must be exactly so many columns, in this order."
         )
     return table.numbers(space.names)
 
@@ -192,7 +200,7 @@ def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
             f"{listed(space.letters)}) "
             f"or {space.length} columns, one a site; it has {len(table.names)}: "
             f"{listed(table.names)}, and "
-            f"which one is meant is not clear. Call it {space.names[0]!r} in the first line."
+            f"which one is meant is not clear. Call it {space.names[0]!r}."
         )
     ((name, cells),) = named
     return _parse(space, cells, lambda row: table.place(row, name))

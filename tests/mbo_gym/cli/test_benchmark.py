@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from table_files import parquet, workbook
 
 from mbo_gym.benchmark.execute.live import Live, duration
 from mbo_gym.benchmark.execute.results import ResultStore
@@ -366,6 +368,20 @@ def test_evaluate_makes_a_folder_of_its_own(mbo, tmp_path):
     assert mbo("evaluate", TASK, "x.csv", "--output", "results").code == 0
     assert [(r.label, r.request.k) for r in records()] == [("mine", 2)]
     assert mbo("report", "results").code == 0
+
+
+def test_evaluate_takes_tables_of_any_format(mbo, tmp_path):
+    columns = {"x0": [0.0, 2.0], "x1": [1.0, 3.0]}
+    (tmp_path / "x.csv").write_text("x0,x1\n0,1\n2,3\n")
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress((tmp_path / "x.csv").read_bytes()))
+    (tmp_path / "x.parquet").write_bytes(parquet(columns))
+    (tmp_path / "x.xlsx").write_bytes(workbook([list(columns), [0, 1], [2, 3]]))
+    files = ["x.csv", "x.csv.gz", "x.parquet", "x.xlsx"]
+    code, out, err = mbo("evaluate", TASK, *files)
+    assert (code, err) == (0, "")
+    scores = dict(line.split(": ", 1) for line in out.splitlines())
+    assert list(scores) == files
+    assert len(set(scores.values())) == 1
 
 
 def test_evaluate_takes_the_options_of_the_task(mbo, tmp_path):
