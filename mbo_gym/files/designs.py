@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.files.table import Table, listed, parse_number, read_table
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
-__all__ = ["OTHER_COLUMNS", "read_designs"]
+__all__ = ["OTHER_COLUMNS", "free_name", "read_designs"]
 
 OTHER_COLUMNS = ("criterion", "oracle_score", "score")
 """Columns that stand beside designs and are no part of them, unless the space has a feature of that
-name."""
+name, or no other column can hold its sequences."""
 
 ARRAYS = (".npz", ".npy")
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
@@ -43,7 +43,7 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
     Tables of a categorical space, with or without a header: a column ``sequence``, or the only one
     that holds sequences, in the letters and the way of `space.format`; or exactly L columns beside
     those of `OTHER_COLUMNS`, one a site, which hold letters throughout or numbers 0 .. A-1
-    throughout.
+    throughout. A column of `OTHER_COLUMNS` counts where only it holds sequences.
 
     A Parquet file has names always, so no header is looked for.
 
@@ -83,6 +83,18 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
         return x  # int32 would turn 0.5 into 0, a letter
     with np.errstate(over="ignore"):  # too large for float32 is infinite, outside the space
         return x.astype(space.dtype)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name of a column beside designs, another one where a design column has it.
+
+    Args:
+        name: One of `OTHER_COLUMNS`.
+        taken: Names of the design columns.
+    """
+    while name in taken or f"method_{name}" in taken:
+        name = f"method_{name}"
+    return name
 
 
 def _from_array(path: Path, space: DesignSpace) -> np.ndarray:
@@ -182,18 +194,17 @@ def _from_numbers(table: Table, space: ContinuousSpace) -> np.ndarray:
 
 
 def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
-    columns = [
-        (name, cells)
-        for name, cells in zip(table.names, table.columns(), strict=True)
-        if name not in OTHER_COLUMNS
-    ]
+    pairs = list(zip(table.names, table.columns(), strict=True))
+    beside = {_beside(name, table.names) for name in OTHER_COLUMNS}
+    columns = [pair for pair in pairs if pair[0] not in beside]
     named = [pair for pair in columns if pair[0] in space.names]
     if not named:
-        counts = [sum(_is_sequence(space, cell) for cell in cells) for _, cells in columns]
-        most = max(counts, default=0)
-        if most == 0 and len(columns) == space.length:
+        named = _with_most_sequences(columns, space)
+        others = _with_most_sequences([pair for pair in pairs if pair[0] in beside], space)
+        may_be_sites = len(columns) == space.length and (space.length > 1 or not others)
+        if may_be_sites and not named:
             return _from_sites(table, columns, space)
-        named = [pair for pair, count in zip(columns, counts, strict=True) if count == most]
+        named = named or others or columns
     if len(named) != 1:
         raise InvalidData(
             f"{table.path} must have one column of sequences ({space.length} letters out of "
@@ -204,6 +215,22 @@ def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
         )
     ((name, cells),) = named
     return _parse(space, cells, lambda row: table.place(row, name))
+
+
+def _beside(name: str, names: Collection[str]) -> str:
+    """Return the name that `free_name` gave to a column, out of the names of a table."""
+    while (longer := f"method_{name}") in names:
+        name = longer
+    return name
+
+
+def _with_most_sequences(
+    columns: Sequence[tuple[str, list[str]]], space: CategoricalSpace
+) -> list[tuple[str, list[str]]]:
+    """Return the columns in which most cells are sequences; none where no cell is one."""
+    counts = [sum(_is_sequence(space, cell) for cell in cells) for _, cells in columns]
+    most = max(counts, default=0) or 1
+    return [pair for pair, count in zip(columns, counts, strict=True) if count == most]
 
 
 def _from_sites(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 from table_files import parquet, workbook
 
+import mbo_gym
 from mbo_gym.benchmark.execute.live import Live, duration
 from mbo_gym.benchmark.execute.results import ResultStore
 from mbo_gym.benchmark.execute.runner import Plan, make_plan
@@ -382,6 +383,30 @@ def test_evaluate_takes_tables_of_any_format(mbo, tmp_path):
     scores = dict(line.split(": ", 1) for line in out.splitlines())
     assert list(scores) == files
     assert len(set(scores.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("dna", ["AC", "CA", "CC", "AA"]),
+        ("criterion", ["AC", "CA", "CC", "AA"]),
+        ("criterion,oracle_score", ["1,2", "2,1", "3,0", "0,5"]),
+    ],
+)
+def test_evaluate_takes_what_run_and_propose_wrote_for_a_table(mbo, tmp_path, header, cells):
+    rows = [f"{cell},{y}" for y, cell in enumerate(cells)]
+    (tmp_path / "my.csv").write_text("\n".join([f"{header},y", *rows, ""]))
+    options = ["-o", "path=my.csv", "-o", "score_column=y", "-o", "oracle=random_forest"]
+    mbo_gym.propose("my.csv", "y", "top_k", 3, progress=False).to_csv("next.csv")
+    mbo_gym.propose("my.csv", "y", "top_k", 3, progress=False).to_csv("next.tsv")
+    assert mbo("run", "top_k", "csv", "--k", "3", *options).code == 0
+    folder = next((tmp_path / "runs").iterdir())
+    files = ["next.csv", "next.tsv", folder / "designs.csv", folder / "designs.npz"]
+    code, out, err = mbo("evaluate", "csv", *files, *options)
+    assert (code, err) == (0, "")
+    scores = [line.split(": ", 1)[1] for line in out.splitlines()]
+    assert len(scores) == 4
+    assert len(set(scores)) == 1
 
 
 def test_evaluate_takes_the_options_of_the_task(mbo, tmp_path):

@@ -56,6 +56,21 @@ TABLES = {
     "sequences alone": ("ACGT\nAATC\n", DNA, ACGT),
     "sequences under another name": ("molecule\nACGT\nAATC\n", DNA, ACGT),
     "sequences without a header beside numbers": ("1,ACGT\n2,AATC\n", DNA, ACGT),
+    "sequences called as what stands beside them": (
+        "score,criterion,oracle_score\nACGT,1,2\nAATC,2,3\n",
+        DNA,
+        ACGT,
+    ),
+    "a criterion that gave way to sequences of that name": (
+        "criterion,method_criterion\n012,111\n330,222\n",
+        DIGITS,
+        [[0, 1, 2], [3, 3, 0]],
+    ),
+    "digits a site beside a score that could be a sequence": (
+        "p,q,r,score\n0,1,2,111\n3,3,0,222\n",
+        DIGITS,
+        [[0, 1, 2], [3, 3, 0]],
+    ),
     "a letter a site": ("p,q,r,s,criterion\nA,C,G,T,9\nA,A,T,C,8\n", DNA, ACGT),
     "a letter a site, no header": ("A,C,G,T\nA,A,T,C\n", DNA, ACGT),
     "a number a site": ("p,q,r,s\n0,1,2,3\n0,0,3,1\n", DNA, ACGT),
