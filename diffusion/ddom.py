@@ -56,6 +56,8 @@ class DDOMConfig:
     encoder: str | None = None
     checkpoints: str | None = None
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"train_steps": "training.steps"}
+
     def __post_init__(self) -> None:
         require_at_least(self, 1, "n_candidates")
 

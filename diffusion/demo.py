@@ -129,6 +129,8 @@ class DEMOConfig:
     encoder: str | None = None
     checkpoints: str | None = None
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"train_steps": "training.steps"}
+
     def __post_init__(self) -> None:
         require_at_least(self, 1, "n_candidates")
         if not 0 <= self.label_quantile <= 1:
