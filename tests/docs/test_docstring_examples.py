@@ -24,7 +24,8 @@ def modules_with_examples() -> list[str]:
             if info.name.endswith("__main__"):
                 continue
             spec = importlib.util.find_spec(info.name)
-            assert spec is not None and spec.origin is not None, info.name
+            assert spec is not None, info.name
+            assert spec.origin is not None, info.name
             with open(spec.origin, encoding="utf-8") as file:
                 if ">>> " in file.read():
                     names.append(info.name)
