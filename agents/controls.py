@@ -51,7 +51,9 @@ def _best_rows(dataset: OfflineDataset, k: int) -> np.ndarray:
 class Random(Method):
     """Random: uniform designs of the space, in no order.
 
-    Infinite sides of the space are cut at the visible range.
+    Algorithm:
+        1. cut infinite sides of the space at the range of the visible designs
+        2. draw K designs uniformly from the space; propose them in the order drawn
 
     Args:
         config: No settings.
@@ -82,7 +84,10 @@ class Random(Method):
 class TopK(Method):
     """TopK: the best distinct visible designs, unchanged.
 
-    Where there are fewer than k distinct designs, the best ones are repeated.
+    Algorithm:
+        1. order the distinct visible designs by their score, the highest first
+        2. propose the first K; where there are fewer, all of them are repeated in turn until there
+           are K, copies next to each other
 
     Args:
         config: No settings.
@@ -129,10 +134,15 @@ class NoiseConfig:
 class TopKNoise(Method):
     """TopKNoise: the best visible designs with random changes.
 
-    The order is that of the unchanged designs.
+    Algorithm:
+        1. x <- the K best distinct visible designs, repeated as in `TopK` where there are fewer
+        2. continuous spaces: z-score x, add noise * N(0, 1) to each feature, and clip the result to
+           the bounds of the space;
+           categorical spaces: with probability `noise`, replace a letter by one drawn uniformly
+        3. propose the changed designs, in the order of the scores of the unchanged ones
 
     Args:
-        config: Settings.
+        config: Settings; the amount of noise.
 
     Example:
         >>> import mbo_gym
@@ -172,8 +182,11 @@ class TopKNoise(Method):
 class MeanDesign(Method):
     """MeanDesign: one design, k times: the mean of the visible designs.
 
-    On categorical spaces it is the commonest letter of each site; on mixed spaces the commonest
-    words and letters with the nearest allowed numbers.
+    Algorithm:
+        1. continuous spaces: x <- the mean of the visible designs, clipped to the bounds;
+           categorical spaces: x <- the commonest letter of each site, the first one in a tie;
+           mixed spaces: x <- the commonest words and letters with the nearest allowed numbers
+        2. propose x, K times
 
     Args:
         config: No settings.
@@ -232,8 +245,13 @@ class RandomFiltered(Method):
 
     There is no search at all; on TFBind8 it outranks most methods.
 
+    Algorithm:
+        1. fit a surrogate f on the features of the visible designs
+        2. draw `n_candidates` designs uniformly, at least K, as in `Random`
+        3. propose the K with the highest f, the highest first
+
     Args:
-        config: Settings.
+        config: Settings; the number of candidates and the surrogate.
 
     Example:
         >>> import mbo_gym

@@ -110,7 +110,6 @@ NAMES = {
     "mbo_gym.benchmark.analysis.Failure": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.MEASURES": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.Problem": "mbo_gym.benchmark.analysis.model:TaskSetting",
-    "mbo_gym.benchmark.analysis.model.Problem": "mbo_gym.benchmark.analysis.model:TaskSetting",
     "mbo_gym.benchmark.analysis.RANKINGS": "mbo_gym.benchmark.analysis.model",
     "mbo_gym.benchmark.analysis.Record": "mbo_gym.benchmark.record:CellRecord",
     "mbo_gym.benchmark.cells.FACTS": "mbo_gym.benchmark.analysis.over_seeds:DIAGNOSTICS",
@@ -145,6 +144,8 @@ NAMES = {
     "mbo_gym.cli.list_command": "mbo_gym.cli.app",
     "mbo_gym.cli.run": "mbo_gym.cli.app",
     "mbo_gym.cli.show": "mbo_gym.cli.app",
+    "mbo_gym.data.table.DELIMITERS": "mbo_gym.files.delimited",
+    "mbo_gym.data.table.N_SNIFFED_ROWS": "mbo_gym.files.delimited",
     "mbo_gym.data.table.read_sequences": "mbo_gym.files.columns",
     "mbo_gym.encoding.Chain": "mbo_gym.encoders.scaling",
     "mbo_gym.encoding.Encoder": "mbo_gym.encoders.base",
@@ -178,6 +179,7 @@ NAMES = {
     "mbo_gym.tasks.tfbind.BASES": "mbo_gym.data.tfbind",
     "mbo_gym.tasks.tfbind.TFBIND10_RANGE": "mbo_gym.data.tfbind",
     "mbo_gym.tasks.tfbind.table_task": "mbo_gym.tasks.table",
+    "mbo_gym.trajectories.Randomness": "mbo_gym.trajectories.samplers",
     "mbo_gym.vae.draw_weights": "mbo_gym.nn.weights",
 }
 """Old name: the module it is in now, ``module:name`` where it is renamed too."""
@@ -195,6 +197,7 @@ REMOVED = {
     "agents.rl.online.OnlineAgent": "agents.online.agents.train_policy",
     "agents.rl.online_config.OffPolicyConfig": "agents.online.configs.TrainingConfig",
     "agents.rl.online_config.OnlineConfig": "agents.online.configs.TrainingConfig",
+    "agents.rl.policy_guided_search.SHORT": "the presets paper_short and released_short of pgs",
     "diffusion.config.DiffusionConfig": "NoiseConfig and SamplingConfig of diffusion.models.config",
     "diffusion.proposals.Predict": "mbo_gym.methods.fitted.Fitted.predict",
     "diffusion.proposals.fitted_filter": "mbo_gym.methods.filters.fit_filter",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mbo_gym.errors import UnknownId
@@ -52,12 +52,22 @@ class Choice:
         return f"{self.name}({settings})" if settings else self.name
 
 
-def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
+def no_settings(choice: Choice) -> Iterable[str]:
+    """Return no names, for configs whose choices are not looked up."""
+    return ()
+
+
+def with_settings(
+    config: Config,
+    values: Mapping[str, Any],
+    settings_of: Callable[[Choice], Iterable[str]] = no_settings,
+) -> Config:
     """Return a config dataclass with other values, checked against the fields' types.
 
     Args:
         config: A frozen dataclass whose fields may be frozen dataclasses and `Choice`s.
         values: Values by field; a nested field by its dotted name, or by a mapping of its own.
+        settings_of: Names of a choice's settings, for the answer to an old flat name.
 
     Raises:
         UnknownId: There is no such field; the message names the nearest, or the new place of an old
@@ -65,17 +75,17 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
         ValueError: A value is not of the field's type.
     """
     hints = get_type_hints(type(config))
-    known = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    unknown = [key for key in values if not _is_known(config, key, hints)]
+    if unknown:
+        others = {key: value for key, value in values.items() if key not in unknown}
+        raise _unknown(with_settings(config, others, settings_of), unknown[0], settings_of)
     inner: dict[str, dict[str, Any]] = {}
     flat: dict[str, Any] = {}
     for key, value in values.items():
         first, dot, rest = key.partition(".")
-        current = getattr(config, first, None)
-        if first not in known or (dot and not _is_nested(current, hints[first])):
-            raise _unknown(config, key)
         if dot:
             inner.setdefault(first, {})[rest] = value
-        elif isinstance(value, Mapping) and _is_nested(current, hints[first]):
+        elif isinstance(value, Mapping) and _is_nested(getattr(config, first), hints[first]):
             inner.setdefault(first, {}).update(value)
         else:
             flat[first] = _as_type(value, hints[first], first)
@@ -98,7 +108,11 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
                 base.name, {**base.settings, **chosen.pop("settings", {}), **chosen}
             )
         else:
-            flat[name] = with_settings(current, nested)
+            try:
+                flat[name] = with_settings(current, nested, settings_of)
+            except UnknownId as error:
+                error.moved_to = [f"{name}.{place}" for place in error.moved_to]
+                raise
     return dataclasses.replace(config, **flat)  # type: ignore[type-var]
 
 
@@ -131,12 +145,26 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _unknown(config: Any, key: str) -> UnknownId:
+def _is_known(config: Any, key: str, hints: Mapping[str, Any]) -> bool:
+    """Whether a config has a setting, or may have: a nested config judges its own names."""
+    first, dot, _ = key.partition(".")
+    if first not in {f.name for f in dataclasses.fields(config)}:
+        return False
+    return not dot or _is_nested(getattr(config, first), hints[first])
+
+
+def _unknown(config: Any, key: str, settings_of: Callable[[Choice], Iterable[str]]) -> UnknownId:
     """Return the error for a setting that does not exist."""
-    known = list(leaf_settings(config))
+    leaves = leaf_settings(config)
+    known = list(leaves)
     known += [f.name for f in dataclasses.fields(config) if f.name not in known]
-    old_names = getattr(config, "OLD_NAMES", {})  # of settings whose last part has changed too
-    moved = [name for name in known if old_names.get(key, key) in (name, name.rpartition(".")[2])]
+    places = list(known)
+    for name, value in leaves.items():
+        if isinstance(value, Choice):
+            places += [f"{name}.{own}" for own in settings_of(value)]
+    # OLD_NAMES holds the settings whose last part has changed too
+    new = getattr(config, "OLD_NAMES", {}).get(key)
+    moved = [name for name in places if name == new or name.rpartition(".")[2] == key]
     return UnknownId(f"setting of {type(config).__name__}", key, known, moved_to=moved)
 
 

@@ -300,9 +300,15 @@ class AutofocusedCbAS(Method):
     2020).
 
     Algorithm:
-        1. to 3. c. as in `CbAS`
-        3. d. train the ensemble on, with the visible designs weighed by q(x | z) / p(x | z), each
-           with a latent z of its own, drawn from N(0, 1)
+        1. fit an ensemble of networks on the visible designs: p(Y | x), Gaussian
+        2. train a VAE p on the visible designs, whatever their scores; the search model q starts
+           as its copy
+        3. repeat `rounds` times:
+           a. draw latents z from N(0, 1) and designs x from q(x | z)
+           b. gamma <- the 80th percentile of their predictions, unless it was higher before
+           c. train q on them, weighed by p(x | z) / q(x | z) * P(Y >= gamma | x)
+           d. train the ensemble on, with the visible designs weighed by q(x | z) / p(x | z), each
+              with a latent z of its own, drawn from N(0, 1)
         4. propose K designs drawn from q, the highest prediction first
 
     Args:

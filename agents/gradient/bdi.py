@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import AscentConfig, Climb
+from agents.gradient.ascent import ORDER, AscentConfig, Climb
 from mbo_gym.machine import memory_gb
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
 from mbo_gym.methods.fitted import Fitted
@@ -294,9 +294,11 @@ class BDI(Method):
             ),
             Difference(
                 "every visible design is used",
-                "at most `max_rows` visible designs, drawn at random; preset `paper` uses all",
+                "at most 2,000 visible designs (`max_rows`), drawn at random; preset `paper` uses "
+                "all",
                 "the kernel's matrix has N^2 numbers",
             ),
+            replace(ORDER, here="proposals are ordered by the forward prediction"),
         ),
         metrics={
             "ascent/prediction": "mean forward prediction of the designs at a step, in standard "

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import AscentConfig, ascend_from_best
+from agents.gradient.ascent import ORDER, AscentConfig, ascend_from_best
 from mbo_gym._moved import forwarded
 from mbo_gym.methods.ascent import ascend
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
@@ -254,16 +254,19 @@ class COMs(Method):
         "Offline Model-Based Optimization, ICML, arXiv 2107.06882",
         differences=(
             Difference(
-                "2 x 2048 units, trained on batches of 128 for 50 epochs",
-                "2 x 128 units and 2,000 updates by default",
-                "seconds in place of minutes on a CPU; preset `paper` has the published sizes",
+                "2 x 2048 units, 50 epochs",
+                "2 x 128 units, 2,000 updates; preset `paper` has 2 x 2048 and 11,600 updates (50 "
+                "epochs of TFBind8)",
+                "seconds in place of minutes on a CPU",
             ),
-            Difference("leaky ReLU", "ReLU", "one network for all methods"),
+            Difference("leaky ReLU", "ReLU, also in preset `paper`", "one network for all methods"),
             Difference(
-                "constant learning rate",
-                "the learning rate decays along a cosine",
+                "a constant learning rate of 3e-4",
+                "a learning rate that decays from 1e-3 to 0 along a cosine; preset `paper`: from "
+                "3e-4 along a cosine",
                 "one training recipe for all surrogates",
             ),
+            ORDER,
         ),
         metrics={
             "surrogate/loss": "squared error plus the weighted conservative term on a batch",

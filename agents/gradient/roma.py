@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from agents.gradient.ascent import AscentConfig, Climb
+from agents.gradient.ascent import ORDER, AscentConfig, Climb
 from mbo_gym._moved import forwarded
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import Fitted
@@ -401,29 +401,31 @@ class RoMA(Method):
         differences=(
             Difference(
                 "20 steps of perturbation and 100 of adaptation",
-                "5 and 20, each as much longer, so weights go as far in all; the presets `paper` "
-                "have the published numbers",
+                "5 steps of perturbation and 20 of adaptation, over the same distance in all; the "
+                "presets `paper` have 20 and 100",
                 "the default has to end within a minute on a CPU",
             ),
             Difference(
-                "longer training, batches of 128",
-                "3000 updates, batches of 256; the presets `paper` have the published numbers",
+                "50 epochs (AntMorphology: 100), batches of 128",
+                "3,000 updates (AntMorphology: 6,000), batches of 256; the presets `paper`: 11,600 "
+                "(23,200), the epochs of TFBind8, batches of 128",
                 "the default has to end within a minute on a CPU",
             ),
             Difference(
-                "constant learning rate in phase 1",
-                "the learning rate decays to 0 along a cosine; so in the presets `paper`",
-                "all networks here share one training recipe",
+                "a constant learning rate of 1e-3 in phase 1",
+                "a learning rate that decays from 1e-3 to 0 along a cosine, also in the presets "
+                "`paper`",
+                "one training recipe for all surrogates",
             ),
             Difference(
                 "the bounds of the spread are perturbed and adapted with the weights",
                 "the bounds are learned in phase 1, but neither perturbed nor adapted",
                 "they bound the output and are no weights; the effect is not measured",
             ),
-            Difference(
-                "all designs of the budget are scored, in no order",
-                "proposals are ordered by the phase-1 network",
-                "predictions of one network are comparable between designs",
+            replace(
+                ORDER,
+                here="proposals are ordered by the network of phase 1",
+                why="predictions of one network are comparable between designs",
             ),
         ),
         metrics={

@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from docstrings import code, entries, parse, prose, table
+from markup import code, prose, table
 
 from mbo_gym import make_task, task_info
 from mbo_gym.benchmark.analysis.published import published
+from mbo_gym.cli.docstrings import entries, parse
 from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData
 from mbo_gym.evaluation import known_controls

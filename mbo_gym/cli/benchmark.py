@@ -139,7 +139,10 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="task id")],
     files: Annotated[
         list[Path],
-        typer.Argument(help="designs, best first: csv, tsv, npz or npy; one file a seed"),
+        typer.Argument(
+            help="designs, best first: npz, npy or a table (csv, tsv, parquet, xlsx, also "
+            "compressed); one file a seed"
+        ),
     ],
     name: Annotated[str, typer.Option(help="of what made them; its row in the tables")] = "mine",
     seed: Annotated[int, typer.Option(help="of the first file; the others count on")] = 0,

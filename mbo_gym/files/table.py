@@ -49,6 +49,7 @@ class Table:
         lines: (N,) number of the line (or row) on which each row starts, counted from 1.
         unit: What `lines` counts: lines of a text, or rows of a sheet or Parquet file.
         kept: (N of `cells`,) bool, the rows that `where` has left; None for all.
+        named: Whether the names are the file's own; otherwise they are numbers of columns.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Table:
     lines: np.ndarray
     unit: Literal["line", "row"] = "line"
     kept: np.ndarray | None = None
+    named: bool = True
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -332,7 +334,7 @@ def _table_of_rows(path: Path, content: bytes, delimiter: str | None, *, header:
         )
     if not header:
         names = tuple(str(j + 1) for j in range(len(rows.first.cells)))
-        return Table(path, names, rows.cells, rows.values, rows.numbers, unit)
+        return Table(path, names, rows.cells, rows.values, rows.numbers, unit, named=False)
     names = tuple(name.strip() for name in rows.first.cells)
     doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:

@@ -21,6 +21,7 @@ import torch
 from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
+from mbo_gym.files.designs import free_name
 from mbo_gym.machine import peak_memory_mb, reset_peak_memory
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -207,7 +208,8 @@ def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
 def _write_designs(folder: Path, task: Task, proposals: Proposals, evaluation: Evaluation) -> None:
     """Write the proposals as arrays for programs and as a table for people, best first."""
     arrays = {"x": proposals.x, "criterion": proposals.criterion}
-    header = [*task.space.names, "criterion"]
+    names = task.space.names
+    header = [*names, free_name("criterion", names)]
     columns = [f"{value:.7g}" for value in proposals.criterion]
     rows = [
         [*cells, value]
@@ -215,7 +217,7 @@ def _write_designs(folder: Path, task: Task, proposals: Proposals, evaluation: E
     ]
     if evaluation.scores is not None:
         arrays["y"] = evaluation.scores
-        header.append("oracle_score")
+        header.append(free_name("oracle_score", names))
         rows = [[*row, f"{y:.7g}"] for row, y in zip(rows, evaluation.scores, strict=True)]
     store.write_atomic(folder / "designs.npz", _npz(arrays))
     text = io.StringIO()

@@ -15,6 +15,7 @@ import numpy as np
 
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
+from mbo_gym.files.designs import free_name
 from mbo_gym.methods.base import Context, Proposals
 from mbo_gym.methods.registry import make_method
 from mbo_gym.problem.mixed import MixedSpace
@@ -61,7 +62,7 @@ class ProposedTable(Proposals):
             table = {name: self.x[:, j] for j, name in enumerate(self.names)}
         else:
             table = {self.names[0]: [row[0] for row in self.space.format(self.x)]}
-        return table | {_free_name(self.names): self.criterion}
+        return table | {free_name("criterion", self.names): self.criterion}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each design as a mapping from column to value, best first."""
@@ -69,29 +70,33 @@ class ProposedTable(Proposals):
         plain = [list(v.tolist() if isinstance(v, np.ndarray) else v) for v in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
-    def to_csv(self, path: str | os.PathLike[str], delimiter: str = ",") -> Path:
+    def to_csv(self, path: str | os.PathLike[str], delimiter: str | None = None) -> Path:
         """Write the designs and their criterion, best first, atomically.
 
         The numbers read back exactly: a rounded design could lie outside the space.
 
         Args:
             path: File, which is replaced if it exists.
-            delimiter: Character between cells.
+            delimiter: Character between cells; None for a tab in a ``.tsv`` file, else a comma.
+                `mbo-gym evaluate` reads commas, semicolons and tabs.
 
         Returns:
             The path.
         """
+        path = Path(path).expanduser()
+        if delimiter is None:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-        writer.writerows([[*self.names, _free_name(self.names)], *self._cells()])
-        return store.write_atomic(Path(path).expanduser(), text.getvalue().encode())
+        writer.writerows([[*self.names, free_name("criterion", self.names)], *self._cells()])
+        return store.write_atomic(path, text.getvalue().encode())
 
     def _cells(self) -> Iterator[list[str]]:
         for cells, criterion in zip(self.space.format(self.x), self.criterion, strict=True):
             yield [*cells, f"{criterion:.7g}"]
 
     def __str__(self) -> str:
-        header = [*self.names, _free_name(self.names)]
+        header = [*self.names, free_name("criterion", self.names)]
         shown = [header, *(row for _, row in zip(range(N_SHOWN), self._cells(), strict=False))]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.rjust, row, widths)) for row in shown]
@@ -220,11 +225,3 @@ def _own_words() -> Iterator[None]:
 
 def _described(data: Any) -> str:
     return repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
-
-
-def _free_name(names: Sequence[str]) -> str:
-    """Return the criterion's name, another one where a design column has it."""
-    name = "criterion"
-    while name in names:
-        name = f"method_{name}"
-    return name

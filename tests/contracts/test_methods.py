@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import mbo_gym
+from mbo_gym.cli.method_page import method_page
 from mbo_gym.errors import MissingDependency, UnknownId
 from mbo_gym.methods.base import Context, Method
 from mbo_gym.methods.legacy import LegacyMethod
@@ -359,6 +361,18 @@ def test_settings_are_a_frozen_dataclass_with_a_word_on_each(name):
 def test_it_is_named_by_a_string_and_explained(name):
     assert isinstance(METHODS.spec(name).entry_point, str)
     assert (method_class(name).__doc__ or "").strip()
+
+
+@each_method
+def test_its_page_has_an_algorithm_in_numbered_lines(name):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(method_page(name))
+    page = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert "Algorithm" in page
+    algorithm = "\n".join(page[page.index("Algorithm") + 1 :])
+    algorithm = re.split(r"^\S", algorithm, maxsplit=1, flags=re.M)[0]  # up to the next heading
+    assert re.search(r"^ +1\. \S", algorithm, re.M)
+    assert re.search(r"^ +2\. \S", algorithm, re.M)
 
 
 def test_settings_win_over_the_preset_and_the_preset_over_the_task(monkeypatch):

@@ -73,12 +73,10 @@ class Notes(NullProgress):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(
-            SURROGATE,
-            lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})),
-        )
+    with SURROGATES.temporarily(
+        SURROGATE,
+        lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})),
+    ):
         yield
 
 
@@ -475,13 +473,11 @@ def test_a_missing_library_is_named_before_any_fitting(task, monkeypatch):
 def test_the_script_of_its_users_is_short_and_runs(task, monkeypatch, capsys):
     script = Path(__file__).parents[3] / "examples" / "sb3.py"
     assert len(script.read_text().splitlines()) < 60
-    monkeypatch.setitem(
-        SURROGATES._specs, "mlp", SURROGATES._specs[SURROGATE]
-    )  # the default one, smaller
     monkeypatch.setattr(
         sys, "argv", [str(script), "Branin-Exact-v0", "--steps", "640", "--horizon", "10"]
     )
-    with pytest.raises(SystemExit) as done:
+    smaller = SURROGATES.spec(SURROGATE).entry_point  # in place of the default surrogate
+    with SURROGATES.temporarily("mlp", smaller), pytest.raises(SystemExit) as done:
         runpy.run_path(str(script), run_name="__main__")
     assert done.value.code == 0
     before, after = capsys.readouterr().out.splitlines()[-2:]

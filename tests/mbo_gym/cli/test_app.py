@@ -49,9 +49,8 @@ class Outcome(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=20)))
+    config = MLPConfig(hidden=8, train_steps=20)
+    with SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)):
         yield
 
 
@@ -209,6 +208,8 @@ def test_every_method_can_be_shown_in_a_narrow_terminal():
     for name in mbo_gym.list_methods():
         text = rendered(method_page(name), 80)
         assert text.startswith(name)
+        documented = "Algorithm" in (method_class(name).__doc__ or "")
+        assert bool(re.search(r"^Algorithm( \(.+\))? *$", text, re.M)) == documented
         assert "…" not in text
         assert max(map(len, text.splitlines())) <= 80
 
@@ -485,6 +486,15 @@ ERRORS = {
     ),
     "run grad Branin-Exact-v0 --set steps=3": (
         "setting of GradConfig 'steps'. It is now ascent.steps"
+    ),
+    "run grad TFBind8-Exact-v0 --set hidden=64": (
+        "There is no setting of GradConfig 'hidden'. It is now surrogate.hidden."
+    ),
+    "run pgs Branin-Exact-v0 --set hidden=64": (
+        "setting of PGSConfig 'hidden'. It is now learner.hidden or env.surrogate.hidden."
+    ),
+    "run ddom Branin-Exact-v0 --set train_steps=64": (
+        "setting of DDOMConfig 'train_steps'. It is now training.steps."
     ),
     "run grad Branin-Exact-v0 --set ascent.steps=abc": "steps must be int or None, got 'abc'",
     "run grad Branin-Exact-v0 --set steps": "--set takes key=value, got 'steps'",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_files import parquet, workbook, zipped, zst
 
 from mbo_gym.errors import InvalidData, MissingDependency
 from mbo_gym.files import delimited
@@ -25,35 +24,6 @@ TEXT = "a,b,word\n1,0.1,x\n-2.5e-3,,y z\n"
 A = [1.0, -0.0025]
 B = [0.1, np.nan]
 WORDS = ["x", "y z"]
-
-
-def zipped(files: dict[str, str]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return content.getvalue()
-
-
-def zst(content: bytes) -> bytes:
-    return pytest.importorskip("zstandard").ZstdCompressor().compress(content)
-
-
-def workbook(rows: list[list[Any]]) -> bytes:
-    book = pytest.importorskip("openpyxl").Workbook()
-    for row in rows:
-        book.active.append(row)
-    content = io.BytesIO()
-    book.save(content)
-    return content.getvalue()
-
-
-def parquet(columns: dict[str, Any]) -> bytes:
-    import polars as pl
-
-    content = io.BytesIO()
-    pl.DataFrame(columns).write_parquet(content)
-    return content.getvalue()
 
 
 FORMATS = {

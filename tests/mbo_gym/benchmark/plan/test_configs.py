@@ -104,7 +104,7 @@ def test_the_hash_is_that_of_all_files_of_the_package(tmp_path, monkeypatch):
     assert hashed("no_such_package_anywhere") is None
 
 
-def test_a_method_registered_by_hand_is_always_asked(monkeypatch, made):
+def test_a_method_registered_by_hand_is_always_asked(made):
     @dataclass(frozen=True)
     class Config:
         size: int = 1
@@ -114,13 +114,12 @@ def test_a_method_registered_by_hand_is_always_asked(monkeypatch, made):
             self.config = config
 
     Own.Config = Config
-    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._all()))
-    METHODS.register("own", Own)
-    index = ConfigIndex()
-    assert index.resolve("own", None, TASK, {}) == {"size": 1}
-    Own.PRESETS, Own.SETTINGS = {}, {TASK: Config(size=2)}
-    assert index.resolve("own", None, TASK, {}) == {"size": 2}
-    assert made == ["own", "own"]
+    with METHODS.temporarily("own", Own):
+        index = ConfigIndex()
+        assert index.resolve("own", None, TASK, {}) == {"size": 1}
+        Own.PRESETS, Own.SETTINGS = {}, {TASK: Config(size=2)}
+        assert index.resolve("own", None, TASK, {}) == {"size": 2}
+        assert made == ["own", "own"]
 
 
 @pytest.mark.parametrize(
