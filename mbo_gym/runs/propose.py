@@ -29,7 +29,11 @@ __all__ = ["ProposedTable", "propose"]
 N_SHOWN = 10
 """Rows of a table that is printed."""
 
-_OWN_WORDS = {"score_column=": "score=", "design_columns=": "designs="}
+_OWN_WORDS = {
+    f"{before}{old}{after}": f"{before}{new}{after}"
+    for old, new in (("score_column", "score"), ("design_columns", "designs"))
+    for before, after in (("", "="), ("", " must be"), ("leave ", " out"))
+}
 """Arguments of the task ``csv`` in messages, and what they are called here."""
 
 
@@ -155,7 +159,7 @@ def propose(
     check_device(device)
     if is_table:
         problem = _problem_of_table(data, score, designs, minimise, options)
-        names = _names_of_table(data, problem.space, score, designs, options)
+        names = _names_of_table(problem)
     elif given:
         raise ValueError(
             f"{', '.join(given)} belong to a table of measurements, and {_described(data)} is "
@@ -189,20 +193,16 @@ def _problem_of_table(
     return task.problem()
 
 
-def _names_of_table(
-    path: Any,
-    space: DesignSpace,
-    score: str | None,
-    designs: str | Sequence[str] | None,
-    options: Mapping[str, Any],
-) -> tuple[str, ...]:
+def _names_of_table(problem: OfflineProblem) -> tuple[str, ...]:
     """Return the names of the design columns; a space of sequences does not know its own."""
-    if isinstance(space, ContinuousSpace):
-        return space.names
+    if isinstance(problem.space, ContinuousSpace):
+        return problem.space.names
+    options = problem.options
+    designs = options["design_columns"]
     if designs is not None:
         return (designs,) if isinstance(designs, str) else tuple(designs)
-    table = read_table(path, options.get("delimiter"))
-    return tuple(name for name in table.names if name != score)
+    table = read_table(options["path"], options.get("delimiter"))
+    return tuple(name for name in table.names if name != options["score_column"])
 
 
 def _problem(data: Any, options: Mapping[str, Any]) -> OfflineProblem:

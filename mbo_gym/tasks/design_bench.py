@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -38,7 +39,7 @@ FOREST_NOTE = (
 def make_design_bench_task(
     name: str,
     folder: str | os.PathLike[str] | None = None,
-    oracle: str | ScoreFunction | None = None,
+    oracle: Literal["random_forest"] | ScoreFunction | None = None,
 ) -> Task:
     """Make a task from Design-Bench's folder.
 
