@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from mbo_gym.errors import MissingData
-from mbo_gym.files.columns import Bounds, assign_roles, read_measurements
-from mbo_gym.files.table import read_table
+from mbo_gym.files.columns import Bounds, Roles, assign_roles, read_measurements
+from mbo_gym.files.table import Table, read_table
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
 from mbo_gym.problem.task import Task, TaskInfo, offline_split
 from mbo_gym.settings import Limits
@@ -38,7 +38,35 @@ def csv_info() -> TaskInfo:
     )
 
 
-@described_by(csv_info)
+def _check(
+    path: str | None = None,
+    design_columns: str | Sequence[str] | None = None,
+    score_column: str | None = None,
+    alphabet: str | None = None,
+    delimiter: str | None = None,
+    **others: Any,
+) -> None:
+    """Raise what is wrong with the file and the names of its columns."""
+    _read(path, design_columns, score_column, alphabet, delimiter)
+
+
+def _read(
+    path: str | os.PathLike[str] | None,
+    design_columns: str | Sequence[str] | None,
+    score_column: str | None,
+    alphabet: str | None,
+    delimiter: str | None,
+) -> tuple[Table, Roles]:
+    """Return the table and the roles of its columns."""
+    if path is None:
+        raise MissingData(
+            "the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'"
+        )
+    table = read_table(path, delimiter)
+    return table, assign_roles(table, design_columns, score_column, alphabet)
+
+
+@described_by(csv_info, _check)
 def make_csv_task(
     path: str | os.PathLike[str] | None = None,
     design_columns: str | Sequence[str] | None = None,
@@ -83,12 +111,7 @@ def make_csv_task(
             do.
         UnknownId: `oracle` is an unknown word.
     """
-    if path is None:
-        raise MissingData(
-            "the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'"
-        )
-    table = read_table(path, delimiter)
-    roles = assign_roles(table, design_columns, score_column, alphabet)
+    table, roles = _read(path, design_columns, score_column, alphabet, delimiter)
     measured = read_measurements(
         table, roles, alphabet=alphabet, bounds=bounds, drop=on_missing == "drop"
     )

@@ -98,7 +98,9 @@ def task_info(task_id: str) -> TaskInfo:
     return info
 
 
-def described_by(facts: Callable[..., TaskInfo]) -> Callable[[Maker], Maker]:
+def described_by(
+    facts: Callable[..., TaskInfo], check: Callable[..., None] | None = None
+) -> Callable[[Maker], Maker]:
     """Attach the facts of a task to the function that makes it, for `task_info`.
 
     The function then also checks its arguments against their annotations.
@@ -106,11 +108,14 @@ def described_by(facts: Callable[..., TaskInfo]) -> Callable[[Maker], Maker]:
     Args:
         facts: Function that returns the facts without reading data; it takes the arguments that
             the task is registered with.
+        check: Function of the same arguments as the maker that raises what the maker would raise
+            for them, as far as that shows without building the task, for `check_task`; or None.
     """
 
     def attach(make: Maker) -> Maker:
         checked = typed(make)
         checked.info = facts  # type: ignore[attr-defined]
+        checked.check = check  # type: ignore[attr-defined]
         return checked
 
     return attach
@@ -158,9 +163,19 @@ def read_task_options(task_id: str, pairs: Sequence[str], flag: str = "--option"
     return {name: kept[name] for name in texts}
 
 
-def check_task(task_id: str, /, **options: Any) -> None:
-    """Raise what `make_task` would raise for its id and options, without building anything."""
-    task_options(task_id, **options)
+def check_task(task_id: str, /, **options: Any) -> dict[str, Any]:
+    """Raise what `make_task` would raise, as far as that shows without building the task.
+
+    Returns:
+        The options in their types, see `task_options`.
+    """
+    kept = task_options(task_id, **options)
+    spec = TASKS.spec(task_id)
+    check = getattr(spec.load(), "check", None)
+    if check is not None:
+        own = {name: value for name, value in kept.items() if name not in _COMMON_OPTIONS}
+        check(**{**spec.kwargs, **own})
+    return kept
 
 
 def _divided(

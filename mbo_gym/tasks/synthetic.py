@@ -146,7 +146,14 @@ def branin_info() -> TaskInfo:
     )
 
 
-@described_by(synthetic_info)
+def _check(function: str, version: int = 0, dim: int = 60) -> None:
+    """Raise ValueError where a function is not defined in `dim` dimensions."""
+    least = FUNCTIONS[function].least_dim
+    if dim < least:
+        raise ValueError(f"{function} needs dim >= {least}, got {dim=}. Pass a larger one.")
+
+
+@described_by(synthetic_info, _check)
 def make_synthetic(
     function: str, version: int = 0, dim: Annotated[int, Limits(1, MOST_DIMENSIONS)] = 60
 ) -> Task:
@@ -162,10 +169,7 @@ def make_synthetic(
         dim: d, the number of features; the papers use 60.
     """
     facts = FUNCTIONS[function]
-    if dim < facts.least_dim:
-        raise ValueError(
-            f"{function} needs dim >= {facts.least_dim}, got {dim=}. Pass a larger one."
-        )
+    _check(function, version, dim)
     bound = np.full(dim, facts.half_width)
     f = facts.f if version == 0 else _moved(facts, dim)
     info = synthetic_info(function, version, dim)
