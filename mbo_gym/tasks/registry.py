@@ -221,7 +221,7 @@ def register_env(task_id: str) -> None:
     gym.register(
         id=f"{NAMESPACE}/{task_id}",
         entry_point="mbo_gym.envs.design_env:DesignEnv",
-        vector_entry_point="mbo_gym.envs.vector_env:DesignVectorEnv",
+        vector_entry_point="mbo_gym.envs.vector_env:make_vector_env",
         kwargs={"task": task_id},
     )
     if not task_id.endswith("-v0"):
