@@ -160,7 +160,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         self._states: list[State] = []  # of this episode, for rendering
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """Spec that `gym.make` makes the same environment from; None where it was made by hand."""
         return self._spec
 

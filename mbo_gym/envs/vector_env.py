@@ -106,7 +106,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._no = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """Spec that `gym.make_vec` makes the same environment from; None where made by hand."""
         return self._spec
 
