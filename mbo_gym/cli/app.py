@@ -55,6 +55,8 @@ def main() -> None:
         app()
     except (MboGymError, ValueError, OSError) as error:
         _stop(str(error), 2)
+    except MemoryError as error:
+        _stop(f"not enough memory ({error}). Choose fewer rows, dimensions or designs.", 2)
     except KeyboardInterrupt:
         _stop("stopped; nothing half-written was left", 130)
     except SystemExit as end:  # typer takes Ctrl-C for itself and only leaves the exit code
@@ -95,16 +97,16 @@ def show(
     from mbo_gym.cli.method_page import method_page
     from mbo_gym.cli.terminal import show as show_table
     from mbo_gym.methods.registry import METHODS
-    from mbo_gym.tasks.registry import TASKS, make_task, task_info
+    from mbo_gym.tasks.registry import TASKS, make_task, read_task_options, task_info
 
-    options = parse_options(option or [], "--option")
     if name in METHODS and name not in TASKS:
-        if options:
+        if option:
             raise ValueError(f"--option belongs to a task, and {name} is a method. Leave it out.")
         show_table(method_page(name))
         return
     if name not in TASKS:
         raise UnknownId("task or method", name, [*TASKS, *METHODS])
+    options = read_task_options(name, option or [])
     try:
         shown: Task | TaskInfo = make_task(name, **options)
     except MissingData:
@@ -146,12 +148,12 @@ def run(
     from mbo_gym.runs.one_run import RunRequest, check_folder
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import PICTURE
-    from mbo_gym.tasks.registry import make_task
+    from mbo_gym.tasks.registry import make_task, read_task_options
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
     chosen = parse_options(settings or [], "--set")
-    options = parse_options(option or [], "--option")
+    options = read_task_options(task, option or [])
     names = [name.strip() for name in method.split(",")]
     seed_list = parse_seeds(seeds)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
@@ -191,8 +193,9 @@ def export(
     """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy."""
     from mbo_gym.export import export_task
     from mbo_gym.progress.bars import RichProgress
+    from mbo_gym.tasks.registry import read_task_options
 
-    options = parse_options(option or [], "--option")
+    options = read_task_options(task, option or [])
     with RichProgress() as progress:
         done = export_task(
             task,

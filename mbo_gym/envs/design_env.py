@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from mbo_gym.envs.process import EnvConfig, Process, State
+from mbo_gym.envs.spec import complete_spec, limit_of_make
 from mbo_gym.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 __all__ = ["DesignEnv"]
 
@@ -88,7 +94,9 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     (``start="any"``), drawn uniformly; ``reset(options={"design": x})`` starts at a native design.
 
     ## Episode end
-    Truncation after `horizon` steps. Nothing terminates.
+    Truncation after `horizon` steps. Nothing terminates. Gymnasium's `max_episode_steps` is the
+    same number by another name, and counts where both are given. `env.spec.max_episode_steps` tells
+    it.
 
     ## Arguments
     `render_mode`: ``ansi`` (a line of text), ``rgb_array`` (scores of the episode, for 2-D tasks
@@ -111,7 +119,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
     `info` holds ``design`` (native), ``prediction`` where a surrogate is used, ``value`` where
     there is a judge and, with ``oracle_info=True``, ``oracle_score`` (raw).
-    `mbo_gym.envs.vector_env.DesignVectorEnv` is the same with thousands of designs at once.
+    `mbo_gym.envs.vector_env` has the same with thousands of designs at once.
 
     ## Version history
     The version is that of the task.
@@ -133,6 +141,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         "render_modes": ["ansi", "rgb_array"] if find_spec("matplotlib") else ["ansi"],
         "render_fps": 4,
     }
+    _spec: EnvSpec | None = None
 
     def __init__(self, render_mode: str | None = None, **config: Any) -> None:
         if render_mode == "rgb_array" and render_mode not in self.metadata["render_modes"]:
@@ -149,6 +158,18 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, shape=n_actions, dtype=np.float32)
         self._states: list[State] = []  # of this episode, for rendering
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """Spec that `gym.make` makes the same environment from; None where it was made by hand."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        steps = limit_of_make(sys._getframe(1))
+        if steps is not None:
+            self.process.config = replace(self.process.config, horizon=steps)
+        self._spec = complete_spec(spec, self.process)
 
     @property
     def oracle_calls(self) -> int:

@@ -68,8 +68,8 @@ class EnvConfig:
         start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs;
             ``any``: at any visible row.
         n_starts: Number of start designs.
-        horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can
-            only shorten it.)
+        horizon: T, steps until an episode is truncated. Gymnasium's `max_episode_steps` is the same
+            number by another name, and counts where both are given.
         action_scale: Unit of an action, a number or one of each feature; None for
             `dynamics.default_action_scale`.
         gradient: In step_vector mode, grad f is the surrogate's gradient (``raw``, the paper's), or

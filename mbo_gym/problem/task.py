@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import MeteredOracle, Oracle
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
+from mbo_gym.settings import Limits, typed_arguments
 
 __all__ = ["Ceiling", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
 
@@ -188,10 +188,10 @@ class Task:
     def with_options(
         self,
         *,
-        fraction: float = 1.0,
-        noise: float = 0.0,
-        seed: int = 0,
-        max_rows: int | None = None,
+        fraction: Annotated[float, Limits(0, 1, above=True)] = 1.0,
+        noise: Annotated[float, Limits(0, 1000)] = 0.0,
+        seed: Annotated[int, Limits(0)] = 0,
+        max_rows: Annotated[int, Limits(1)] | None = None,
     ) -> Task:
         """Return this task with less or noisier visible data; oracle and constants stay.
 
@@ -204,12 +204,12 @@ class Task:
             seed: Seed of the draw and of the noise.
             max_rows: At most this many rows, every n-th of the visible rows sorted by score (how
                 papers cut TFBind10).
+
+        Raises:
+            InvalidData: A value is of another type or out of range.
         """
-        _require_number("fraction", fraction)
-        _require_number("noise", noise)
-        _require_whole("seed", seed)
-        if max_rows is not None:
-            _require_whole("max_rows", max_rows)
+        given = {"fraction": fraction, "noise": noise, "seed": seed, "max_rows": max_rows}
+        typed_arguments(Task.with_options, given)
         dataset = self.dataset
         rows_rng = np.random.default_rng([seed, 0])
         noise_rng = np.random.default_rng([seed, 1])
@@ -227,16 +227,6 @@ class Task:
             space=self.info.space or _space_in_words(self.space),
         )
         return replace(self, dataset=dataset, info=info)
-
-
-def _require_number(name: str, value: Any) -> None:
-    if not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-
-
-def _require_whole(name: str, value: Any) -> None:
-    if not isinstance(value, Integral):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
 
 
 def _space_in_words(space: DesignSpace) -> str:

@@ -7,11 +7,10 @@ import csv
 import io
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.runs.picture import PICTURE, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
-from mbo_gym.tasks.registry import make_task
+from mbo_gym.tasks.registry import make_task, task_options
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
 
@@ -112,7 +111,10 @@ def run(
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
     check_device(request.device)
-    task = task or make_task(request.task_id, **request.options)
+    if task is None:
+        # in their types and with absolute paths: what is kept means the same in every folder
+        request = replace(request, options=task_options(request.task_id, **request.options))
+        task = make_task(request.task_id, **request.options)
     method = make_method(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
@@ -120,7 +122,7 @@ def run(
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
-        _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
+        _write_json(partial / "config.json", {**facts, "command": request.command})
         result, proposals = _run_into(
             partial, request, task, method, folder=folder, quiet=quiet, plot=plot
         )

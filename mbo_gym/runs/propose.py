@@ -30,7 +30,11 @@ __all__ = ["ProposedTable", "propose"]
 N_SHOWN = 10
 """Rows of a table that is printed."""
 
-_OWN_WORDS = {"score_column=": "score=", "design_columns=": "designs="}
+_OWN_WORDS = {
+    f"{before}{old}{after}": f"{before}{new}{after}"
+    for old, new in (("score_column", "score"), ("design_columns", "designs"))
+    for before, after in (("", "="), ("", " must be"), ("leave ", " out"))
+}
 """Arguments of the task ``csv`` in messages, and what they are called here."""
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from mbo_gym.errors import InvalidData, MissingData, UnknownId
-from mbo_gym.files.columns import Bounds, assign_roles, read_measurements
-from mbo_gym.files.table import read_table
+from mbo_gym.errors import MissingData
+from mbo_gym.files.columns import Bounds, Roles, assign_roles, read_measurements
+from mbo_gym.files.table import Table, read_table
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
 from mbo_gym.problem.task import Task, TaskInfo, offline_split
+from mbo_gym.settings import Limits
 from mbo_gym.tasks.registry import described_by
 
 __all__ = ["Bounds", "csv_info", "make_csv_task"]
+
+_BOUNDS_IN_WORDS = 'a mapping of columns to (low, high) such as {"temp": [0, null]}'
 
 
 def csv_info() -> TaskInfo:
@@ -35,18 +38,46 @@ def csv_info() -> TaskInfo:
     )
 
 
-@described_by(csv_info)
+def _check(
+    path: str | None = None,
+    design_columns: str | Sequence[str] | None = None,
+    score_column: str | None = None,
+    alphabet: str | None = None,
+    delimiter: str | None = None,
+    **others: Any,
+) -> None:
+    """Raise what is wrong with the file and the names of its columns."""
+    _read(path, design_columns, score_column, alphabet, delimiter)
+
+
+def _read(
+    path: str | os.PathLike[str] | None,
+    design_columns: str | Sequence[str] | None,
+    score_column: str | None,
+    alphabet: str | None,
+    delimiter: str | None,
+) -> tuple[Table, Roles]:
+    """Return the table and the roles of its columns."""
+    if path is None:
+        raise MissingData(
+            "the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'"
+        )
+    table = read_table(path, delimiter)
+    return table, assign_roles(table, design_columns, score_column, alphabet)
+
+
+@described_by(csv_info, _check)
 def make_csv_task(
     path: str | os.PathLike[str] | None = None,
     design_columns: str | Sequence[str] | None = None,
     score_column: str | None = None,
     minimise: bool = False,
-    oracle: str | ScoreFunction | None = None,
+    oracle: Literal["random_forest"] | ScoreFunction | None = None,
     *,
-    bounds: Bounds | Literal["none"] | None = None,
+    bounds: Annotated[Bounds, _BOUNDS_IN_WORDS] | Literal["none"] | None = None,
     alphabet: str | None = None,
-    on_missing: str = "error",
-    percentile: float = 100.0,
+    on_missing: Literal["error", "drop"] = "error",
+    percentile: Annotated[float, Limits(0, 100, above=True)] = 100.0,
     delimiter: str | None = None,
 ) -> Task:
     """Make a task of a table file; `mbo_gym.files.table` says which files are read.
@@ -78,24 +109,9 @@ def make_csv_task(
         MissingData: No path was given, or there is no such file.
         InvalidData: The file cannot be used as it is; the message names line and column and what to
             do.
-        UnknownId: `oracle` or `on_missing` is an unknown word.
+        UnknownId: `oracle` is an unknown word.
     """
-    if path is None:
-        raise MissingData(
-            "the task 'csv' is made of your own file: pass path='my.csv' and score_column='...'"
-        )
-    path, score_column = (
-        str(path),
-        None if score_column is None else str(score_column),
-    )  # names may look like numbers
-    if on_missing not in ("error", "drop"):
-        raise UnknownId("on_missing treatment", on_missing, ("error", "drop"))
-    if not 0 < percentile <= 100:
-        raise InvalidData(
-            f"percentile must lie in (0, 100], got {percentile}. 100 makes all rows visible."
-        )
-    table = read_table(path, delimiter)
-    roles = assign_roles(table, design_columns, score_column, alphabet)
+    table, roles = _read(path, design_columns, score_column, alphabet, delimiter)
     measured = read_measurements(
         table, roles, alphabet=alphabet, bounds=bounds, drop=on_missing == "drop"
     )

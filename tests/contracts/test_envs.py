@@ -97,7 +97,7 @@ def scalar(task_id: str, **arguments) -> gym.Env:
 
 def batched(task_id: str, num_envs: int, **arguments) -> gym.vector.VectorEnv:
     load(task_id)
-    arguments = {"surrogate": "small", "horizon": 6, **arguments}
+    arguments = {"device": "cpu", "surrogate": "small", "horizon": 6, **arguments}
     return gym.make_vec(f"mbo_gym/{task_id}", num_envs=num_envs, **arguments)
 
 

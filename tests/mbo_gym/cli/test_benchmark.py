@@ -495,3 +495,26 @@ def test_a_folder_without_results_is_not_packed(mbo):
     assert code == 2
     assert "none holds no results.jsonl" in err
     assert not Path("none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "pass path='my.csv' and score_column"),
+        (["path=nowhere.csv", "score_column=y"], "No such file"),
+        (["path=my.csv", "score_column=y", "minimise=nope"], "minimise must be true or false"),
+        (["path=my.csv", "score_column=y", "minimize=no"], "Did you mean minimise"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_task_that_cannot_be_made_is_refused_before_the_first_cell(
+    mbo, tmp_path, options, message, dry
+):
+    (tmp_path / "my.csv").write_text("x,y\n1,2\n2,3\n")
+    words = [word for pair in options for word in ("-o", pair)]
+    more = ["--dry-run"] if dry else ["--executor", "serial"]
+    done = mbo("benchmark", "--methods", "top_k", "--tasks", "csv", *words, *more)
+    assert done.code == 2
+    assert message in done.err
+    assert "to run" not in done.out
+    assert not (tmp_path / "benchmark" / "cells").exists()
