@@ -16,6 +16,7 @@ import numpy as np
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
@@ -75,8 +76,9 @@ class Random(Method):
 
     def propose(self, k: int) -> Proposals:
         """Return `k` uniform designs."""
-        rng = np.random.default_rng(self.context.seed)
-        return Proposals(sampling_space(self.problem).sample(k, rng), np.zeros(k))
+        seed = self.context.seed
+        x = sampling_space(self.problem).sample(k, np.random.default_rng(seed))
+        return as_they_come(self.problem, x, np.zeros(k), k, seed)
 
 
 class TopK(Method):
@@ -116,8 +118,8 @@ class NoiseConfig:
     """Settings of `TopKNoise`.
 
     Args:
-        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features.
-            Categorical spaces: probability that a site is given a random letter.
+        noise: Continuous and mixed spaces: standard deviation of Gaussian noise in z-scored
+            features. Categorical spaces: probability that a site is given a random letter.
     """
 
     noise: float = 0.1
@@ -166,14 +168,16 @@ class TopKNoise(Method):
             return Proposals(letters.astype(np.int32), criterion)
         encoder = make_encoder(problem)
         z = encoder.encode(x)
-        return Proposals(encoder.decode(z + noise * rng.standard_normal(z.shape)), criterion)
+        x = encoder.decode(z + noise * rng.standard_normal(z.shape))
+        return as_they_come(problem, x, criterion, k, self.context.seed)
 
 
 class MeanDesign(Method):
     """MeanDesign: one design, k times: the mean of the visible designs.
 
-    On categorical spaces it is the commonest letter of each site; on mixed spaces the commonest
-    words and letters with the nearest allowed numbers.
+    On categorical spaces it is the commonest letter of each site. On mixed spaces it has the
+    commonest words and letters with the nearest allowed numbers, and comes once; near designs
+    follow.
 
     Args:
         config: No settings.
@@ -198,7 +202,7 @@ class MeanDesign(Method):
         self.start(problem, context)
 
     def propose(self, k: int) -> Proposals:
-        """Return `k` copies of the mean design."""
+        """Return `k` copies of the mean design, on mixed spaces near designs in place of copies."""
         x = self.problem.dataset.x
         space = self.problem.space
         if isinstance(space, CategoricalSpace):
@@ -206,7 +210,8 @@ class MeanDesign(Method):
             return Proposals(np.tile(counts.argmax(axis=0).astype(np.int32), (k, 1)), np.zeros(k))
         if isinstance(space, MixedSpace):
             mean = space.features(x).mean(axis=0, dtype=np.float64)
-            return Proposals(np.tile(space.from_features(mean[None]), (k, 1)), np.zeros(k))
+            copies = np.tile(space.from_features(mean[None]), (k, 1))
+            return as_they_come(self.problem, copies, np.zeros(k), k, self.context.seed)
         mean = x.mean(axis=0, dtype=np.float64)
         return Proposals(space.clip(np.tile(mean, (k, 1))), np.zeros(k))
 

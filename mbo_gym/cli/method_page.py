@@ -59,6 +59,7 @@ def _parts(
     yield Text(info.paper or _KINDS[info.kind], "dim")
     if info.paper and info.kind != "reproduction":
         yield Text(_KINDS[info.kind], "dim")
+    yield Text(f"Works on {', '.join(info.spaces)} spaces.", "dim")
     if documented.text:
         yield Padding(Text(documented.text), (1, 0, 0, 0))
     if algorithm := documented.sections.get("Algorithm"):

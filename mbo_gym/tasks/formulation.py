@@ -51,8 +51,8 @@ BEST = {
     "peptide": "KEKE",
     "reactor": "R2",
 }
-"""The best design. Process and peptide add their own terms, the initiator's best value is a formula;
-of the rest all designs were gone through."""
+"""The best design: process and peptide add terms of their own, the initiator's best value is a
+formula, and of the rest all designs were gone through."""
 
 
 @cache
@@ -122,8 +122,7 @@ def formulation_info() -> TaskInfo:
         score_name="stability, 80 - 5 t^2 - 4 c^2 - 0.8 (passes - 4 + g)^2 - 0.5 g^2 - "
         "60 |parts - recipe|^2 + 12 resin oil - 10 wax max(t, 0) + polarity * peptide, see "
         "mbo_gym.tasks.formulation.formulation",
-        split="Rows with scores at or below the 50th percentile of "
-        f"{N_SAMPLES:,} uniform samples.",
+        split=f"Rows with scores at or below the 50th percentile of {N_SAMPLES:,} uniform samples.",
         oracle="Exact: the function.",
         licence="none needed: the data are computed",
         references=("Made for mbo_gym; no model of a real product",),
