@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mbo_gym.envs.process import EnvConfig, Process, State
+from mbo_gym.problem.mixed import MixedSpace
 
 __all__ = ["DesignVectorEnv", "Rollout"]
 
@@ -46,7 +47,8 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     `rollout` returns whole trajectories and never starts anew.
 
     `info` holds ``prediction`` (num_envs,) where a surrogate is used, ``value`` where there is a
-    judge, and ``oracle_score`` (raw) on request. `designs()` returns the native designs.
+    judge, and ``oracle_score`` (raw) on request. `designs()` returns the native
+    designs, `values()` the same in the user's terms.
 
     Args:
         num_envs: B, number of designs.
@@ -186,6 +188,15 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if self._state is None:
             raise RuntimeError("call reset() first")
         return self.process.designs(self._state.z)
+
+    def values(self) -> list[Any]:
+        """Return the current designs as `info["design"]` of `DesignEnv` has them.
+
+        On mixed spaces each is a mapping by name, in the user's terms; else an array (*shape).
+        """
+        x = self.designs()
+        space = self.process.problem.space
+        return list(space.values(x)) if isinstance(space, MixedSpace) else list(x)
 
     def _info(self, state: State) -> dict[str, Any]:
         config, scale = self.process.config, self.process.score_scale

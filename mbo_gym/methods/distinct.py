@@ -57,10 +57,10 @@ def distinct_proposals(
         value = np.zeros(len(x)) if criterion is None else np.asarray(criterion)
         first = first_of_each_design(x)[:k]
         repeated = np.setdiff1d(np.arange(min(k, len(x))), first)
-        parents = np.concatenate([repeated, first]) if len(repeated) else first
+        parents = repeated if len(repeated) else first
         found, source = _filled(problem, x[first], x[parents], k, rng, None)
-        origin = np.where(source < 0, 0, parents[source])
-        value = np.concatenate([value[first], value[origin[len(first) :]]])
+        of_parents = np.append(value[parents], value[parents].min())  # -1: a random design
+        value = np.concatenate([value[first], of_parents[source[len(first) :]]])
     else:
         x = x[first_of_each_design(x)]
         x = x[np.argsort(-predict(x), kind="stable")[:k]]
@@ -148,6 +148,17 @@ def _at_least_one(steps: np.ndarray) -> np.ndarray:
     return np.where(steps < 0, np.floor(steps), np.ceil(steps))
 
 
+def _within_share(rows: np.ndarray, taken: np.ndarray, share: int) -> np.ndarray:
+    """Return the places of rows, in order, as long as none comes more than `share` times."""
+    counts = np.bincount(taken, minlength=1 + max(rows, default=0))
+    places = []
+    for place, row in enumerate(rows):
+        if counts[row] < share:
+            counts[row] += 1
+            places.append(place)
+    return np.array(places, dtype=np.int64)
+
+
 def _filled(
     problem: OfflineProblem,
     found: np.ndarray,
@@ -165,6 +176,7 @@ def _filled(
     space = sampling_space(problem)
     assert isinstance(space, MixedSpace)
     source = np.full(len(found), -1)
+    share = -(-(k - len(found)) // len(parents))
     idle = 0
     for attempt in range(len(STRENGTHS) + 10_000):
         missing = k - len(found)
@@ -185,6 +197,8 @@ def _filled(
         idle = 0 if len(new) else idle + (attempt >= len(STRENGTHS))
         if predict is not None and len(new):
             new = new[np.argsort(-predict(tried[new]), kind="stable")]
+        elif attempt < len(STRENGTHS):
+            new = new[_within_share(from_row[new], source[source >= 0], share)]
         new = new[:missing]
         found = np.concatenate([found, tried[new]])
         source = np.concatenate([source, from_row[new]])

@@ -115,13 +115,14 @@ def formulation_info() -> TaskInfo:
         task_id="Formulation-Exact-v0",
         description="Find the most stable formulation: solvent, temperature, process, a mixture of "
         "four parts, a concentration and a short peptide; a computed example of a mixed space with "
-        "constraints.",
+        "constraints. Stability is 80 - 5 t^2 - 4 c^2 - 0.8 (passes - 4 + g)^2 - 0.5 g^2 - 60 "
+        "sum (part - recipe)^2 + 12 resin oil - 10 wax max(t, 0) + polarity * peptide, where t, c "
+        "and g are distances of temperature, initiator and mesh from their best values, see "
+        "mbo_gym.tasks.formulation.formulation.",
         space=formulation_space().in_words(),
         y_min=float("nan"),
         y_max=float("nan"),
-        score_name="stability, 80 - 5 t^2 - 4 c^2 - 0.8 (passes - 4 + g)^2 - 0.5 g^2 - "
-        "60 |parts - recipe|^2 + 12 resin oil - 10 wax max(t, 0) + polarity * peptide, see "
-        "mbo_gym.tasks.formulation.formulation",
+        score_name="stability",
         split=f"Rows with scores at or below the 50th percentile of {N_SAMPLES:,} uniform samples.",
         oracle="Exact: the function.",
         licence="none needed: the data are computed",

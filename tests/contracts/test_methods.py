@@ -230,7 +230,7 @@ def test_the_criterion_on_a_mixed_space_is_the_prediction_of_the_design_written(
     np.testing.assert_allclose(first.criterion, fitted.predict(first.designs), rtol=1e-5)
 
 
-@each_method
+@pytest.mark.parametrize("name", ["grad", "mean_design", "mins", "random", "top_k"])
 def test_on_a_space_of_fewer_designs_all_are_proposed_before_any_repeats(run, tasks, name):
     proposals = run(name, "coarse").method.propose(50)
     held = len(tasks["coarse"].dataset) if name == "top_k" else N_COARSE
