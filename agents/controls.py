@@ -16,6 +16,7 @@ import numpy as np
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
@@ -77,8 +78,9 @@ class Random(Method):
 
     def propose(self, k: int) -> Proposals:
         """Return `k` uniform designs."""
-        rng = np.random.default_rng(self.context.seed)
-        return Proposals(sampling_space(self.problem).sample(k, rng), np.zeros(k))
+        seed = self.context.seed
+        x = sampling_space(self.problem).sample(k, np.random.default_rng(seed))
+        return as_they_come(self.problem, x, np.zeros(k), k, seed)
 
 
 class TopK(Method):
@@ -121,8 +123,8 @@ class NoiseConfig:
     """Settings of `TopKNoise`.
 
     Args:
-        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features.
-            Categorical spaces: probability that a site is given a random letter.
+        noise: Continuous and mixed spaces: standard deviation of Gaussian noise in z-scored
+            features. Categorical spaces: probability that a site is given a random letter.
     """
 
     noise: float = 0.1
@@ -176,7 +178,8 @@ class TopKNoise(Method):
             return Proposals(letters.astype(np.int32), criterion)
         encoder = make_encoder(problem)
         z = encoder.encode(x)
-        return Proposals(encoder.decode(z + noise * rng.standard_normal(z.shape)), criterion)
+        x = encoder.decode(z + noise * rng.standard_normal(z.shape))
+        return as_they_come(problem, x, criterion, k, self.context.seed)
 
 
 class MeanDesign(Method):
@@ -186,7 +189,7 @@ class MeanDesign(Method):
         1. continuous spaces: x <- the mean of the visible designs, clipped to the bounds;
            categorical spaces: x <- the commonest letter of each site, the first one in a tie;
            mixed spaces: x <- the commonest words and letters with the nearest allowed numbers
-        2. propose x, K times
+        2. propose x, K times; on mixed spaces x once, then near designs
 
     Args:
         config: No settings.
@@ -211,7 +214,7 @@ class MeanDesign(Method):
         self.start(problem, context)
 
     def propose(self, k: int) -> Proposals:
-        """Return `k` copies of the mean design."""
+        """Return `k` copies of the mean design, on mixed spaces near designs in place of copies."""
         x = self.problem.dataset.x
         space = self.problem.space
         if isinstance(space, CategoricalSpace):
@@ -219,7 +222,8 @@ class MeanDesign(Method):
             return Proposals(np.tile(counts.argmax(axis=0).astype(np.int32), (k, 1)), np.zeros(k))
         if isinstance(space, MixedSpace):
             mean = space.features(x).mean(axis=0, dtype=np.float64)
-            return Proposals(np.tile(space.from_features(mean[None]), (k, 1)), np.zeros(k))
+            copies = np.tile(space.from_features(mean[None]), (k, 1))
+            return as_they_come(self.problem, copies, np.zeros(k), k, self.context.seed)
         mean = x.mean(axis=0, dtype=np.float64)
         return Proposals(space.clip(np.tile(mean, (k, 1))), np.zeros(k))
 

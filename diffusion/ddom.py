@@ -242,7 +242,8 @@ class DDOM(Method):
         )
         z = self.model.generate(n, self.target, generator, watch=watch)
         watch.end(z)
-        return filtered(self.encoder.designs(z), self.filter, k)
+        x = self.encoder.designs(z)
+        return filtered(self.problem, x, self.filter, k, self.context.seed)
 
     def write_state(self, folder: Path) -> None:
         """Write the denoiser and the surrogate of the filter."""

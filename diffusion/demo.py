@@ -309,7 +309,9 @@ class DEMO(Method):
         else:
             z = self.model.generate(n, self.target, generator, watch=watch)
         watch.end(z)
-        return filtered(encoder.designs(z), self.fitted if config.order else None, k)
+        x = encoder.designs(z)
+        by = self.fitted if config.order else None
+        return filtered(self.problem, x, by, k, self.context.seed)
 
     def climb(self, z: Tensor) -> Tensor:
         """Climb the surrogate from features (N, d), in pieces; return the ends (N, d)."""

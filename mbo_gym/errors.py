@@ -14,6 +14,7 @@ __all__ = [
     "MissingData",
     "MissingDependency",
     "UnknownId",
+    "UnsupportedSpace",
     "nearest",
 ]
 
@@ -88,6 +89,10 @@ class InvalidData(MboGymError, ValueError):
 
 class InvalidDesign(MboGymError, ValueError):
     """A design lies outside its space; the message names the first bad row and why."""
+
+
+class UnsupportedSpace(MboGymError, ValueError):
+    """A method does not work on a kind of design space; the message says which it works on."""
 
 
 class BudgetExceeded(MboGymError, RuntimeError):

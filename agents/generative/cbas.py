@@ -17,7 +17,9 @@ from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import distinct_proposals
 from mbo_gym.nn.vae import MLPVAE, Categorical, Gaussian, VAETraining, fit_vae
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import require_at_least
@@ -446,7 +448,16 @@ def drawn_proposals(models: DesignModels, scores: ScoreModel, rounds: int, k: in
     x = x[order]
     prediction = prediction[order]
     _watch(models, rounds)(rounds, models.features(x[:_SHOWN]), prediction[:_SHOWN])
-    return Proposals(models.designs(x), prediction.cpu().numpy())
+    designs = models.designs(x)
+    if not isinstance(models.problem.space, MixedSpace):
+        return Proposals(designs, prediction.cpu().numpy())
+
+    def predict(found: np.ndarray) -> np.ndarray:
+        z = models.encoder.features(found, models.device)
+        return np.asarray(scores.members(z).mean(dim=1).cpu().numpy())
+
+    seed = models.context.seed
+    return distinct_proposals(models.problem, designs, k, seed=seed, predict=predict)
 
 
 def _watch(models: DesignModels, rounds: int) -> SearchWatch:

@@ -59,6 +59,7 @@ def _parts(
     yield Text(info.paper or _KINDS[info.kind], "dim")
     if info.paper and info.kind != "reproduction":
         yield Text(_KINDS[info.kind], "dim")
+    yield Text(f"Works on {', '.join(info.spaces)} spaces.", "dim")
     for paragraph in documented.paragraphs:
         yield Padding(Text(paragraph), (1, 0, 0, 0))
     if algorithm := documented.sections.get("Algorithm"):

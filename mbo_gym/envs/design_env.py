@@ -75,8 +75,9 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     | HopperController | 5126 numbers | 5126 | 10255 |
     | Levy, Rastrigin, Rosenbrock | `dim` = 60 numbers | 60 | 123 |
     | Branin | 2 numbers | 2 | 7 |
+    | Formulation | 11 parameters of six kinds | 32 | 67 |
 
-    A site of A letters takes A - 1 features.
+    A site of A letters takes A - 1 features; in mixed spaces, A (`MixedSpace.features`).
 
     ## Rewards
     The difference of the design's value, in standard deviations of the visible scores:
@@ -91,7 +92,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
     ## Starting state
     One of the `n_starts` best distinct visible designs (``start="top"``), or of all visible rows
-    (``start="any"``), drawn uniformly; ``reset(options={"design": x})`` starts at a native design.
+    (``start="any"``), drawn uniformly; ``reset(options={"design": x})`` starts at a native design,
+    on mixed spaces also at a mapping by name, e.g. ``{"solvent": "water", "temperature": 55, ..}``.
 
     ## Episode end
     Truncation after `horizon` steps. Nothing terminates. Gymnasium's `max_episode_steps` is the
@@ -117,8 +119,9 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
             sign="positive",
         )
 
-    `info` holds ``design`` (native), ``prediction`` where a surrogate is used, ``value`` where
-    there is a judge and, with ``oracle_info=True``, ``oracle_score`` (raw).
+    `info` holds ``design`` (native; on mixed spaces a mapping by name, in the user's terms),
+    ``prediction`` where a surrogate is used, ``value`` where there is a judge and, with
+    ``oracle_info=True``, ``oracle_score`` (raw).
     `mbo_gym.envs.vector_env` has the same with thousands of designs at once.
 
     ## Version history

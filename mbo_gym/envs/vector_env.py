@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mbo_gym.envs.process import EnvConfig, Process, State
 from mbo_gym.envs.spec import complete_spec, require_steps
+from mbo_gym.problem.mixed import MixedSpace
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -52,7 +53,8 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     `rollout` returns whole trajectories and never starts anew.
 
     `info` holds ``prediction`` (num_envs,) where a surrogate is used, ``value`` where there is a
-    judge, and ``oracle_score`` (raw) on request. `designs()` returns the native designs.
+    judge, and ``oracle_score`` (raw) on request. `designs()` returns the native
+    designs, `values()` the same in the user's terms.
 
     Args:
         num_envs: B, number of designs.
@@ -208,6 +210,15 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         state, rewards = self.process.step(self._state, action)
         self._state = state
         return state, rewards
+
+    def values(self) -> list[Any]:
+        """Return the current designs as `info["design"]` of `DesignEnv` has them.
+
+        On mixed spaces each is a mapping by name, in the user's terms; else an array (*shape).
+        """
+        x = self.designs()
+        space = self.process.problem.space
+        return list(space.values(x)) if isinstance(space, MixedSpace) else list(x)
 
     def _info(self, state: State) -> dict[str, Any]:
         config, scale = self.process.config, self.process.score_scale

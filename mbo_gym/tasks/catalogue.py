@@ -43,6 +43,7 @@ def register_built_in() -> None:
         )
     for task_id in _DESIGN_BENCH:
         register_task(task_id, "mbo_gym.tasks.design_bench:make_design_bench_task", name=task_id)
+    register_task("Formulation-Exact-v0", "mbo_gym.tasks.formulation:make_formulation")
     register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
 
 
