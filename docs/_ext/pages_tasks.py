@@ -14,7 +14,7 @@ from docstrings import code, entries, parse, prose, table
 from mbo_gym import make_task, task_info
 from mbo_gym.benchmark.analysis.published import published
 from mbo_gym.data import manifest
-from mbo_gym.errors import MissingData
+from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.evaluation import known_controls
 from mbo_gym.problem.task import Task, TaskInfo
 from mbo_gym.tasks.registry import TASKS
@@ -119,7 +119,7 @@ def _info(task_id: str) -> tuple[TaskInfo, Task | None]:
     """Return the facts of a task, and the task where its data are on this machine."""
     try:
         task = make_task(task_id)
-    except MissingData:
+    except (MissingData, MissingDependency):
         return task_info(task_id), None
     return task.info, task
 

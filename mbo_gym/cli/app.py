@@ -13,7 +13,7 @@ import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
 from mbo_gym.cli.recipe_options import RecipeCommand
-from mbo_gym.errors import MboGymError, MissingData, UnknownId
+from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def show(
         raise UnknownId("task or method", name, [*TASKS, *METHODS])
     try:
         shown: Task | TaskInfo = make_task(name, **options)
-    except MissingData:
+    except (MissingData, MissingDependency):
         shown = task_info(name)
         if not shown.sources or options:  # options may name the file that is missing
             raise

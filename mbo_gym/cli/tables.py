@@ -116,7 +116,7 @@ def data_sources() -> Table:
         lines = [facts.title, f"[dim]licence[/] {facts.licence}"]
         if not facts.ships:
             fetched = f"mbo-gym data get {name}; or " if facts.fetchable else ""
-            lines.append(f"[dim]get it[/]  {fetched}{facts.by_hand}")
+            lines.append(f"[dim]get it[/]  {fetched}{escape(facts.by_hand)}")
         table.add_row(name, here, "\n".join(lines))
     return table
 
@@ -292,10 +292,14 @@ def _availability(info: TaskInfo) -> tuple[str, str]:
     for source in sources:
         if manifest.find(source.name):
             variable = source.environment if os.environ.get(source.environment) else ""
-            return _HERE, "ships" if source.ships else f"${variable}" if variable else source.file
+            place = f"package {source.package}" if source.package else source.file
+            return _HERE, "ships" if source.ships else f"${variable}" if variable else place
     fetchable = next((source.name for source in sources if source.fetchable), None)
     if fetchable:
         return _MISSING, f"mbo-gym data get {fetchable}"
+    installable = next((s.by_hand for s in sources if s.by_hand.startswith("pip ")), None)
+    if installable:
+        return _MISSING, escape(installable)
     return _MISSING, f"by hand: {', '.join(info.sources)}"
 
 
