@@ -33,7 +33,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["TABLES", "TableFacts", "Measured", "olympus_folder", "read_measured"]
+__all__ = ["TABLES", "Measured", "TableFacts", "olympus_folder", "read_measured"]
 
 FOLDER = "datasets"
 MIXTURE_ROUNDING = 1e-6

