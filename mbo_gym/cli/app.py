@@ -66,9 +66,7 @@ def main() -> None:
 @app.command("list")
 def list_command(
     what: Annotated[str, typer.Argument(help="tasks, methods, surrogates or encoders")] = "tasks",
-    everything: Annotated[
-        bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="also each task of a family")] = False,
 ) -> None:
     """List tasks (and whether their data are here), methods, surrogates or encoders."""
     from mbo_gym.cli import tables

@@ -153,7 +153,8 @@ class Problem:
             if np.abs(u @ fit - value).max() > LINEAR * size:
                 continue
             weights = fit[:-1] / width[numeric]
-            limit = -fit[-1] + float(weights @ self.low[numeric])
+            limit = float(weights @ self.low[numeric] - fit[-1])
+            limit = 0.0 if abs(limit) < LINEAR * size else limit
             used = np.abs(fit[:-1]) > LINEAR * size
             chosen = [name for name, number in zip(names, numeric, strict=True) if number]
             terms = {

@@ -53,7 +53,7 @@ class TableFacts:
         measurement: Name of the first measurement.
         goal: ``maximize`` or ``minimize``, of the first measurement.
         title: What is designed and what is measured.
-        reference: Paper of the table.
+        reference: Paper of the table, where it is not that of Olympus.
         parameters: Names of the columns where config.json has wrong ones.
     """
 
@@ -64,7 +64,7 @@ class TableFacts:
     measurement: str
     goal: str
     title: str
-    reference: str
+    reference: str = ""
     parameters: Sequence[str] = ()
 
 

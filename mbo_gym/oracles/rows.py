@@ -39,7 +39,8 @@ class RowsOracle(Oracle):
 
     def _keys(self, x: np.ndarray) -> np.ndarray:
         """Return each design as one string of bytes, (N,)."""
-        rows = np.ascontiguousarray(x, dtype=self.space.dtype).reshape(len(x), -1)
+        width = int(np.prod(self.space.shape))
+        rows = np.ascontiguousarray(x, dtype=self.space.dtype).reshape(len(x), width)
         rows = rows + rows.dtype.type(0)  # -0.0 and 0.0 are one number
         return rows.view(np.dtype(("S", rows.dtype.itemsize * rows.shape[1]))).ravel()
 

@@ -52,7 +52,7 @@ def olympus_info(table: str) -> TaskInfo:
         split=_split(PERCENTILE),
         oracle=_ORACLES[facts.kind],
         licence=manifest.entry(facts.source).licence,
-        references=tuple(dict.fromkeys((facts.reference, _OLYMPUS))),
+        references=(facts.reference, _OLYMPUS) if facts.reference else (_OLYMPUS,),
         version_history=("v0: the table of the release; repeated measurements averaged",),
         percentile=PERCENTILE,
         sources=(facts.source,),
