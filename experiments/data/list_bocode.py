@@ -20,6 +20,8 @@ from mbo_gym.tasks.bocode import LEAST_FEASIBLE, sample_feasible
 
 TARGET = Path("mbo_gym/data/bocode.toml")
 MOST_SECONDS = 0.01
+SLOW_SECONDS = 0.001
+N_FEW = 1_000
 LEFT_OUT = {
     "TSP_51Cities": "the package says that it is no travelling salesman",
     "TSP_100Cities": "the package says that it is no travelling salesman",
@@ -148,6 +150,9 @@ def described(name: str, about: dict) -> list[dict]:
     if not np.allclose(y, again, rtol=1e-9, equal_nan=True):
         raise ValueError("the score of a design depends on its batch, or changes")
     if problem.facts.constraints:
+        few = problem.space.sample(N_FEW, rng)
+        if seconds > SLOW_SECONDS and not np.isfinite(problem.score(few)).any():
+            raise ValueError(f"slow, and none of {N_FEW} random designs is feasible")
         _, y, failed = sample_feasible(problem)
         if len(y) < LEAST_FEASIBLE:
             raise ValueError(f"{len(y)} feasible designs were found by sampling")
