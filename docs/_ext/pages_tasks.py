@@ -15,7 +15,7 @@ from mbo_gym import make_task, task_info
 from mbo_gym.benchmark.analysis.published import published
 from mbo_gym.cli.docstrings import entries, parse
 from mbo_gym.data import manifest
-from mbo_gym.errors import MissingData
+from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.evaluation import known_controls
 from mbo_gym.problem.task import Task, TaskInfo
 from mbo_gym.tasks.registry import TASKS
@@ -56,7 +56,7 @@ def index_page() -> str:
         info = task_info(ids[0])
         versions = ", ".join(f"`v{task_id.rpartition('-v')[2]}`" for task_id in ids)
         if info.family:
-            versions = f"{len(ids)} factors"
+            versions = f"{len(ids)} tasks"
         space = prose(_info(ids[0])[0].space.rstrip("."))
         rows.append([f"[{code(page)}]({page}.md)", space, versions, _data_words(info)])
     rows.append(["[`csv`](../guides/csv.md)", "your columns, or your sequences", "", "your file"])
@@ -87,7 +87,7 @@ def task_page(page: str, ids: list[str]) -> str:
     shown = ids[:1] if first.family else ids
     parts = [f"# {page}", prose(first.description)]
     if first.family:
-        parts.append(f"{len(ids)} tasks, one for each transcription factor; their scores differ.")
+        parts.append(f"{len(ids)} tasks are made in this way; the facts below are of the first.")
     parts.append(
         f'```text\ntask = mbo_gym.make_task("{shown[0]}")\n'
         f'env = gym.make("mbo_gym/{shown[0]}")\n```'
@@ -101,8 +101,20 @@ def task_page(page: str, ids: list[str]) -> str:
         parts += ["## References", "\n".join(f"- {prose(reference)}" for reference in references)]
     parts += _published(shown)
     if first.family:
-        parts += ["## Task ids", ", ".join(code(task_id) for task_id in ids)]
+        parts += ["## Task ids", _family_table(ids)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _family_table(ids: list[str]) -> str:
+    """Return the ids of a family, with what they are where they differ by more than a name."""
+    infos = [task_info(task_id) for task_id in ids]
+    if len({info.space for info in infos}) == 1:
+        return ", ".join(code(task_id) for task_id in ids)
+    rows = [
+        [code(info.task_id), prose(info.description.rstrip(".")), prose(info.space.rstrip("."))]
+        for info in infos
+    ]
+    return table(["id", "what", "designs"], rows)
 
 
 def _facts_table(facts: Mapping[str, Mapping[str, str]]) -> str:
@@ -120,7 +132,7 @@ def _info(task_id: str) -> tuple[TaskInfo, Task | None]:
     """Return the facts of a task, and the task where its data are on this machine."""
     try:
         task = make_task(task_id)
-    except MissingData:
+    except (MissingData, MissingDependency):
         return task_info(task_id), None
     return task.info, task
 
@@ -164,6 +176,8 @@ def _data_words(info: TaskInfo) -> str:
     if not info.sources:
         return "computed"
     first = manifest.entry(info.sources[0])
+    if first.by_hand.startswith("pip "):
+        return code(first.by_hand)
     if first.ships:
         return "ships"
     return f"{code(f'mbo-gym data get {first.name}')} or by hand" if first.fetchable else "by hand"

@@ -13,7 +13,7 @@ import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
 from mbo_gym.cli.recipe_options import RecipeCommand
-from mbo_gym.errors import MboGymError, MissingData, UnknownId
+from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def main() -> None:
 @app.command("list")
 def list_command(
     what: Annotated[str, typer.Argument(help="tasks, methods, surrogates or encoders")] = "tasks",
-    everything: Annotated[
-        bool, typer.Option("--all", help="also each of the 200 factors of the TFBind8 family")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="also each task of a family")] = False,
 ) -> None:
     """List tasks (and whether their data are here), methods, surrogates or encoders."""
     from mbo_gym.cli import tables
@@ -109,7 +107,7 @@ def show(
     options = read_task_options(name, option or [])
     try:
         shown: Task | TaskInfo = make_task(name, **options)
-    except MissingData:
+    except (MissingData, MissingDependency):
         shown = task_info(name)
         if not shown.sources or options:  # options may name the file that is missing
             raise

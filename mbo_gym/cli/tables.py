@@ -53,16 +53,16 @@ def tasks(everything: bool = False) -> Table:
     """
     table = Table("task", "data", "from", title="Tasks")
     table.caption, table.caption_justify = "How to get what is missing: mbo-gym data list", "left"
-    infos = [task_info(task_id) for task_id in list_tasks()]
-    sizes = Counter(info.family for info in infos)
-    shown: set[str] = set()
-    for info in infos:
-        if not info.family or everything:
-            table.add_row(info.task_id, *_availability(info))
-        elif info.family not in shown:
-            shown.add(info.family)
-            name = f"{info.family} ({sizes[info.family]})"
-            table.add_row(escape(name), *_availability(info), style="dim")
+    families: dict[str, list[TaskInfo]] = {}
+    for info in map(task_info, list_tasks()):
+        key = info.task_id if everything or not info.family else info.family
+        families.setdefault(key, []).append(info)
+    for name, infos in families.items():
+        if name == infos[0].task_id:
+            table.add_row(name, *_availability(infos[0]))
+        else:
+            cells = _availability_of_family(infos)
+            table.add_row(escape(f"{name} ({len(infos)})"), *cells, style="dim")
     return table
 
 
@@ -116,7 +116,7 @@ def data_sources() -> Table:
         lines = [facts.title, f"[dim]licence[/] {facts.licence}"]
         if not facts.ships:
             fetched = f"mbo-gym data get {name}; or " if facts.fetchable else ""
-            lines.append(f"[dim]get it[/]  {fetched}{facts.by_hand}")
+            lines.append(f"[dim]get it[/]  {fetched}{escape(facts.by_hand)}")
         table.add_row(name, here, "\n".join(lines))
     return table
 
@@ -292,11 +292,24 @@ def _availability(info: TaskInfo) -> tuple[str, str]:
     for source in sources:
         if manifest.find(source.name):
             variable = source.environment if os.environ.get(source.environment) else ""
-            return _HERE, "ships" if source.ships else f"${variable}" if variable else source.file
+            place = f"package {source.package}" if source.package else source.file
+            return _HERE, "ships" if source.ships else f"${variable}" if variable else place
     fetchable = next((source.name for source in sources if source.fetchable), None)
     if fetchable:
         return _MISSING, f"mbo-gym data get {fetchable}"
+    installable = next((s.by_hand for s in sources if s.by_hand.startswith("pip ")), None)
+    if installable:
+        return _MISSING, escape(installable)
     return _MISSING, f"by hand: {', '.join(info.sources)}"
+
+
+def _availability_of_family(infos: Sequence[TaskInfo]) -> tuple[str, str]:
+    """Return how many of some tasks have their data here, and where the others come from."""
+    ways = Counter(map(_availability, infos))
+    if len(ways) == 1:
+        return next(iter(ways))
+    here = "\n".join(f"{count} {state}" for (state, _), count in ways.items())
+    return here, "\n".join(place for _, place in ways)
 
 
 def _folders() -> str:

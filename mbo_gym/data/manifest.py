@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mbo_gym.data.installed import installed_file
 from mbo_gym.errors import UnknownId
 from mbo_gym.files import store
 
@@ -41,6 +42,7 @@ class Entry:
         fetchable: Whether ``mbo-gym data get NAME`` can fetch it, see `mbo_gym.data.fetch`.
         url: Address that it is fetched from, where it is one file.
         environment: Environment variable that names its place, before any data folder is looked at.
+        package: Import name of the installed package that holds `file`, where a package brings it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Entry:
     fetchable: bool = False
     url: str = ""
     environment: str = ""
+    package: str = ""
 
 
 ENTRIES: dict[str, Entry] = {
@@ -89,6 +92,8 @@ def find(name: str) -> Path | None:
         return Path(str(files("mbo_gym.data").joinpath(facts.file)))
     if named := os.environ.get(facts.environment):
         return Path(named).expanduser()
+    if facts.package:
+        return installed_file(facts.package, facts.file)
     return store.find(facts.file)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mbo_gym.oracles.rows import RowsOracle
 from mbo_gym.oracles.table import TableOracle
 from mbo_gym.problem.task import Task
 
@@ -23,7 +24,7 @@ def known_controls(task: Task, k: int) -> dict[str, dict[str, float]]:
         k: Number of designs.
     """
     oracle = task.hidden_oracle
-    if not isinstance(oracle, TableOracle) or not np.isfinite(oracle.table).all():
+    if not isinstance(oracle, TableOracle | RowsOracle) or not np.isfinite(oracle.table).all():
         return {}
     table = task.normalise(np.sort(oracle.table))
     # the median of an even number of draws lies between two of them

@@ -401,9 +401,18 @@ class AllowedDesigns(Constraint):
 
     def holds(self, slots: Slots, x: np.ndarray) -> np.ndarray:
         """Return which rows of x (N, slots) satisfy it; (N,) bool."""
-        known = {row.tobytes() for row in self.rows(slots) + np.float32(0)}
+        known = self._known(slots)
         rows = np.ascontiguousarray(x, dtype=np.float32) + np.float32(0)
         return np.array([row.tobytes() in known for row in rows], dtype=bool)
+
+    def _known(self, slots: Slots) -> frozenset[bytes]:
+        """Return the bytes of every listed design; kept for the slots of the last call."""
+        kept: tuple[Slots, frozenset[bytes]] | None = getattr(self, "_kept", None)
+        if kept is None or kept[0] is not slots:
+            known = frozenset(row.tobytes() for row in self.rows(slots) + np.float32(0))
+            kept = (slots, known)
+            object.__setattr__(self, "_kept", kept)
+        return kept[1]
 
     def in_words(self) -> str:
         """Return the constraint as a short formula."""

