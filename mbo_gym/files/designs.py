@@ -131,10 +131,10 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
     Without a header, columns are named after the features where their number fits, else 1, 2, ...
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
-    table = read_table(path, delimiter, header=False)
+    table = read_table(path, delimiter, header=False, units=False)
     first = table.first_row()
     if _is_header(first, space):
-        return read_table(path, delimiter)
+        return read_table(path, delimiter, units=False)
     if first == [str(j) for j in range(len(first))]:
         raise InvalidData(
             f"{path}, {table.line(0)}: {listed(first)} may be a design or the numbers of "
