@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Table", "headless_hint", "listed"]
 
 N_NAMES_SHOWN = 20
+N_COMPARED = 20_000
+"""Rows in which numbers are compared that are far apart on average."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +120,17 @@ class Table:
         return values
 
     def float32(
-        self, names: Sequence[str], advice: Callable[[str], str] | None = None
+        self,
+        names: Sequence[str],
+        advice: Callable[[str], str] | None = None,
+        merged: list[str] | None = None,
     ) -> np.ndarray:
         """Read columns as `numbers` does, in less memory.
+
+        Args:
+            names: The columns.
+            advice: As for `numbers`.
+            merged: Gets the columns in which float32 makes many different numbers equal.
 
         Returns:
             (N, columns) float32; NaN where a cell has no finite value, infinite where its number
@@ -134,6 +144,8 @@ class Table:
             with np.errstate(over="ignore"):
                 values[:, k] = column
             values[np.isinf(column), k] = np.nan
+            if merged is not None and _merges(column):
+                merged.append(names[k])
         return values
 
     def refuse_too_large(self, names: Sequence[str], x: np.ndarray) -> None:
@@ -233,6 +245,21 @@ class Table:
                 remedy = f"{remedy} {advice(name)}".rstrip()
             raise InvalidData(f"{self.place(row, name)}: {cell[:60]!r} is not a number. {remedy}")
         return value
+
+
+def _merges(double: np.ndarray) -> bool:
+    """Whether at least a tenth of the different numbers (N,) became equal as float32."""
+    finite = double[np.isfinite(double)]
+    if len(finite) < 2:
+        return False
+    span = float(np.ptp(finite))
+    largest = float(np.abs(finite).max())
+    if span == 0 or largest > float(np.finfo(np.float32).max):
+        return False
+    if len(finite) * float(np.spacing(np.float32(largest))) < 0.1 * span:  # too few to meet
+        finite = finite[:N_COMPARED]
+    kept = len(np.unique(finite.astype(np.float32)))
+    return kept < 0.9 * len(np.unique(finite))
 
 
 def _stripped(index: int) -> pl.Expr:

@@ -211,9 +211,7 @@ def count_regular(content: bytes, delimiter: str, n_skipped: int, width: int) ->
     return n_rows if n_rows and marks == line * n_rows else None
 
 
-def csv_rows(
-    path: Path, content: bytes, delimiter: str, *, spare: bool = False
-) -> Iterator[Row]:
+def csv_rows(path: Path, content: bytes, delimiter: str, *, spare: bool = False) -> Iterator[Row]:
     """Yield the rows that are not blank, all as wide as the first.
 
     Args:

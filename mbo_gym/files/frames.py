@@ -130,9 +130,7 @@ def _table(
         missing,
     )
     numbers = [
-        pl.col(name).cast(pl.Float64, strict=False)
-        if dtype.is_numeric()
-        else style.numbers(text)
+        pl.col(name).cast(pl.Float64, strict=False) if dtype.is_numeric() else style.numbers(text)
         for (name, dtype), text in zip(schema.items(), texts, strict=True)
     ]
     values = frame.select([column.alias(str(j)) for j, column in enumerate(numbers)])
@@ -192,4 +190,3 @@ def _cell(value: Any) -> str | None:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return None
     return None if isinstance(value, float) and np.isnan(value) else str(value)
-

@@ -1,4 +1,4 @@
-"""How a table writes numbers: decimal commas, thousands separators, percent signs, missing words."""
+"""How a table writes numbers: decimal commas, thousands, percent signs, missing words."""
 
 from __future__ import annotations
 

@@ -154,9 +154,7 @@ def _understood(
     style, notes = find_style(table.names, seen, delimiter, decimal, missing)
     table = replace(table, style=style, notes=(*table.notes, *notes))
     if not style.plain:
-        spelled = [
-            style.numbers(pl.col(str(j))).alias(str(j)) for j in range(len(table.names))
-        ]
+        spelled = [style.numbers(pl.col(str(j))).alias(str(j)) for j in range(len(table.names))]
         table = replace(table, values=table.cells.select(spelled))
     n_rows = _count_unit_rows(seen, style) if units else 0
     found = _percent_signs(table.names, [cells[n_rows:] for cells in seen])

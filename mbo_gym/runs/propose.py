@@ -130,8 +130,8 @@ def propose(
         progress: Whether to show progress bars, where the error stream is a terminal.
         preset: Name of a preset of the method, or None.
         settings: Settings of the method, e.g. ``{"surrogate.hidden": 128}``.
-        **options: Options of the task: `bounds`, `alphabet`, `on_missing`, `percentile` and others
-            of `mbo_gym.tasks.csv.make_csv_task`, `noise` and others of `mbo_gym.make_task`.
+        **options: Options of the task: `bounds`, `kinds`, `on_missing`, `percentile` and others of
+            `mbo_gym.tasks.table_file.make_table_task`, `noise` and others of `mbo_gym.make_task`.
 
     Returns:
         The designs, best first, in the columns of the data; `to_csv` writes them.

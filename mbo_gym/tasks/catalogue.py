@@ -43,7 +43,8 @@ def register_built_in() -> None:
         )
     for task_id in _DESIGN_BENCH:
         register_task(task_id, "mbo_gym.tasks.design_bench:make_design_bench_task", name=task_id)
-    register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
+    for name in ("table", "csv"):
+        register_task(name, "mbo_gym.tasks.table_file:make_table_task", task_id=name)
 
 
 def register_announced() -> None:

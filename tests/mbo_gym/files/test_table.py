@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from mbo_gym.errors import InvalidData, MissingDependency
 from mbo_gym.files import delimited
-from mbo_gym.files.columns import assign_roles, read_measurements
+from mbo_gym.files.measurements import read_measurements
+from mbo_gym.files.roles import assign_roles
 from mbo_gym.files.table import Table, read_table
 
 TEXT = "a,b,word\n1,0.1,x\n-2.5e-3,,y z\n"
@@ -107,7 +108,7 @@ PLACES = {
     "tsv": (lambda: b"a\tb\n1\t2\n3\tfour\n", "line 3, column 'b': 'four'"),
     "semicolons": (lambda: b"a;b\n1;2\n3;four\n", "line 3, column 'b': 'four'"),
     "decimal comma": (
-        lambda: b"a,b\n1,2.5\n3,\"4,5\"\n",
+        lambda: b'a,b\n1,2.5\n3,"4,5"\n',
         "line 3, column 'b': '4,5'.*decimal point",
     ),
     "a comma of either kind": (
@@ -195,6 +196,8 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path, monkeypatch, conten
 
 def test_row_numbers_that_pandas_wrote_to_parquet_have_no_name(tmp_path):
     table = read(tmp_path, parquet({"a": A, "y": B, "__index_level_0__": [0, 1]}))
+    assert assign_roles(table, None, "y").left_out == {"": "row numbers"}
+    table = read(tmp_path, parquet({"a": A, "y": B, "__index_level_0__": [7, 1]}))
     with pytest.raises(InvalidData, match="column 3 has no name"):
         assign_roles(table, None, "y")
 
