@@ -143,7 +143,7 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
         rows += [("visible rows", f"{count}. {info.split}"), ("D(best)", f"{info.d_best:.4f}")]
     else:
         rows.append(("visible rows", info.split))
-    rows += [("columns", "\n".join(f"{name}: {role}" for name, role in info.columns))]
+    rows += [("columns", _columns(info))]
     rows += [("what was done", "\n".join(info.notes))]
     rows.append(("oracle", info.oracle))
     if isinstance(task, Task):
@@ -155,6 +155,15 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
         if text:
             table.add_row(name, escape(text))  # names of a user's columns may look like markup
     return table
+
+
+def _columns(info: TaskInfo) -> str:
+    """Return a line for each column of a user's table, and how one is left out."""
+    if not info.columns:
+        return ""
+    lines = [f"{name or '(no name)'}: {role}" for name, role in info.columns]
+    advice = "One that is no setting of yours, such as another measurement: -o ignore=NAME."
+    return "\n".join([*lines, advice])
 
 
 def _reachable(task: Task, k: int) -> list[tuple[str, str]]:

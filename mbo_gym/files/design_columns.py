@@ -14,7 +14,7 @@ from mbo_gym.errors import InvalidData, InvalidDesign
 from mbo_gym.files import kinds
 from mbo_gym.files.cells import Table, listed
 from mbo_gym.files.mixtures import find_sums
-from mbo_gym.files.sequences import SequenceOptions, letters_of
+from mbo_gym.files.sequences import SequenceOptions, as_told, letters_of
 from mbo_gym.problem.constraints import Constraint, FixedSum
 from mbo_gym.problem.mixed import MixedSpace, make_space
 from mbo_gym.problem.parameters import Constant, Letters, Parameter, Real
@@ -25,7 +25,7 @@ __all__ = ["Bounds", "DesignColumns", "DesignOptions", "Made", "read_design_colu
 Bounds: TypeAlias = Mapping[str, Sequence[float | None]]
 """(low, high) of named columns; None for an open side."""
 
-N_SEEN = 10_000
+N_SEEN = 2000
 _UNIT = re.compile(r"^.+?\s*[\(\[]\s*([^()\[\]]+?)\s*[\)\]]\s*$")
 _NO_WORD = frozenset(
     {"", "NA", "N/A", "n/a", "nan", "NaN", "null", "?", "n.d.", "n.a."}
@@ -70,6 +70,8 @@ class Made:
 
     Args:
         space: The space.
+        parameters: Its parameters, with their units.
+        constraints: Constraints between them.
         x: (N, *shape) designs in the type of the space.
         words: What a design is.
         notes: Sentences about what was done.
@@ -78,6 +80,8 @@ class Made:
     """
 
     space: DesignSpace
+    parameters: tuple[Parameter, ...]
+    constraints: tuple[Constraint, ...]
     x: np.ndarray
     words: str
     notes: list[str]
@@ -149,7 +153,10 @@ def read_design_columns(
         InvalidData: A cell of a column of numbers holds something else.
     """
     _check(table, names, options)
-    numeric = tuple(name for name in names if _holds_numbers(table, name, names, options))
+    head = dict(zip(table.names, table.head(N_SEEN), strict=True))
+    numeric = tuple(
+        name for name in names if _holds_numbers(table, name, names, options, head[name])
+    )
     x = table.float32(numeric, _Advice(tuple(names)), merged)
     texts: dict[str, list[str]] = {}
     missing = np.zeros((len(table), len(names)), dtype=bool)
@@ -204,7 +211,13 @@ class _Advice:
         return f"If {name!r} holds words, pass kinds={{{name!r}: 'category'}}."
 
 
-def _holds_numbers(table: Table, name: str, names: Sequence[str], options: DesignOptions) -> bool:
+def _holds_numbers(
+    table: Table,
+    name: str,
+    names: Sequence[str],
+    options: DesignOptions,
+    cells: Sequence[str],
+) -> bool:
     """Whether a column of the design is read as numbers."""
     if options.parameters is not None:
         return next(p for p in options.parameters if p.name == name).numeric
@@ -214,7 +227,6 @@ def _holds_numbers(table: Table, name: str, names: Sequence[str], options: Desig
     alone = len(names) == 1
     if options.sequences.alphabet is not None and alone:
         return False
-    cells = table.head(N_SEEN)[table.require(name)]
     full = [cell for cell in cells if not table.style.is_missing(cell)]
     if not full:
         full = [cell for cell in table.column(name) if not table.style.is_missing(cell)]
@@ -236,7 +248,9 @@ def _in_known_space(columns: DesignColumns, table: Table) -> Made:
         if name in columns.numeric:
             made.append(columns.x[:, [columns.numeric.index(name)]])
             continue
-        cells: Sequence[str] = columns.texts[name]
+        cells = columns.texts[name]
+        if isinstance(parameter, Letters):
+            cells = as_told(table, name, cells, options.sequences)
         known: dict[str, Sequence[float]] = {}
         for row, cell in enumerate(cells):
             if cell not in known:
@@ -464,4 +478,5 @@ def _described(
         p.name: f"{p.kind}, {p.allowed()}{f' {units[p.name]}' if p.name in units else ''}"
         for p in parameters
     }
-    return Made(space, x, words, notes, described, units)
+    constraints = space.constraints if isinstance(space, MixedSpace) else ()
+    return Made(space, tuple(parameters), constraints, x, words, notes, described, units)

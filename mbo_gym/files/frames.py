@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["array_table", "frame_table", "is_frame", "parquet_table"]
 
-N_SEEN = 10_000
+N_SEEN = 2000
 """Rows from which the style of numbers is found out."""
 
 

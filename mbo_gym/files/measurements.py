@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from mbo_gym.files.cells import Table, listed
 from mbo_gym.files.design_columns import DesignOptions, Made, read_design_columns
 from mbo_gym.files.replicates import groups_of_equal_designs, join_replicates
 from mbo_gym.files.roles import Roles
+from mbo_gym.problem.constraints import Constraint
+from mbo_gym.problem.parameters import Parameter
 from mbo_gym.problem.space import DesignSpace
 
 __all__ = ["Measurements", "read_measurements"]
@@ -23,6 +26,8 @@ class Measurements:
 
     Args:
         space: Design space.
+        parameters: Its parameters, with their units.
+        constraints: Constraints between them.
         x: (N, *shape) designs in the type of the space.
         y: (N,) float32, the scores in the file's own sign.
         error: (N,) float32, standard errors of the scores, or None.
@@ -32,9 +37,12 @@ class Measurements:
         notes: Sentences about what was done.
         columns: (name, role) of each column of the file.
         units: Unit of each column that has one.
+        case: ``upper`` if small letters of sequences were read as capitals, else ``keep``.
     """
 
     space: DesignSpace
+    parameters: tuple[Parameter, ...]
+    constraints: tuple[Constraint, ...]
     x: np.ndarray
     y: np.ndarray
     error: np.ndarray | None
@@ -44,6 +52,7 @@ class Measurements:
     notes: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     units: Mapping[str, str] = field(default_factory=dict)
+    case: Literal["upper", "keep"] = "keep"
 
 
 def read_measurements(
@@ -124,6 +133,8 @@ def read_measurements(
         )
     return Measurements(
         made.space,
+        made.parameters,
+        made.constraints,
         x,
         y,
         error,
@@ -133,6 +144,7 @@ def read_measurements(
         tuple(notes),
         _columns(table, roles, made),
         made.units,
+        "upper" if any("read as capitals" in note for note in made.notes) else "keep",
     )
 
 

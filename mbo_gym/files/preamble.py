@@ -82,6 +82,7 @@ def skip_preamble(content: bytes) -> Preamble:
     delimiter = None
     skipped: list[int] = []
     kinds: list[str] = []
+    named_by_comment = False
     for i, (text, _) in enumerate(lines):
         bare = text.strip()
         kind = _skipped_kind(bare)
@@ -99,19 +100,19 @@ def skip_preamble(content: bytes) -> Preamble:
         lines[skipped[-1]][0] = text if named[:1] in DELIMITERS.encode() else named
         skipped.pop()
         kinds.pop()
+        named_by_comment = True
     elif (title := _title(lines, delimiter)) is not None:
         skipped.append(title)
         kinds.append("title")
-    if not skipped:
-        changed = b"".join(text + end for text, end in lines)
-        return Preamble(changed + content[start:], delimiter, [])
+    if not skipped and not named_by_comment:
+        return Preamble(content, delimiter, [])
     for i in skipped:
         lines[i][0] = b""
     words = {"sep": "Excel's sep= line", "json": "a JSON line"}
     named_kinds = ", ".join(dict.fromkeys(words.get(kind, f"a {kind} line") for kind in kinds))
     changed = b"".join(text + end for text, end in lines)
     note = f"Skipped before the table: {named_kinds} ({len(skipped)} in all)."
-    return Preamble(changed + content[start:], delimiter, [note])
+    return Preamble(changed + content[start:], delimiter, [note] if skipped else [])
 
 
 def _skipped_kind(bare: bytes) -> str | None:

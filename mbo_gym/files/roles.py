@@ -14,7 +14,7 @@ from mbo_gym.files.kinds import flag_words, text_kind
 
 __all__ = ["Failure", "Roles", "assign_roles"]
 
-N_SEEN = 10_000
+N_SEEN = 2000
 FEWEST_NUMBERED = 5
 """Rows from which whole numbers that count the rows are taken for row numbers."""
 

@@ -13,7 +13,7 @@ from mbo_gym.files.cells import Table
 from mbo_gym.files.kinds import is_wild_type
 from mbo_gym.problem.parameters import Letters
 
-__all__ = ["SequenceOptions", "letters_of", "read_sequences"]
+__all__ = ["SequenceOptions", "as_told", "letters_of", "read_sequences"]
 
 GAP = "-"
 FEWEST_ROWS = 5
@@ -104,6 +104,17 @@ def letters_of(
         fixed=fixed,
     )
     return parameter, x, notes
+
+
+def as_told(
+    table: Table, name: str, cells: Sequence[str], options: SequenceOptions
+) -> Sequence[str]:
+    """Return the sequences of cells in the case that was asked for; of mutations, whole ones."""
+    if options.wild_type:
+        cells = _mutated(table, name, cells, options.wild_type)
+    if options.case in ("upper", "lower"):
+        cells = [getattr(cell, options.case)() for cell in cells]
+    return cells
 
 
 def read_sequences(

@@ -33,7 +33,7 @@ from mbo_gym.files.workbook import read_sheet
 
 __all__ = ["Table", "listed", "parse_number", "read_table"]
 
-N_SEEN = 10_000
+N_SEEN = 2000
 """Rows from which the style of numbers and the row of units are found out."""
 MOST_UNIT_ROWS = 2
 

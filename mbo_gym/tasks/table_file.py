@@ -16,6 +16,7 @@ from mbo_gym.files.frames import array_table, frame_table
 from mbo_gym.files.measurements import read_measurements
 from mbo_gym.files.roles import assign_roles
 from mbo_gym.files.sequences import SequenceOptions
+from mbo_gym.files.space_file import SpaceFile, read_space_file
 from mbo_gym.files.table import read_table
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
 from mbo_gym.problem.dataset import OfflineDataset
@@ -52,26 +53,27 @@ def make_table_task(
     path: str | os.PathLike[str] | None = None,
     design_columns: str | Sequence[str] | None = None,
     score_column: str | None = None,
-    minimise: bool = False,
+    minimise: bool | None = None,
     oracle: str | ScoreFunction | None = None,
     *,
     task_id: str = "table",
     frame: Any = None,
     x: Any = None,
     y: Any = None,
+    space: str | os.PathLike[str] | None = None,
     bounds: Bounds | Literal["none"] | None = None,
     kinds: Mapping[str, str] | str | None = None,
     ignore: str | Sequence[str] | None = None,
     alphabet: str | None = None,
     wild_type: str | None = None,
     case: Literal["upper", "lower", "keep"] | None = None,
-    conserved: Literal["keep", "free"] = "keep",
-    sums: bool = True,
+    conserved: Literal["keep", "free"] | None = None,
+    sums: bool | None = None,
     failed: str | Mapping[str, Sequence[str]] | None = None,
     error: str | None = None,
     weights: str | None = None,
-    replicates: Literal["mean", "keep"] = "mean",
-    on_missing: Literal["failed", "error", "drop"] = "failed",
+    replicates: Literal["mean", "keep"] | None = None,
+    on_missing: Literal["failed", "error", "drop"] | None = None,
     missing_words: str | Sequence[str] | None = None,
     percentile: float = 100.0,
     delimiter: str | None = None,
@@ -91,7 +93,8 @@ def make_table_task(
         design_columns: Column(s) of the design; None for all that are not seen to be something
             else.
         score_column: Column of the score.
-        minimise: Whether lower is better in the file; the scores are then negated.
+        minimise: Whether lower is better in the file; the scores are then negated. None is False,
+            or what the space file says.
         oracle: What scores proposals: None for nothing; ``"random_forest"`` for a forest fitted on
             all rows (a stand-in, see `mbo_gym.oracles.forest`); or a function of native designs (N,
             *shape) that returns (N,) scores in the file's own sign.
@@ -99,6 +102,8 @@ def make_table_task(
         frame: A polars or pandas data frame in place of a file.
         x: (N, d) numbers or (N,) sequences in place of a file, with `y`.
         y: (N,) scores of `x`.
+        space: A `space.toml` that `mbo-gym init` wrote and you corrected; what it says is said
+            there only.
         bounds: (low, high) of named numeric columns, None for an open side; columns not named keep
             the smallest and largest value of the data. ``"none"`` leaves all columns unbounded.
         kinds: Kind of named columns: real, log, integer, levels, category, sequence or days; or
@@ -109,17 +114,18 @@ def make_table_task(
         wild_type: Sequence that a column of mutations such as A1P:K2R refers to.
         case: Whether letters are turned into capitals (``upper``), small letters, or kept; None
             turns them where a column of bases or residues holds both.
-        conserved: Whether places of a sequence that never vary are kept or may vary (``free``).
-        sums: Whether columns that add up to 1 or 100 in every row are held to it.
+        conserved: Whether places of a sequence that never vary are kept (the default) or may vary
+            (``free``).
+        sums: Whether columns that add up to 1 or 100 in every row are held to it (the default).
         failed: Column that flags failed rows, or a mapping from it to the words of a failed row;
             ``"none"`` for none; None finds it by its name.
         error: Column of the standard errors of the scores; ``"none"`` for none; None finds it.
         weights: Column of the weights of the rows in a fit.
-        replicates: ``"mean"`` joins equal designs with different scores to one with mean and
-            standard error; ``"keep"`` keeps the rows.
+        replicates: ``"mean"`` (the default) joins equal designs with different scores to one with
+            mean and standard error; ``"keep"`` keeps the rows.
         on_missing: What to do about rows without a value in a column that is used: ``"failed"``
-            takes a row without a score as a failed measurement and refuses a design that is not
-            whole, ``"error"`` refuses both, ``"drop"`` leaves both out.
+            (the default) takes a row without a score as a failed measurement and refuses a design
+            that is not whole, ``"error"`` refuses both, ``"drop"`` leaves both out.
         missing_words: More words of a cell without a value.
         percentile: The visible rows have scores at or below this percentile, in (0, 100].
         delimiter: The character between cells; None finds out whether it is a comma, a semicolon, a
@@ -136,9 +142,9 @@ def make_table_task(
     """
     _check_words(
         case=(case, (None, "upper", "lower", "keep")),
-        conserved=(conserved, ("keep", "free")),
-        replicates=(replicates, ("mean", "keep")),
-        on_missing=(on_missing, ("failed", "error", "drop")),
+        conserved=(conserved, (None, "keep", "free")),
+        replicates=(replicates, (None, "mean", "keep")),
+        on_missing=(on_missing, (None, "failed", "error", "drop")),
     )
     if not 0 < percentile <= 100:
         raise InvalidData(
@@ -167,6 +173,31 @@ def make_table_task(
             decimal=decimal,
             missing_words=_several(missing_words),
         )
+    known = None if space is None else read_space_file(space)
+    if known is not None:
+        said = {
+            "design_columns": design_columns,
+            "bounds": bounds,
+            "kinds": kinds,
+            "ignore": ignore,
+            "alphabet": alphabet,
+            "conserved": conserved,
+            "sums": sums,
+            "failed": failed,
+            "error": error,
+            "weights": weights,
+        }
+        _refuse_twice(space, said)
+        design_columns = [parameter.name for parameter in known.parameters]
+        score_column = score_column or known.goal.score
+        ignore = list(known.data.ignore)
+        failed, error, weights = _named_columns(known)
+        replicates = replicates or known.data.replicates
+        on_missing = on_missing or known.data.on_missing
+        wild_type = wild_type or known.data.wild_type or None
+        case = case or known.data.case
+        if minimise is None:
+            minimise = known.goal.direction == "minimise"
     roles = assign_roles(
         table,
         design_columns,
@@ -182,11 +213,22 @@ def make_table_task(
             f"{', '.join(map(repr, roles.designs))}. Name one."
         )
     sequences = SequenceOptions(
-        None if alphabet is None else str(alphabet), case, conserved, wild_type
+        None if alphabet is None else str(alphabet), case, conserved or "keep", wild_type
     )
-    options = DesignOptions(kinds, bounds, sequences, sums)
+    options = DesignOptions(
+        kinds,
+        bounds,
+        sequences,
+        sums is not False,
+        None if known is None else known.parameters,
+        () if known is None else known.constraints,
+    )
     measured = read_measurements(
-        table, roles, options, on_missing=on_missing, replicates=replicates
+        table,
+        roles,
+        options,
+        on_missing=on_missing or "failed",
+        replicates=replicates or "mean",
     )
     sign = -1 if minimise else 1
     scores = sign * measured.y + 0.0  # + 0.0 turns -0.0 into 0.0
@@ -211,6 +253,27 @@ def make_table_task(
     dataset = OfflineDataset(measured.x, scores, measured.error, measured.failed)
     visible = dataset.below_percentile(percentile)
     return Task(info, measured.space, visible, hidden).with_options()
+
+
+def _refuse_twice(space: Any, said: Mapping[str, Any]) -> None:
+    """Raise InvalidData where an option says what the space file says."""
+    twice = [f"{name}=" for name, value in said.items() if value is not None]
+    if twice:
+        raise InvalidData(
+            f"{', '.join(twice)} would be said twice, since space={os.fspath(space)!r} is given. "
+            "Write it there, and leave it out here."
+        )
+
+
+def _named_columns(
+    known: SpaceFile,
+) -> tuple[str | dict[str, Sequence[str]], str, str | None]:
+    """Return the columns of failures, errors and weights as a space file names them."""
+    data = known.data
+    failed: str | dict[str, Sequence[str]] = data.failed or "none"
+    if data.failed and data.failed_words:
+        failed = {data.failed: data.failed_words}
+    return failed, data.error or "none", data.weights or None
 
 
 def _several(names: str | Sequence[str] | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mbo_gym.problem.parameters import (
 )
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import Task
+from mbo_gym.tasks.table_space import write_space
 
 
 @pytest.fixture
@@ -481,3 +483,84 @@ def test_wine_with_two_rows_of_types(make):
         "pH,acid,yield\ncontinuous,continuous,d\n,,class\n3.1,0.25,1\n3.4,0.75,2\n3,0.5,3\n"
     )
     assert (task.space.names, len(task.dataset)) == (("pH", "acid"), 3)
+
+
+CASES = {
+    "plain": (PLAIN, None),
+    "boolean": (BOOLEAN, None),
+    "salts": (SALTS, "lifetime"),
+    "fillers": (FILLERS, "conductivity"),
+    "conserved": (CONSERVED, "fitness"),
+    "failed": (FAILED, "Energy"),
+    "struts": (STRUTS, "strength"),
+    "ligands": (LIGANDS, None),
+    "replicates": (REPLICATES, None),
+    "errors": ("a,yield,yield_sem\n1.5,2,0.1\n2.5,3,0.4\n3.25,5,0.2\n", None),
+    "bases": ("dna,yield\nACGT,1\nacga,2\nAcGG,3\n", None),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_space_file_of_a_table_gives_the_same_task(tmp_path, case):
+    content, score = CASES[case]
+    path = tmp_path / "my.csv"
+    path.write_text(content)
+    file = tmp_path / "space.toml"
+    file.write_text(write_space(path, score)[0])
+    told = mbo_gym.make_task("table", path=path, space=file)
+    inferred = mbo_gym.make_task("table", path=path, score_column=score or "yield")
+    assert told.dataset.content_hash() == inferred.dataset.content_hash()
+    assert told.space.names == inferred.space.names
+    assert type(told.space) is type(inferred.space)
+    if isinstance(told.space, MixedSpace):
+        for ours, theirs in zip(told.space.parameters, inferred.space.parameters, strict=True):
+            assert replace(ours, unit="") == replace(theirs, unit="")
+        assert told.space.constraints == inferred.space.constraints
+
+
+def test_a_corrected_space_file_counts(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text(LIGANDS)
+    file = tmp_path / "space.toml"
+    text, _ = write_space(path, "yield", minimise=True)
+    text = text.replace(
+        'kind = "levels"  # 60, 90\nvalues = [60, 90]', 'kind = "real"\nlow = 50.0\nhigh = 100.0'
+    )
+    file.write_text(text)
+    task = mbo_gym.make_task("table", path=path, space=file)
+    assert parameters(task)["temp"] == Real("temp", 50, 100)
+    assert task.dataset.y.max() == np.float32(-8.8)
+    with pytest.raises(InvalidData, match="kinds= would be said twice"):
+        mbo_gym.make_task("table", path=path, space=file, kinds="real")
+    file.write_text(text.replace("low = 50.0", "low = 70.0"))
+    with pytest.raises(InvalidData, match=r"my\.csv, line 2: temp=60 .*3 such rows"):
+        mbo_gym.make_task("table", path=path, space=file)
+    file.write_text(text.replace('"L3"', '"L4"'))
+    with pytest.raises(InvalidData, match=r"line 4, column 'ligand': ligand='L3' is not allowed"):
+        mbo_gym.make_task("table", path=path, space=file)
+
+
+def test_frames_and_arrays_are_tables(tmp_path):
+    import polars as pl
+
+    path = tmp_path / "my.csv"
+    path.write_text(LIGANDS)
+    read = mbo_gym.make_task("table", path=path, score_column="yield")
+    frame = pl.read_csv(path)
+    made = mbo_gym.make_task("table", frame=frame, score_column="yield")
+    assert made.dataset.content_hash() == read.dataset.content_hash()
+    assert "frame" not in made.problem().options
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    arrays = mbo_gym.make_task("table", x=x, y=x[:, 0])
+    assert isinstance(arrays.space, ContinuousSpace)
+    np.testing.assert_array_equal(arrays.dataset.x, x.astype(np.float32))
+    with pytest.raises(InvalidData, match="only one"):
+        mbo_gym.make_task("table", x=x)
+
+
+def test_propose_takes_frames(tmp_path):
+    import polars as pl
+
+    frame = pl.DataFrame({"heat": [20.5, 30.25, 41.0, 52.5], "yield": [1.0, 3.0, 2.0, 0.5]})
+    table = mbo_gym.propose(frame, score="yield", method="top_k", k=2, progress=False)
+    assert table.columns["heat"].tolist() == [30.25, 41.0]
