@@ -159,6 +159,7 @@ class IOMSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "iom"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[IOMSurrogateConfig]] = IOMSurrogateConfig
     designs: Tensor
 
@@ -181,7 +182,7 @@ class IOMSurrogate(Surrogate):
         size = config.step(z.shape[1])
         box = (z.amin(dim=0), z.amax(dim=0)) if config.bounds == "data" else None
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
         leaky = partial(functional.leaky_relu, negative_slope=0.2)
         critic = BatchedMLP.draw(config.discriminator_sizes(), 1, generator, leaky)
@@ -226,7 +227,11 @@ class IOMSurrogate(Surrogate):
             critic_trainer.update(own, discriminator_loss=own)
             # line 4, phi and h go down the squared error minus invariance * g
             gap = discriminator_loss(critic(phi).sigmoid(), critic(moving).sigmoid())
-            loss = (model.score(phi) - target).square().mean() - config.invariance * gap
+            error = (model.score(phi) - target).square()
+            weight = data.weight_of(batch)
+            if weight is not None:
+                error = weight * error
+            loss = error.mean() - config.invariance * gap
             trainer.update(loss, loss=loss)
         trainer.finish()
         self._show(steps, predict_in_pieces(self.predict, self.designs))

@@ -138,7 +138,12 @@ class BinModels(nn.Module):
 
 
 def query_loss(
-    models: BinModels, z: Tensor, label: Tensor, queries: Tensor, weight: float
+    models: BinModels,
+    z: Tensor,
+    label: Tensor,
+    queries: Tensor,
+    weight: float,
+    row_weight: Tensor | None = None,
 ) -> Tensor:
     """Return the loss () of K models on a minibatch and on the queries, summed over models.
 
@@ -148,10 +153,13 @@ def query_loss(
         label: (B,) bins of its scores.
         queries: (n, d) features, which model k labels with bin k.
         weight: Weight of the queries.
+        row_weight: (B,) weights of the rows of the minibatch, or None where all count alike.
     """
     bins = models.network.members
     own = torch.arange(bins, device=z.device).unsqueeze(1)
     data = models.log_likelihood(z, label.expand(bins, -1))  # (K, B)
+    if row_weight is not None:
+        data = row_weight * data
     asked = models.log_likelihood(queries, own)  # (K, n)
     return -(data.mean(dim=1) + weight * asked.mean(dim=1)).sum()
 
@@ -176,6 +184,7 @@ class NEMOSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "nemo"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[NEMOSurrogateConfig]] = NEMOSurrogateConfig
     designs: Tensor
 
@@ -196,7 +205,7 @@ class NEMOSurrogate(Surrogate):
         config = self.config
         progress = progress or NullProgress()
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         edges = _edges((y - data.unit[0]) / data.unit[1], config.bins)
         one = _trained(config, data, edges, generator, progress)
         models = one.copies(config.bins)
@@ -214,7 +223,14 @@ class NEMOSurrogate(Surrogate):
         def learn(queries: Tensor) -> None:  # line 3
             size = (config.batch_size,)
             rows = torch.randint(len(data.z), size, generator=generator, device=z.device)
-            loss = query_loss(models, data.z[rows], label[rows], queries, config.query_weight)
+            loss = query_loss(
+                models,
+                data.z[rows],
+                label[rows],
+                queries,
+                config.query_weight,
+                data.weight_of(rows),
+            )
             trainer.update(loss, loss=loss)
 
         starts = z[best_rows(z, y, config.designs)]  # line 1: Q, (n, d)
@@ -289,7 +305,11 @@ def _trained(
     label = model.bin_of(data.y)
 
     def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        value = -model.log_likelihood(data.z[rows], label[rows]).mean(dim=1).sum()
+        likely = model.log_likelihood(data.z[rows], label[rows])
+        weight = data.weight_of(rows)
+        if weight is not None:
+            likely = weight * likely
+        value = -likely.mean(dim=1).sum()
         return value, {"loss": value}
 
     train(

@@ -36,13 +36,26 @@ __all__ = [
 ]
 
 
-def listnet(f: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy of the softmaxes of scores and outputs (1, m) over a list; ()."""
-    return -(y.softmax(dim=1) * f.log_softmax(dim=1)).sum()
+def listnet(f: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy of the softmaxes of scores and outputs (1, m) over a list; ().
+
+    With weights (1, m), each item's part of the target counts by its weight.
+    """
+    target = y.softmax(dim=1)
+    if weight is not None:
+        target = weight * target
+        target = target / target.sum(dim=1, keepdim=True)
+    return -(target * f.log_softmax(dim=1)).sum()
 
 
-def rankcosine(f: Tensor, y: Tensor) -> Tensor:
-    """Return one minus the cosine of scores and outputs (1, m) of a list; ()."""
+def rankcosine(f: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return one minus the cosine of scores and outputs (1, m) of a list; ().
+
+    With weights (1, m), the product and the lengths count each item by its weight.
+    """
+    if weight is not None:
+        y = weight.sqrt() * y
+        f = weight.sqrt() * f
     return 1 - torch.cosine_similarity(y, f, dim=1).sum()
 
 
@@ -52,7 +65,7 @@ def decay(network: BatchedMLP, weight_decay: float) -> Tensor:
     return weight_decay / 2 * squares.sum()
 
 
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "listnet": listnet,
     "rankcosine": rankcosine,
 }
@@ -93,6 +106,7 @@ class RankingSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "ram"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[Any]] = RankingConfig
     config: RankingConfig
 
@@ -106,13 +120,14 @@ class RankingSurrogate(Surrogate):
         """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
         config = self.config
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
         ranking_loss = LOSSES[config.loss]
 
         def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
             f = network.outputs(data.z[rows])  # (1, m), one list
-            total = ranking_loss(f, data.y[rows]) + decay(network, config.weight_decay)
+            fit = ranking_loss(f, data.y[rows], data.weight_of(rows))
+            total = fit + decay(network, config.weight_decay)
             return total, {"loss": total}
 
         train(

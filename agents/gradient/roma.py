@@ -106,10 +106,18 @@ class GaussianMLP(nn.Module):
         return mean, low + softplus(spread - low)
 
 
-def gaussian_nll(mean: Tensor, log_spread: Tensor, y: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood () of scores (1, B) under Gaussians."""
+def gaussian_nll(
+    mean: Tensor, log_spread: Tensor, y: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Return the mean negative log-likelihood () of scores (1, B) under Gaussians.
+
+    With weights (1, B), each row counts by its weight.
+    """
     error = (y - mean) / log_spread.exp()
-    return (error.square() / 2 + log_spread).mean() + math.log(2 * math.pi) / 2
+    nll = error.square() / 2 + log_spread
+    if weight is not None:
+        nll = weight * nll
+    return nll.mean() + math.log(2 * math.pi) / 2
 
 
 def scaled_steps(
@@ -140,6 +148,7 @@ def smoothed_loss(
     y: Tensor,
     config: RoMASurrogateConfig,
     generator: torch.Generator,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Return the loss () of phase 1: the NLL under input noise, at weights where it is worse.
 
@@ -149,13 +158,14 @@ def smoothed_loss(
         y: (1, B) standardised scores.
         config: Settings.
         generator: Source of the noise.
+        weight: (1, B) weights of the rows, or None where all count alike.
     """
     noisy = z + config.input_noise * torch.randn(z.shape, generator=generator, device=z.device)
     layers = model.network.layers()
 
     def nll(at: Sequence[Tensor]) -> Tensor:
         mean, log_spread = model(noisy, at)
-        return gaussian_nll(mean, log_spread, y)
+        return gaussian_nll(mean, log_spread, y, weight)
 
     worse = scaled_steps(
         layers, lambda at: -nll(at), config.perturbation, config.perturbation_steps
@@ -221,6 +231,7 @@ class RoMASurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "roma"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[RoMASurrogateConfig]] = RoMASurrogateConfig
 
     def __init__(self, config: RoMASurrogateConfig | None = None) -> None:
@@ -234,11 +245,12 @@ class RoMASurrogate(Surrogate):
         """Train on features (N, d) and scores (N,); see `Surrogate.fit`."""
         config = self.config
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         model = GaussianMLP.draw(config.sizes(z.shape[1], n_outputs=2), generator)
 
         def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-            value = smoothed_loss(model, data.z[rows], data.y[rows], config, generator)
+            weight = data.weight_of(rows)
+            value = smoothed_loss(model, data.z[rows], data.y[rows], config, generator, weight)
             return value, {"loss": value}
 
         train(

@@ -37,7 +37,7 @@ def page_names() -> dict[str, list[str]]:
     """Return the task ids of each page by its name; versions share one, and so do families."""
     pages: dict[str, list[str]] = {}
     for task_id in TASKS:
-        if task_id != "csv":
+        if task_id not in ("table", "csv"):
             name = task_info(task_id).family.translate({ord("<"): None, ord(">"): None}) or task_id
             pages.setdefault(name.rpartition("-v")[0], []).append(task_id)
 

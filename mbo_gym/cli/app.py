@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
+from mbo_gym.cli.init import init
 from mbo_gym.cli.recipe_options import RecipeCommand
 from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
@@ -33,6 +34,7 @@ data_app = typer.Typer(
 results_app = typer.Typer(no_args_is_help=True, help="Results folders of benchmarks.")
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
+app.command()(init)
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
@@ -40,6 +42,9 @@ results_app.command()(cli_benchmark.pack)
 
 OptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")
+]
+SpaceOption = Annotated[
+    Path | None, typer.Option("--space", help="space.toml of your table, from `mbo-gym init`")
 ]
 
 
@@ -89,6 +94,7 @@ def list_command(
 def show(
     name: Annotated[str, typer.Argument(help="task id, or name of a method")],
     option: OptionPairs = None,
+    space: SpaceOption = None,
 ) -> None:
     """Show the facts of a task, or a method: algorithm, settings, differences from its paper."""
     from mbo_gym.cli import tables
@@ -104,7 +110,7 @@ def show(
         return
     if name not in TASKS:
         raise UnknownId("task or method", name, [*TASKS, *METHODS])
-    options = read_task_options(name, option or [])
+    options = _with_space(read_task_options(name, option or []), space)
     try:
         shown: Task | TaskInfo = make_task(name, **options)
     except (MissingData, MissingDependency):
@@ -126,6 +132,7 @@ def run(
     ] = None,
     preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
     option: OptionPairs = None,
+    space: SpaceOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
     output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
     log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
@@ -151,7 +158,7 @@ def run(
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
     chosen = parse_options(settings or [], "--set")
-    options = read_task_options(task, option or [])
+    options = _with_space(read_task_options(task, option or []), space)
     names = [name.strip() for name in method.split(",")]
     seed_list = parse_seeds(seeds)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
@@ -235,6 +242,11 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
     with Console(stderr=True).status(f"getting {name}"):
         where = fetch(name)
     typer.echo(f"{name}: {where}")
+
+
+def _with_space(options: dict[str, Any], space: Path | None) -> dict[str, Any]:
+    """Return the options of a task with the file of its space, if one is given."""
+    return options if space is None else {**options, "space": str(space)}
 
 
 def _folder_name(request: Any) -> str:

@@ -150,12 +150,12 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
     """
     unpacked = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     delimiter = "\t" if unpacked.suffix.lower() == ".tsv" else None
-    table = read_table(path, delimiter, header=False)
+    table = read_table(path, delimiter, header=False, units=False)
     if table.named:  # Parquet
         return table
     first = table.first_row()
     if _is_header(first, space):
-        return read_table(path, delimiter)
+        return read_table(path, delimiter, units=False)
     if first == [str(j) for j in range(len(first))]:
         raise InvalidData(
             f"{path}, {table.line(0)}: {listed(first)} may be a design or the numbers of "

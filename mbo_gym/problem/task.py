@@ -65,6 +65,8 @@ class TaskInfo:
         d_best: Best visible score, normalised, before `noise`; filled in when the task is made.
         space: The design space in one sentence; filled in when the task is made, where empty.
         split: Which rows are visible, in one sentence.
+        notes: What was done with a user's table, in a sentence each.
+        columns: (name, role) of each column of a user's table.
         sources: Names in ``data/manifest.toml``; any one of them will do. Empty for data that are
             computed.
         family: Pattern of the ids that share one page, e.g. ``TFBind8_<FACTOR>-Exact-v0``; empty
@@ -86,6 +88,8 @@ class TaskInfo:
     d_best: float = float("nan")
     space: str = ""
     split: str = ""
+    notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     sources: tuple[str, ...] = ()
     family: str = ""
 
@@ -149,11 +153,7 @@ class Task:
 
     @cached_property
     def _problem(self) -> OfflineProblem:
-        plain = {
-            key: value
-            for key, value in self.options.items()
-            if key != "oracle" or isinstance(value, str)
-        }
+        plain = {key: value for key, value in self.options.items() if _is_plain(value)}
         return OfflineProblem(
             self.info.task_id, self.space, self.dataset, (self.info.y_min, self.info.y_max), plain
         )
@@ -227,6 +227,15 @@ class Task:
             space=self.info.space or _space_in_words(self.space),
         )
         return replace(self, dataset=dataset, info=info)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an option can be written to a file: text, number, or list or mapping of such."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, (*value, *value.values())))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, bool, Real))
 
 
 def _space_in_words(space: DesignSpace) -> str:

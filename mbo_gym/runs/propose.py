@@ -16,6 +16,7 @@ import numpy as np
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
+from mbo_gym.files.frames import is_frame
 from mbo_gym.methods.base import Context, Proposals
 from mbo_gym.methods.registry import make_method
 from mbo_gym.problem.mixed import MixedSpace
@@ -110,7 +111,7 @@ class ProposedTable(Proposals):
 
 
 def propose(
-    data: str | os.PathLike[str] | Task | OfflineProblem,
+    data: str | os.PathLike[str] | Task | OfflineProblem | Any,
     score: str | None = None,
     method: str = "grad",
     k: int = 128,
@@ -127,9 +128,9 @@ def propose(
     """Propose the next designs to measure.
 
     Args:
-        data: Table of measurements (CSV and the other formats of `mbo_gym.files.table`), a task id,
-            a `Task` or an `OfflineProblem`.
-        score: Column of the score; needed for a table.
+        data: Table of measurements (CSV and the other formats of `mbo_gym.files.table`), a data
+            frame of polars or pandas, a task id, a `Task` or an `OfflineProblem`.
+        score: Column of the score; needed for a table, unless `space` names it.
         method: Name of the method, see `mbo_gym.list_methods`.
         k: Number of designs.
         designs: Column or columns of the design; None for all but the score.
@@ -139,8 +140,8 @@ def propose(
         progress: Whether to show progress bars, where the error stream is a terminal.
         preset: Name of a preset of the method, or None.
         settings: Settings of the method, e.g. ``{"surrogate.hidden": 128}``.
-        **options: Options of the task: `bounds`, `alphabet`, `on_missing`, `percentile` and others
-            of `mbo_gym.tasks.csv.make_csv_task`, `noise` and others of `mbo_gym.make_task`.
+        **options: Options of the task: `bounds`, `kinds`, `on_missing`, `percentile` and others of
+            `mbo_gym.tasks.table_file.make_table_task`, `noise` and others of `mbo_gym.make_task`.
 
     Returns:
         The designs, best first, in the columns of the data; `to_csv` writes them.
@@ -161,7 +162,11 @@ def propose(
         raise ValueError(f"k must be at least 1, got {k}")
     columns = {"score": score, "designs": designs, "minimise": minimise or None}
     given = [name for name, value in columns.items() if value is not None]
-    is_table = isinstance(data, os.PathLike) or (isinstance(data, str) and data not in TASKS)
+    is_table = (
+        isinstance(data, os.PathLike)
+        or is_frame(data)
+        or (isinstance(data, str) and data not in TASKS)
+    )
     task_id = data if isinstance(data, str) and not is_table else None
     chosen = make_method(method, preset=preset, task_id=task_id, **(settings or {}))
     check_device(device)
@@ -181,7 +186,7 @@ def propose(
 
 
 def _problem_of_table(
-    path: Any,
+    data: Any,
     score: str | None,
     designs: str | Sequence[str] | None,
     minimise: bool,
@@ -189,11 +194,11 @@ def _problem_of_table(
 ) -> OfflineProblem:
     with _own_words():
         task = make_task(
-            "csv",
-            path=path,
+            "table",
+            **{"frame" if is_frame(data) else "path": data},
             score_column=score,
             design_columns=designs,
-            minimise=minimise,
+            minimise=minimise or None,
             **options,
         )
     return task.problem()

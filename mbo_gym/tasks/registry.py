@@ -45,8 +45,8 @@ def make_task(task_id: str, **options: Any) -> Task:
     """Build a task.
 
     Args:
-        task_id: An id that `list_tasks` shows, or ``"csv"`` for your own file (see
-            `mbo_gym.tasks.csv.make_csv_task`).
+        task_id: An id that `list_tasks` shows, or ``"table"`` for your own (see
+            `mbo_gym.tasks.table_file.make_table_task`).
         **options: For every task: `fraction` (share of visible rows kept, in (0, 1]), `noise`
             (standard deviation of Gaussian noise on the normalised visible scores), `seed` (of
             both), `max_rows` (every n-th visible row sorted by score). The rest goes to the task

@@ -183,7 +183,7 @@ def test_there_is_a_page_for_every_task() -> None:
     import pages_tasks
 
     pages = pages_tasks.page_names()
-    assert sorted(sum(pages.values(), ["csv"])) == mbo_gym.list_tasks()
+    assert sorted(sum(pages.values(), ["csv", "table"])) == mbo_gym.list_tasks()
     assert len(pages["TFBind8_FACTOR-Exact"]) == 200
     page = pages_tasks.task_page("Branin-Exact", pages["Branin-Exact"])
     assert "2,500 of 5,000" in page

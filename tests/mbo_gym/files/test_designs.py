@@ -236,7 +236,7 @@ BAD_TABLES = {
         PLANE,
         ["line 1, column 'b'", "'two' is not a number"],
     ),
-    "a decimal comma": ("a;b;c\n1;2,5;3\n", PLANE, ["line 2, column 'b'", "decimal point"]),
+    "a decimal comma": ("a;b;c\n1.5;2,5;3\n", PLANE, ["line 2, column 'b'", "decimal point"]),
     "missing columns": (
         "a,x\n1,2\n",
         PLANE,
