@@ -24,7 +24,10 @@ __all__ = ["index_page", "page_names", "task_page"]
 
 K = 256
 
-_ORDER = ("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin")
+_ORDER = (
+    *("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin"),
+    *("Olympus", "BOCoDe"),
+)
 _COMMON_OPTIONS = {
     "fraction": "share of the visible rows that is kept, in (0, 1]",
     "noise": "standard deviation of Gaussian noise on the normalised visible scores",

@@ -35,6 +35,7 @@ BATCH = 32
 FOLDS = 5
 COVERED = 0.9
 """Share of true scores that an interval should hold."""
+N_TREES = 100
 TOP = 0.2
 """Share of the visible rows, the best ones, that a model does not see for the interval."""
 COMPLETE = (
@@ -104,10 +105,10 @@ def features(space: DesignSpace, x: np.ndarray) -> np.ndarray:
 
 
 def fit_forest(z: np.ndarray, y: np.ndarray) -> Predict:
-    """Fit a random forest of 100 trees."""
+    """Fit a random forest."""
     from sklearn.ensemble import RandomForestRegressor
 
-    return RandomForestRegressor(100, random_state=0).fit(z, y).predict
+    return RandomForestRegressor(N_TREES, random_state=0).fit(z, y).predict
 
 
 def fit_linear(z: np.ndarray, y: np.ndarray) -> Predict:

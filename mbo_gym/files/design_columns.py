@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
 from mbo_gym.errors import InvalidData, InvalidDesign
 from mbo_gym.files import kinds
+from mbo_gym.files.bounds import Bounds, bounded
 from mbo_gym.files.cells import Table, listed
+from mbo_gym.files.dates import days_since_first
 from mbo_gym.files.mixtures import find_sums
 from mbo_gym.files.sequences import SequenceOptions, as_told, letters_of
 from mbo_gym.problem.constraints import Constraint, FixedSum
@@ -21,9 +22,6 @@ from mbo_gym.problem.parameters import Constant, Letters, Parameter, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["Bounds", "DesignColumns", "DesignOptions", "Made", "read_design_columns", "unit_of"]
-
-Bounds: TypeAlias = Mapping[str, Sequence[float | None]]
-"""(low, high) of named columns; None for an open side."""
 
 N_SEEN = 2000
 _UNIT = re.compile(r"^.+?\s*[\(\[]\s*([^()\[\]]+?)\s*[\)\]]\s*$")
@@ -306,7 +304,7 @@ def _in_inferred_space(columns: DesignColumns, table: Table) -> Made:
             parameter, values, told = _text(table, columns, name, units.get(name, ""))
             notes += told
             x.append(values)
-        parameters.append(_bounded(table, parameter, values, options))
+        parameters.append(bounded(table, parameter, values, options.bounds))
     single = x[0] if len(x) == 1 else np.concatenate(x, axis=1)
     _refuse_one_design(table, columns.names, single)
     parameters = _pure(parameters, columns)
@@ -354,7 +352,7 @@ def _text(
     ):
         kind = "mutations"
     if kind in ("days", "dates"):
-        days, first = _days(table, name, cells)
+        days, first = days_since_first(table, name, cells)
         parameter = Real(name, float(days.min()), float(days.max()), unit="d")
         return parameter, days[:, None], [f"{name!r} counts the days since {first}."]
     if kind == "category":
@@ -371,78 +369,6 @@ def _text(
         table, name, cells, sequences, mutations=kind == "mutations"
     )
     return letters, numbers, told
-
-
-def _bounded(
-    table: Table, parameter: Parameter, values: np.ndarray, options: DesignOptions
-) -> Parameter:
-    """Return a parameter within the bounds that a user has given."""
-    name = parameter.name
-    if options.bounds is None:
-        return parameter
-    if not parameter.numeric:
-        if options.bounds == "none" and not isinstance(parameter, Letters):
-            return parameter
-        if options.bounds == "none" or name in options.bounds:
-            raise InvalidData(
-                "bounds= belongs to numeric columns; sequences have an alphabet= instead."
-            )
-        return parameter
-    if options.bounds == "none":
-        return kinds.widened(parameter, -np.inf, np.inf)
-    assert isinstance(options.bounds, Mapping)
-    if name not in options.bounds:
-        return parameter
-    low, high = _pair(name, options.bounds[name])
-    with np.errstate(over="ignore"):  # beyond float32 is as good as open
-        outside = (values < np.float32(low)) | (values > np.float32(high))
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise InvalidData(
-            f"{table.place(row, name)}: {values[row]:g} is outside the bounds [{low:g}, {high:g}] "
-            f"({int(outside.sum())} such rows). Widen the bounds or remove the rows."
-        )
-    return kinds.widened(parameter, low, high)
-
-
-def _pair(name: str, pair: Any) -> tuple[float, float]:
-    try:
-        low, high = (
-            side if end is None else float(end)
-            for end, side in zip(pair, (-np.inf, np.inf), strict=True)
-        )
-    except (TypeError, ValueError) as error:
-        raise InvalidData(
-            f"bounds[{name!r}] must be (low, high), two numbers or None for an open side, got "
-            f"{pair!r}."
-        ) from error
-    if not low <= high:
-        raise InvalidData(f"bounds[{name!r}] must be (low, high) with low <= high, got {pair!r}.")
-    return low, high
-
-
-def _days(table: Table, name: str, cells: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Return days since the first date (N,) float32, and that date."""
-    made = [_date(table, row, name, cell) for row, cell in enumerate(cells)]
-    first = min(made)
-    days = [(date - first).total_seconds() / 86400 for date in made]
-    return np.array(days, dtype=np.float32), first.isoformat(sep=" ").removesuffix(" 00:00:00")
-
-
-def _date(table: Table, row: int, name: str, cell: str) -> datetime:
-    text = cell.replace("/", "-") if re.match(r"^\d{4}/", cell) else cell
-    text = re.sub(r"(Z|[+-]\d{2}:?\d{2})$", "", text) if ":" in text else text
-    dotted = re.match(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)$", text)
-    if dotted:
-        day, month, year, rest = dotted.groups()
-        text = f"{year}-{int(month):02}-{int(day):02}{rest}"
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidData(
-            f"{table.place(row, name)}: {cell!r} is no date that can be read in one way only. "
-            "Write dates as 2024-03-31, or leave the column out with ignore=."
-        ) from None
 
 
 def _refuse_one_design(table: Table, names: Sequence[str], x: np.ndarray) -> None:

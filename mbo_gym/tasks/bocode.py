@@ -40,7 +40,8 @@ OPTIMUM_ROUNDING = 1e-6
 """Excess of a score over the stated optimum, relative, that rounding explains."""
 
 _BOCODE = (
-    "BOCoDe: Benchmarks for Optimization and Computational Design, MIT Decode lab, PyPI bocode"
+    "Yu et al., BOCoDe: Benchmarks for Optimization and Computational Design, 2025, "
+    "https://github.com/rosenyu304/BOCoDe"
 )
 
 
@@ -62,7 +63,10 @@ def bocode_info(problem: str) -> TaskInfo:
         oracle=_oracle(facts),
         licence=manifest.entry("bocode").licence,
         references=(_BOCODE, f"the paper that bocode.get_metadata({_name(facts)!r}) names"),
-        version_history=("v0: bocode 1.0.1",),
+        version_history=(
+            "v0: bocode 1.0.1; its problems with several objectives are left out, and those that "
+            "need a download or a further library",
+        ),
         percentile=PERCENTILE,
         sources=("bocode",),
         family="BOCoDe_<PROBLEM>-Exact-v0",

@@ -31,7 +31,6 @@ LIKE_ALL_OF_THE_FAMILY = [
     "TFBind8_ARX_L343Q_R1-Exact-v0",
     "TFBind8_SIX6_REF_R1-Exact-v0",
     "Olympus_photo_pce10-Exact-v0",
-    "Olympus_hplc-RandomForest-v0",
     "Olympus_suzuki_edbo-Exact-v0",
     "BOCoDe_Car-Exact-v0",
     "BOCoDe_CrossedBarrel-Exact-v0",

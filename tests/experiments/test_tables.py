@@ -1,0 +1,109 @@
+"""The study of complete tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.studies import tables
+from mbo_gym.problem.mixed import MixedSpace
+from mbo_gym.problem.parameters import Category, Levels
+from mbo_gym.problem.task import Task, TaskInfo
+from mbo_gym.tasks.table import rows_task
+
+SPACE = MixedSpace(
+    (
+        Category("solvent", ("DMF", "water", "MeOH")),
+        Levels("dose", tuple(range(20))),
+        Levels("heat", (20.0, 40.0, 80.0)),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def small_forests(monkeypatch):
+    monkeypatch.setattr(tables, "N_TREES", 10)
+
+
+@pytest.fixture
+def table() -> Task:
+    """Return a table of 180 designs whose score is linear in dose and heat."""
+    x = np.array(
+        [[a, b, c] for a in range(3) for b in range(20) for c in (20, 40, 80)], dtype=np.float32
+    )
+    y = x[:, 1] + x[:, 2] / 10 + (x[:, 0] == 1)
+    info = TaskInfo("Made-Exact-v0", "", 0, 1, "", "", (), ())
+    return rows_task(info, SPACE, x, y).with_options()
+
+
+@pytest.mark.parametrize("hiding", tables.HIDING)
+def test_what_is_hidden_is_hidden(table, hiding):
+    worse, share = tables.HIDING[hiding]
+    cell = tables.hide(table, hiding, 3)
+    y = table.dataset.y
+    assert len(cell.visible) == round(share * (y <= np.quantile(y, worse)).sum())
+    assert len(np.unique(cell.visible)) == len(cell.visible)
+    assert cell.task.dataset.y.max() <= np.quantile(y, worse)
+    assert np.array_equal(cell.visible, tables.hide(table, hiding, 3).visible)
+    assert not np.array_equal(cell.visible, tables.hide(table, hiding, 4).visible)
+
+
+def test_offline_numbers_tell_a_linear_table(table):
+    cell = tables.hide(table, "random 30 % visible", 0)
+    numbers, predict = tables.offline_numbers(cell)
+    assert numbers["r2_linear"] > 0.99
+    assert 0.5 < numbers["r2_forest"] < 1
+    assert numbers["half_top"] > numbers["half_cv"] > 0
+    z = tables.features(SPACE, table.dataset.x)
+    assert np.abs(predict(z) - table.dataset.y).mean() < 3
+
+
+def test_r2_of_the_mean_is_zero():
+    y = np.arange(10.0)
+    assert tables.r2(y, np.full(10, y.mean())) == 0
+    assert tables.r2(y, y) == 1
+    assert tables.r2(np.ones(3), np.ones(3)) == 0
+
+
+def test_a_record_says_what_the_batch_found(table):
+    cell = tables.hide(table, "best half hidden", 0)
+    top, random = tables.run_cell(cell, ["top_k", "random"])
+    assert (top["above"], top["new"], top["distinct"], top["error"]) == (0, 0, 32, "")
+    assert top["gain"] == 0
+    assert top["rank"] == (table.dataset.y > cell.task.dataset.y.max()).sum() + 1
+    assert random["above"] > 0
+    assert 0 < random["gain"] <= 1
+    assert top["control"]
+    assert random["chance"] == pytest.approx(
+        (np.delete(table.dataset.y, cell.visible) > cell.task.dataset.y.max()).mean()
+    )
+
+
+def test_a_failure_is_recorded(table, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(tables.mbo_gym, "make_method", fail)
+    (record,) = tables.run_cell(tables.hide(table, "best half hidden", 0), ["top_k"])
+    assert record["error"] == "RuntimeError: no such luck"
+
+
+def test_records_are_kept_and_summed_up(table, tmp_path: Path):
+    path = tmp_path / "records.csv.xz"
+    assert tables.read_records(path) == []
+    records = [
+        record
+        for hiding in tables.HIDING
+        for record in tables.run_cell(tables.hide(table, hiding, 0), ["top_k", "grad_mean"])
+    ]
+    tables.write_records(path, records)
+    found = tables.read_records(path)
+    assert [float(r["above"]) for r in found] == pytest.approx([r["above"] for r in records])
+    tables.write_records(path, [*found, {**found[0], "seed": "1", "error": "X: y"}])
+    text = tables.summary(tables.read_records(path))
+    assert "6 runs: 1 tables, seeds [0], 3 cells" in text
+    assert "1 runs failed" in text
+    assert "| top_k (control) | 0.000" in text
+    assert "| best half hidden | R2 >= 0.5 | 1 |" in text
