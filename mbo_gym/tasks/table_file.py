@@ -105,7 +105,7 @@ def make_table_task(
     path: str | os.PathLike[str] | None = None,
     design_columns: str | Sequence[str] | None = None,
     score_column: str | None = None,
-    minimise: bool | None = None,
+    minimise: bool = False,
     oracle: Literal["random_forest"] | ScoreFunction | None = None,
     *,
     task_id: str = "table",
@@ -145,8 +145,8 @@ def make_table_task(
         design_columns: Column(s) of the design; None for all that are not seen to be something
             else.
         score_column: Column of the score.
-        minimise: Whether lower is better in the file; the scores are then negated. None is False,
-            or what the space file says.
+        minimise: Whether lower is better in the file; the scores are then negated. A space
+            file may say it too.
         oracle: What scores proposals: None for nothing; ``"random_forest"`` for a forest fitted on
             all rows (a stand-in, see `mbo_gym.oracles.forest`); or a function of native designs (N,
             *shape) that returns (N,) scores in the file's own sign.
@@ -225,8 +225,7 @@ def make_table_task(
         on_missing = on_missing or known.data.on_missing
         wild_type = wild_type or known.data.wild_type or None
         case = case or known.data.case
-        if minimise is None:
-            minimise = known.goal.direction == "minimise"
+        minimise = minimise or known.goal.direction == "minimise"
     roles = assign_roles(
         table,
         design_columns,

@@ -18,7 +18,7 @@ from mbo_gym.errors import InvalidData, UnknownId
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.runs.propose import propose
 from mbo_gym.settings import Limits, format_value
-from mbo_gym.tasks.csv import make_csv_task
+from mbo_gym.tasks.table_file import make_table_task
 from mbo_gym.tasks.registry import TASKS, read_task_options, task_options
 
 NUMBERS = "temp,1,yield\n20,0.1,1\n40,0.5,5\n60,0.9,12\n80,0.3,9\n90,0.7,20\n"
@@ -53,7 +53,7 @@ def test_a_flag_is_what_its_word_says(path: Path, flag: bool, word: str) -> None
     spoken = mbo_gym.make_task("csv", path=path, score_column="yield", minimise=word)
     assert spoken.options["minimise"] is flag
     assert spoken.dataset.y.max() == (-WORST if flag else BEST)
-    direct = make_csv_task(path, score_column="yield", minimise=word)  # type: ignore[arg-type]
+    direct = make_table_task(path, score_column="yield", minimise=word)  # type: ignore[arg-type]
     np.testing.assert_array_equal(direct.dataset.y, spoken.dataset.y)
 
 
@@ -69,7 +69,7 @@ def test_another_word_is_no_flag(path: Path, word: str) -> None:
     with pytest.raises(InvalidData, match=r"minimise must be true or false .*yes/no.*got"):
         read_task_options("csv", [f"minimise={word}"])
     with pytest.raises(InvalidData, match="minimise must be true or false"):
-        make_csv_task(path, score_column="yield", minimise=word)  # type: ignore[arg-type]
+        make_table_task(path, score_column="yield", minimise=word)  # type: ignore[arg-type]
     with pytest.raises(InvalidData, match="minimise must be true or false"):
         propose(path, "yield", "top_k", minimise=word)  # type: ignore[arg-type]
 
