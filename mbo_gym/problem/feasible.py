@@ -64,6 +64,8 @@ class Feasible:
         words = np.repeat([isinstance(p, Levels) and not p.numeric for p in parameters], sizes)
         self.scale = np.where(words & (width > 0), width, self.scale)
         self.listed = self._list()
+        listed = np.zeros((0, slots.total)) if self.listed is None else self.listed
+        self._known = {row.tobytes() for row in listed.astype(np.float32) + np.float32(0)}
         self.polytope = self._polytope()
         involved = (self.polytope.matrix != 0).any(axis=0) & (width > 0)
         stepless = np.repeat([isinstance(p, Real) and p.step is None for p in parameters], sizes)
@@ -74,12 +76,12 @@ class Feasible:
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """Return which rows satisfy all constraints; (N,) bool."""
+        if self.listed is not None:  # these satisfy the other constraints too
+            rows = np.ascontiguousarray(x, dtype=np.float32) + np.float32(0)
+            return np.array([row.tobytes() in self._known for row in rows], dtype=bool)
         good = np.ones(len(x), dtype=bool)
         for constraint in self.constraints:
-            if not isinstance(constraint, AllowedDesigns):
-                good &= constraint.holds(self.slots, x)
-            else:
-                good[good] = constraint.holds(self.slots, x[good])
+            good &= constraint.holds(self.slots, x)
         return good
 
     def nearest_values(self, x: np.ndarray) -> np.ndarray:
@@ -150,7 +152,8 @@ class Feasible:
         if not lists:
             return None
         rows = lists[0].rows(self.slots).astype(np.float64)
-        rows = rows[self.holds(rows)]
+        for constraint in self.constraints:
+            rows = rows[constraint.holds(self.slots, rows)]
         if not len(rows):
             raise ValueError("none of the listed designs satisfies the other constraints")
         return np.unique(rows, axis=0)

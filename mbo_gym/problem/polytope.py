@@ -48,8 +48,8 @@ class Polytope:
         """Return the nearest points of the polytope inside boxes, in the unit `scale` of each side.
 
         Each row minimises sum ((x - v) / scale)^2. The dual is a concave function of the m
-        multipliers, quadratic in pieces: projected Newton steps (Bertsekas 1982) end at the exact
-        point after finitely many of them.
+        multipliers, quadratic in pieces: projected Newton steps (Bertsekas 1982), or projected
+        gradient steps where these do not improve, end at the exact point after finitely many.
 
         Args:
             v: (N, D) points, finite.
@@ -72,7 +72,7 @@ class Polytope:
         x = np.clip(v, low, high)
         found = np.zeros(n, dtype=bool)
         full = a @ a.T + 1e-2 * np.eye(m)
-        pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(-1, m * m)
+        pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(a.shape[1], m * m)
         rows = np.arange(n)
         for _ in range(N_NEWTON):
             part = _Dual(a, b, self.n_equal, v[rows], low[rows], high[rows])
@@ -98,6 +98,12 @@ class Polytope:
             hessian = np.where(either, np.eye(m), hessian)
             step = np.linalg.solve(hessian, np.where(pinned, 0.0, -gradient)[:, :, None])[:, :, 0]
             moved, improved = part.search(lam, step, gradient)
+            stuck = np.flatnonzero(~improved)
+            if len(stuck):  # a multiplier met 0 on the way: the plain gradient always improves
+                slope = -gradient[stuck]
+                moved[stuck], improved[stuck] = part.take(stuck).search(
+                    lam[stuck], slope, gradient[stuck]
+                )
             multipliers[rows] = moved
             x[rows] = part.point(moved)
             rows = rows[improved]
