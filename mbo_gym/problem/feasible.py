@@ -33,6 +33,8 @@ N_DRAWN = 1 << 16
 LOWEST_SHARE = 0.01
 """Share of random rows that must be allowed for sampling by rejection; else they walk."""
 N_TRIES = 60
+N_HOPELESS = 10
+"""Tries without any allowed row after which there seems to be none."""
 N_BLOCK = 1 << 22
 """Numbers in one array that is made along the way."""
 
@@ -130,7 +132,7 @@ class Feasible:
         """
         if self.listed is not None:
             return self.listed[rng.integers(0, len(self.listed), size=n)].astype(np.float64)
-        parts: list[np.ndarray] = []
+        parts = [np.zeros((0, len(self.low)))]
         have = drawn = 0
         while have < n:
             share = have / drawn if drawn else 1.0
@@ -336,10 +338,17 @@ class Feasible:
     def _pin_to_zero(
         self, constraint: AtMostNonZero, v: np.ndarray, low: np.ndarray, high: np.ndarray
     ) -> None:
-        """Set the sides of all but the largest numbers to 0, in place."""
+        """Set the sides of all but a few numbers to 0, in place.
+
+        Those stay for which 0 would be farthest from the point; of equal ones, the largest. This is
+        the nearest choice on its own and with a fixed sum of parts of one range (Kyrillidis et al.
+        2013, Sparse projections onto the simplex, arXiv 1206.1529).
+        """
         slots = constraint.choosable(self.slots)
-        size = np.abs(np.clip(v[:, slots], low[:, slots], high[:, slots])) / self.scale[slots]
-        order = np.argsort(-size, axis=1, kind="stable")
+        point = v[:, slots] / self.scale[slots]
+        inside = np.clip(v[:, slots], low[:, slots], high[:, slots]) / self.scale[slots]
+        gain = point**2 - (point - inside) ** 2
+        order = np.lexsort((-point, -gain), axis=1)
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(len(slots))[None], axis=1)
         rows, column = np.nonzero(rank >= constraint.room(self.slots))
@@ -445,7 +454,9 @@ class Feasible:
         """
         parts: list[np.ndarray] = []
         have = 0
-        for _ in range(N_TRIES):
+        for attempt in range(N_TRIES):
+            if attempt >= N_HOPELESS and not have:
+                break
             m = n - have + 64
             x = np.concatenate([p.sample(m, rng) for p in self.slots.parameters.values()], axis=1)
             low, high = np.tile(self.low, (m, 1)), np.tile(self.high, (m, 1))

@@ -144,8 +144,8 @@ class MixedSpace(DesignSpace):
 
         Distances count numbers in widths of their range, and 1 for a word or letter that differs.
         Exact for numbers without steps under linear constraints, for one fixed sum of equal steps
-        and for a list; elsewhere near, and always allowed. Infinite numbers count as the bound, NaN
-        as the middle.
+        and for a list; elsewhere near, and always allowed. A sequence of varying length closes its
+        gaps first. Infinite numbers count as the bound, NaN as the middle.
         """
         x = np.asarray(x, dtype=np.float64)
         if x.ndim == 1:
