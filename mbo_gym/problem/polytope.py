@@ -74,10 +74,10 @@ class Polytope:
         full = a @ a.T + 1e-2 * np.eye(m)
         pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(a.shape[1], m * m)
         rows = np.arange(n)
+        part = _Dual(a, b, self.n_equal, v, low, high)
         for _ in range(N_NEWTON):
-            part = _Dual(a, b, self.n_equal, v[rows], low[rows], high[rows])
             lam = multipliers[rows]
-            point = part.point(lam)
+            point = x[rows]
             gradient = b - point @ a.T
             pinned = (lam <= 0) & (gradient >= 0)
             pinned[:, : self.n_equal] = False
@@ -88,10 +88,11 @@ class Polytope:
             found[rows[done]] = True
             if done.all():
                 break
-            keep = ~done
-            rows, lam, point, pinned = rows[keep], lam[keep], point[keep], pinned[keep]
-            gradient = gradient[keep]
-            part = part.take(keep)
+            if done.any():
+                keep = ~done
+                rows, lam, point, pinned = rows[keep], lam[keep], point[keep], pinned[keep]
+                gradient = gradient[keep]
+                part = part.take(keep)
             free = ((point > part.low) & (point < part.high)).astype(np.float64)
             hessian = (free @ pairs).reshape(-1, m, m) + 1e-9 * full
             either = pinned[:, :, None] | pinned[:, None, :]
@@ -106,7 +107,9 @@ class Polytope:
                 )
             multipliers[rows] = moved
             x[rows] = part.point(moved)
-            rows = rows[improved]
+            if not improved.all():
+                rows = rows[improved]
+                part = part.take(improved)
             if not len(rows):
                 break
         return x * scale, found
@@ -212,7 +215,8 @@ class _Dual:
         for _ in range(N_HALVINGS):
             new = lam[rows] + size * step[rows]
             new[:, self.n_equal :] = np.maximum(new[:, self.n_equal :], 0.0)
-            value = self.take(rows).value(new)
+            part = self if len(rows) == len(lam) else self.take(rows)
+            value = part.value(new)
             gain = 1e-4 * (gradient[rows] * (lam[rows] - new)).sum(axis=1)
             noise = 1e-15 * np.abs(start[rows])
             good = value <= start[rows] - gain + noise
