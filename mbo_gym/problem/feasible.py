@@ -33,6 +33,8 @@ N_DRAWN = 1 << 16
 LOWEST_SHARE = 0.01
 """Share of random rows that must be allowed for sampling by rejection; else they walk."""
 N_TRIES = 60
+N_HOPELESS = 10
+"""Tries without any allowed row after which there seems to be none."""
 N_BLOCK = 1 << 22
 """Numbers in one array that is made along the way."""
 
@@ -64,6 +66,8 @@ class Feasible:
         words = np.repeat([isinstance(p, Levels) and not p.numeric for p in parameters], sizes)
         self.scale = np.where(words & (width > 0), width, self.scale)
         self.listed = self._list()
+        listed = np.zeros((0, slots.total)) if self.listed is None else self.listed
+        self._known = {row.tobytes() for row in listed.astype(np.float32) + np.float32(0)}
         self.polytope = self._polytope()
         involved = (self.polytope.matrix != 0).any(axis=0) & (width > 0)
         stepless = np.repeat([isinstance(p, Real) and p.step is None for p in parameters], sizes)
@@ -74,12 +78,12 @@ class Feasible:
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """Return which rows satisfy all constraints; (N,) bool."""
+        if self.listed is not None:  # these satisfy the other constraints too
+            rows = np.ascontiguousarray(x, dtype=np.float32) + np.float32(0)
+            return np.array([row.tobytes() in self._known for row in rows], dtype=bool)
         good = np.ones(len(x), dtype=bool)
         for constraint in self.constraints:
-            if not isinstance(constraint, AllowedDesigns):
-                good &= constraint.holds(self.slots, x)
-            else:
-                good[good] = constraint.holds(self.slots, x[good])
+            good &= constraint.holds(self.slots, x)
         return good
 
     def nearest_values(self, x: np.ndarray) -> np.ndarray:
@@ -128,7 +132,7 @@ class Feasible:
         """
         if self.listed is not None:
             return self.listed[rng.integers(0, len(self.listed), size=n)].astype(np.float64)
-        parts: list[np.ndarray] = []
+        parts = [np.zeros((0, len(self.low)))]
         have = drawn = 0
         while have < n:
             share = have / drawn if drawn else 1.0
@@ -150,7 +154,8 @@ class Feasible:
         if not lists:
             return None
         rows = lists[0].rows(self.slots).astype(np.float64)
-        rows = rows[self.holds(rows)]
+        for constraint in self.constraints:
+            rows = rows[constraint.holds(self.slots, rows)]
         if not len(rows):
             raise ValueError("none of the listed designs satisfies the other constraints")
         return np.unique(rows, axis=0)
@@ -333,10 +338,17 @@ class Feasible:
     def _pin_to_zero(
         self, constraint: AtMostNonZero, v: np.ndarray, low: np.ndarray, high: np.ndarray
     ) -> None:
-        """Set the sides of all but the largest numbers to 0, in place."""
+        """Set the sides of all but a few numbers to 0, in place.
+
+        Those stay for which 0 would be farthest from the point; of equal ones, the largest. This is
+        the nearest choice on its own and with a fixed sum of parts of one range (Kyrillidis et al.
+        2013, Sparse projections onto the simplex, arXiv 1206.1529).
+        """
         slots = constraint.choosable(self.slots)
-        size = np.abs(np.clip(v[:, slots], low[:, slots], high[:, slots])) / self.scale[slots]
-        order = np.argsort(-size, axis=1, kind="stable")
+        point = v[:, slots] / self.scale[slots]
+        inside = np.clip(v[:, slots], low[:, slots], high[:, slots]) / self.scale[slots]
+        gain = point**2 - (point - inside) ** 2
+        order = np.lexsort((-point, -gain), axis=1)
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(len(slots))[None], axis=1)
         rows, column = np.nonzero(rank >= constraint.room(self.slots))
@@ -442,7 +454,9 @@ class Feasible:
         """
         parts: list[np.ndarray] = []
         have = 0
-        for _ in range(N_TRIES):
+        for attempt in range(N_TRIES):
+            if attempt >= N_HOPELESS and not have:
+                break
             m = n - have + 64
             x = np.concatenate([p.sample(m, rng) for p in self.slots.parameters.values()], axis=1)
             low, high = np.tile(self.low, (m, 1)), np.tile(self.high, (m, 1))

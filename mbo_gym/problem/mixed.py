@@ -144,8 +144,8 @@ class MixedSpace(DesignSpace):
 
         Distances count numbers in widths of their range, and 1 for a word or letter that differs.
         Exact for numbers without steps under linear constraints, for one fixed sum of equal steps
-        and for a list; elsewhere near, and always allowed. Infinite numbers count as the bound, NaN
-        as the middle.
+        and for a list; elsewhere near, and always allowed. A sequence of varying length closes its
+        gaps first. Infinite numbers count as the bound, NaN as the middle.
         """
         x = np.asarray(x, dtype=np.float64)
         if x.ndim == 1:
@@ -161,21 +161,33 @@ class MixedSpace(DesignSpace):
     def within(self, low: np.ndarray, high: np.ndarray) -> MixedSpace:
         """Return the part of this space inside the box `low`, `high` (slots,).
 
-        Only real numbers without a finite bound are narrowed.
+        Only real numbers without a finite bound are narrowed; steps stay where they are.
         """
         parameters = []
         for parameter in self.parameters:
             j = self.slots.start[parameter.name]
             if isinstance(parameter, Real):
-                least = parameter.low if math.isfinite(parameter.low) else float(low[j])
-                most = parameter.high if math.isfinite(parameter.high) else float(high[j])
+                ends = parameter.nearest(np.array([[low[j]], [high[j]]], dtype=np.float64))
+                least = parameter.low if math.isfinite(parameter.low) else float(ends[0, 0])
+                most = parameter.high if math.isfinite(parameter.high) else float(ends[1, 0])
                 parameter = replace(parameter, low=least, high=most)
             parameters.append(parameter)
         return MixedSpace(tuple(parameters), self.constraints)
 
     def values(self, x: np.ndarray) -> list[dict[str, Cell]]:
-        """Return designs (N, slots) in the user's terms, a mapping by name for each."""
+        """Return designs (N, slots) in the user's terms, a mapping by name for each.
+
+        Raises:
+            InvalidDesign: A number stands for no value of its parameter. Constraints are not
+                checked.
+        """
         x = self._rows(x)
+        for name, parameter in self.slots.parameters.items():
+            part = x[:, self.slots.of(name)]
+            known = np.isfinite(part).all(axis=1) & parameter.contains(part)
+            if not known.all():
+                row = int(np.argmin(known))
+                raise InvalidDesign(f"row {row}: {parameter.why_not(part[row])}")
         columns = [p.cells(x[:, self.slots.of(name)]) for name, p in self.slots.parameters.items()]
         return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -202,9 +214,12 @@ class MixedSpace(DesignSpace):
         return x
 
     def format(self, x: np.ndarray) -> list[list[str]]:
-        """Return designs (N, slots) as text cells, one list per design."""
+        """Return designs (N, slots) as text cells, one list per design.
+
+        Numbers that stand for no value are written as they are.
+        """
         x = self._rows(x)
-        columns = [p.text(x[:, self.slots.of(name)]) for name, p in self.slots.parameters.items()]
+        columns = [_text(p, x[:, self.slots.of(name)]) for name, p in self.slots.parameters.items()]
         return [list(row) for row in zip(*columns, strict=True)]
 
     def in_words(self) -> str:
@@ -241,7 +256,7 @@ class MixedSpace(DesignSpace):
         Numbers, or their logarithms where `log`; the number of a level of words; one-hot
         indicators of words and letters.
         """
-        x = np.asarray(x, dtype=np.float64)
+        x = self._rows(x).astype(np.float64)
         columns = [
             _to_features(p, x[:, self.slots.of(name)]) for name, p in self.slots.parameters.items()
         ]
@@ -321,6 +336,16 @@ def space_from_dict(facts: Mapping[str, Any]) -> MixedSpace:
         tuple(map(parameter_from_dict, facts["parameters"])),
         tuple(map(constraint_from_dict, facts.get("constraints", ()))),
     )
+
+
+def _text(parameter: Parameter, x: np.ndarray) -> list[str]:
+    """Return values (N, size) as texts, and others as their numbers."""
+    known = np.isfinite(x).all(axis=1) & parameter.contains(x)
+    texts = iter(parameter.text(x[known]))
+    return [
+        next(texts) if good else " ".join(f"{a:g}" for a in row)
+        for row, good in zip(x, known, strict=True)
+    ]
 
 
 def _n_features(parameter: Parameter) -> int:

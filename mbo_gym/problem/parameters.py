@@ -169,7 +169,8 @@ class Real(Parameter):
         """Number of values; infinite for real numbers without steps."""
         if self.step is None:
             return math.inf if self.high > self.low else 1
-        return math.floor((self.high - self.low) / self.step + OFF_STEP) + 1
+        width = (self.high - self.low) / self.step
+        return math.floor(width + OFF_STEP) + 1 if math.isfinite(width) else math.inf
 
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest values (N, 1) float64 of numbers (N, 1)."""
@@ -177,8 +178,9 @@ class Real(Parameter):
         if self.step is None:
             return x
         steps = np.rint((x - self.origin) / self.step)
-        if math.isfinite(self.n_values):
-            steps = np.minimum(steps, self.n_values - 1)
+        last = (self.high - self.origin) / self.step
+        if math.isfinite(last):
+            steps = np.minimum(steps, math.floor(last + OFF_STEP))
         return self.origin + steps * self.step
 
     def contains(self, x: np.ndarray) -> np.ndarray:
@@ -362,8 +364,15 @@ class Levels(Parameter):
             values = tuple(map(str, values))
         object.__setattr__(self, "values", values)
         _require_distinct(self, values)
+        if self.numeric and not all(math.isfinite(v) for v in values):  # type: ignore[arg-type]
+            raise ValueError(f"{self.name}: numbers must be finite, got {values}")
         if self.numeric and list(values) != sorted(values):
             raise ValueError(f"{self.name}: numbers must increase, got {values}")
+        if self.numeric and (np.diff(np.array(values, dtype=np.float32)) == 0).any():
+            raise ValueError(
+                f"{self.name}: two numbers are the same as float32, got {values}. Use words, or "
+                "subtract an offset."
+            )
 
     @property
     def numeric(self) -> bool:
@@ -468,6 +477,11 @@ class Letters(Parameter):
         fixed = {int(place): letter for place, letter in self.fixed.items()}
         object.__setattr__(self, "fixed", fixed)
         _require_distinct(self, self.letters)
+        if any(len(letter) != 1 for letter in (*self.letters, self.gap)):
+            raise ValueError(
+                f"{self.name}: a letter and the gap are one character each, got "
+                f"{_listed(self.letters)} and {self.gap!r}"
+            )
         shortest = self.length if self.shortest is None else self.shortest
         if not 1 <= shortest <= self.length:
             raise ValueError(

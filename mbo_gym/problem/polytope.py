@@ -48,8 +48,8 @@ class Polytope:
         """Return the nearest points of the polytope inside boxes, in the unit `scale` of each side.
 
         Each row minimises sum ((x - v) / scale)^2. The dual is a concave function of the m
-        multipliers, quadratic in pieces: projected Newton steps (Bertsekas 1982) end at the exact
-        point after finitely many of them.
+        multipliers, quadratic in pieces: projected Newton steps (Bertsekas 1982), or projected
+        gradient steps where these do not improve, end at the exact point after finitely many.
 
         Args:
             v: (N, D) points, finite.
@@ -72,12 +72,12 @@ class Polytope:
         x = np.clip(v, low, high)
         found = np.zeros(n, dtype=bool)
         full = a @ a.T + 1e-2 * np.eye(m)
-        pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(-1, m * m)
+        pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(a.shape[1], m * m)
         rows = np.arange(n)
+        part = _Dual(a, b, self.n_equal, v, low, high)
         for _ in range(N_NEWTON):
-            part = _Dual(a, b, self.n_equal, v[rows], low[rows], high[rows])
             lam = multipliers[rows]
-            point = part.point(lam)
+            point = x[rows]
             gradient = b - point @ a.T
             pinned = (lam <= 0) & (gradient >= 0)
             pinned[:, : self.n_equal] = False
@@ -88,19 +88,28 @@ class Polytope:
             found[rows[done]] = True
             if done.all():
                 break
-            keep = ~done
-            rows, lam, point, pinned = rows[keep], lam[keep], point[keep], pinned[keep]
-            gradient = gradient[keep]
-            part = part.take(keep)
+            if done.any():
+                keep = ~done
+                rows, lam, point, pinned = rows[keep], lam[keep], point[keep], pinned[keep]
+                gradient = gradient[keep]
+                part = part.take(keep)
             free = ((point > part.low) & (point < part.high)).astype(np.float64)
             hessian = (free @ pairs).reshape(-1, m, m) + 1e-9 * full
             either = pinned[:, :, None] | pinned[:, None, :]
             hessian = np.where(either, np.eye(m), hessian)
             step = np.linalg.solve(hessian, np.where(pinned, 0.0, -gradient)[:, :, None])[:, :, 0]
             moved, improved = part.search(lam, step, gradient)
+            stuck = np.flatnonzero(~improved)
+            if len(stuck):  # a multiplier met 0 on the way: the plain gradient always improves
+                slope = -gradient[stuck]
+                moved[stuck], improved[stuck] = part.take(stuck).search(
+                    lam[stuck], slope, gradient[stuck]
+                )
             multipliers[rows] = moved
             x[rows] = part.point(moved)
-            rows = rows[improved]
+            if not improved.all():
+                rows = rows[improved]
+                part = part.take(improved)
             if not len(rows):
                 break
         # A coordinate that ends within rounding of its side is on it.
@@ -208,7 +217,8 @@ class _Dual:
         for _ in range(N_HALVINGS):
             new = lam[rows] + size * step[rows]
             new[:, self.n_equal :] = np.maximum(new[:, self.n_equal :], 0.0)
-            value = self.take(rows).value(new)
+            part = self if len(rows) == len(lam) else self.take(rows)
+            value = part.value(new)
             gain = 1e-4 * (gradient[rows] * (lam[rows] - new)).sum(axis=1)
             noise = 1e-15 * np.abs(start[rows])
             good = value <= start[rows] - gain + noise
