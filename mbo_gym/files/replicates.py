@@ -45,8 +45,8 @@ def groups_of_equal_designs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     rng = np.random.default_rng(0)
     factors = rng.integers(1, 1 << 63, size=words.shape[1], dtype=np.uint64) | np.uint64(1)
     code = np.zeros(len(words), dtype=np.uint64)
-    for column, factor in zip(words.T, factors, strict=True):
-        code = (code ^ column) * factor
+    for j in range(words.shape[1]):
+        code = (code ^ words[:, j]) * factors[j]
         code ^= code >> np.uint64(31)
     _, first, group, counts = np.unique(
         code, return_index=True, return_inverse=True, return_counts=True

@@ -59,6 +59,7 @@ _GOOD_WORDS = frozenset(
     ]
 )
 _ERROR_ENDS = ("sem", "se", "stderr", "standarderror", "stderror", "error", "err")
+_FIGURE_ENDS = ("std", "sd", "stdev", "min", "max", "n", "count", "variance", "var", "median")
 _OWN_ERROR_NAMES = frozenset({"sem", "stderr", "standarderror", "stderror"})
 
 
@@ -157,7 +158,9 @@ def assign_roles(
         raise InvalidData(
             f"{table.path} has one column only, {score!r}. If cells are not split, pass delimiter=."
         )
-    reasons = {name: _no_design(table, name, head[name]) for name in rest}
+    reasons = {
+        name: _figure_of(score, name) or _no_design(table, name, head[name]) for name in rest
+    }
     chosen = [name for name in rest if reasons[name] is None]
     if not chosen:  # one column that looks like a row number is a design all the same
         chosen = [name for name in rest if name and reasons[name] != "empty"]
@@ -196,6 +199,14 @@ def _named(table: Table, designs: str | Sequence[str], score: str) -> tuple[str,
 def _simple(name: str) -> str:
     """Return a name without case, spaces and marks."""
     return re.sub(r"[^0-9a-z]", "", name.casefold())
+
+
+def _figure_of(score: str, name: str) -> str | None:
+    """Return why a column that is named as a figure of the score is no design, or None."""
+    bare, simple = (_simple(re.sub(r"[(\[].*", "", text)) for text in (score, name))
+    if simple in {f"{bare}{end}" for end in _FIGURE_ENDS}:
+        return f"a figure of {score}; pass error= if it is its standard error"
+    return None
 
 
 def _no_design(table: Table, name: str, cells: Sequence[str]) -> str | None:
