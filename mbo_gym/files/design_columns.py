@@ -113,7 +113,7 @@ class DesignColumns:
         """Return the rows for which `keep` (N,) is true."""
         if keep.all():
             return self
-        rows = np.flatnonzero(keep)
+        rows = np.flatnonzero(keep).tolist()
         texts = {name: [cells[i] for i in rows] for name, cells in self.texts.items()}
         return replace(self, x=self.x[keep], texts=texts, missing=self.missing[keep])
 
