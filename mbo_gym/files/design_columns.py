@@ -300,7 +300,10 @@ def _in_inferred_space(columns: DesignColumns, table: Table) -> Made:
             values = columns.x[:, columns.numeric.index(name)]
             parameter = parts.get(name)
             if parameter is None or options.kind(name):
-                parameter = _number(name, values, units.get(name, ""), options)
+                kind = "real" if options.kinds == "real" else options.kind(name)
+                if name in columns.merged:
+                    kind = kind or "real"  # what is left of the numbers tells nothing of steps
+                parameter = _number(name, values, units.get(name, ""), kind)
             x.append(values[:, None])
         else:
             parameter, values, told = _text(table, columns, name, units.get(name, ""))
@@ -330,9 +333,8 @@ def _pure(parameters: list[Parameter], columns: DesignColumns) -> list[Parameter
     ]
 
 
-def _number(name: str, values: np.ndarray, unit: str, options: DesignOptions) -> Parameter:
-    """Return the parameter of a column of numbers (N,)."""
-    kind = "real" if options.kinds == "real" else options.kind(name)
+def _number(name: str, values: np.ndarray, unit: str, kind: str | None) -> Parameter:
+    """Return the parameter of a column of numbers (N,), of a kind that was asked for if any."""
     if kind is not None:
         return kinds.of_kind(kind, name, values, unit)
     return kinds.number(name, values, unit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,6 +106,7 @@ def assign_roles(
     failed: str | Mapping[str, Sequence[str]] | None = None,
     error: str | None = None,
     weights: str | None = None,
+    wanted: Iterable[str] = (),
 ) -> Roles:
     """Find the role of each column.
 
@@ -122,6 +123,7 @@ def assign_roles(
             ``"none"`` for no such column; None finds it by its name.
         error: Column of the standard errors of the scores; ``"none"`` for none; None finds it.
         weights: Column of the weights of the rows.
+        wanted: Columns that are part of the design whatever they look like.
 
     Raises:
         InvalidData: A column is missing, without a name, or named in two roles; or which rows
@@ -139,9 +141,10 @@ def assign_roles(
     left_out = dict.fromkeys(ignore, "you left it out")
     for name in [*ignore, *(name for name in (error, weights) if name not in (None, "none"))]:
         table.require(str(name))
-    failure = _failure(table, failed, head, {score, *(explicit or ()), *ignore})
+    taken = {score, *(explicit or ()), *ignore, *wanted}
+    failure = _failure(table, failed, head, taken)
     if error is None:
-        error = _error_column(table.names, score, {score, *(explicit or ()), *ignore, weights})
+        error = _error_column(table.names, score, {*taken, weights})
     elif error == "none":
         error = None
     used = {score, error, weights, failure.column if failure else None}
@@ -158,9 +161,13 @@ def assign_roles(
         raise InvalidData(
             f"{table.path} has one column only, {score!r}. If cells are not split, pass delimiter=."
         )
+    wanted = set(wanted)
     reasons = {
-        name: _figure_of(score, name) or _no_design(table, name, head[name]) for name in rest
+        name: _figure_of(score, name) or _no_design(table, name, head[name])
+        for name in rest
+        if name not in wanted
     }
+    reasons |= dict.fromkeys(wanted.intersection(rest))
     chosen = [name for name in rest if reasons[name] is None]
     if not chosen:  # one column that looks like a row number is a design all the same
         chosen = [name for name in rest if name and reasons[name] != "empty"]

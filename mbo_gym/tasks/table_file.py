@@ -207,6 +207,7 @@ def make_table_task(
         failed=_mapping(failed),
         error=error,
         weights=weights,
+        wanted=kinds if isinstance(kinds, Mapping) else (),
     )
     if alphabet is not None and len(roles.designs) > 1:
         raise InvalidData(

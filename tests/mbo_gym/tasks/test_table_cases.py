@@ -346,6 +346,8 @@ DIALECTS = {
     "sep": ("sep=;\ntemp;yield\n20.5;1\n30.25;2\n", {}, "Excel's sep="),
     "json": ('{"robot": 3}\ntemp,yield\n20.5,1\n30.25,2\n', {}, "a JSON line"),
     "title": ("My table\ntemp,yield\n20.5,1\n30.25,2\n", {}, "a title line"),
+    "two titles": (";\nMy table\nof today;\ntemp;yield\n20.5;1\n30.25;2\n", {}, "(2 in all)"),
+    "comments below": ("temp,yield\n20.5,1\n# pause\n30.25,2\n# the end\n", {}, ""),
     "pipe": ("temp|yield\n20.5|1\n30.25|2\n", {}, ""),
     "percent": ("temp,yield\n20.5 %,1%\n30.25 %,2%\n", {}, ""),
     "commented header": ("# temp,yield\n20.5,1\n30.25,2\n", {}, ""),
@@ -451,6 +453,14 @@ def test_sequences_beside_numbers(make):
     assert [type(found[name]) for name in ("heavy", "light", "temp")] == [Letters, Letters, Real]
     assert found["light"].letters[0] == "-"
     assert task.space.values(task.dataset.x)[0]["light"] == "MKT-AY"
+
+
+def test_dates_as_days_on_request(make):
+    content = "when,a,yield\n01.02.2024,1.5,1\n05.02.2024,2.5,2\n03.02.2024 12:00,2,2\n"
+    task = make(content, kinds={"when": "days"})
+    assert task.dataset.x[:, 0].tolist() == [0, 4, 2.5]
+    with pytest.raises(InvalidData, match="in one way only"):
+        make(content.replace("01.02.2024", "01/02/2024"), kinds={"when": "days"})
 
 
 def test_small_letters_of_bases_are_capitals(make):
