@@ -38,6 +38,7 @@ class Table:
         units: Unit of each column that has a unit in a row of its own or a percent sign.
         notes: Sentences about how the file was read.
         named: Whether the names are the file's own; otherwise they are numbers of columns.
+        mixed: Columns in which only some numbers have a percent sign; they are not read.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Table:
     units: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     named: bool = True
+    mixed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -200,6 +202,11 @@ class Table:
         import polars as pl
 
         indices = [self.require(name) for name in names]
+        if both := self.mixed.intersection(names):
+            raise InvalidData(
+                f"{self.path}: some numbers of the column {min(both)!r} have a percent sign, "
+                "others have none. Write all in one way."
+            )
         columns = self._collect(self.values, [pl.col(str(j)) for j in indices])
         odd = [k for k, column in enumerate(columns) if column.null_count()]
         stripped = [self.style.numbers(_stripped(indices[k])) for k in odd]

@@ -232,6 +232,9 @@ def csv_rows(path: Path, content: bytes, delimiter: str, *, spare: bool = False)
                 width = len(cells) if width is None else width
                 if spare and len(cells) == width + 1 and not cells[-1].strip():
                     cells = cells[:-1]
+                if len(cells) != width and cells[0].startswith("#"):
+                    line = reader.line_num + 1
+                    continue  # a comment
                 if len(cells) != width:
                     raise InvalidData(_wrong_width(path, line, len(cells), width, delimiter))
                 yield Row(line, cells, reader.line_num)
@@ -263,9 +266,12 @@ def _is_blank(cells: pl.LazyFrame, column: int) -> bool:
 
 def _wrong_width(path: Path, line: int, got: int, width: int, delimiter: str) -> str:
     few = "too few" if got < width else "too many"
+    hint = ""
+    if got == width + 1:
+        hint = " If each line starts with a row name, as R writes them, name that column too."
     return (
         f"{path}, line {line}: {got} cells are {few}, the first line has or names {width} columns "
-        f"(delimiter {delimiter!r}). Fix the line, or pass delimiter= if it is another one."
+        f"(delimiter {delimiter!r}). Fix the line, or pass delimiter= if it is another one.{hint}"
     )
 
 

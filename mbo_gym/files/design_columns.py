@@ -98,6 +98,7 @@ class DesignColumns:
         texts: Cells of the others.
         missing: (N, names) bool, cells without a value.
         options: What is told about them.
+        merged: Columns whose distinct numbers became equal as float32.
     """
 
     names: tuple[str, ...]
@@ -106,12 +107,13 @@ class DesignColumns:
     texts: Mapping[str, Sequence[str]]
     missing: np.ndarray
     options: DesignOptions
+    merged: tuple[str, ...] = ()
 
     def take(self, keep: np.ndarray) -> DesignColumns:
         """Return the rows for which `keep` (N,) is true."""
         if keep.all():
             return self
-        rows = np.flatnonzero(keep)
+        rows = np.flatnonzero(keep).tolist()
         texts = {name: [cells[i] for i in rows] for name, cells in self.texts.items()}
         return replace(self, x=self.x[keep], texts=texts, missing=self.missing[keep])
 
@@ -137,7 +139,7 @@ def unit_of(table: Table, name: str) -> str:
 
 
 def read_design_columns(
-    table: Table, names: Sequence[str], options: DesignOptions, merged: list[str]
+    table: Table, names: Sequence[str], options: DesignOptions
 ) -> DesignColumns:
     """Read the columns of a design.
 
@@ -145,7 +147,6 @@ def read_design_columns(
         table: The file.
         names: The columns.
         options: What is told about them.
-        merged: Gets the columns whose distinct numbers became equal as float32.
 
     Raises:
         InvalidData: A cell of a column of numbers holds something else.
@@ -155,6 +156,7 @@ def read_design_columns(
     numeric = tuple(
         name for name in names if _holds_numbers(table, name, names, options, head[name])
     )
+    merged: list[str] = []
     x = table.float32(numeric, _Advice(tuple(names)), merged)
     texts: dict[str, list[str]] = {}
     missing = np.zeros((len(table), len(names)), dtype=bool)
@@ -165,7 +167,7 @@ def read_design_columns(
             texts[name] = table.column(name)
             none = _NO_WORD if len(names) > 1 else _NO_SEQUENCE
             missing[:, k] = [cell in none for cell in texts[name]]
-    return DesignColumns(tuple(names), numeric, x, texts, missing, options)
+    return DesignColumns(tuple(names), numeric, x, texts, missing, options, tuple(merged))
 
 
 def _check(table: Table, names: Sequence[str], options: DesignOptions) -> None:
@@ -267,7 +269,7 @@ def _in_known_space(columns: DesignColumns, table: Table) -> Made:
             f"{table.path}, {table.line(row)}: {space.why_not(x[row])} ({int((~inside).sum())} "
             "such rows). Widen the space, or remove the rows."
         )
-    _refuse_one_design(table, columns.names, x)
+    _refuse_one_design(table, columns, x)
     return _described(columns, space, options.parameters, x, [])
 
 
@@ -298,7 +300,10 @@ def _in_inferred_space(columns: DesignColumns, table: Table) -> Made:
             values = columns.x[:, columns.numeric.index(name)]
             parameter = parts.get(name)
             if parameter is None or options.kind(name):
-                parameter = _number(name, values, units.get(name, ""), options)
+                kind = "real" if options.kinds == "real" else options.kind(name)
+                if name in columns.merged:
+                    kind = kind or "real"  # what is left of the numbers tells nothing of steps
+                parameter = _number(name, values, units.get(name, ""), kind)
             x.append(values[:, None])
         else:
             parameter, values, told = _text(table, columns, name, units.get(name, ""))
@@ -306,8 +311,8 @@ def _in_inferred_space(columns: DesignColumns, table: Table) -> Made:
             x.append(values)
         parameters.append(bounded(table, parameter, values, options.bounds))
     single = x[0] if len(x) == 1 else np.concatenate(x, axis=1)
-    _refuse_one_design(table, columns.names, single)
-    parameters = _pure(parameters, columns)
+    _refuse_one_design(table, columns, single)
+    parameters = parameters if sums else _pure(parameters, columns)
     space = make_space(parameters, tuple(sums))
     if isinstance(space, ContinuousSpace) and len(columns.numeric) == len(columns.names):
         single = columns.x
@@ -328,9 +333,8 @@ def _pure(parameters: list[Parameter], columns: DesignColumns) -> list[Parameter
     ]
 
 
-def _number(name: str, values: np.ndarray, unit: str, options: DesignOptions) -> Parameter:
-    """Return the parameter of a column of numbers (N,)."""
-    kind = "real" if options.kinds == "real" else options.kind(name)
+def _number(name: str, values: np.ndarray, unit: str, kind: str | None) -> Parameter:
+    """Return the parameter of a column of numbers (N,), of a kind that was asked for if any."""
     if kind is not None:
         return kinds.of_kind(kind, name, values, unit)
     return kinds.number(name, values, unit)
@@ -371,12 +375,16 @@ def _text(
     return letters, numbers, told
 
 
-def _refuse_one_design(table: Table, names: Sequence[str], x: np.ndarray) -> None:
-    if (x == x[0]).all():
-        raise InvalidData(
-            f"{table.path}: all rows hold the same design (columns {listed(names)}), so there is "
-            "nothing to learn from. Name other design_columns=."
-        )
+def _refuse_one_design(table: Table, columns: DesignColumns, x: np.ndarray) -> None:
+    if (x != x[0]).any():
+        return
+    remedy = "Name other design_columns=."
+    if columns.merged:
+        remedy = "As float32 (7 digits) they are equal: subtract an offset from the column."
+    raise InvalidData(
+        f"{table.path}: all rows hold the same design (columns {listed(columns.names)}), so there "
+        f"is nothing to learn from. {remedy}"
+    )
 
 
 def _described(

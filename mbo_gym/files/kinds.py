@@ -62,7 +62,7 @@ FLAG_WORDS = (
 """Pairs of words of a flag, the one for no first."""
 
 _NUCLEOTIDES = frozenset("ACGTUN-")
-_RESIDUES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ*-.")
+_RESIDUES = frozenset("ABCDEFGHIKLMNOPQRSTUVWXYZ*-.")
 _MUTATIONS = re.compile(r"^[A-Za-z*-]\d+[A-Za-z*-](?:[\s:;,+/_|]+[A-Za-z*-]\d+[A-Za-z*-])*$")
 _WILD_TYPE = ("wt", "wildtype", "wild-type", "wild type", "_wt")
 _DATE = re.compile(
@@ -183,6 +183,9 @@ def widened(parameter: Parameter, low: float, high: float) -> Parameter:
         if all(math.isfinite(end) and abs(end) <= LARGEST_INTEGER for end in ends):
             return Integer(name, math.ceil(low), math.floor(high), unit)
         return Real(name, low, high, step=1.0, unit=unit)
+    values = [low, high, *(parameter.values if isinstance(parameter, Levels) else [0.5])]
+    if all(math.isfinite(v) and float(v).is_integer() for v in values if not isinstance(v, str)):
+        return Integer(name, int(low), int(high), unit)
     return Real(name, low, high, unit=unit)
 
 
@@ -204,8 +207,8 @@ def _grid(values: np.ndarray, *, whole: bool) -> tuple[float, int] | None:
         whole: Whether all are whole numbers.
     """
     if whole:
-        step = int(np.gcd.reduce(np.diff(values).astype(np.int64)))
-        return step, int((values[-1] - values[0]) // step) + 1
+        common = int(np.gcd.reduce(np.diff(values).astype(np.int64)))
+        return common, int((values[-1] - values[0]) // common) + 1
     if len(values) > MOST_STEPS:
         return None
     spelled = [Decimal(str(value)) for value in values]
@@ -250,20 +253,25 @@ def text_kind(cells: Sequence[str], *, alone: bool) -> str:
     named = {word for word in words if word.casefold() not in _WILD_TYPE}
     if named and all(_MUTATIONS.match(word) for word in named):
         return "mutations"
-    if any(word != "".join(word.split()) for word in words):
+    spaced = any(word != "".join(word.split()) for word in words)
+    if spaced or flag_words(sorted(words)) is not None:
         return "category"
     repeats = 2 * len(words) <= len(cells)
     equal = len({len(word) for word in words}) == 1
-    if alone:
-        return "category" if repeats and not equal and not _is_biological(words) else "sequence"
-    if flag_words(sorted(words)) is not None or not _is_biological(words):
+    if alone and equal:
+        return "sequence"
+    if not _is_biological(words):
+        if alone and not repeats and not all(word.isalpha() for word in words):
+            return "sequence"  # SMILES, say
         return "category"
-    letters = set("".join(words).upper())
     least = min(map(len, words))
-    long = least >= N_LONG_WORD or (letters <= _NUCLEOTIDES and least >= FEW_LEVELS)
-    return (
-        "sequence" if long and (not repeats or (equal and least > 2 * N_LONG_WORD)) else "category"
-    )
+    bases = {letter.upper() for letter in "".join(words)} <= _NUCLEOTIDES
+    long = least >= N_LONG_WORD or (bases and least >= FEW_LEVELS)
+    if alone:
+        return "sequence" if long or not repeats else "category"
+    if long and (not repeats or (equal and least > 2 * N_LONG_WORD)):
+        return "sequence"
+    return "category"
 
 
 def is_wild_type(word: str) -> bool:
@@ -272,8 +280,6 @@ def is_wild_type(word: str) -> bool:
 
 
 def _is_biological(words: set[str]) -> bool:
-    """Whether words are spelled with letters of residues or bases, each in one case."""
-    return all(
-        word and set(word.upper()) <= _RESIDUES and word in (word.upper(), word.lower())
-        for word in words
-    )
+    """Whether words are spelled with letters of residues in capitals, or of bases in any case."""
+    letters = set("".join(words))
+    return letters <= _RESIDUES or {letter.upper() for letter in letters} <= _NUCLEOTIDES

@@ -77,8 +77,7 @@ def read_measurements(
     Raises:
         InvalidData: The columns cannot be used as they are; the message names line and column.
     """
-    merged: list[str] = []
-    design = read_design_columns(table, roles.designs, options or DesignOptions(), merged)
+    design = read_design_columns(table, roles.designs, options or DesignOptions())
     y = table.float32([roles.score])[:, 0]
     flagged = np.zeros(len(table), dtype=bool)
     if roles.failure is not None:
@@ -104,7 +103,7 @@ def read_measurements(
     scored = ~failed
     y = y[keep][scored]
     x = made.x[scored]
-    notes = [*table.notes, *made.notes, *_merged_notes(merged)]
+    notes = [*table.notes, *made.notes, *_merged_notes(design.merged)]
     error, told = _errors(kept, roles, scored, y)
     notes += told
     if replicates == "mean":
@@ -125,12 +124,14 @@ def read_measurements(
     _require_different(table, roles.score, y)
     n_failed = int(failed.sum())
     if n_failed:
-        because = "have no score"
-        if roles.failure is not None:
-            because = f"failed ({roles.failure.column!r} says so) or have no score"
-        notes.append(
-            f"{n_failed:,} of {len(kept):,} rows {because}; they are kept as failed designs."
-        )
+        n_flagged = int(flagged[keep].sum())
+        reasons = []
+        if roles.failure is not None and n_flagged:
+            name = roles.failure.column
+            reasons.append(f"{n_flagged:,} of {len(kept):,} rows failed, as {name!r} says")
+        if n_failed > n_flagged:
+            reasons.append(f"{n_failed - n_flagged:,} of {len(kept):,} rows have no score")
+        notes.append(f"{', '.join(reasons)}; they are kept as failed designs.")
     return Measurements(
         made.space,
         made.parameters,

@@ -80,4 +80,4 @@ def _candidates(x: np.ndarray, total: float) -> Iterator[list[int]]:
 def _rounded_up(value: float) -> float:
     """Return a number of two digits that is a little larger."""
     digit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(value / digit + 1e-6) * digit:.6g}")
+    return float(f"{math.ceil(value / digit - 1e-6) * digit:.6g}")

@@ -16,6 +16,7 @@ __all__ = ["Preamble", "decoded", "skip_preamble"]
 _LONGEST = 1 << 16
 """Bytes in which the lines before a table are looked for."""
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
+MOST_TITLES = 5
 _SEP = re.compile(rb'^"?sep=(.)"?\s*$', re.IGNORECASE)
 _MARKS = {
     b"\xff\xfe\x00\x00": "utf-32",
@@ -83,11 +84,15 @@ def skip_preamble(content: bytes) -> Preamble:
     skipped: list[int] = []
     kinds: list[str] = []
     named_by_comment = False
+    emptied = False
     for i, (text, _) in enumerate(lines):
         bare = text.strip()
         kind = _skipped_kind(bare)
-        if kind is None and bare:
+        if kind is None and _has_content(bare):
             break
+        if kind is None and bare:  # an empty row of a sheet
+            lines[i][0] = b""
+            emptied = True
         if kind == "sep":
             found = _SEP.match(bare)
             delimiter = found[1].decode() if found else None
@@ -101,10 +106,11 @@ def skip_preamble(content: bytes) -> Preamble:
         skipped.pop()
         kinds.pop()
         named_by_comment = True
-    elif (title := _title(lines, delimiter)) is not None:
-        skipped.append(title)
-        kinds.append("title")
-    if not skipped and not named_by_comment:
+    else:
+        titles = _titles(lines, delimiter)
+        skipped += titles
+        kinds += ["title"] * len(titles)
+    if not (skipped or named_by_comment or emptied):
         return Preamble(content, delimiter, [])
     for i in skipped:
         lines[i][0] = b""
@@ -147,23 +153,37 @@ def _has_number(text: bytes, mark: bytes) -> bool:
     return any(cell.strip() and parse_number(cell) is not None for cell in cells)
 
 
-def _title(lines: list[list[bytes]], delimiter: str | None) -> int | None:
-    """Return the line of a title above the header, or None.
+def _titles(lines: list[list[bytes]], delimiter: str | None) -> list[int]:
+    """Return the lines of titles above the header.
 
-    A title is one cell above lines of several cells, none of which is quoted over a line end.
+    A title is one cell above two lines of several cells, the first of which holds no number. No
+    cell is quoted over a line end.
     """
-    full = [i for i, (text, _) in enumerate(lines) if text.strip() and not _skipped_kind(text)][:3]
-    if len(full) < 3:
-        return None
-    first, header, data = (lines[i][0] for i in full)
-    if any(text.count(b'"') % 2 for text in (first, header, data)):
-        return None
+    full = [i for i, (text, _) in enumerate(lines) if _has_content(text)][: MOST_TITLES + 2]
+    full = [i for i in full if not _skipped_kind(lines[i][0].strip())]
+    if any(lines[i][0].count(b'"') % 2 for i in full):
+        return []
     for mark in [delimiter.encode()] if delimiter else [d.encode() for d in DELIMITERS]:
-        count = header.count(mark)
-        if count and data.count(mark) == count and not _has_number(header, mark):
-            cells = [cell for cell in first.split(mark) if cell.strip()]
-            if len(cells) == 1 and first.count(mark) in (0, count):
-                named = [cell for cell in header.split(mark) if cell.strip()]
-                alone = not any(d.encode() in cells[0] for d in DELIMITERS)
-                return full[0] if len(named) > 1 and alone else None
-    return None
+        for k in range(1, len(full) - 1):
+            header, data = (lines[i][0] for i in full[k : k + 2])
+            count = header.count(mark)
+            named = [cell for cell in header.split(mark) if cell.strip()]
+            if not count or data.count(mark) != count or len(named) < 2:
+                continue
+            above = [lines[i][0] for i in full[:k]]
+            if _has_number(header, mark) or not all(_is_title(t, mark, count) for t in above):
+                break
+            return full[:k]
+    return []
+
+
+def _has_content(text: bytes) -> bool:
+    """Whether a line holds more than blanks and delimiters."""
+    return bool(text.strip(b" \t;,|"))
+
+
+def _is_title(text: bytes, mark: bytes, count: int) -> bool:
+    """Whether a line is one cell, perhaps with empty ones behind it."""
+    cells = [cell for cell in text.split(mark) if cell.strip()]
+    alone = len(cells) == 1 and not any(d.encode() in cells[0] for d in DELIMITERS)
+    return alone and text.count(mark) in (0, count)

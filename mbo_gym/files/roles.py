@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,6 +59,7 @@ _GOOD_WORDS = frozenset(
     ]
 )
 _ERROR_ENDS = ("sem", "se", "stderr", "standarderror", "stderror", "error", "err")
+_FIGURE_ENDS = ("std", "sd", "stdev", "min", "max", "n", "count", "variance", "var", "median")
 _OWN_ERROR_NAMES = frozenset({"sem", "stderr", "standarderror", "stderror"})
 
 
@@ -105,6 +106,7 @@ def assign_roles(
     failed: str | Mapping[str, Sequence[str]] | None = None,
     error: str | None = None,
     weights: str | None = None,
+    wanted: Iterable[str] = (),
 ) -> Roles:
     """Find the role of each column.
 
@@ -121,6 +123,7 @@ def assign_roles(
             ``"none"`` for no such column; None finds it by its name.
         error: Column of the standard errors of the scores; ``"none"`` for none; None finds it.
         weights: Column of the weights of the rows.
+        wanted: Columns that are part of the design whatever they look like.
 
     Raises:
         InvalidData: A column is missing, without a name, or named in two roles; or which rows
@@ -138,9 +141,10 @@ def assign_roles(
     left_out = dict.fromkeys(ignore, "you left it out")
     for name in [*ignore, *(name for name in (error, weights) if name not in (None, "none"))]:
         table.require(str(name))
-    failure = _failure(table, failed, head, {score, *(explicit or ()), *ignore})
+    taken = {score, *(explicit or ()), *ignore, *wanted}
+    failure = _failure(table, failed, head, taken)
     if error is None:
-        error = _error_column(table.names, score, {score, *(explicit or ()), *ignore, weights})
+        error = _error_column(table.names, score, {*taken, weights})
     elif error == "none":
         error = None
     used = {score, error, weights, failure.column if failure else None}
@@ -157,7 +161,13 @@ def assign_roles(
         raise InvalidData(
             f"{table.path} has one column only, {score!r}. If cells are not split, pass delimiter=."
         )
-    reasons = {name: _no_design(table, name, head[name]) for name in rest}
+    wanted = set(wanted)
+    reasons = {
+        name: _figure_of(score, name) or _no_design(table, name, head[name])
+        for name in rest
+        if name not in wanted
+    }
+    reasons |= dict.fromkeys(wanted.intersection(rest))
     chosen = [name for name in rest if reasons[name] is None]
     if not chosen:  # one column that looks like a row number is a design all the same
         chosen = [name for name in rest if name and reasons[name] != "empty"]
@@ -196,6 +206,14 @@ def _named(table: Table, designs: str | Sequence[str], score: str) -> tuple[str,
 def _simple(name: str) -> str:
     """Return a name without case, spaces and marks."""
     return re.sub(r"[^0-9a-z]", "", name.casefold())
+
+
+def _figure_of(score: str, name: str) -> str | None:
+    """Return why a column that is named as a figure of the score is no design, or None."""
+    bare, simple = (_simple(re.sub(r"[(\[].*", "", text)) for text in (score, name))
+    if simple in {f"{bare}{end}" for end in _FIGURE_ENDS}:
+        return f"a figure of {score}; pass error= if it is its standard error"
+    return None
 
 
 def _no_design(table: Table, name: str, cells: Sequence[str]) -> str | None:

@@ -85,6 +85,9 @@ def letters_of(
     if options.conserved == "keep" and (mutations or len(cells) >= FEWEST_ROWS):
         same = (x[:, :shortest] == x[0, :shortest]).all(axis=0)
         fixed = {int(place): letters[int(x[0, place])] for place in np.flatnonzero(same)}
+    if options.alphabet is None and set(letters) - set("ACGT") == {"N"}:
+        count = sum("N" in cell for cell in cells)
+        notes.append(f"{name!r}: N, in {count:,} sequences, counts as a letter of its own.")
     if shortest < longest:
         notes.append(
             f"{name!r} holds sequences of {shortest} to {longest} letters; proposals may have any "
@@ -216,16 +219,7 @@ def _mutated(table: Table, name: str, cells: Sequence[str], wild_type: str | Non
             f"{table.path}: the column {name!r} holds mutations ({first!r}), which refer to a "
             "wild type. Pass wild_type='MKT..', its sequence."
         )
-    offset = 1
-    found = [(int(place), old) for cell in cells for old, place, _ in _MUTATION.findall(cell)]
-    for start in (1, 0):
-        fits = (
-            0 <= place - start < len(wild_type) and wild_type[place - start] == old
-            for place, old in found
-        )
-        if all(fits):
-            offset = start
-            break
+    offset = _first_place(cells, wild_type)
     made = []
     for i, cell in enumerate(cells):
         if is_wild_type(cell):
@@ -246,6 +240,26 @@ def _mutated(table: Table, name: str, cells: Sequence[str], wild_type: str | Non
             letters[at] = new
         made.append("".join(letters))
     return made
+
+
+def _first_place(cells: Sequence[str], wild_type: str) -> int:
+    """Return the number of the first place: 1, or the only other one that fits all mutations."""
+    found = {(int(place), old) for cell in cells for old, place, _ in _MUTATION.findall(cell)}
+    if not found:
+        return 1
+    places = [place for place, _ in found]
+    others = range(max(places) - len(wild_type) + 1, min(places) + 1)
+    fitting = [
+        start
+        for start in (1, 0, *(start for start in others if start not in (0, 1)))
+        if all(
+            0 <= place - start < len(wild_type) and wild_type[place - start] == old
+            for place, old in found
+        )
+    ]
+    if not fitting or fitting[0] in (0, 1):
+        return fitting[0] if fitting else 1
+    return fitting[0] if len(fitting) == 1 else 1
 
 
 def _places(places: Sequence[int]) -> str:

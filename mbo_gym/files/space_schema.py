@@ -18,7 +18,7 @@ SCHEMA_FILE = Path(__file__).with_name("space.schema.json")
 """The schema as it ships."""
 
 _CELL = {"type": ["string", "number", "boolean"]}
-_NAMED = {
+_NAMED: dict[str, dict[str, Any]] = {
     "weights": {"type": "object", "additionalProperties": {"type": "number"}},
     "fixed": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 1}},
     "when": {"type": "object"},

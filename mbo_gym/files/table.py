@@ -169,7 +169,8 @@ def _understood(
         lines = "line" if n_rows == 1 else f"{n_rows} lines"
         told = f"The {lines} below the header holds units or types: {listed(first)}."
         table = replace(table, notes=(*table.notes, told))
-    return replace(table, units=found)
+    mixed = _mixed_percent(table.names, [cells[n_rows:] for cells in seen], style)
+    return replace(table, units=found, mixed=mixed)
 
 
 def _count_unit_rows(seen: Sequence[Sequence[str]], style: NumberStyle) -> int:
@@ -194,6 +195,19 @@ def _is_numeric(cells: Sequence[str], style: NumberStyle) -> bool:
     full = [cell for cell in cells if not style.is_missing(cell)]
     numbers = sum(style.parse(cell) is not None for cell in full)
     return numbers > len(full) / 2
+
+
+def _mixed_percent(
+    names: Sequence[str], seen: Sequence[Sequence[str]], style: NumberStyle
+) -> frozenset[str]:
+    """Return the columns in which only some numbers have a percent sign."""
+    mixed = set()
+    for name, cells in zip(names, seen, strict=True):
+        if any(cell.endswith("%") for cell in cells):
+            numbers = [cell for cell in cells if style.parse(cell) is not None]
+            if any(not cell.endswith("%") and not style.is_missing(cell) for cell in numbers):
+                mixed.add(name)
+    return frozenset(mixed)
 
 
 def _percent_signs(names: Sequence[str], seen: Sequence[Sequence[str]]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -114,7 +115,7 @@ def make_table_task(
     y: Any = None,
     space: str | os.PathLike[str] | None = None,
     bounds: Annotated[Bounds, _BOUNDS_IN_WORDS] | Literal["none"] | None = None,
-    kinds: Mapping[str, str] | str | None = None,
+    kinds: Mapping[str, str] | Literal["real"] | None = None,
     ignore: str | Sequence[str] | None = None,
     alphabet: str | None = None,
     wild_type: str | None = None,
@@ -231,9 +232,10 @@ def make_table_task(
         design_columns,
         score_column,
         ignore=_several(ignore),
-        failed=failed,
+        failed=_mapping(failed),
         error=error,
         weights=weights,
+        wanted=kinds if isinstance(kinds, Mapping) else (),
     )
     if alphabet is not None and len(roles.designs) > 1:
         raise InvalidData(
@@ -300,6 +302,19 @@ def _named_columns(
     if data.failed and data.failed_words:
         failed = {data.failed: data.failed_words}
     return failed, data.error or "none", data.weights or None
+
+
+def _mapping(
+    failed: str | Mapping[str, Sequence[str]] | None,
+) -> str | Mapping[str, Sequence[str]] | None:
+    """Return a mapping that is written as JSON, as on a command line; anything else as it is."""
+    if isinstance(failed, str) and failed.startswith("{"):
+        try:
+            found = json.loads(failed)
+        except ValueError:
+            return failed
+        return found if isinstance(found, dict) else failed
+    return failed
 
 
 def _several(names: str | Sequence[str] | None) -> list[str]:

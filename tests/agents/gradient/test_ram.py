@@ -141,7 +141,8 @@ def test_the_order_of_unseen_designs_is_learnt(loss):
 def test_each_update_sees_one_list_of_the_batch_size(monkeypatch):
     shapes = []
 
-    def watched(f, y):
+    def watched(f, y, weight):
+        assert weight is None
         shapes.append((tuple(f.shape), tuple(y.shape)))
         return listnet(f, y)
 

@@ -658,3 +658,48 @@ def test_ctrl_c_in_the_middle_leaves_finished_runs_only(tmp_path):
     assert (process.returncode, out, err) == (130, "", "stopped; nothing half-written was left\n")
     assert folders(tmp_path) == [f"top_k-{TASK}-seed0"]
     assert "result.json" in folders(tmp_path / f"top_k-{TASK}-seed0")
+
+
+MY_TABLE = "id,T (°C),catalyst,yield [%]\n1,60,Pd,5\n2,80,Ni,7\n3,70,Pd,9\n4,60,Ni,\n5,90,Cu,4\n"
+
+
+def test_init_writes_a_space_that_show_and_run_take(mbo, tmp_path):
+    table = tmp_path / "my.csv"
+    table.write_text(MY_TABLE, encoding="utf-8")
+    space = tmp_path / "space.toml"
+    code, out, err = mbo("init", table, "--score", "yield [%]", "--output", space)
+    assert code == 0
+    assert "Correct it" in out
+    assert "1 of 5 rows have no score" in err
+    text = space.read_text(encoding="utf-8")
+    assert text.startswith("#:schema ")
+    assert 'unit = "°C"' in text
+    assert '"id",  # row numbers' in text
+    code, out, err = mbo("init", table, "--output", space)
+    assert code != 0
+    assert "--overwrite" in err
+    out = mbo("show", "table", "-o", f"path={table}", "--space", space).out
+    assert "catalyst: design: category, Cu, Ni, Pd" in out
+    assert "1 of 5 rows have no score" in out
+    assert "-o ignore=NAME" in out
+    options = ["-o", f"path={table}", "--space", space, "--k", "2", "--output", tmp_path / "runs"]
+    assert mbo("run", "top_k", "table", *options).code == 0
+    (name,) = folders(tmp_path / "runs")
+    written = (tmp_path / "runs" / name / "designs.csv").read_text(encoding="utf-8")
+    assert written.splitlines()[:2] == ["T (°C),catalyst,criterion", "70,Pd,9"]
+
+
+def test_init_prints_the_schema_and_asks_for_a_table(mbo):
+    schema = json.loads(mbo("init", "--schema").out)
+    assert schema["required"] == ["goal", "parameters"]
+    code, _, err = mbo("init")
+    assert code != 0
+    assert "mbo-gym init my.csv" in err
+
+
+def test_init_guesses_the_score_and_says_so(mbo, tmp_path):
+    table = tmp_path / "my.csv"
+    table.write_text("a,yield,b\n1.5,2,3\n2.5,3,4\n3.5,1,6\n")
+    _, out, err = mbo("init", table, "--output", "-", "--minimise")
+    assert "'yield' was taken for the score" in err
+    assert 'direction = "minimise"' in out

@@ -206,7 +206,7 @@ def test_failed_runs_are_knowledge(make):
     assert task.space.names == ("N (fingers #)", "a, width (um)")
     assert len(task.dataset) == 4
     assert task.space.values(task.dataset.failed) == [{"N (fingers #)": 8, "a, width (um)": 2.5}]
-    says(task, "1 of 5 rows failed", "'Failed'")
+    says(task, "1 of 5 rows failed", "'Failed' says")
     roles = dict(task.info.columns)
     assert roles["Failed"] == "failed rows: 1"
     assert roles["Resistance (kohm)"] == "left out: you left it out"
@@ -346,6 +346,8 @@ DIALECTS = {
     "sep": ("sep=;\ntemp;yield\n20.5;1\n30.25;2\n", {}, "Excel's sep="),
     "json": ('{"robot": 3}\ntemp,yield\n20.5,1\n30.25,2\n', {}, "a JSON line"),
     "title": ("My table\ntemp,yield\n20.5,1\n30.25,2\n", {}, "a title line"),
+    "two titles": (";\nMy table\nof today;\ntemp;yield\n20.5;1\n30.25;2\n", {}, "(2 in all)"),
+    "comments below": ("temp,yield\n20.5,1\n# pause\n30.25,2\n# the end\n", {}, ""),
     "pipe": ("temp|yield\n20.5|1\n30.25|2\n", {}, ""),
     "percent": ("temp,yield\n20.5 %,1%\n30.25 %,2%\n", {}, ""),
     "commented header": ("# temp,yield\n20.5,1\n30.25,2\n", {}, ""),
@@ -451,6 +453,14 @@ def test_sequences_beside_numbers(make):
     assert [type(found[name]) for name in ("heavy", "light", "temp")] == [Letters, Letters, Real]
     assert found["light"].letters[0] == "-"
     assert task.space.values(task.dataset.x)[0]["light"] == "MKT-AY"
+
+
+def test_dates_as_days_on_request(make):
+    content = "when,a,yield\n01.02.2024,1.5,1\n05.02.2024,2.5,2\n03.02.2024 12:00,2,2\n"
+    task = make(content, kinds={"when": "days"})
+    assert task.dataset.x[:, 0].tolist() == [0, 4, 2.5]
+    with pytest.raises(InvalidData, match="in one way only"):
+        make(content.replace("01.02.2024", "01/02/2024"), kinds={"when": "days"})
 
 
 def test_small_letters_of_bases_are_capitals(make):
@@ -564,3 +574,41 @@ def test_propose_takes_frames(tmp_path):
     frame = pl.DataFrame({"heat": [20.5, 30.25, 41.0, 52.5], "yield": [1.0, 3.0, 2.0, 0.5]})
     table = mbo_gym.propose(frame, score="yield", method="top_k", k=2, progress=False)
     assert table.columns["heat"].tolist() == [30.25, 41.0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["low", "medium", "high", "low"], Category),
+        (["DMF", "THF", "water", "DMF"], Category),
+        (["DMF", "THF", "DMSO", "DMF", "THF", "DMF"], Category),
+        (["CCO", "c1ccccc1", "CC(=O)O", "CCCl"], Letters),
+        (["MKTAYIG", "MKTAYI", "MKSAYIG", "MKTAYIG"], Letters),
+        (["acgt", "acg", "ACGTT", "acg"], Letters),
+    ],
+)
+def test_one_column_of_words_or_of_sequences(make, cells, kind):
+    task = make("\n".join(["what,yield", *(f"{cell},{i}" for i, cell in enumerate(cells))]))
+    assert isinstance(parameters(task)["what"], kind)
+
+
+def test_some_percent_signs_are_refused(make):
+    with pytest.raises(InvalidData, match="'a' have a percent sign, others have none"):
+        make("a,b,yield\n10%,1.5,1\n20,2.5,2\n30%,2,3\n")
+
+
+def test_mutations_may_be_numbered_from_another_place(make):
+    content = "m,yield\nD40G,1\nD40A:K41R,2\nK41R,3\nWT,0\n"
+    task = make(content, wild_type="DKA")
+    assert task.space.format(task.dataset.x) == [["GKA"], ["ARA"], ["DRA"], ["DKA"]]
+
+
+def test_a_column_that_float32_makes_constant_says_why(make):
+    with pytest.raises(InvalidData, match="subtract an offset"):
+        make("n,yield\n100000000,1\n100000001,2\n100000002,3\n")
+
+
+def test_spread_of_the_score_is_no_design(make):
+    task = make("yield_std,a,yield\n1.5,1.5,1\n2.5,2,2\n")
+    assert task.space.names == ("a",)
+    assert "error=" in dict(task.info.columns)["yield_std"]
