@@ -16,6 +16,7 @@ import numpy as np
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
@@ -51,7 +52,9 @@ def _best_rows(dataset: OfflineDataset, k: int) -> np.ndarray:
 class Random(Method):
     """Random: uniform designs of the space, in no order.
 
-    Infinite sides of the space are cut at the visible range.
+    Algorithm:
+        1. cut infinite sides of the space at the range of the visible designs
+        2. draw K designs uniformly from the space; propose them in the order drawn
 
     Args:
         config: No settings.
@@ -75,14 +78,18 @@ class Random(Method):
 
     def propose(self, k: int) -> Proposals:
         """Return `k` uniform designs."""
-        rng = np.random.default_rng(self.context.seed)
-        return Proposals(sampling_space(self.problem).sample(k, rng), np.zeros(k))
+        seed = self.context.seed
+        x = sampling_space(self.problem).sample(k, np.random.default_rng(seed))
+        return as_they_come(self.problem, x, np.zeros(k), k, seed)
 
 
 class TopK(Method):
     """TopK: the best distinct visible designs, unchanged.
 
-    Where there are fewer than k distinct designs, the best ones are repeated.
+    Algorithm:
+        1. order the distinct visible designs by their score, the highest first
+        2. propose the first K; where there are fewer, all of them are repeated in turn until there
+           are K, copies next to each other
 
     Args:
         config: No settings.
@@ -116,8 +123,8 @@ class NoiseConfig:
     """Settings of `TopKNoise`.
 
     Args:
-        noise: Continuous spaces: standard deviation of Gaussian noise in z-scored features.
-            Categorical spaces: probability that a site is given a random letter.
+        noise: Continuous and mixed spaces: standard deviation of Gaussian noise in z-scored
+            features. Categorical spaces: probability that a site is given a random letter.
     """
 
     noise: float = 0.1
@@ -129,10 +136,15 @@ class NoiseConfig:
 class TopKNoise(Method):
     """TopKNoise: the best visible designs with random changes.
 
-    The order is that of the unchanged designs.
+    Algorithm:
+        1. x <- the K best distinct visible designs, repeated as in `TopK` where there are fewer
+        2. continuous spaces: z-score x, add noise * N(0, 1) to each feature, and clip the result to
+           the bounds of the space;
+           categorical spaces: with probability `noise`, replace a letter by one drawn uniformly
+        3. propose the changed designs, in the order of the scores of the unchanged ones
 
     Args:
-        config: Settings.
+        config: Settings; the amount of noise.
 
     Example:
         >>> import mbo_gym
@@ -166,14 +178,18 @@ class TopKNoise(Method):
             return Proposals(letters.astype(np.int32), criterion)
         encoder = make_encoder(problem)
         z = encoder.encode(x)
-        return Proposals(encoder.decode(z + noise * rng.standard_normal(z.shape)), criterion)
+        x = encoder.decode(z + noise * rng.standard_normal(z.shape))
+        return as_they_come(problem, x, criterion, k, self.context.seed)
 
 
 class MeanDesign(Method):
     """MeanDesign: one design, k times: the mean of the visible designs.
 
-    On categorical spaces it is the commonest letter of each site; on mixed spaces the commonest
-    words and letters with the nearest allowed numbers.
+    Algorithm:
+        1. continuous spaces: x <- the mean of the visible designs, clipped to the bounds;
+           categorical spaces: x <- the commonest letter of each site, the first one in a tie;
+           mixed spaces: x <- the commonest words and letters with the nearest allowed numbers
+        2. propose x, K times; on mixed spaces x once, then near designs
 
     Args:
         config: No settings.
@@ -198,7 +214,7 @@ class MeanDesign(Method):
         self.start(problem, context)
 
     def propose(self, k: int) -> Proposals:
-        """Return `k` copies of the mean design."""
+        """Return `k` copies of the mean design, on mixed spaces near designs in place of copies."""
         x = self.problem.dataset.x
         space = self.problem.space
         if isinstance(space, CategoricalSpace):
@@ -206,7 +222,8 @@ class MeanDesign(Method):
             return Proposals(np.tile(counts.argmax(axis=0).astype(np.int32), (k, 1)), np.zeros(k))
         if isinstance(space, MixedSpace):
             mean = space.features(x).mean(axis=0, dtype=np.float64)
-            return Proposals(np.tile(space.from_features(mean[None]), (k, 1)), np.zeros(k))
+            copies = np.tile(space.from_features(mean[None]), (k, 1))
+            return as_they_come(self.problem, copies, np.zeros(k), k, self.context.seed)
         mean = x.mean(axis=0, dtype=np.float64)
         return Proposals(space.clip(np.tile(mean, (k, 1))), np.zeros(k))
 
@@ -232,8 +249,13 @@ class RandomFiltered(Method):
 
     There is no search at all; on TFBind8 it outranks most methods.
 
+    Algorithm:
+        1. fit a surrogate f on the features of the visible designs
+        2. draw `n_candidates` designs uniformly, at least K, as in `Random`
+        3. propose the K with the highest f, the highest first
+
     Args:
-        config: Settings.
+        config: Settings; the number of candidates and the surrogate.
 
     Example:
         >>> import mbo_gym

@@ -56,6 +56,8 @@ class DDOMConfig:
     encoder: str | None = None
     checkpoints: str | None = None
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"train_steps": "training.steps"}
+
     def __post_init__(self) -> None:
         require_at_least(self, 1, "n_candidates")
 
@@ -93,7 +95,9 @@ _LIGHT = DDOMConfig(
 class DDOM(Method):
     """DDOM: denoising diffusion for offline optimization (Krishnamoorthy et al., ICML 2023).
 
-    Algorithm (algorithm 1 of the paper):
+    The lines are those of algorithm 1 of the paper.
+
+    Algorithm:
         1. weigh the visible designs: higher scores more, crowded score bins less    (section 3.2)
         2. train a denoiser D(z; s | y) on them, the score y dropped at times        (eq. 7, 8)
         3. draw noise, and denoise it under the target score with classifier-free
@@ -238,7 +242,8 @@ class DDOM(Method):
         )
         z = self.model.generate(n, self.target, generator, watch=watch)
         watch.end(z)
-        return filtered(self.encoder.designs(z), self.filter, k)
+        x = self.encoder.designs(z)
+        return filtered(self.problem, x, self.filter, k, self.context.seed)
 
     def write_state(self, folder: Path) -> None:
         """Write the denoiser and the surrogate of the filter."""

@@ -129,6 +129,8 @@ class DEMOConfig:
     encoder: str | None = None
     checkpoints: str | None = None
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"train_steps": "training.steps"}
+
     def __post_init__(self) -> None:
         require_at_least(self, 1, "n_candidates")
         if not 0 <= self.label_quantile <= 1:
@@ -182,7 +184,9 @@ class DEMO(Method):
     (``offline``, ``pseudo``, also in the released program). The two ablations of the paper are
     ``prior=offline`` and ``edit=false``.
 
-    Algorithm (algorithm 1 of the paper):
+    The lines are those of algorithm 1 of the paper.
+
+    Algorithm:
         1. fit a surrogate f; climb it from every visible design; the ends with their predictions f
            are the pseudo-target data                                                  (eq. 6)
         2. train a diffusion model of designs under their scores on these data         (eq. 8)
@@ -305,7 +309,9 @@ class DEMO(Method):
         else:
             z = self.model.generate(n, self.target, generator, watch=watch)
         watch.end(z)
-        return filtered(encoder.designs(z), self.fitted if config.order else None, k)
+        x = encoder.designs(z)
+        by = self.fitted if config.order else None
+        return filtered(self.problem, x, by, k, self.context.seed)
 
     def climb(self, z: Tensor) -> Tensor:
         """Climb the surrogate from features (N, d), in pieces; return the ends (N, d)."""

@@ -142,6 +142,8 @@ class GTGConfig:
     encoder: str | None = None
     checkpoints: str | None = None
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"train_steps": "training.steps"}
+
     def __post_init__(self) -> None:
         require_at_least(self, 1, "n_samples")
 
@@ -405,7 +407,8 @@ class GTG(Method):
         self._show(sampled)
         last_first = sampled[:, first:, :d].flip(1)  # (n, H - C, d)
         new = last_first.transpose(0, 1).flatten(0, 1)
-        return filtered(self.encoder.designs(new), self.filter, k)
+        x = self.encoder.designs(new)
+        return filtered(self.problem, x, self.filter, k, self.context.seed)
 
     def _show(self, sampled: Tensor) -> None:
         watch = EstimateWatch(

@@ -31,10 +31,10 @@ def main(
         total += reward
     print(f"one design: {total:+.3f} standard deviations by the surrogate, now {info['design']}")
 
-    # Many designs, stepped as one tensor: gym.make_vec. device="cuda" moves them to a GPU.
+    # Many designs, stepped as one tensor: gym.make_vec with a device; "cuda" for a GPU.
     task = mbo_gym.make_task(task_id)
     starts = task.dataset.top(num_envs).x
-    envs = gym.make_vec(env_id, num_envs=len(starts), **settings)
+    envs = gym.make_vec(env_id, num_envs=len(starts), device="cpu", **settings)
     observations, info = envs.reset(options={"design": starts})
     actions = np.ones(envs.action_space.shape, dtype=np.float32)
     for _ in range(steps):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BudgetExceeded",
@@ -13,6 +14,7 @@ __all__ = [
     "MissingData",
     "MissingDependency",
     "UnknownId",
+    "UnsupportedSpace",
     "nearest",
 ]
 
@@ -26,17 +28,17 @@ class UnknownId(MboGymError, KeyError):
 
     Args:
         kind: Kind of the name, e.g. ``"task"``.
-        name: The name that was got.
+        name: The name that was got; any value that is no name at all.
         known: The names that exist.
         moved_to: New names of one that existed once.
     """
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str], moved_to: Iterable[str] = ()
+        self, kind: str, name: Any, known: Iterable[str], moved_to: Iterable[str] = ()
     ) -> None:
         self.kind = kind
         self.name = name
-        self.known = sorted(known)
+        self.known = sorted(map(str, known))
         self.moved_to = list(moved_to)
         super().__init__(name)
 
@@ -54,7 +56,7 @@ class UnknownId(MboGymError, KeyError):
             hint = f"{len(self.known)} are known; `mbo-gym list` shows them."
         return f"There is no {self.kind} {self.name!r}. {hint}"
 
-    def __reduce__(self) -> tuple[type[UnknownId], tuple[str, str, list[str], list[str]]]:
+    def __reduce__(self) -> tuple[type[UnknownId], tuple[str, Any, list[str], list[str]]]:
         return (type(self), (self.kind, self.name, self.known, self.moved_to))
 
 
@@ -89,16 +91,19 @@ class InvalidDesign(MboGymError, ValueError):
     """A design lies outside its space; the message names the first bad row and why."""
 
 
+class UnsupportedSpace(MboGymError, ValueError):
+    """A method does not work on a kind of design space; the message says which it works on."""
+
+
 class BudgetExceeded(MboGymError, RuntimeError):
     """An oracle was asked for more scores than its budget allows; nothing was scored."""
 
 
-def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+def nearest(name: Any, known: Iterable[str], n: int = 3) -> list[str]:
     """Return up to `n` known names similar to `name`, the closest first.
 
-    Case does not count.
+    Case does not count. A name that is no text counts as it is written.
     """
     folded = {k.casefold(): k for k in known}
-    return [
-        folded[c] for c in difflib.get_close_matches(name.casefold(), list(folded), n=n, cutoff=0.5)
-    ]
+    wanted = str(name).casefold()
+    return [folded[c] for c in difflib.get_close_matches(wanted, list(folded), n=n, cutoff=0.5)]

@@ -91,10 +91,16 @@ class Registry:
         self, id: str, entry_point: str | Callable[..., Any], **kwargs: Any
     ) -> Iterator[Spec]:
         """Register a name inside a block, in place of one that is there; for tests."""
-        before = dict(self._all())
-        try:
+        with self.restored():
             self._specs[id] = Spec(id, entry_point, kwargs)
             yield self._specs[id]
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Forget, at the end of a block, the names registered inside it; for tests."""
+        before = dict(self._all())
+        try:
+            yield
         finally:
             self._specs = before
 

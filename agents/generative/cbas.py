@@ -17,7 +17,9 @@ from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import distinct_proposals
 from mbo_gym.nn.vae import MLPVAE, Categorical, Gaussian, VAETraining, fit_vae
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import require_at_least
@@ -300,9 +302,15 @@ class AutofocusedCbAS(Method):
     2020).
 
     Algorithm:
-        1. to 3. c. as in `CbAS`
-        3. d. train the ensemble on, with the visible designs weighed by q(x | z) / p(x | z), each
-           with a latent z of its own, drawn from N(0, 1)
+        1. fit an ensemble of networks on the visible designs: p(Y | x), Gaussian
+        2. train a VAE p on the visible designs, whatever their scores; the search model q starts
+           as its copy
+        3. repeat `rounds` times:
+           a. draw latents z from N(0, 1) and designs x from q(x | z)
+           b. gamma <- the 80th percentile of their predictions, unless it was higher before
+           c. train q on them, weighed by p(x | z) / q(x | z) * P(Y >= gamma | x)
+           d. train the ensemble on, with the visible designs weighed by q(x | z) / p(x | z), each
+              with a latent z of its own, drawn from N(0, 1)
         4. propose K designs drawn from q, the highest prediction first
 
     Args:
@@ -440,7 +448,16 @@ def drawn_proposals(models: DesignModels, scores: ScoreModel, rounds: int, k: in
     x = x[order]
     prediction = prediction[order]
     _watch(models, rounds)(rounds, models.features(x[:_SHOWN]), prediction[:_SHOWN])
-    return Proposals(models.designs(x), prediction.cpu().numpy())
+    designs = models.designs(x)
+    if not isinstance(models.problem.space, MixedSpace):
+        return Proposals(designs, prediction.cpu().numpy())
+
+    def predict(found: np.ndarray) -> np.ndarray:
+        z = models.encoder.features(found, models.device)
+        return np.asarray(scores.members(z).mean(dim=1).cpu().numpy())
+
+    seed = models.context.seed
+    return distinct_proposals(models.problem, designs, k, seed=seed, predict=predict)
 
 
 def _watch(models: DesignModels, rounds: int) -> SearchWatch:

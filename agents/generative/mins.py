@@ -16,6 +16,7 @@ from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.score_weights import score_weights
 from mbo_gym.nn.trainer import Trainer, TrainingConfig
 from mbo_gym.nn.weights import draw_weights
@@ -340,7 +341,8 @@ class MINs(Method):
         with torch.no_grad():
             z = self._fake(asked, self.config.relaxation.end_temperature, random)
         self._watch()(self.config.training.train_steps, z[:_SHOWN], asked[:_SHOWN])
-        return Proposals(self.encoder.designs(z), np.zeros(k))
+        x = self.encoder.designs(z)
+        return as_they_come(self.problem, x, np.zeros(k), k, self.context.seed)
 
     def write_state(self, folder: Path) -> None:
         """Write the generator and the critic."""

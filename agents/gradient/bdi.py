@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import AscentConfig, Climb
+from agents.gradient.ascent import ORDER, AscentConfig, Climb
 from mbo_gym.machine import memory_gb
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
 from mbo_gym.methods.fitted import Fitted
@@ -142,6 +142,7 @@ class TwoWayMapping(Surrogate):
     """
 
     kind: ClassVar[str] = "bdi"
+    weighs_rows: ClassVar[bool] = True
 
     def __init__(self, config: BDIConfig) -> None:
         self.config: BDIConfig = config
@@ -163,14 +164,20 @@ class TwoWayMapping(Surrogate):
             CannotFit: The kernel's matrix and its factor need more memory than the device has.
         """
         started = time.perf_counter()
-        z, y = self._drawn(z.double(), y.double(), seed)
+        rows = self._drawn(y, seed)
+        z = z.double()[rows]
+        y = y.double()[rows]
         self._require_memory(len(z), str(z.device))
         matrix = z.new_empty(len(z), len(z))
         blocks = torch.split(torch.arange(len(z)), self._block(z))
         for rows in (progress or NullProgress()).track(blocks, "kernel of BDI"):
             matrix[rows] = self._kernel(z[rows], z)
         diagonal = matrix.diagonal()
-        diagonal += self.config.ridge * diagonal.mean()
+        ridge = self.config.ridge * diagonal.mean()
+        if self.row_weight is not None:
+            weight = self.row_weight.double()[rows]
+            ridge = ridge * weight.mean() / weight
+        diagonal += ridge
         factor = torch.linalg.cholesky(matrix)
         self._state = {
             "features": z,
@@ -222,14 +229,13 @@ class TwoWayMapping(Surrogate):
             (gradient,) = torch.autograd.grad((forward + backward).sum(), leaf)
         return -gradient
 
-    def _drawn(self, z: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Return `max_rows` of the rows, drawn at random; all where there are no more."""
+    def _drawn(self, y: Tensor, seed: int) -> Tensor | slice:
+        """Return `max_rows` of the rows of scores (N,), drawn at random; all if there are less."""
         most = self.config.max_rows
         if most is None or len(y) <= most:
-            return z, y
-        generator = torch.Generator(z.device).manual_seed(seed)
-        rows = torch.randperm(len(y), generator=generator, device=z.device)[:most]
-        return z[rows], y[rows]
+            return slice(None)
+        generator = torch.Generator(y.device).manual_seed(seed)
+        return torch.randperm(len(y), generator=generator, device=y.device)[:most]
 
     def _require_memory(self, n: int, device: str) -> None:
         needed = 2 * 8 * n**2 / 2**30
@@ -294,9 +300,11 @@ class BDI(Method):
             ),
             Difference(
                 "every visible design is used",
-                "at most `max_rows` visible designs, drawn at random; preset `paper` uses all",
+                "at most 2,000 visible designs (`max_rows`), drawn at random; preset `paper` uses "
+                "all",
                 "the kernel's matrix has N^2 numbers",
             ),
+            replace(ORDER, here="proposals are ordered by the forward prediction"),
         ),
         metrics={
             "ascent/prediction": "mean forward prediction of the designs at a step, in standard "

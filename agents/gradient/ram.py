@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.gradient.ascent import AscentConfig, ascend_from_best
+from agents.gradient.ascent import ORDER, AscentConfig, ascend_from_best
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.nn.mlp import BatchedMLP
@@ -36,13 +36,26 @@ __all__ = [
 ]
 
 
-def listnet(f: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy of the softmaxes of scores and outputs (1, m) over a list; ()."""
-    return -(y.softmax(dim=1) * f.log_softmax(dim=1)).sum()
+def listnet(f: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy of the softmaxes of scores and outputs (1, m) over a list; ().
+
+    With weights (1, m), each item's part of the target counts by its weight.
+    """
+    target = y.softmax(dim=1)
+    if weight is not None:
+        target = weight * target
+        target = target / target.sum(dim=1, keepdim=True)
+    return -(target * f.log_softmax(dim=1)).sum()
 
 
-def rankcosine(f: Tensor, y: Tensor) -> Tensor:
-    """Return one minus the cosine of scores and outputs (1, m) of a list; ()."""
+def rankcosine(f: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return one minus the cosine of scores and outputs (1, m) of a list; ().
+
+    With weights (1, m), the product and the lengths count each item by its weight.
+    """
+    if weight is not None:
+        y = weight.sqrt() * y
+        f = weight.sqrt() * f
     return 1 - torch.cosine_similarity(y, f, dim=1).sum()
 
 
@@ -52,7 +65,7 @@ def decay(network: BatchedMLP, weight_decay: float) -> Tensor:
     return weight_decay / 2 * squares.sum()
 
 
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "listnet": listnet,
     "rankcosine": rankcosine,
 }
@@ -93,6 +106,7 @@ class RankingSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "ram"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[Any]] = RankingConfig
     config: RankingConfig
 
@@ -106,13 +120,14 @@ class RankingSurrogate(Surrogate):
         """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
         config = self.config
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
         ranking_loss = LOSSES[config.loss]
 
         def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
             f = network.outputs(data.z[rows])  # (1, m), one list
-            total = ranking_loss(f, data.y[rows]) + decay(network, config.weight_decay)
+            fit = ranking_loss(f, data.y[rows], data.weight_of(rows))
+            total = fit + decay(network, config.weight_decay)
             return total, {"loss": total}
 
         train(
@@ -198,7 +213,7 @@ _METRICS = {
 _DIFFERENCES = (
     Difference(
         "2 x 2048 units, lists of 1,000, 200 passes through 10,000 lists",
-        "2 x 256 units, lists of 256 and 3,000 updates by default; preset `paper` has 2 x 2048 and "
+        "2 x 256 units, lists of 256, 3,000 updates of one list; preset `paper`: 2 x 2048 units, "
         "10,000 lists of 1,000, each seen once",
         "fits in seconds on a CPU",
     ),
@@ -208,15 +223,22 @@ _DIFFERENCES = (
         "no lists are held in memory",
     ),
     Difference(
-        "the best network on validation lists is kept",
-        "the last network is kept, after a learning rate that decays along a cosine",
+        "a constant learning rate of 3e-4",
+        "a learning rate that decays from 1e-3 to 0 along a cosine; preset `paper`: from 3e-4 "
+        "along a cosine",
         "one training recipe for all surrogates",
     ),
     Difference(
-        "the standardised output is the prediction",
-        "the prediction is in the unit of the scores",
-        "the surrogate can stand wherever one is asked for",
+        "the best network on validation lists is kept",
+        "the last network is kept",
+        "one training recipe for all surrogates",
     ),
+    Difference(
+        "the prediction is the standardised output",
+        "the prediction is the standardised output in the unit of the scores",
+        "the network can serve other methods as a surrogate",
+    ),
+    ORDER,
 )
 _PAPER: Mapping[str, Any] = {
     "hidden": 2048,
@@ -235,9 +257,9 @@ class RaMListNet(Method):
     Trains a surrogate f to order lists of designs, not to predict their scores, then climbs it.
 
     Algorithm:
-        1. draw lists of m visible designs and update f down, with y the standardised scores,
-               listnet      - sum_i softmax(y)_i log softmax(f)_i   (softmaxes over the list)
-               rankcosine   1 - cos(y, f)                           (`RaMRankCosine`)
+        1. draw lists of m visible designs and update f down, with y the standardised scores of
+           a list, and weight decay,
+               - sum_i softmax(y)_i log softmax(f)_i   (softmaxes over the list)
         2. standardise f by mean and deviation of its outputs on the rows that it was trained on
         3. climb f from the K best visible designs by Adam: 200 steps of 1e-3, on categorical spaces
            100 of 1e-1; propose the ends, the highest f first
@@ -293,7 +315,15 @@ class RaMListNet(Method):
 class RaMRankCosine(Method):
     """RaM with RankCosine: offline optimization by learning to rank (Tan et al., ICLR 2025).
 
-    The algorithm is that of `RaMListNet`; the loss of a list is 1 - cos(y, f).
+    Trains a surrogate f to order lists of designs, as `RaMListNet` does, by another loss.
+
+    Algorithm:
+        1. draw lists of m visible designs and update f down, with y the standardised scores of
+           a list, and weight decay,
+               1 - cos(y, f)   (vectors of m entries)
+        2. standardise f by mean and deviation of its outputs on the rows that it was trained on
+        3. climb f from the K best visible designs by Adam: 200 steps of 1e-3, on categorical spaces
+           100 of 1e-1; propose the ends, the highest f first
 
     Args:
         config: Settings; preset `paper` has the published network and lists.

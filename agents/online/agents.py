@@ -80,7 +80,7 @@ class PPO(Method):
         4. propose the ends, the highest f(z) first
 
     Args:
-        config: Settings.
+        config: Settings of training, episodes and search; clipping, passes and entropy of PPO.
 
     Attributes:
         policy: Trained policy with the surrogate.
@@ -140,10 +140,23 @@ class PPO(Method):
 class SAC(Method):
     """SAC: soft actor-critic on the environment of a surrogate (Haarnoja et al., 2018).
 
-    The algorithm and the reward are those of `PPO`, with another learner.
+    The reward is that of `PPO`, with its two choices; the learner keeps all transitions and reuses
+    them.
+
+    Algorithm:
+        1. fit a surrogate f on the features of the visible designs
+        2. repeat for `train_steps` environment steps: step all environments by the policy, in
+           episodes of T steps from the best visible designs; store each transition with its reward
+           f(z') - f(z); transition as in `mbo_gym.envs.dynamics`
+        3.     after each step of all environments, take a batch of the stored transitions; move
+               two critics Q towards r + gamma (min Q'(z', a') - c log pi(a' | z')), and the policy
+               pi up min Q(z, a) - c log pi(a | z); c is the weight of the entropy, and Q' are
+               copies that follow Q slowly
+        4. take T steps of the deterministic policy from the K best visible designs
+        5. propose the ends, the highest f(z) first
 
     Args:
-        config: Settings.
+        config: Settings of training, episodes and search; updates and entropy of SAC.
 
     Attributes:
         policy: Trained policy with the surrogate.
@@ -213,10 +226,24 @@ class TD3(Method):
     """TD3: twin delayed deep deterministic policy gradient on the environment of a surrogate
     (Fujimoto et al., 2018).
 
-    The algorithm and the reward are those of `PPO`, with another learner.
+    The reward is that of `PPO`, with its two choices; the learner keeps all transitions and reuses
+    them.
+
+    Algorithm:
+        1. fit a surrogate f on the features of the visible designs
+        2. repeat for `train_steps` environment steps: step all environments by the policy with
+           Gaussian noise on its actions, in episodes of T steps from the best visible designs;
+           store each transition with its reward f(z') - f(z); transition as in
+           `mbo_gym.envs.dynamics`
+        3.     after each step of all environments, take a batch of the stored transitions; move
+               two critics Q towards r + gamma min Q'(z', a'), with a' = pi'(z') + clipped noise;
+               pi' and Q' are copies that follow policy and critics slowly
+        4.     in every second update, move the policy up the first critic
+        5. take T steps of the policy, without noise, from the K best visible designs
+        6. propose the ends, the highest f(z) first
 
     Args:
-        config: Settings.
+        config: Settings of training, episodes and search; updates and noise of TD3.
 
     Attributes:
         policy: Trained policy with the surrogate.

@@ -49,7 +49,7 @@ class DesignVecEnv(_vec_env.VecEnv):  # type: ignore[misc]  # a class of a libra
         """Start all episodes, with what `seed` and `set_options` were given; (num_envs, d)."""
         designs = [options["design"] for options in self._options if "design" in options]
         options = {"design": np.stack(designs)} if designs else None
-        observation, _ = self.env.reset(seed=self._seeds[0], options=options)
+        observation, _ = DesignVectorEnv.reset(self.env, seed=self._seeds[0], options=options)
         self._reset_seeds()
         self._reset_options()
         return _own_array(observation)
@@ -62,7 +62,8 @@ class DesignVecEnv(_vec_env.VecEnv):  # type: ignore[misc]  # a class of a libra
         """Take the step; observations (num_envs, d), rewards (num_envs,), dones (num_envs,),
         infos."""
         assert self._actions is not None
-        observation, rewards, _, truncated, info = self.env.step(self._actions)
+        # of tensors, and anew in the same step, whichever of the two `gym.make_vec` has made
+        observation, rewards, _, truncated, info = DesignVectorEnv.step(self.env, self._actions)
         infos = self._nothing
         if "final_obs" in info:
             ends = _own_array(info["final_obs"])

@@ -27,7 +27,9 @@ from mbo_gym.files import store
 from mbo_gym.files.weights import save_weights
 from mbo_gym.methods.ascent import SearchWatch, best_distinct, start_features
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
+from mbo_gym.methods.distinct import distinct_proposals
 from mbo_gym.optional import optional_import
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import Choice, require_at_least
@@ -462,10 +464,19 @@ class PolicyGuidedSearch(Method):
         z, value = self._search(max(k, self.config.n_starts or k), progress)
         x = self.process.encoder.designs(z)
         values = value.cpu().numpy()
+        if isinstance(self.problem.space, MixedSpace):
+            seed = self.context.seed
+            found = distinct_proposals(self.problem, x, k, seed=seed, predict=self._values)
+            return found.x, found.criterion
         if self.config.proposals == "visited":
             return best_distinct(x, values, k)
         order = np.argsort(-values, kind="stable")[:k]
         return np.asarray(x[order]), values[order]
+
+    def _values(self, x: np.ndarray) -> np.ndarray:
+        """Return the values (n,) of designs (n, *shape)."""
+        z = self.process.encoder.features(x, self.context.device)
+        return self.process.value(z).cpu().numpy()
 
     def _search(self, n: int, progress: Progress) -> tuple[Tensor, Tensor]:
         """Return features and values of the `n` end points, or of all designs visited."""

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from mbo_gym.encoders.base import encoded
-from mbo_gym.methods.ascent import SearchWatch, best_distinct
+from mbo_gym.methods.ascent import SearchWatch
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.optional import optional_import
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.base import predict_in_pieces
@@ -230,7 +231,7 @@ class BOqEI(Method):
         if config.proposals == "all":
             x = np.concatenate([data.x[rows], x])
             labels = np.concatenate([start.y.cpu().numpy(), labels])
-        proposals = Proposals(*best_distinct(x, labels, k))
+        proposals = self.fitted.distinct(x, k, labels)
         watch(rounds, encoder.features(proposals.x), torch.from_numpy(proposals.criterion))
         return proposals
 
@@ -241,6 +242,8 @@ class BOqEI(Method):
         labels (N,)."""
         config = self.config
         progress = self.context.progress
+        encoder = self.fitted.encoder
+        mixed = isinstance(self.problem.space, MixedSpace)
         known = len(z)
         generator = torch.Generator(z.device).manual_seed(self.context.seed)
         box = self.fitted.box("data")
@@ -252,6 +255,8 @@ class BOqEI(Method):
             unit = (z - low) / (high - low)  # (n, d) in [0, 1]
             batch, gain, process = next_batch(unit, y, config.batch, seed, process)
             new = torch.lerp(low, high, batch)  # (q, d)
+            if mixed:  # the label is that of the nearest design
+                new = encoder.features(encoder.designs(new), str(z.device))
             label = predict_in_pieces(self.fitted.surrogate.predict, new)
             label = label + config.label_noise * torch.randn(
                 label.shape, generator=generator, device=z.device

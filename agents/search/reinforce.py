@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder
-from mbo_gym.methods.ascent import SearchWatch, best_distinct, best_rows
+from mbo_gym.methods.ascent import SearchWatch, best_rows
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice, require_at_least
@@ -263,9 +264,10 @@ class Reinforce(Method):
             drawn = drawn[order]
         watch(steps, distribution.features(drawn), value)
         x = distribution.designs(drawn)
-        if self.config.proposals == "drawn":
+        mixed = isinstance(self.problem.space, MixedSpace)
+        if self.config.proposals == "drawn" and not mixed:
             return Proposals(x, value.cpu().numpy())
-        return Proposals(*best_distinct(x, value.cpu().numpy(), k))
+        return self.fitted.distinct(x, k, value.cpu().numpy())
 
     def _search(
         self,

@@ -56,6 +56,7 @@ _GROUPS = {
 }
 _ENVIRONMENTS = (
     "mbo_gym.envs.design_env.DesignEnv",
+    "mbo_gym.envs.vector_env.ArrayVectorEnv",
     "mbo_gym.envs.vector_env.DesignVectorEnv",
     "mbo_gym.envs.process.EnvConfig",
     "mbo_gym.envs.vector_env.Rollout",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from docstrings import code, items, parse, prose, table
+from markup import code, prose, table
 from settings_tables import changes, settings_table
 
 from mbo_gym.benchmark.analysis.published import published
+from mbo_gym.cli.docstrings import items, parse
 from mbo_gym.methods.registry import METHODS, method_class
 from mbo_gym.surrogates.registry import SURROGATES
 

@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from docstrings import code, entries, parse, prose, table
+from markup import code, prose, table
 
 from mbo_gym import make_task, task_info
 from mbo_gym.benchmark.analysis.published import published
+from mbo_gym.cli.docstrings import entries, parse
 from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.evaluation import known_controls
@@ -39,7 +40,7 @@ def page_names() -> dict[str, list[str]]:
     """Return the task ids of each page by its name; versions share one, and so do families."""
     pages: dict[str, list[str]] = {}
     for task_id in TASKS:
-        if task_id != "csv":
+        if task_id not in ("table", "csv"):
             name = task_info(task_id).family.translate({ord("<"): None, ord(">"): None}) or task_id
             pages.setdefault(name.rpartition("-v")[0], []).append(task_id)
 

@@ -7,8 +7,9 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from docstrings import code, entries, parse, prose, table
+from markup import code, prose, table
 
+from mbo_gym.cli.docstrings import entries, parse
 from mbo_gym.settings import Choice
 
 __all__ = ["changes", "flat", "settings_table"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
+from mbo_gym.cli.init import init
 from mbo_gym.cli.recipe_options import RecipeCommand
 from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
@@ -33,6 +34,7 @@ data_app = typer.Typer(
 results_app = typer.Typer(no_args_is_help=True, help="Results folders of benchmarks.")
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
+app.command()(init)
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
@@ -40,6 +42,9 @@ results_app.command()(cli_benchmark.pack)
 
 OptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")
+]
+SpaceOption = Annotated[
+    Path | None, typer.Option("--space", help="space.toml of your table, from `mbo-gym init`")
 ]
 
 
@@ -55,6 +60,8 @@ def main() -> None:
         app()
     except (MboGymError, ValueError, OSError) as error:
         _stop(str(error), 2)
+    except MemoryError as error:
+        _stop(f"not enough memory ({error}). Choose fewer rows, dimensions or designs.", 2)
     except KeyboardInterrupt:
         _stop("stopped; nothing half-written was left", 130)
     except SystemExit as end:  # typer takes Ctrl-C for itself and only leaves the exit code
@@ -87,22 +94,23 @@ def list_command(
 def show(
     name: Annotated[str, typer.Argument(help="task id, or name of a method")],
     option: OptionPairs = None,
+    space: SpaceOption = None,
 ) -> None:
     """Show the facts of a task, or a method: algorithm, settings, differences from its paper."""
     from mbo_gym.cli import tables
     from mbo_gym.cli.method_page import method_page
     from mbo_gym.cli.terminal import show as show_table
     from mbo_gym.methods.registry import METHODS
-    from mbo_gym.tasks.registry import TASKS, make_task, task_info
+    from mbo_gym.tasks.registry import TASKS, make_task, read_task_options, task_info
 
-    options = parse_options(option or [], "--option")
     if name in METHODS and name not in TASKS:
-        if options:
+        if option:
             raise ValueError(f"--option belongs to a task, and {name} is a method. Leave it out.")
         show_table(method_page(name))
         return
     if name not in TASKS:
         raise UnknownId("task or method", name, [*TASKS, *METHODS])
+    options = _with_space(read_task_options(name, option or []), space)
     try:
         shown: Task | TaskInfo = make_task(name, **options)
     except (MissingData, MissingDependency):
@@ -124,6 +132,7 @@ def run(
     ] = None,
     preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
     option: OptionPairs = None,
+    space: SpaceOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
     output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
     log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
@@ -144,12 +153,12 @@ def run(
     from mbo_gym.runs.one_run import RunRequest, check_folder
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import PICTURE
-    from mbo_gym.tasks.registry import make_task
+    from mbo_gym.tasks.registry import make_task, read_task_options
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
     chosen = parse_options(settings or [], "--set")
-    options = parse_options(option or [], "--option")
+    options = _with_space(read_task_options(task, option or []), space)
     names = [name.strip() for name in method.split(",")]
     seed_list = parse_seeds(seeds)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
@@ -189,8 +198,9 @@ def export(
     """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy."""
     from mbo_gym.export import export_task
     from mbo_gym.progress.bars import RichProgress
+    from mbo_gym.tasks.registry import read_task_options
 
-    options = parse_options(option or [], "--option")
+    options = read_task_options(task, option or [])
     with RichProgress() as progress:
         done = export_task(
             task,
@@ -232,6 +242,11 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
     with Console(stderr=True).status(f"getting {name}"):
         where = fetch(name)
     typer.echo(f"{name}: {where}")
+
+
+def _with_space(options: dict[str, Any], space: Path | None) -> dict[str, Any]:
+    """Return the options of a task with the file of its space, if one is given."""
+    return options if space is None else {**options, "space": str(space)}
 
 
 def _folder_name(request: Any) -> str:

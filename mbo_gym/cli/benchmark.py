@@ -139,7 +139,10 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="task id")],
     files: Annotated[
         list[Path],
-        typer.Argument(help="designs, best first: csv, tsv, npz or npy; one file a seed"),
+        typer.Argument(
+            help="designs, best first: npz, npy or a table (csv, tsv, parquet, xlsx, also "
+            "compressed); one file a seed"
+        ),
     ],
     name: Annotated[str, typer.Option(help="of what made them; its row in the tables")] = "mine",
     seed: Annotated[int, typer.Option(help="of the first file; the others count on")] = 0,
@@ -149,11 +152,10 @@ def evaluate(
     """Score designs that another program made, and add them to a benchmark's results."""
     from mbo_gym.benchmark.execute.external import check_name, score_file
     from mbo_gym.benchmark.execute.results import ResultStore
-    from mbo_gym.settings import parse_options
-    from mbo_gym.tasks.registry import make_task
+    from mbo_gym.tasks.registry import make_task, read_task_options
 
     check_name(name)
-    made = make_task(task, **parse_options(option or [], "--option"))
+    made = make_task(task, **read_task_options(task, option or []))
     scored = [score_file(path, made, name, seed + i) for i, path in enumerate(files)]
     for path, (evaluation, _) in zip(files, scored, strict=True):
         typer.echo(f"{path}: {evaluation}")
@@ -177,17 +179,17 @@ def _grids(
     option: list[str] | None,
 ) -> list[Grid]:
     from mbo_gym.benchmark.plan.grid import Grid, TaskChoice, method_choices, read_grids
-    from mbo_gym.settings import parse_options, parse_seeds
+    from mbo_gym.settings import parse_seeds
+    from mbo_gym.tasks.registry import read_task_options
 
-    options = parse_options(option or [], "--option")
     if file is not None:
-        if methods or tasks or options:
+        if methods or tasks or option:
             raise ValueError(
                 "a grid comes from a file or from --methods and --tasks, not from both"
             )
         grids = read_grids(file)
     elif methods and tasks:
-        chosen = [TaskChoice(task, options) for task in _words(tasks)]
+        chosen = [TaskChoice(task, read_task_options(task, option or [])) for task in _words(tasks)]
         grids = [Grid(method_choices(_words(methods)), chosen)]
     else:
         raise ValueError("a benchmark needs a TOML file, or --methods and --tasks")

@@ -59,18 +59,19 @@ def _parts(
     yield Text(info.paper or _KINDS[info.kind], "dim")
     if info.paper and info.kind != "reproduction":
         yield Text(_KINDS[info.kind], "dim")
-    if documented.text:
-        yield Padding(Text(documented.text), (1, 0, 0, 0))
+    yield Text(f"Works on {', '.join(info.spaces)} spaces.", "dim")
+    for paragraph in documented.paragraphs:
+        yield Padding(Text(paragraph), (1, 0, 0, 0))
     if algorithm := documented.sections.get("Algorithm"):
-        yield _heading("Algorithm")
-        yield Padding(Text(algorithm), (0, 0, 0, 2))
+        yield _heading(f"Algorithm ({algorithm.note})" if algorithm.note else "Algorithm")
+        yield Padding(Text(algorithm.text), (0, 0, 0, 2))
     yield from _settings(kind)
     rows = [(row.paper, row.here, row.why) for row in info.differences]
     yield from _section("Differences from the paper", ("paper", "here", "why"), rows, lines=True)
     yield from _section("Logged metrics", ("metric", "meaning"), list(info.metrics.items()))
     if references := documented.sections.get("References"):
         yield _heading("References")
-        yield Padding(Text(references), (0, 0, 0, 2))
+        yield Padding(Text(references.text), (0, 0, 0, 2))
 
 
 def _settings(kind: type[Any]) -> Iterator[RenderableType]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mbo_gym.cli.docstrings import entries, parse
+from mbo_gym.cli.docstrings import entries, parse, plain
 
 __all__ = ["RecipeCommand"]
 
@@ -50,7 +50,7 @@ def _recipe_options() -> list[Any]:
     collect.__annotations__ = {
         field.name: Annotated[
             _READERS.get(str(field.type), str),
-            typer.Option(*_names(field.name), help=meanings[field.name]),
+            typer.Option(*_names(field.name), help=plain(meanings[field.name])),
         ]
         for field in fields(TrajectoryRecipe)
     }

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from mbo_gym.cli.docstrings import entries, parse
+from mbo_gym.cli.docstrings import entries, parse, plain
 from mbo_gym.settings import Choice, leaf_settings
 
 __all__ = ["Setting", "changes", "in_words", "settings_of"]
@@ -50,7 +50,7 @@ def settings_of(config: Any, prefix: str = "") -> Iterator[Setting]:
         if dataclasses.is_dataclass(value) and not isinstance(value, Choice):
             yield from settings_of(value, f"{name}.")
         else:
-            meaning = meanings.get(item.name, "")
+            meaning = plain(meanings.get(item.name, ""))
             yield Setting(name, _kind(hints[item.name]), in_words(value), meaning)
 
 
@@ -91,5 +91,5 @@ def _meanings(kind: type[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
-            found |= entries(parse(base.__doc__).sections.get("Args", ""))
+            found |= entries(parse(base.__doc__).sections.get("Args"))
     return found

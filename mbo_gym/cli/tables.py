@@ -143,6 +143,8 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
         rows += [("visible rows", f"{count}. {info.split}"), ("D(best)", f"{info.d_best:.4f}")]
     else:
         rows.append(("visible rows", info.split))
+    rows += [("columns", _columns(info))]
+    rows += [("what was done", "\n".join(info.notes))]
     rows.append(("oracle", info.oracle))
     if isinstance(task, Task):
         rows += _reachable(task, k)
@@ -153,6 +155,15 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
         if text:
             table.add_row(name, escape(text))  # names of a user's columns may look like markup
     return table
+
+
+def _columns(info: TaskInfo) -> str:
+    """Return a line for each column of a user's table, and how one is left out."""
+    if not info.columns:
+        return ""
+    lines = [f"{name or '(no name)'}: {role}" for name, role in info.columns]
+    advice = "One that is no setting of yours, such as another measurement: -o ignore=NAME."
+    return "\n".join([*lines, advice])
 
 
 def _reachable(task: Task, k: int) -> list[tuple[str, str]]:
@@ -171,7 +182,7 @@ def _reachable(task: Task, k: int) -> list[tuple[str, str]]:
 
 def _where(info: TaskInfo) -> str:
     """Return where the data of a task are, or every way to get them."""
-    if info.task_id == "csv":
+    if info.task_id in ("table", "csv"):
         return ""
     if not info.sources:
         return "computed"
@@ -284,7 +295,7 @@ def _add_summary_rows(table: Table, evaluations: Sequence[Evaluation]) -> None:
 
 def _availability(info: TaskInfo) -> tuple[str, str]:
     """Return whether the data of a task are here, and where they come from or how to get them."""
-    if info.task_id == "csv":
+    if info.task_id in ("table", "csv"):
         return "yours", "-o path=.. -o score_column=.."
     if not info.sources:
         return _HERE, "computed"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from mbo_gym.envs.process import EnvConfig, Process, State
+from mbo_gym.envs.spec import complete_spec, limit_of_make
 from mbo_gym.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 __all__ = ["DesignEnv"]
 
@@ -69,8 +75,9 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     | HopperController | 5126 numbers | 5126 | 10255 |
     | Levy, Rastrigin, Rosenbrock | `dim` = 60 numbers | 60 | 123 |
     | Branin | 2 numbers | 2 | 7 |
+    | Formulation | 11 parameters of six kinds | 32 | 67 |
 
-    A site of A letters takes A - 1 features.
+    A site of A letters takes A - 1 features; in mixed spaces, A (`MixedSpace.features`).
 
     ## Rewards
     The difference of the design's value, in standard deviations of the visible scores:
@@ -85,10 +92,13 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
     ## Starting state
     One of the `n_starts` best distinct visible designs (``start="top"``), or of all visible rows
-    (``start="any"``), drawn uniformly; ``reset(options={"design": x})`` starts at a native design.
+    (``start="any"``), drawn uniformly; ``reset(options={"design": x})`` starts at a native design,
+    on mixed spaces also at a mapping by name, e.g. ``{"solvent": "water", "temperature": 55, ..}``.
 
     ## Episode end
-    Truncation after `horizon` steps. Nothing terminates.
+    Truncation after `horizon` steps. Nothing terminates. Gymnasium's `max_episode_steps` is the
+    same number by another name, and counts where both are given. `env.spec.max_episode_steps` tells
+    it.
 
     ## Arguments
     `render_mode`: ``ansi`` (a line of text), ``rgb_array`` (scores of the episode, for 2-D tasks
@@ -109,9 +119,10 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
             sign="positive",
         )
 
-    `info` holds ``design`` (native), ``prediction`` where a surrogate is used, ``value`` where
-    there is a judge and, with ``oracle_info=True``, ``oracle_score`` (raw).
-    `mbo_gym.envs.vector_env.DesignVectorEnv` is the same with thousands of designs at once.
+    `info` holds ``design`` (native; on mixed spaces a mapping by name, in the user's terms),
+    ``prediction`` where a surrogate is used, ``value`` where there is a judge and, with
+    ``oracle_info=True``, ``oracle_score`` (raw).
+    `mbo_gym.envs.vector_env` has the same with thousands of designs at once.
 
     ## Version history
     The version is that of the task.
@@ -133,6 +144,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         "render_modes": ["ansi", "rgb_array"] if find_spec("matplotlib") else ["ansi"],
         "render_fps": 4,
     }
+    _spec: EnvSpec | None = None
 
     def __init__(self, render_mode: str | None = None, **config: Any) -> None:
         if render_mode == "rgb_array" and render_mode not in self.metadata["render_modes"]:
@@ -149,6 +161,18 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, shape=n_actions, dtype=np.float32)
         self._states: list[State] = []  # of this episode, for rendering
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """Spec that `gym.make` makes the same environment from; None where it was made by hand."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        steps = limit_of_make(sys._getframe(1))
+        if steps is not None:
+            self.process.config = replace(self.process.config, horizon=steps)
+        self._spec = complete_spec(spec, self.process)
 
     @property
     def oracle_calls(self) -> int:

@@ -68,8 +68,8 @@ class EnvConfig:
         start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs;
             ``any``: at any visible row.
         n_starts: Number of start designs.
-        horizon: T, steps until an episode is truncated. (`gym.make`'s own `max_episode_steps` can
-            only shorten it.)
+        horizon: T, steps until an episode is truncated. Gymnasium's `max_episode_steps` is the same
+            number by another name, and counts where both are given.
         action_scale: Unit of an action, a number or one of each feature; None for
             `dynamics.default_action_scale`.
         gradient: In step_vector mode, grad f is the surrogate's gradient (``raw``, the paper's), or
@@ -379,22 +379,36 @@ class Process:
     def _given(self, n: int, design: Any) -> Tensor:
         """Return the features (n, d) of given designs, clipped to the box."""
         space = self.problem.space
-        if isinstance(space, MixedSpace) and isinstance(design, Mapping):
-            design = space.parse([design])[0]
-        elif isinstance(space, MixedSpace) and isinstance(design, (list, tuple)):
-            design = space.parse(design)
+        if isinstance(design, Mapping):
+            design = self._parsed([design])[0]
+        elif isinstance(design, (list, tuple)) and any(isinstance(d, Mapping) for d in design):
+            design = self._parsed(design)
         x = np.asarray(design)
-        x = np.broadcast_to(x, (n, *self.problem.space.shape)) if x.ndim == 1 else x
-        inside = self.problem.space.contains(x)
+        x = np.broadcast_to(x, (n, *space.shape)) if x.ndim == 1 else x
+        inside = space.contains(x)
         if not inside.all() or len(x) != n:
+            row = int(np.argmin(inside))
+            reason = "" if inside.all() else f"; row {row}: {space.why_not(x[row])}"
             raise InvalidDesign(
                 f"need {n} designs inside the space to start from, got {len(x)} of which "
-                f"{int(inside.sum())} are"
+                f"{int(inside.sum())} are{reason}"
             )
         z = torch.from_numpy(self.encoder.encode(x)).to(self.device)
         if self.bounds is None:
             return z
         return torch.minimum(torch.maximum(z, self.bounds[0]), self.bounds[1])
+
+    def _parsed(self, designs: Sequence[Any]) -> np.ndarray:
+        """Return designs given by name as rows (n, slots)."""
+        space = self.problem.space
+        if not isinstance(space, MixedSpace):
+            raise InvalidDesign(
+                f"{self.problem.task_id} has a {space.kind} space, whose designs have no names; "
+                f"pass an array of shape {space.shape}"
+            )
+        if not all(isinstance(design, Mapping) for design in designs):
+            raise InvalidDesign("start designs are all mappings by name, or all rows of numbers")
+        return space.parse(designs)
 
     def _score(self, z: Tensor) -> Tensor:
         """Return the standardised score (B,) by the oracle, NaN where it is not asked."""

@@ -14,7 +14,7 @@ from mbo_gym.export.minari import check_new_dataset, to_minari
 from mbo_gym.export.npz import load_npz, save_npz
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
-from mbo_gym.settings import typed_fields
+from mbo_gym.settings import absolute_path, typed_fields
 from mbo_gym.tasks.registry import make_task
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.recipe import TrajectoryRecipe, TrajectoryReward, make_trajectories
@@ -50,9 +50,10 @@ class Exported:
     transitions: int
 
     def __str__(self) -> str:
+        output = self.output if self.to == "minari" else absolute_path(self.output)
         return (
             f"Wrote {self.episodes} trajectories with {self.transitions} transitions; "
-            f"read them with {FORMATS[self.to].read.format(repr(self.output))}."
+            f"read them with {FORMATS[self.to].read.format(repr(output))}."
         )
 
 

@@ -33,7 +33,7 @@ __all__ = [
     "table_of_rows",
 ]
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 N_SNIFFED_ROWS = 50
 N_ROWS_AT_ONCE = 20_000
@@ -73,10 +73,6 @@ class Rows(NamedTuple):
 
 def require_utf8(path: Path, content: bytes) -> None:
     """Raise InvalidData, with the line, unless the content is UTF-8 text."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InvalidData(
-            f"{path} is UTF-16 text, only UTF-8 is read. Save it again as 'CSV UTF-8'."
-        )
     try:
         if not content.isascii():
             content.decode("utf-8")
@@ -85,12 +81,12 @@ def require_utf8(path: Path, content: bytes) -> None:
         byte = content[error.start]
         raise InvalidData(
             f"{path}, line {line}: the byte 0x{byte:02x} is not UTF-8 (Latin-1 or Windows text?). "
-            "Save it again as 'CSV UTF-8'."
+            "Pass encoding= ('latin-1', 'cp1252', ..). Save it again as 'CSV UTF-8' if in doubt."
         ) from error
     if b"\0" in content:
         raise InvalidData(
-            f"{path} holds NUL bytes, so it is no text file (or UTF-16). Save it again as "
-            "'CSV UTF-8'."
+            f"{path} holds NUL bytes, so it is no text file (or UTF-16 without its mark). Pass "
+            "encoding='utf-16-le', or save it again as 'CSV UTF-8'."
         )
 
 
@@ -114,19 +110,21 @@ def read_rows(path: Path, content: bytes, delimiter: str, *, header: bool) -> Ro
     Raises:
         InvalidData: A row is shorter or longer than the first, or a quote is not closed.
     """
-    rows = csv_rows(path, content, delimiter)
+    spare = header and _has_spare_delimiters(content, delimiter)
+    rows = csv_rows(path, content, delimiter, spare=spare)
     first = next(rows, None)
     if first is None:
         return table_of_rows(path, None, [], "line")
-    width = len(first.cells)
+    width = len(first.cells) + int(spare)
     n_skipped = first.end if header else first.number - 1
     n_rows = count_regular(content, delimiter, n_skipped, width)
-    if n_rows is None:
-        body = rows if header else csv_rows(path, content, delimiter)
-        return table_of_rows(path, first, body, "line")
-    numbers = np.arange(n_skipped + 1, n_skipped + 1 + n_rows)
-    cells, values = _scan(content, delimiter, "\n", n_skipped, n_rows, width)
-    return Rows(first, cells, values, numbers)
+    if n_rows is not None:
+        numbers = np.arange(n_skipped + 1, n_skipped + 1 + n_rows)
+        cells, values = _scan(content, delimiter, "\n", n_skipped, n_rows, width)
+        if not spare or _is_blank(cells, width - 1):
+            return Rows(first, cells, values, numbers)
+    body = rows if header else csv_rows(path, content, delimiter)
+    return table_of_rows(path, first, body, "line")
 
 
 def table_of_rows(path: Path, first: Row | None, rows: Iterable[Row], unit: str) -> Rows:
@@ -213,8 +211,18 @@ def count_regular(content: bytes, delimiter: str, n_skipped: int, width: int) ->
     return n_rows if n_rows and marks == line * n_rows else None
 
 
-def csv_rows(path: Path, content: bytes, delimiter: str) -> Iterator[Row]:
-    """Yield the rows that are not blank, all as wide as the first."""
+def csv_rows(path: Path, content: bytes, delimiter: str, *, spare: bool = False) -> Iterator[Row]:
+    """Yield the rows that are not blank, all as wide as the first.
+
+    Args:
+        path: The file, for messages.
+        content: UTF-8 text.
+        delimiter: The character between cells.
+        spare: Whether rows may end with one more delimiter than the first.
+
+    Raises:
+        InvalidData: A row is shorter or longer, or a quote is not closed.
+    """
     reader = csv.reader(_open(content), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 1
     width = None
@@ -222,6 +230,8 @@ def csv_rows(path: Path, content: bytes, delimiter: str) -> Iterator[Row]:
         for cells in reader:
             if not _blank(cells):
                 width = len(cells) if width is None else width
+                if spare and len(cells) == width + 1 and not cells[-1].strip():
+                    cells = cells[:-1]
                 if len(cells) != width:
                     raise InvalidData(_wrong_width(path, line, len(cells), width, delimiter))
                 yield Row(line, cells, reader.line_num)
@@ -231,6 +241,24 @@ def csv_rows(path: Path, content: bytes, delimiter: str) -> Iterator[Row]:
             f"{path}, line {line}: {error}. Check the quotes of this line; inside a cell a quote "
             "is doubled."
         ) from error
+
+
+def _has_spare_delimiters(content: bytes, delimiter: str) -> bool:
+    """Whether the first row of data ends with one delimiter more than the header."""
+    reader = csv.reader(_open(content), delimiter=delimiter, skipinitialspace=True)
+    try:
+        rows = list(islice((row for row in reader if not _blank(row)), 2))
+    except csv.Error:
+        return False
+    return len(rows) == 2 and len(rows[1]) == len(rows[0]) + 1 and not rows[1][-1].strip()
+
+
+def _is_blank(cells: pl.LazyFrame, column: int) -> bool:
+    """Whether a column of texts is blank throughout."""
+    import polars as pl
+
+    text = pl.col(str(column)).str.strip_chars().fill_null("")
+    return bool(cells.select((text == "").all()).collect(engine="streaming").item())
 
 
 def _wrong_width(path: Path, line: int, got: int, width: int, delimiter: str) -> str:

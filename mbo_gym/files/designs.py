@@ -1,7 +1,7 @@
 """Reads designs that any program has written, so that they can be scored.
 
-Tables (``.csv``, ``.tsv``; `mbo_gym.files.table` says which) and plain arrays (``.npz``, ``.npy``).
-What a run of ours writes reads back exactly.
+Tables (CSV, TSV, Parquet, Excel, also compressed; `mbo_gym.files.table` reads them) and plain
+arrays (``.npz``, ``.npy``). What a run of ours writes reads back exactly.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +20,15 @@ from mbo_gym.files.table import Table, listed, parse_number, read_table
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
-__all__ = ["OTHER_COLUMNS", "read_designs"]
+__all__ = ["OTHER_COLUMNS", "free_name", "read_designs"]
 
 OTHER_COLUMNS = ("criterion", "oracle_score", "score")
 """Columns that stand beside designs and are no part of them, unless the space has a feature of that
-name."""
+name, or no other column can hold its sequences."""
 
-SUFFIXES = (".csv", ".tsv", ".npz", ".npy")
+ARRAYS = (".npz", ".npy")
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
 def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray:
@@ -44,10 +46,12 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
     Tables of a categorical space, with or without a header: a column ``sequence``, or the only one
     that holds sequences, in the letters and the way of `space.format`; or exactly L columns beside
     those of `OTHER_COLUMNS`, one a site, which hold letters throughout or numbers 0 .. A-1
-    throughout.
+    throughout. A column of `OTHER_COLUMNS` counts where only it holds sequences.
+
+    A Parquet file has names always, so no header is looked for.
 
     Args:
-        path: The file; its suffix says what it is.
+        path: The file; its suffix says whether it holds a table or arrays.
         space: Space of the designs.
 
     Returns:
@@ -56,21 +60,23 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
 
     Raises:
         MissingData: There is no such file.
+        MissingDependency: The library for this kind of file is not installed.
         InvalidData: The file cannot be read as designs of this space; the message names the place
             and what to do.
     """
     path = Path(path).expanduser()
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in (*TABLES, *COMPRESSED, *ARRAYS):
         raise InvalidData(
             f"{path} has the suffix {path.suffix!r}, which says nothing about how to read it. "
-            "Write designs to a file "
-            f"that ends in {', '.join(SUFFIXES)}."
+            f"Write designs to a file that ends in {', '.join((*TABLES, *ARRAYS))}; a table may "
+            f"be compressed ({', '.join(COMPRESSED)})."
         )
     if not path.is_file():
         raise MissingData(
             f"{path} (in {Path.cwd()}): there is no such file. Name an existing file of designs."
         )
-    if path.suffix.lower() in (".npz", ".npy"):
+    if suffix in ARRAYS:
         x = _from_array(path, space)
     elif isinstance(space, CategoricalSpace):
         x = _from_letters(_read_table(path, space), space)
@@ -83,6 +89,18 @@ def read_designs(path: str | os.PathLike[str], space: DesignSpace) -> np.ndarray
         return x  # int32 would turn 0.5 into 0, a letter
     with np.errstate(over="ignore"):  # too large for float32 is infinite, outside the space
         return x.astype(space.dtype)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name of a column beside designs, another one where a design column has it.
+
+    Args:
+        name: One of `OTHER_COLUMNS`.
+        taken: Names of the design columns.
+    """
+    while name in taken or f"method_{name}" in taken:
+        name = f"method_{name}"
+    return name
 
 
 def _from_array(path: Path, space: DesignSpace) -> np.ndarray:
@@ -130,11 +148,14 @@ def _read_table(path: Path, space: DesignSpace) -> Table:
 
     Without a header, columns are named after the features where their number fits, else 1, 2, ...
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else None
-    table = read_table(path, delimiter, header=False)
+    unpacked = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    delimiter = "\t" if unpacked.suffix.lower() == ".tsv" else None
+    table = read_table(path, delimiter, header=False, units=False)
+    if table.named:  # Parquet
+        return table
     first = table.first_row()
     if _is_header(first, space):
-        return read_table(path, delimiter)
+        return read_table(path, delimiter, units=False)
     if first == [str(j) for j in range(len(first))]:
         raise InvalidData(
             f"{path}, {table.line(0)}: {listed(first)} may be a design or the numbers of "
@@ -195,36 +216,50 @@ def _require_columns(table: Table, space: DesignSpace) -> None:
     if missing:
         raise InvalidData(
             f"{table.path} lacks the columns {listed(missing)}; it has {len(table.names)}: "
-            f"{listed(table.names)}. The "
-            f"first line must name the {len(space.names)} features of the task, "
-            f"{listed(space.names)}, in any order; "
-            "without such a line there must be exactly so many columns, in this order."
+            f"{listed(table.names)}. The columns must be called as the {len(space.names)} "
+            f"features of the task, {listed(space.names)}, in any order; without a line of names "
+            "there must be exactly so many columns, in this order."
         )
 
 
 def _from_letters(table: Table, space: CategoricalSpace) -> np.ndarray:
-    columns = [
-        (name, cells)
-        for name, cells in zip(table.names, table.columns(), strict=True)
-        if name not in OTHER_COLUMNS
-    ]
+    pairs = list(zip(table.names, table.columns(), strict=True))
+    beside = {_beside(name, table.names) for name in OTHER_COLUMNS}
+    columns = [pair for pair in pairs if pair[0] not in beside]
     named = [pair for pair in columns if pair[0] in space.names]
     if not named:
-        counts = [sum(_is_sequence(space, cell) for cell in cells) for _, cells in columns]
-        most = max(counts, default=0)
-        if most == 0 and len(columns) == space.length:
+        named = _with_most_sequences(columns, space)
+        others = _with_most_sequences([pair for pair in pairs if pair[0] in beside], space)
+        may_be_sites = len(columns) == space.length and (space.length > 1 or not others)
+        if may_be_sites and not named:
             return _from_sites(table, columns, space)
-        named = [pair for pair, count in zip(columns, counts, strict=True) if count == most]
+        named = named or others or columns
     if len(named) != 1:
         raise InvalidData(
             f"{table.path} must have one column of sequences ({space.length} letters out of "
             f"{listed(space.letters)}) "
             f"or {space.length} columns, one a site; it has {len(table.names)}: "
             f"{listed(table.names)}, and "
-            f"which one is meant is not clear. Call it {space.names[0]!r} in the first line."
+            f"which one is meant is not clear. Call it {space.names[0]!r}."
         )
     ((name, cells),) = named
     return _parse(space, cells, lambda row: table.place(row, name))
+
+
+def _beside(name: str, names: Collection[str]) -> str:
+    """Return the name that `free_name` gave to a column, out of the names of a table."""
+    while (longer := f"method_{name}") in names:
+        name = longer
+    return name
+
+
+def _with_most_sequences(
+    columns: Sequence[tuple[str, list[str]]], space: CategoricalSpace
+) -> list[tuple[str, list[str]]]:
+    """Return the columns in which most cells are sequences; none where no cell is one."""
+    counts = [sum(_is_sequence(space, cell) for cell in cells) for _, cells in columns]
+    most = max(counts, default=0) or 1
+    return [pair for pair, count in zip(columns, counts, strict=True) if count == most]
 
 
 def _from_sites(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from mbo_gym.errors import InvalidData, MissingData
+from mbo_gym.errors import InvalidData, MissingData, UnsupportedSpace
 from mbo_gym.files import store
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import from_plain
@@ -80,6 +80,7 @@ class MethodInfo:
         differences: Differences from the paper.
         metrics: Meaning of each logged metric, ``stage/name``.
         equations: LaTeX of the main equations, one a line, for the documentation.
+        spaces: Kinds of design spaces that it works on; others are refused before the fit.
     """
 
     title: str
@@ -88,6 +89,7 @@ class MethodInfo:
     differences: tuple[Difference, ...] = ()
     metrics: Mapping[str, str] = field(default_factory=dict)
     equations: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = ("continuous", "categorical", "mixed")
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,27 @@ class Method(ABC):
     def propose(self, k: int) -> Proposals:
         """Return `k` designs, best first by the method's own criterion.
 
+        On mixed spaces all are distinct, unless the space holds fewer (`top_k`: unless the visible
+        data do); see `mbo_gym.methods.distinct` for the way there.
+
         Args:
             k: Budget K, at least 1.
         """
 
     def start(self, problem: OfflineProblem, context: Context) -> None:
-        """Keep the problem and the context; the first line of every `fit`."""
+        """Keep the problem and the context; the first line of every `fit`.
+
+        Raises:
+            UnsupportedSpace: The method's `info.spaces` does not name the kind of the space.
+        """
+        info = getattr(self, "info", None)  # a plugin may have none
+        kind = problem.space.kind
+        if isinstance(info, MethodInfo) and kind not in info.spaces:
+            raise UnsupportedSpace(
+                f"{info.title} works on {' and '.join(info.spaces)} spaces, but "
+                f"{problem.task_id} has a {kind} one. Choose a method whose page names {kind} "
+                "spaces: `mbo-gym show METHOD`."
+            )
         self.problem = problem
         self.context = context
 

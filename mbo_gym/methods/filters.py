@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mbo_gym.methods.ascent import best_distinct
 from mbo_gym.methods.base import Context, Proposals
+from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice
@@ -30,15 +30,19 @@ def fit_filter(
     return Fitted.fit(problem, make_surrogate(surrogate), encoder, context)
 
 
-def filtered(x: np.ndarray, by: Fitted | None, k: int) -> Proposals:
+def filtered(
+    problem: OfflineProblem, x: np.ndarray, by: Fitted | None, k: int, seed: int
+) -> Proposals:
     """Return the `k` best distinct designs of candidates, best first.
 
     Args:
+        problem: Problem of the fit.
         x: (N, *shape) candidates.
         by: Fitted surrogate whose predictions order them; None for the first `k` as they come,
             with a criterion of 0.
         k: Number of designs.
+        seed: Seed of the fit.
     """
     if by is None:
-        return Proposals(x[:k], np.zeros(k))
-    return Proposals(*best_distinct(x, by.predict(x), k))
+        return as_they_come(problem, x, np.zeros(len(x)), k, seed)
+    return by.distinct(x, k)

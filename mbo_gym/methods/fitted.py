@@ -13,8 +13,10 @@ from torch import Tensor
 from mbo_gym.encoders.base import Encoder
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
-from mbo_gym.methods.ascent import SearchWatch, best_first, start_features
+from mbo_gym.methods.ascent import SearchWatch, best_distinct, best_first, start_features
 from mbo_gym.methods.base import Context, Proposals
+from mbo_gym.methods.distinct import distinct_proposals
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
@@ -118,6 +120,26 @@ class Fitted:
         return predict_in_pieces(self.surrogate.predict, z).cpu().numpy()
 
     def best(self, z: Tensor, k: int) -> Proposals:
-        """Propose the `k` designs of features (N, d) with the highest predictions."""
+        """Propose the `k` designs of features (N, d) with the highest predictions.
+
+        On mixed spaces they are distinct, and predicted as the designs that they decode to.
+        """
+        if isinstance(self.problem.space, MixedSpace):
+            return self.distinct(self.encoder.designs(z), k)
         best, prediction = best_first(self.surrogate, z, k)
         return Proposals(self.encoder.designs(best), prediction)
+
+    def distinct(self, x: np.ndarray, k: int, value: np.ndarray | None = None) -> Proposals:
+        """Propose the `k` best distinct designs.
+
+        Args:
+            x: (N, *shape) designs.
+            k: Number of designs; where there are fewer distinct ones, see `best_distinct`, and on
+                mixed spaces `distinct_proposals`.
+            value: (N,) what orders them on pure spaces; None for predictions. On mixed spaces the
+                predictions of the designs count, not those of the features they were decoded from.
+        """
+        if isinstance(self.problem.space, MixedSpace):
+            seed = self.context.seed
+            return distinct_proposals(self.problem, x, k, seed=seed, predict=self.predict)
+        return Proposals(*best_distinct(x, self.predict(x) if value is None else value, k))

@@ -78,6 +78,8 @@ def make_method(
         UnknownId: No method, preset or setting has that name.
         ValueError: A setting is of the wrong type.
     """
+    from mbo_gym.surrogates.registry import settings_of_surrogate
+
     kind = method_class(name)
     presets = getattr(kind, "PRESETS", {})
     settings_of_tasks = getattr(kind, "SETTINGS", {})
@@ -86,7 +88,7 @@ def make_method(
         if preset not in presets:
             raise UnknownId(f"preset of {name}", preset, presets)
         base = presets[preset]
-    method = kind(with_settings(base, settings))
+    method = kind(with_settings(base, settings, settings_of_surrogate))
     return method if isinstance(method, Method) else LegacyMethod(method, name)
 
 

@@ -103,6 +103,8 @@ class Polytope:
             rows = rows[improved]
             if not len(rows):
                 break
+        # A coordinate that ends within rounding of its side is on it.
+        x = np.where(x - low < EXACT, low, np.where(high - x < EXACT, high, x))
         return x * scale, found
 
     def walk(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import MeteredOracle, Oracle
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
+from mbo_gym.settings import Limits, typed_arguments
 
 __all__ = ["Ceiling", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
 
@@ -65,6 +65,8 @@ class TaskInfo:
         d_best: Best visible score, normalised, before `noise`; filled in when the task is made.
         space: The design space in one sentence; filled in when the task is made, where empty.
         split: Which rows are visible, in one sentence.
+        notes: What was done with a user's table, in a sentence each.
+        columns: (name, role) of each column of a user's table.
         sources: Names in ``data/manifest.toml``; any one of them will do. Empty for data that are
             computed.
         family: Pattern of the ids that share one page, e.g. ``TFBind8_<FACTOR>-Exact-v0``; empty
@@ -86,6 +88,8 @@ class TaskInfo:
     d_best: float = float("nan")
     space: str = ""
     split: str = ""
+    notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     sources: tuple[str, ...] = ()
     family: str = ""
 
@@ -149,11 +153,7 @@ class Task:
 
     @cached_property
     def _problem(self) -> OfflineProblem:
-        plain = {
-            key: value
-            for key, value in self.options.items()
-            if key != "oracle" or isinstance(value, str)
-        }
+        plain = {key: value for key, value in self.options.items() if _is_plain(value)}
         return OfflineProblem(
             self.info.task_id, self.space, self.dataset, (self.info.y_min, self.info.y_max), plain
         )
@@ -188,10 +188,10 @@ class Task:
     def with_options(
         self,
         *,
-        fraction: float = 1.0,
-        noise: float = 0.0,
-        seed: int = 0,
-        max_rows: int | None = None,
+        fraction: Annotated[float, Limits(0, 1, above=True)] = 1.0,
+        noise: Annotated[float, Limits(0, 1000)] = 0.0,
+        seed: Annotated[int, Limits(0)] = 0,
+        max_rows: Annotated[int, Limits(1)] | None = None,
     ) -> Task:
         """Return this task with less or noisier visible data; oracle and constants stay.
 
@@ -204,12 +204,12 @@ class Task:
             seed: Seed of the draw and of the noise.
             max_rows: At most this many rows, every n-th of the visible rows sorted by score (how
                 papers cut TFBind10).
+
+        Raises:
+            InvalidData: A value is of another type or out of range.
         """
-        _require_number("fraction", fraction)
-        _require_number("noise", noise)
-        _require_whole("seed", seed)
-        if max_rows is not None:
-            _require_whole("max_rows", max_rows)
+        given = {"fraction": fraction, "noise": noise, "seed": seed, "max_rows": max_rows}
+        typed_arguments(Task.with_options, given)
         dataset = self.dataset
         rows_rng = np.random.default_rng([seed, 0])
         noise_rng = np.random.default_rng([seed, 1])
@@ -229,14 +229,13 @@ class Task:
         return replace(self, dataset=dataset, info=info)
 
 
-def _require_number(name: str, value: Any) -> None:
-    if not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-
-
-def _require_whole(name: str, value: Any) -> None:
-    if not isinstance(value, Integral):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
+def _is_plain(value: Any) -> bool:
+    """Whether an option can be written to a file: text, number, or list or mapping of such."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, (*value, *value.values())))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, bool, Real))
 
 
 def _space_in_words(space: DesignSpace) -> str:

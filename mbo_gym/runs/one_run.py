@@ -7,11 +7,10 @@ import csv
 import io
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import torch
 from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
+from mbo_gym.files.designs import free_name
 from mbo_gym.machine import peak_memory_mb, reset_peak_memory
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -32,7 +32,7 @@ from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.runs.picture import PICTURE, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
-from mbo_gym.tasks.registry import make_task
+from mbo_gym.tasks.registry import make_task, task_options
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
 
@@ -111,7 +111,10 @@ def run(
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
     check_device(request.device)
-    task = task or make_task(request.task_id, **request.options)
+    if task is None:
+        # in their types and with absolute paths: what is kept means the same in every folder
+        request = replace(request, options=task_options(request.task_id, **request.options))
+        task = make_task(request.task_id, **request.options)
     method = make_method(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
@@ -119,7 +122,7 @@ def run(
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
-        _write_json(partial / "config.json", {**facts, "command": " ".join(sys.argv)})
+        _write_json(partial / "config.json", {**facts, "command": request.command})
         result, proposals = _run_into(
             partial, request, task, method, folder=folder, quiet=quiet, plot=plot
         )
@@ -207,7 +210,8 @@ def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
 def _write_designs(folder: Path, task: Task, proposals: Proposals, evaluation: Evaluation) -> None:
     """Write the proposals as arrays for programs and as a table for people, best first."""
     arrays = {"x": proposals.x, "criterion": proposals.criterion}
-    header = [*task.space.names, "criterion"]
+    names = task.space.names
+    header = [*names, free_name("criterion", names)]
     columns = [f"{value:.7g}" for value in proposals.criterion]
     rows = [
         [*cells, value]
@@ -215,7 +219,7 @@ def _write_designs(folder: Path, task: Task, proposals: Proposals, evaluation: E
     ]
     if evaluation.scores is not None:
         arrays["y"] = evaluation.scores
-        header.append("oracle_score")
+        header.append(free_name("oracle_score", names))
         rows = [[*row, f"{y:.7g}"] for row, y in zip(rows, evaluation.scores, strict=True)]
     store.write_atomic(folder / "designs.npz", _npz(arrays))
     text = io.StringIO()

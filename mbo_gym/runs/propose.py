@@ -15,6 +15,8 @@ import numpy as np
 
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
+from mbo_gym.files.designs import free_name
+from mbo_gym.files.frames import is_frame
 from mbo_gym.methods.base import Context, Proposals
 from mbo_gym.methods.registry import make_method
 from mbo_gym.problem.mixed import MixedSpace
@@ -29,7 +31,11 @@ __all__ = ["ProposedTable", "propose"]
 N_SHOWN = 10
 """Rows of a table that is printed."""
 
-_OWN_WORDS = {"score_column=": "score=", "design_columns=": "designs="}
+_OWN_WORDS = {
+    f"{before}{old}{after}": f"{before}{new}{after}"
+    for old, new in (("score_column", "score"), ("design_columns", "designs"))
+    for before, after in (("", "="), ("", " must be"), ("leave ", " out"))
+}
 """Arguments of the task ``csv`` in messages, and what they are called here."""
 
 
@@ -61,7 +67,7 @@ class ProposedTable(Proposals):
             table = {name: self.x[:, j] for j, name in enumerate(self.names)}
         else:
             table = {self.names[0]: [row[0] for row in self.space.format(self.x)]}
-        return table | {_free_name(self.names): self.criterion}
+        return table | {free_name("criterion", self.names): self.criterion}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each design as a mapping from column to value, best first."""
@@ -69,29 +75,33 @@ class ProposedTable(Proposals):
         plain = [list(v.tolist() if isinstance(v, np.ndarray) else v) for v in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
-    def to_csv(self, path: str | os.PathLike[str], delimiter: str = ",") -> Path:
+    def to_csv(self, path: str | os.PathLike[str], delimiter: str | None = None) -> Path:
         """Write the designs and their criterion, best first, atomically.
 
         The numbers read back exactly: a rounded design could lie outside the space.
 
         Args:
             path: File, which is replaced if it exists.
-            delimiter: Character between cells.
+            delimiter: Character between cells; None for a tab in a ``.tsv`` file, else a comma.
+                `mbo-gym evaluate` reads commas, semicolons and tabs.
 
         Returns:
             The path.
         """
+        path = Path(path).expanduser()
+        if delimiter is None:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-        writer.writerows([[*self.names, _free_name(self.names)], *self._cells()])
-        return store.write_atomic(Path(path).expanduser(), text.getvalue().encode())
+        writer.writerows([[*self.names, free_name("criterion", self.names)], *self._cells()])
+        return store.write_atomic(path, text.getvalue().encode())
 
     def _cells(self) -> Iterator[list[str]]:
         for cells, criterion in zip(self.space.format(self.x), self.criterion, strict=True):
             yield [*cells, f"{criterion:.7g}"]
 
     def __str__(self) -> str:
-        header = [*self.names, _free_name(self.names)]
+        header = [*self.names, free_name("criterion", self.names)]
         shown = [header, *(row for _, row in zip(range(N_SHOWN), self._cells(), strict=False))]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.rjust, row, widths)) for row in shown]
@@ -101,7 +111,7 @@ class ProposedTable(Proposals):
 
 
 def propose(
-    data: str | os.PathLike[str] | Task | OfflineProblem,
+    data: str | os.PathLike[str] | Task | OfflineProblem | Any,
     score: str | None = None,
     method: str = "grad",
     k: int = 128,
@@ -118,9 +128,9 @@ def propose(
     """Propose the next designs to measure.
 
     Args:
-        data: Table of measurements (CSV and the other formats of `mbo_gym.files.table`), a task id,
-            a `Task` or an `OfflineProblem`.
-        score: Column of the score; needed for a table.
+        data: Table of measurements (CSV and the other formats of `mbo_gym.files.table`), a data
+            frame of polars or pandas, a task id, a `Task` or an `OfflineProblem`.
+        score: Column of the score; needed for a table, unless `space` names it.
         method: Name of the method, see `mbo_gym.list_methods`.
         k: Number of designs.
         designs: Column or columns of the design; None for all but the score.
@@ -130,8 +140,8 @@ def propose(
         progress: Whether to show progress bars, where the error stream is a terminal.
         preset: Name of a preset of the method, or None.
         settings: Settings of the method, e.g. ``{"surrogate.hidden": 128}``.
-        **options: Options of the task: `bounds`, `alphabet`, `on_missing`, `percentile` and others
-            of `mbo_gym.tasks.csv.make_csv_task`, `noise` and others of `mbo_gym.make_task`.
+        **options: Options of the task: `bounds`, `kinds`, `on_missing`, `percentile` and others of
+            `mbo_gym.tasks.table_file.make_table_task`, `noise` and others of `mbo_gym.make_task`.
 
     Returns:
         The designs, best first, in the columns of the data; `to_csv` writes them.
@@ -152,7 +162,11 @@ def propose(
         raise ValueError(f"k must be at least 1, got {k}")
     columns = {"score": score, "designs": designs, "minimise": minimise or None}
     given = [name for name, value in columns.items() if value is not None]
-    is_table = isinstance(data, os.PathLike) or (isinstance(data, str) and data not in TASKS)
+    is_table = (
+        isinstance(data, os.PathLike)
+        or is_frame(data)
+        or (isinstance(data, str) and data not in TASKS)
+    )
     task_id = data if isinstance(data, str) and not is_table else None
     chosen = make_method(method, preset=preset, task_id=task_id, **(settings or {}))
     check_device(device)
@@ -172,7 +186,7 @@ def propose(
 
 
 def _problem_of_table(
-    path: Any,
+    data: Any,
     score: str | None,
     designs: str | Sequence[str] | None,
     minimise: bool,
@@ -180,11 +194,11 @@ def _problem_of_table(
 ) -> OfflineProblem:
     with _own_words():
         task = make_task(
-            "csv",
-            path=path,
+            "table",
+            **{"frame" if is_frame(data) else "path": data},
             score_column=score,
             design_columns=designs,
-            minimise=minimise,
+            minimise=minimise or None,
             **options,
         )
     return task.problem()
@@ -220,11 +234,3 @@ def _own_words() -> Iterator[None]:
 
 def _described(data: Any) -> str:
     return repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
-
-
-def _free_name(names: Sequence[str]) -> str:
-    """Return the criterion's name, another one where a design column has it."""
-    name = "criterion"
-    while name in names:
-        name = f"method_{name}"
-    return name

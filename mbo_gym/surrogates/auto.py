@@ -61,6 +61,7 @@ class AutoSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "auto"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[AutoConfig]] = AutoConfig
 
     def __init__(self, config: AutoConfig | None = None) -> None:
@@ -88,6 +89,7 @@ class AutoSurrogate(Surrogate):
         """
         started, fitted, obstacles = time.perf_counter(), {}, []
         for name, surrogate in self._candidates().items():
+            surrogate.row_weight = self.row_weight
             try:
                 surrogate.fit(z, y, seed=seed, progress=progress)
                 fitted[name] = surrogate

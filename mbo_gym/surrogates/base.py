@@ -73,6 +73,8 @@ class Surrogate(ABC):
         config: The settings it was built from.
         name: The registered name whose settings it has; empty for one with settings of its own.
         report: Of the last fit.
+        weighs_rows: Whether `fit` lets each row count by `row_weight`.
+        row_weight: (N,) weights of the rows of the next `fit`, mean 1; None where all count alike.
     """
 
     kind: ClassVar[str]
@@ -80,6 +82,8 @@ class Surrogate(ABC):
     config: Any
     name: str = ""
     report: FitReport | None = None
+    weighs_rows: ClassVar[bool] = False
+    row_weight: Tensor | None = None
 
     @abstractmethod
     def fit(

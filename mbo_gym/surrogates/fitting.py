@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,8 @@ def fit_surrogate(
     """Fit a surrogate on a problem's encoded designs and standardised scores: the only place that
     does.
 
+    Rows with standard errors count by `OfflineDataset.weights`.
+
     Args:
         problem: What a method may know.
         encoder: Fitted on it.
@@ -50,6 +53,18 @@ def fit_surrogate(
     """
     data = encoded(problem, encoder, device, rows)
     surrogate.for_space(problem.space)
+    weight = problem.dataset.weights()
+    if weight is None:
+        surrogate.row_weight = None
+    elif surrogate.weighs_rows:
+        weight = weight if rows is None else weight[rows]
+        surrogate.row_weight = torch.from_numpy(weight / weight.mean()).to(device)
+    else:
+        warnings.warn(
+            f"{surrogate.kind!r} surrogates do not use the standard errors of the scores; every "
+            "row counts alike. Take another surrogate, such as 'mlp', to use them.",
+            stacklevel=2,
+        )
     surrogate.fit(data.z, data.y, seed=seed, progress=progress)
     return surrogate
 

@@ -98,9 +98,15 @@ class EnsembleConfig(MLPConfig):
             )
 
 
-def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the mean squared error of outputs (M, B) at scores (M, B), summed over members."""
-    return (outputs - y).square().mean(dim=1).sum()
+def squared_error(outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean squared error of outputs (M, B) at scores (M, B), summed over members.
+
+    With weights (M, B), each row's error counts by its weight.
+    """
+    error = (outputs - y).square()
+    if weight is not None:
+        error = weight * error
+    return error.mean(dim=1).sum()
 
 
 def rank_weights(y: Tensor, flatness: float) -> Tensor:
@@ -131,6 +137,7 @@ def train_members(
     *,
     kind: str,
     progress: Progress | None = None,
+    weight: Tensor | None = None,
 ) -> None:
     """Train the members of a network by their squared errors.
 
@@ -143,10 +150,12 @@ def train_members(
         generator: Source of the rows.
         kind: Kind of the surrogate, for the progress bar.
         progress: Gets the loss.
+        weight: (n,) weights of the rows, or None where all count alike.
     """
 
     def loss(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        error = squared_error(network.outputs(z[rows]), y[rows])
+        own = None if weight is None else weight[rows]
+        error = squared_error(network.outputs(z[rows]), y[rows], own)
         return error, {"loss": error / network.members}
 
     train(
@@ -176,6 +185,7 @@ class MLPSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "mlp"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[MLPConfig]] = MLPConfig
 
     def __init__(self, config: MLPConfig | None = None) -> None:
@@ -188,7 +198,7 @@ class MLPSurrogate(Surrogate):
         """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
         config = self.config
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), 1, generator)
         order = row_order(config, data.y, members=1)
         train_members(
@@ -200,6 +210,7 @@ class MLPSurrogate(Surrogate):
             generator,
             kind=self.kind,
             progress=progress,
+            weight=data.weight,
         )
         self._model = ScoreNetwork(network, data.unit)
         self.report = data.report(self, config.train_steps)
@@ -245,6 +256,7 @@ class EnsembleSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "ensemble"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[EnsembleConfig]] = EnsembleConfig
 
     def __init__(self, config: EnsembleConfig | None = None) -> None:
@@ -257,7 +269,7 @@ class EnsembleSurrogate(Surrogate):
         """Fit on features (N, d) and scores (N,); see `Surrogate.fit`."""
         config = self.config
         generator = torch.Generator(z.device).manual_seed(seed)
-        data = Split.draw(z, y, config.held_out, generator)
+        data = Split.draw(z, y, config.held_out, generator, self.row_weight)
         network = BatchedMLP.draw(config.sizes(z.shape[1]), config.members, generator)
         order = row_order(config, data.y, config.members)
         if config.bootstrap:
@@ -273,6 +285,7 @@ class EnsembleSurrogate(Surrogate):
             generator,
             kind=self.kind,
             progress=progress,
+            weight=data.weight,
         )
         self._model = ScoreNetwork(network, data.unit)
         self.report = data.report(self, config.train_steps)

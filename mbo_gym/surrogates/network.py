@@ -27,6 +27,7 @@ class Split:
         held_y: (H,) their scores, in the unit that `fit` was given.
         unit: (2,) mean and standard deviation of all scores.
         started: When the fit started.
+        weight: (n,) weights of the rows trained on, or None where all count alike.
     """
 
     z: Tensor
@@ -35,15 +36,28 @@ class Split:
     held_y: Tensor
     unit: Tensor
     started: float
+    weight: Tensor | None = None
 
     @classmethod
-    def draw(cls, z: Tensor, y: Tensor, share: float, generator: torch.Generator) -> Split:
-        """Hold out a share of the rows (N, d), (N,), drawn by `hold_out`."""
+    def draw(
+        cls,
+        z: Tensor,
+        y: Tensor,
+        share: float,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
+    ) -> Split:
+        """Hold out a share of the rows (N, d), (N,) with weights (N,), drawn by `hold_out`."""
         started = time.perf_counter()
         unit = torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)])
         held, rest = hold_out(len(z), share, generator)
         standard = (y[rest] - unit[0]) / unit[1]
-        return cls(z[rest], standard, z[held], y[held], unit, started)
+        kept = None if weight is None else weight[rest]
+        return cls(z[rest], standard, z[held], y[held], unit, started, kept)
+
+    def weight_of(self, rows: Tensor) -> Tensor | None:
+        """Return the weights of the rows of a batch, in its shape; None where all count alike."""
+        return None if self.weight is None else self.weight[rows]
 
     def report(self, surrogate: Surrogate, steps: int) -> FitReport:
         """Judge a surrogate, trained by a number of updates, by the rows held out."""

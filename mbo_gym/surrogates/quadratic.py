@@ -75,6 +75,7 @@ class QuadraticSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "quadratic"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[QuadraticConfig]] = QuadraticConfig
 
     def __init__(self, config: QuadraticConfig | None = None) -> None:
@@ -101,8 +102,12 @@ class QuadraticSurrogate(Surrogate):
         held, train = hold_out(
             len(z), self.config.held_out, torch.Generator(z.device).manual_seed(seed)
         )
+        weight = None
+        if self.row_weight is not None:
+            weight = self.row_weight[train].double()
+            weight = weight / weight.mean()
         self._state = self._regress(
-            z[train].double(), y[train].double(), progress or NullProgress(), z.dtype
+            z[train].double(), y[train].double(), weight, progress or NullProgress(), z.dtype
         )
         self.report = held_out_report(
             self,
@@ -129,15 +134,21 @@ class QuadraticSurrogate(Surrogate):
         self._state = dict(state)
 
     def _regress(
-        self, z: Tensor, y: Tensor, progress: Progress, dtype: torch.dtype
+        self,
+        z: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        progress: Progress,
+        dtype: torch.dtype,
     ) -> dict[str, Tensor]:
         d, unit = z.shape[1], y.std(correction=0).clamp_min(1e-300)
         mean, scale = z.mean(dim=0), z.std(dim=0, correction=0)
         scale[scale <= 1e-9 * z.abs().amax(dim=0)] = (
             torch.inf
         )  # constant: 0 in every row, and no weight
+        middle = y.mean() if weight is None else (weight * y).mean()
         self.ridge, weights, centre = _ridge_regression(
-            (z - mean) / scale, (y - y.mean()) / unit, progress
+            (z - mean) / scale, (y - middle) / unit, weight, progress
         )
         weights = weights * unit
         i, j = torch.triu_indices(d, d, device=z.device)
@@ -145,7 +156,7 @@ class QuadraticSurrogate(Surrogate):
         matrix[i, j] = weights[d:]
         matrix = (matrix + matrix.T) / 2 / scale / scale.unsqueeze(1)
         fitted = {
-            "intercept": y.mean() - centre @ weights,
+            "intercept": middle - centre @ weights,
             "linear": weights[:d] / scale,
             "matrix": matrix,
         }
@@ -153,17 +164,18 @@ class QuadraticSurrogate(Surrogate):
 
 
 def _ridge_regression(
-    u: Tensor, target: Tensor, progress: Progress
+    u: Tensor, target: Tensor, weight: Tensor | None, progress: Progress
 ) -> tuple[float, Tensor, Tensor]:
     """Regress a target (N,) of mean 0 on the terms of features (N, d) of mean 0 and variance 1.
 
-    With the terms' covariance diagonal in the basis of its eigenvectors, all ridge weights are
-    tried at once.
+    With weights (N,) of mean 1, rows count by them, and 0 is the target's mean so weighed. With the
+    terms' covariance diagonal in the basis of its eigenvectors, all ridge weights are tried at
+    once.
 
     Returns:
         The ridge weight, the terms' weights (p,) and the terms' means (p,).
     """
-    covariance, cross, centre = _moments(u, target, progress)
+    covariance, cross, centre = _moments(u, target, weight, progress)
     spread = covariance.diagonal().clone()
     spread = torch.where(spread > 1e-10, spread.sqrt(), torch.inf)  # constant: no weight
     values, vectors = torch.linalg.eigh(covariance.div_(spread).div_(spread.unsqueeze(1)), UPLO="U")
@@ -176,14 +188,20 @@ def _ridge_regression(
         part = part @ vectors - centre @ vectors
         influence = part.square() @ shrunk / n + 1 / n  # of a row on its own prediction
         residual = target[rows].unsqueeze(1) - part @ (along.unsqueeze(1) * shrunk)
+        if weight is not None:
+            own = weight[rows].unsqueeze(1)
+            influence = own * influence
+            residual = own.sqrt() * residual
         error += (residual / (1 - influence).clamp_min(1e-12)).square().sum(dim=0)
     best = int(error.argmin())
     return RIDGES[best].item(), vectors @ (along * shrunk[:, best]), centre
 
 
-def _moments(u: Tensor, target: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
+def _moments(
+    u: Tensor, target: Tensor, weight: Tensor | None, progress: Progress
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the terms' covariance (p, p; upper triangle), theirs with the target (p,), and their
-    means (p,).
+    means (p,), with rows counted by weights (N,) of mean 1 if there are any.
 
     The means are subtracted at the end, which is exact enough for features of mean 0 and variance
     1.
@@ -191,12 +209,13 @@ def _moments(u: Tensor, target: Tensor, progress: Progress) -> tuple[Tensor, Ten
     p = u.shape[1] * (u.shape[1] + 3) // 2
     mixed, cross, centre = u.new_zeros(p, p), u.new_zeros(p), u.new_zeros(p)
     for part, rows in _blocks_of_terms(u, progress, "fitting quadratic"):
+        own = part if weight is None else weight[rows].unsqueeze(1) * part
         for left in range(0, p, _COLUMNS):  # half the work of the whole product
             mixed[left : left + _COLUMNS, left:].addmm_(
-                part[:, left : left + _COLUMNS].T, part[:, left:]
+                own[:, left : left + _COLUMNS].T, part[:, left:]
             )
-        cross += target[rows] @ part
-        centre += part.sum(dim=0)
+        cross += target[rows] @ own
+        centre += own.sum(dim=0)
     centre /= len(u)
     return mixed.div_(len(u)).addr_(centre, centre, alpha=-1), cross / len(u), centre
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbo_gym.registry import Registry
-from mbo_gym.settings import Choice, with_settings
+from mbo_gym.settings import Choice, leaf_settings, with_settings
 
 if TYPE_CHECKING:
     from mbo_gym.surrogates.base import Surrogate
@@ -18,6 +18,7 @@ __all__ = [
     "load_surrogate",
     "make_surrogate",
     "register_surrogate",
+    "settings_of_surrogate",
 ]
 
 SURROGATES = Registry("surrogate", table="SURROGATES", group="mbo_gym.surrogates")
@@ -79,6 +80,19 @@ def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:
         surrogate = kind(**settings)
     surrogate.name = "" if config else name
     return surrogate
+
+
+def settings_of_surrogate(choice: Choice) -> list[str]:
+    """Return the names of a surrogate's settings; of a function, those that its name sets.
+
+    Raises:
+        UnknownId: No surrogate has that name.
+    """
+    spec = SURROGATES.spec(choice.name)
+    kind = spec.load()
+    if isinstance(kind, type) and hasattr(kind, "Config"):
+        return list(leaf_settings(kind.Config()))
+    return list(spec.kwargs)
 
 
 def load_surrogate(path: Path | str) -> Surrogate:

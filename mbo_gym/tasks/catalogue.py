@@ -45,6 +45,7 @@ def register_built_in() -> None:
         )
     for task_id in _DESIGN_BENCH:
         register_task(task_id, "mbo_gym.tasks.design_bench:make_design_bench_task", name=task_id)
+    register_task("Formulation-Exact-v0", "mbo_gym.tasks.formulation:make_formulation")
     for name, table in OLYMPUS_TABLES.items():
         oracle = "RandomForest" if table.kind == "points" else "Exact"
         register_task(
@@ -52,7 +53,8 @@ def register_built_in() -> None:
         )
     for name in BOCODE_PROBLEMS:
         register_task(f"BOCoDe_{name}-Exact-v0", "mbo_gym.tasks.bocode:make_bocode", problem=name)
-    register_task("csv", "mbo_gym.tasks.csv:make_csv_task")
+    for name in ("table", "csv"):
+        register_task(name, "mbo_gym.tasks.table_file:make_table_task", task_id=name)
 
 
 def register_announced() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -34,11 +35,25 @@ FOREST_NOTE = (
 )
 
 
-@described_by(design_bench_info)
-def make_design_bench_task(
+def _check(
     name: str,
     folder: str | os.PathLike[str] | None = None,
     oracle: str | ScoreFunction | None = None,
+) -> None:
+    """Raise InvalidData where a task that has an oracle of its own is given another."""
+    facts = design_bench_facts(name)
+    if oracle is not None and not facts.lost:
+        raise InvalidData(
+            f"{name} has an oracle of its own ({facts.info.oracle}) and takes no "
+            f"oracle={oracle!r}. Leave it out."
+        )
+
+
+@described_by(design_bench_info, _check)
+def make_design_bench_task(
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    oracle: Literal["random_forest"] | ScoreFunction | None = None,
 ) -> Task:
     """Make a task from Design-Bench's folder.
 
@@ -55,12 +70,8 @@ def make_design_bench_task(
         MissingData: The folder or a file of it is missing or damaged; the message says which.
         InvalidData: `oracle` was given for a task that has its own.
     """
+    _check(name, folder, oracle)
     facts = design_bench_facts(name)
-    if oracle is not None and not facts.lost:
-        raise InvalidData(
-            f"{name} has an oracle of its own ({facts.info.oracle}) and takes no "
-            f"oracle={oracle!r}. Leave it out."
-        )
     root = design_bench_folder(folder)
     if name == "TFBind10-Exact-v0":
         return tfbind.make_tfbind10(folder=str(root)).with_options()

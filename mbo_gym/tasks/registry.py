@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +11,7 @@ import gymnasium as gym
 
 from mbo_gym.errors import UnknownId
 from mbo_gym.registry import Registry
+from mbo_gym.settings import arguments_from_text, parse_pairs, typed, typed_arguments
 
 if TYPE_CHECKING:
     from mbo_gym.problem.task import Task, TaskInfo
@@ -23,9 +23,11 @@ __all__ = [
     "described_by",
     "list_tasks",
     "make_task",
+    "read_task_options",
     "register_env",
     "register_task",
     "task_info",
+    "task_options",
 ]
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
@@ -43,16 +45,19 @@ def make_task(task_id: str, **options: Any) -> Task:
     """Build a task.
 
     Args:
-        task_id: An id that `list_tasks` shows, or ``"csv"`` for your own file (see
-            `mbo_gym.tasks.csv.make_csv_task`).
+        task_id: An id that `list_tasks` shows, or ``"table"`` for your own (see
+            `mbo_gym.tasks.table_file.make_table_task`).
         **options: For every task: `fraction` (share of visible rows kept, in (0, 1]), `noise`
             (standard deviation of Gaussian noise on the normalised visible scores), `seed` (of
             both), `max_rows` (every n-th visible row sorted by score). The rest goes to the task
-            itself, e.g. `dim=` of the synthetic functions, `folder=` of Design-Bench's data.
+            itself, e.g. `dim=` of the synthetic functions, `folder=` of Design-Bench's data. Each
+            is checked against the annotation of the function that makes the task, and kept in
+            its type, paths absolute.
 
     Raises:
-        UnknownId: No task has that id, or the task has no such option; the message names the
-            nearest.
+        UnknownId: No task has that id, or the task has no such option, or a word is none of an
+            option's; the message names the nearest.
+        InvalidData: An option is of another type or out of range.
         MissingData: The task's file is not on this machine; the message says how to get it.
 
     Example:
@@ -60,13 +65,11 @@ def make_task(task_id: str, **options: Any) -> Task:
         >>> mbo_gym.make_task("Branin-Exact-v0", max_rows=100).dataset.x.shape
         (100, 2)
     """
-    check_task(task_id, **options)
-    common = {key: options[key] for key in _COMMON_OPTIONS if key in options}
-    own = {key: value for key, value in options.items() if key not in common}
+    kept = task_options(task_id, **options)
+    common = {key: kept[key] for key in _COMMON_OPTIONS if key in kept}
+    own = {key: value for key, value in kept.items() if key not in common}
     task: Task = TASKS.spec(task_id).make(**own)
-    return replace(
-        task.with_options(**common), options={key: _plain(value) for key, value in options.items()}
-    )
+    return replace(task.with_options(**common), options=kept)
 
 
 def task_info(task_id: str) -> TaskInfo:
@@ -95,31 +98,102 @@ def task_info(task_id: str) -> TaskInfo:
     return info
 
 
-def described_by(facts: Callable[..., TaskInfo]) -> Callable[[Maker], Maker]:
+def described_by(
+    facts: Callable[..., TaskInfo], check: Callable[..., None] | None = None
+) -> Callable[[Maker], Maker]:
     """Attach the facts of a task to the function that makes it, for `task_info`.
+
+    The function then also checks its arguments against their annotations.
 
     Args:
         facts: Function that returns the facts without reading data; it takes the arguments that
             the task is registered with.
+        check: Function of the same arguments as the maker that raises what the maker would raise
+            for them, as far as that shows without building the task, for `check_task`; or None.
     """
 
     def attach(make: Maker) -> Maker:
-        make.info = facts  # type: ignore[attr-defined]
-        return make
+        checked = typed(make)
+        checked.info = facts  # type: ignore[attr-defined]
+        checked.check = check  # type: ignore[attr-defined]
+        return checked
 
     return attach
 
 
-def check_task(task_id: str, /, **options: Any) -> None:
-    """Raise UnknownId where `make_task` would, without building anything."""
+def task_options(task_id: str, /, **options: Any) -> dict[str, Any]:
+    """Return options of a task in their types, without building anything.
+
+    They can be written to a file, a function as `oracle` excepted: paths are absolute, so that they
+    mean the same in every working folder.
+
+    Raises:
+        UnknownId: No task has that id, or the task has no such option, or a word is none of an
+            option's; the message names the nearest.
+        InvalidData: An option is of another type or out of range.
+    """
+    maker, common, own = _divided(task_id, options)
+    kept = {
+        **typed_arguments(common, {name: options[name] for name in options if name not in own}),
+        **typed_arguments(maker, {name: options[name] for name in own}),
+    }
+    return {name: kept[name] for name in options}
+
+
+def read_task_options(task_id: str, pairs: Sequence[str], flag: str = "--option") -> dict[str, Any]:
+    """Return options of a task, given as ``name=value`` texts, in their types.
+
+    Args:
+        task_id: Id of the task.
+        pairs: The texts.
+        flag: Name of the command line's option, for messages.
+
+    Raises:
+        UnknownId: No task has that id, or the task has no such option, or a word is none of an
+            option's; the message names the nearest.
+        InvalidData: A text does not spell a value of the option's type, or it is out of range.
+        ValueError: A text has no ``=``, or a name comes twice.
+    """
+    texts = parse_pairs(pairs, flag)
+    maker, common, own = _divided(task_id, texts)
+    kept = {
+        **arguments_from_text(common, {name: texts[name] for name in texts if name not in own}),
+        **arguments_from_text(maker, {name: texts[name] for name in own}),
+    }
+    return {name: kept[name] for name in texts}
+
+
+def check_task(task_id: str, /, **options: Any) -> dict[str, Any]:
+    """Raise what `make_task` would raise, as far as that shows without building the task.
+
+    Returns:
+        The options in their types, see `task_options`.
+    """
+    kept = task_options(task_id, **options)
     spec = TASKS.spec(task_id)
-    parameters = inspect.signature(spec.load()).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    allowed = {*(p.name for p in parameters), *_COMMON_OPTIONS} - set(spec.kwargs)
-    for name in options:
-        if name not in allowed:
-            raise UnknownId("task option", name, allowed)
+    check = getattr(spec.load(), "check", None)
+    if check is not None:
+        own = {name: value for name, value in kept.items() if name not in _COMMON_OPTIONS}
+        check(**{**spec.kwargs, **own})
+    return kept
+
+
+def _divided(
+    task_id: str, options: Iterable[str]
+) -> tuple[Callable[..., Any], Callable[..., Any], list[str]]:
+    """Return the function that makes a task, the one of the common options, and the former's."""
+    from mbo_gym.problem.task import Task
+
+    spec = TASKS.spec(task_id)
+    maker = spec.load()
+    parameters = inspect.signature(maker).parameters.values()
+    own = [name for name in options if name not in _COMMON_OPTIONS]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        allowed = {*(p.name for p in parameters), *_COMMON_OPTIONS} - set(spec.kwargs)
+        for name in own:
+            if name not in allowed:
+                raise UnknownId("task option", name, allowed)
+    return maker, Task.with_options, own
 
 
 def list_tasks() -> list[str]:
@@ -147,7 +221,7 @@ def register_env(task_id: str) -> None:
     gym.register(
         id=f"{NAMESPACE}/{task_id}",
         entry_point="mbo_gym.envs.design_env:DesignEnv",
-        vector_entry_point="mbo_gym.envs.vector_env:DesignVectorEnv",
+        vector_entry_point="mbo_gym.envs.vector_env:make_vector_env",
         kwargs={"task": task_id},
     )
     if not task_id.endswith("-v0"):
@@ -155,8 +229,3 @@ def register_env(task_id: str) -> None:
         # version. Our v0 is not: it is what the papers used, and v1 stands beside it. Environments
         # that are made have their full version.
         gym.registry[f"{NAMESPACE}/{task_id}"].version = None
-
-
-def _plain(value: Any) -> Any:
-    """Return a path as text, so that options can be written to a file; anything else as it is."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value

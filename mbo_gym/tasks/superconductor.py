@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +59,7 @@ def superconductor_info(version: int = 0, rows: str = "all rows of the data") ->
 
 
 @described_by(superconductor_info)
-def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
+def make_superconductor(version: int = 0, folder: str | os.PathLike[str] | None = None) -> Task:
     """Make Superconductor-RandomForest; its forest is fitted once (seconds), then cached.
 
     Args:
@@ -83,7 +84,7 @@ def make_superconductor(version: int = 0, folder: str | None = None) -> Task:
     return Task(info, space, offline_split(x, y, info.percentile), oracle, ceiling)
 
 
-def _read(folder: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+def _read(folder: str | os.PathLike[str] | None) -> tuple[np.ndarray, np.ndarray, str]:
     given = manifest.entry("superconductor_given")
     whole = manifest.entry("superconductor")
     if folder is None and (path := manifest.find(whole.name)):

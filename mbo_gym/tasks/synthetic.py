@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Integral
+from typing import Annotated
 
 import numpy as np
 
 from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
+from mbo_gym.settings import Limits
 from mbo_gym.tasks.registry import described_by
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
 N_SAMPLES = 30_000
 N_BRANIN_SAMPLES = 5_000
 SAMPLE_SEED = 123
+MOST_DIMENSIONS = 10_000  # of 30,000 samples, which take 2.4 GB then
 CLIP_INSIDE = 1e-6
 
 _REFERENCES = {
@@ -144,8 +146,17 @@ def branin_info() -> TaskInfo:
     )
 
 
-@described_by(synthetic_info)
-def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
+def _check(function: str, version: int = 0, dim: int = 60) -> None:
+    """Raise ValueError where a function is not defined in `dim` dimensions."""
+    least = FUNCTIONS[function].least_dim
+    if dim < least:
+        raise ValueError(f"{function} needs dim >= {least}, got {dim=}. Pass a larger one.")
+
+
+@described_by(synthetic_info, _check)
+def make_synthetic(
+    function: str, version: int = 0, dim: Annotated[int, Limits(1, MOST_DIMENSIONS)] = 60
+) -> Task:
     """Make a Levy, Rastrigin or Rosenbrock task.
 
     Version 1 moves the optimum to a fixed random place and rotates the space around it. In 60
@@ -158,8 +169,7 @@ def make_synthetic(function: str, version: int = 0, dim: int = 60) -> Task:
         dim: d, the number of features; the papers use 60.
     """
     facts = FUNCTIONS[function]
-    if not isinstance(dim, Integral) or dim < facts.least_dim:
-        raise ValueError(f"{function} needs a whole dim >= {facts.least_dim}, got {dim=}")
+    _check(function, version, dim)
     bound = np.full(dim, facts.half_width)
     f = facts.f if version == 0 else _moved(facts, dim)
     info = synthetic_info(function, version, dim)

@@ -156,7 +156,7 @@ def make_tfbind8_factor(factor: str) -> Task:
 
 
 @described_by(tfbind10_info)
-def make_tfbind10(version: int = 0, folder: str | None = None) -> Task:
+def make_tfbind10(version: int = 0, folder: str | os.PathLike[str] | None = None) -> Task:
     """Make TFBind10-Exact from Design-Bench's folder or the file tfbind10_pho4.npz.
 
     Args:

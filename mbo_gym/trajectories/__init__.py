@@ -1,5 +1,6 @@
 """Trajectories: sequences of visible designs, as data for offline RL and generators."""
 
+from mbo_gym._moved import forwarded
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.recipe import TrajectoryRecipe, TrajectoryReward, make_trajectories
@@ -25,3 +26,5 @@ __all__ = [
     "top_rows_of_percentile",
     "with_actions",
 ]
+
+__getattr__ = forwarded(__name__)  # names that have moved

@@ -37,7 +37,7 @@ __all__ = [
 
 Randomness: TypeAlias = torch.Generator | np.random.Generator
 Distance: TypeAlias = Literal["hamming", "z_score", "raw"]
-"""Hamming (categorical designs), or Euclidean on z-scored or on raw designs (continuous ones)."""
+"""Hamming (categorical designs), or Euclidean on z-scored or on raw features (all others)."""
 
 
 def random_top(
@@ -208,7 +208,9 @@ def _distance_features(
         if distance in (None, "z_score"):
             chain = Chain(MixedFeatures(space), problem.dataset.x)
             return "z_score", torch.from_numpy(chain.encode(x))
-        kind, allowed = "mixed", "'z_score'"
+        if distance == "raw":
+            return "raw", torch.from_numpy(MixedFeatures(space).encode(x))
+        kind, allowed = "mixed", "'z_score' or 'raw'"
     else:
         assert isinstance(space, ContinuousSpace)
         if distance in (None, "z_score"):

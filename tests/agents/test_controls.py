@@ -44,10 +44,11 @@ class MinusDistance(Surrogate):
 
 @pytest.fixture(scope="module", autouse=True)
 def more_surrogates() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=100)))
-        SURROGATES.register(DISTANCE, MinusDistance)
+    config = MLPConfig(hidden=16, train_steps=100)
+    with (
+        SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)),
+        SURROGATES.temporarily(DISTANCE, MinusDistance),
+    ):
         yield
 
 

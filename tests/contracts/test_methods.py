@@ -1,4 +1,4 @@
-"""What every registered method promises, on three light tasks. A method whose library is missing is
+"""What every registered method promises, on light tasks. A method whose library is missing is
 skipped."""
 
 from __future__ import annotations
@@ -21,21 +21,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import mbo_gym
-from mbo_gym.errors import MissingDependency, UnknownId
-from mbo_gym.methods.base import Context, Method
+from mbo_gym.cli.method_page import method_page
+from mbo_gym.errors import MissingDependency, UnknownId, UnsupportedSpace
+from mbo_gym.methods.base import Context, Method, MethodInfo
 from mbo_gym.methods.legacy import LegacyMethod
 from mbo_gym.methods.registry import METHODS, method_class
 from mbo_gym.optional import optional_import
+from mbo_gym.oracles.function import FunctionOracle
+from mbo_gym.problem.constraints import FixedSum, Forbidden
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import count_oracle_calls
+from mbo_gym.problem.parameters import Category, Real
 from mbo_gym.problem.task import Task
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES
 
 METHOD_NAMES = mbo_gym.list_methods()
-TASK_NAMES = ("branin", "tfbind8", "csv")
-K = {"branin": 20, "tfbind8": 20, "csv": 64}  # the file has 40 rows
+TASK_NAMES = ("branin", "tfbind8", "csv", "formulation")
+K = {"branin": 20, "tfbind8": 20, "csv": 64, "formulation": 16, "coarse": 16}  # 40 rows of csv
+N_COARSE = 29
 DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
 LIBRARIES = {
     "pgs": "d3rlpy",
@@ -113,7 +121,31 @@ def tasks(tmp_path_factory) -> dict[str, Task]:
         "csv": mbo_gym.make_task(
             "csv", path=path, score_column="score", bounds="none", oracle="random_forest"
         ),
+        "formulation": mbo_gym.make_task("Formulation-Exact-v0", max_rows=300),
+        "coarse": coarse_task(),
     }
+
+
+def coarse_task() -> Task:
+    """A mixed space of 29 designs, 20 of them visible: most features decode to equal designs."""
+    space = MixedSpace(
+        (
+            Category("solvent", ("water", "ethanol")),
+            *(Real(part, 0, 1, step=0.25) for part in ("acid", "base", "salt")),
+        ),
+        (FixedSum(("acid", "base", "salt"), 1.0), Forbidden({"solvent": "water", "salt": 1.0})),
+    )
+    x = np.unique(space.sample(1000, np.random.default_rng(0)), axis=0)
+
+    def score(x: np.ndarray) -> np.ndarray:
+        return np.asarray(x[:, 1] * x[:, 2] - x[:, 3] + 0.1 * x[:, 0], dtype=np.float64)
+
+    info = dataclasses.replace(mbo_gym.task_info("Branin-Exact-v0"), task_id="Coarse-Exact-v0")
+    y = score(x)
+    info = dataclasses.replace(info, y_min=float(y.min()), y_max=float(y.max()))
+    assert len(x) == N_COARSE
+    worst = np.argsort(y, kind="stable")[:20]
+    return Task(info, space, OfflineDataset(x[worst], y[worst]), FunctionOracle(space, score))
 
 
 def small(name: str, **settings: Any) -> Any:
@@ -177,6 +209,59 @@ def test_the_best_by_its_own_criterion_comes_first(run, name, task):
     assert criterion.shape == (K[task],)
     assert np.isfinite(criterion).all()
     assert (np.diff(criterion) <= 0).all()
+
+
+@pytest.mark.parametrize("task", ["formulation", "coarse"])
+@each_method
+def test_designs_of_mixed_spaces_are_distinct_allowed_and_in_the_users_terms(
+    run, tasks, name, task
+):
+    designs, space = run(name, task).designs, tasks[task].space
+    assert len(np.unique(designs, axis=0)) == K[task]
+    assert space.contains(designs).all()
+    assert np.array_equal(space.parse(space.values(designs)), designs)
+
+
+@pytest.mark.parametrize("task", ["formulation", "coarse"])
+@each_method
+def test_the_criterion_on_a_mixed_space_is_the_prediction_of_the_design_written(run, name, task):
+    first = run(name, task)
+    fitted = getattr(first.method, "fitted", None)
+    if fitted is None:
+        pytest.skip("another kind of criterion")
+    np.testing.assert_allclose(first.criterion, fitted.predict(first.designs), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["grad", "mean_design", "mins", "random", "top_k"])
+def test_on_a_space_of_fewer_designs_all_are_proposed_before_any_repeats(run, tasks, name):
+    proposals = run(name, "coarse").method.propose(50)
+    held = len(tasks["coarse"].dataset) if name == "top_k" else N_COARSE
+    assert len(proposals.x) == 50
+    assert len(np.unique(proposals.x, axis=0)) == held
+
+
+def test_a_method_that_names_its_spaces_refuses_others_before_the_fit(tasks):
+    class Sequences(Method):
+        info = MethodInfo(
+            title="Sequences: a method of letters", kind="own", spaces=("categorical",)
+        )
+
+        def fit(self, problem, context=Context()):
+            self.start(problem, context)
+            raise AssertionError("it was not refused")
+
+        def propose(self, k):
+            raise AssertionError("it was not fitted")
+
+    Sequences.Config = method_class("top_k").Config
+    reason = r"letters works on categorical spaces, but Coarse-Exact-v0 has a mixed one"
+    with pytest.raises(UnsupportedSpace, match=reason):
+        Sequences().fit(tasks["coarse"].problem())
+
+
+def test_hardly_any_method_refuses_mixed_spaces():
+    refusing = [name for name in METHOD_NAMES if "mixed" not in method_class(name).info.spaces]
+    assert len(refusing) <= 2
 
 
 @each_task
@@ -359,6 +444,18 @@ def test_settings_are_a_frozen_dataclass_with_a_word_on_each(name):
 def test_it_is_named_by_a_string_and_explained(name):
     assert isinstance(METHODS.spec(name).entry_point, str)
     assert (method_class(name).__doc__ or "").strip()
+
+
+@each_method
+def test_its_page_has_an_algorithm_in_numbered_lines(name):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(method_page(name))
+    page = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert "Algorithm" in page
+    algorithm = "\n".join(page[page.index("Algorithm") + 1 :])
+    algorithm = re.split(r"^\S", algorithm, maxsplit=1, flags=re.M)[0]  # up to the next heading
+    assert re.search(r"^ +1\. \S", algorithm, re.M)
+    assert re.search(r"^ +2\. \S", algorithm, re.M)
 
 
 def test_settings_win_over_the_preset_and_the_preset_over_the_task(monkeypatch):

@@ -105,10 +105,7 @@ def test_snippets_of_a_page_run_in_order(
             pytest.importorskip(module)
     namespace = ModuleType("snippet")
     monkeypatch.setitem(sys.modules, "snippet", namespace)  # dataclasses look there
-    for registry in (TASKS, METHODS):
-        names = {spec.id: spec for spec in map(registry.spec, registry)}
-        monkeypatch.setattr(registry, "_specs", names)
-    with working_in(tmp_path), kept_environments():
+    with TASKS.restored(), METHODS.restored(), working_in(tmp_path), kept_environments():
         for number, block in enumerate(blocks(page), 1):
             if block.language == "python":
                 name = f"{page.name}, block {number}"
@@ -148,55 +145,14 @@ def extension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("extension")
-def test_docstrings_are_taken_apart() -> None:
-    import docstrings
-
-    found = docstrings.parse(
-        """COMs: a title (Authors, 2021).
-
-        Trains a surrogate.
-
-        Algorithm (Authors, arXiv 2107.06882):
-            1. climb
-               and go on
-            2. train
-
-        Differs from the paper: a smaller
-        network.
-
-        Args:
-            config: Settings; `None` for
-                the defaults.
-            steps: Number of steps.
-
-        References:
-            Authors 2021, A title,
-                arXiv 2107.06882.
-        """
-    )
-    assert found.summary == "COMs: a title (Authors, 2021)."
-    assert found.paragraphs == ("Trains a surrogate.",)
-    assert found.sections["Algorithm"].lines[:2] == ("1. climb", "   and go on")
-    assert found.sections["Algorithm"].note == "Authors, arXiv 2107.06882"
-    assert found.sections["Differs from the paper"].text == "a smaller\nnetwork."
-    assert docstrings.entries(found.sections["Args"]) == {
-        "config": "Settings; `None` for the defaults.",
-        "steps": "Number of steps.",
-    }
-    assert docstrings.items(found.sections["References"]) == [
-        "Authors 2021, A title, arXiv 2107.06882."
-    ]
-
-
-@pytest.mark.usefixtures("extension")
 def test_text_is_made_safe_for_markdown() -> None:
-    import docstrings
+    import markup
 
-    assert docstrings.prose("x_neg * [0, 1) ``a_b``") == r"x\_neg \* \[0, 1) `a_b`"
-    assert docstrings.prose("see arXiv 2107.06882.") == (
+    assert markup.prose("x_neg * [0, 1) ``a_b``") == r"x\_neg \* \[0, 1) `a_b`"
+    assert markup.prose("see arXiv 2107.06882.") == (
         "see [arXiv 2107.06882](https://arxiv.org/abs/2107.06882)."
     )
-    assert docstrings.prose("1. first") == r"1\. first"
+    assert markup.prose("1. first") == r"1\. first"
 
 
 @pytest.mark.usefixtures("extension")
@@ -205,7 +161,9 @@ def test_there_is_a_page_for_every_method_with_all_its_settings() -> None:
 
     names = pages_methods.method_names()
     assert set(names) == set(mbo_gym.list_methods())
-    page = pages_methods.method_page("coms")
+    pages = {name: pages_methods.method_page(name) for name in names}
+    assert [name for name, page in pages.items() if "## Algorithm" not in page] == []
+    page = pages["coms"]
     for part in (
         "# COMs: ",
         "## Algorithm",
@@ -215,7 +173,7 @@ def test_there_is_a_page_for_every_method_with_all_its_settings() -> None:
     ):
         assert part in page
     assert "negative_steps" in page
-    page = pages_methods.method_page("grad")
+    page = pages["grad"]
     assert "| `ascent.optimiser` |" in page  # a nested setting
     assert "`surrogate.hidden=16`" in page  # a preset's setting of the chosen surrogate
 
@@ -225,7 +183,7 @@ def test_there_is_a_page_for_every_task() -> None:
     import pages_tasks
 
     pages = pages_tasks.page_names()
-    assert sorted(sum(pages.values(), ["csv"])) == mbo_gym.list_tasks()
+    assert sorted(sum(pages.values(), ["csv", "table"])) == mbo_gym.list_tasks()
     assert len(pages["TFBind8_FACTOR-Exact"]) == 200
     page = pages_tasks.task_page("Branin-Exact", pages["Branin-Exact"])
     assert "2,500 of 5,000" in page

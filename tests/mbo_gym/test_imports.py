@@ -63,6 +63,7 @@ LAZY_ROOMS = {
     "mbo_gym.methods.base": "reading a config waits for no torch",
     "mbo_gym.methods.registry": "looking at settings waits for no torch",
     "mbo_gym.surrogates.registry": "names of surrogates wait for no torch",
+    "mbo_gym.tasks.registry": "ids of tasks wait for no torch",
     "agents.online.agents": "stable-baselines3 is optional",
 }
 """Modules, or starts of their names, that may import ours in a function, and why."""

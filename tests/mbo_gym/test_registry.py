@@ -115,17 +115,28 @@ def test_errors_survive_pickling_between_processes(error):
 def test_a_registered_task_becomes_an_environment_at_once():
     name = "MadeForThisTest-Exact-v0"
     try:
-        mbo_gym.register_task(
-            name, "mbo_gym.tasks.synthetic:make_synthetic", function="Levy", dim=3
-        )
-        assert name in mbo_gym.list_tasks()
-        assert mbo_gym.make_task(name, max_rows=10).dataset.x.shape == (10, 3)
-        assert gym.spec(f"mbo_gym/{name}").kwargs == {"task": name}
-        with pytest.raises(ValueError, match="registered already"):
-            mbo_gym.register_task(name, dict)
+        with TASKS.restored():
+            mbo_gym.register_task(
+                name, "mbo_gym.tasks.synthetic:make_synthetic", function="Levy", dim=3
+            )
+            assert name in mbo_gym.list_tasks()
+            assert mbo_gym.make_task(name, max_rows=10).dataset.x.shape == (10, 3)
+            assert gym.spec(f"mbo_gym/{name}").kwargs == {"task": name}
+            with pytest.raises(ValueError, match="registered already"):
+                mbo_gym.register_task(name, dict)
+        assert name not in mbo_gym.list_tasks()
     finally:
-        TASKS._specs.pop(name, None)
         gym.registry.pop(f"mbo_gym/{name}", None)
+
+
+def test_a_name_registered_for_a_block_gives_way_to_the_one_before():
+    things = Registry("thing")
+    things.register("one", "builtins:dict")
+    with things.temporarily("one", list), things.temporarily("two", dict, b=2):
+        assert things.spec("one").make() == []
+        assert things.spec("two").make() == {"b": 2}
+    assert list(things) == ["one"]
+    assert things.spec("one").make() == {}
 
 
 def test_every_task_has_an_environment():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -223,3 +224,38 @@ def test_a_saved_choice_is_read_where_the_default_is_none():
     assert from_plain(WithChoice, {"filter": None}) == WithChoice()
     with pytest.raises(ValueError, match="filter is None and has no settings, got hidden"):
         with_settings(WithChoice(), {"filter.hidden": 8})
+
+
+@dataclass(frozen=True)
+class Part:
+    size: int = 1
+    model: Choice = Choice("mlp")
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Part = Part()
+    other: Choice = Choice("mlp")
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"width": "part.size"}
+
+
+@pytest.mark.parametrize(
+    ("given", "places"),
+    [
+        ({"size": 3}, ["part.size"]),
+        ({"width": 3}, ["part.size"]),
+        ({"hidden": 3}, ["part.model.hidden", "other.hidden"]),
+        ({"hidden": 3, "other": "forest"}, ["part.model.hidden"]),
+        ({"hidden": 3, "part.model": "forest", "other.hidden": 4}, ["other.hidden"]),
+        ({"depth": 3, "part": {"model": "forest"}}, ["part.model.depth"]),
+        ({"part.hidden": 3}, ["part.model.hidden"]),
+        ({"depth": 3}, []),
+        ({"part.other": 3}, []),
+    ],
+)
+def test_a_flat_name_is_answered_with_the_settings_it_ends(given, places):
+    names = {"mlp": ["hidden"], "forest": ["depth"]}
+    with pytest.raises(UnknownId) as error:
+        with_settings(Whole(), given, lambda choice: names[choice.name])
+    assert error.value.moved_to == places
+    assert ("It is now" in str(error.value)) == bool(places)

@@ -48,13 +48,7 @@ def d3rlpy_or_skip():
 def assert_reads_what_it_saved(name, factory, settings, z, y, path):
     """A surrogate that moves designs predicts the same once saved and read, and once fitted
     again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            SURROGATES,
-            "_specs",
-            {key: spec for key, spec in SURROGATES._all().items() if key != name},
-        )
-        SURROGATES.register(name, factory)
+    with SURROGATES.temporarily(name, factory):
         surrogate = make_surrogate(name, **settings)
         surrogate.fit(z, y, seed=3)
         surrogate.save(path)

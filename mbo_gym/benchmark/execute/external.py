@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from mbo_gym.methods.registry import list_methods
 from mbo_gym.problem.task import Task
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
-from mbo_gym.settings import format_value
+from mbo_gym.settings import absolute_path, format_value
 
 __all__ = ["check_name", "score_file"]
 
@@ -48,7 +49,10 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
     evaluation = evaluate(task, read_designs(path, task.space))
     task_id = task.info.task_id
     options = dict(task.options)
-    words = [f"--option {key}={format_value(value)}" for key, value in options.items()]
+    words = ["mbo-gym", "evaluate", task_id, absolute_path(path), "--name", name]
+    words += ["--seed", str(seed)] if seed else []
+    for key, value in options.items():
+        words += ["--option", f"{key}={format_value(value)}"]
     result = {
         **evaluation.to_dict(),
         "search_oracle_calls": None,  # nobody here saw the search
@@ -67,7 +71,7 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
         environment=Environment(**environment_facts()),
         finished=datetime.now(timezone.utc).isoformat(),
         seconds=time.perf_counter() - started,
-        command=" ".join(["mbo-gym evaluate", task_id, path.name, f"--name '{name}'", *words]),
+        command=shlex.join(words),
         external=True,
         result=CellResult.from_json(result),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -56,14 +57,32 @@ class ConfigIndex:
             self._changed = True
         return self._known[question]
 
-    def check_task(self, task_id: str, options: Mapping[str, Any]) -> None:
-        """Raise UnknownId where there is no such task, or it has no such option."""
+    def task_options(self, task_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a task in their types, as plain JSON values.
+
+        They are checked as far as that is possible without building the task; where an option names
+        a file, whenever the file has changed.
+
+        Raises:
+            UnknownId: There is no such task, or it has no such option, or no such word.
+            InvalidData: An option is of another type or out of range, or does not fit its file.
+            MissingData: The file that a task is made of is not named, or there is none.
+            ValueError: An option cannot be written to a file.
+        """
         source = _source_hash(TASKS, task_id)
-        question = json.dumps([task_id, sorted(options), source])
+        states = [_state(value) for value in options.values()]
+        question = json.dumps([task_id, options, states, os.getcwd(), source], default=str)
         if source is None or question not in self._known:
-            check_task(task_id, **options)
-            self._known[question] = {}
+            kept = check_task(task_id, **options)
+            try:
+                self._known[question] = json.loads(json.dumps(kept))
+            except TypeError as error:
+                raise ValueError(
+                    f"the options of {task_id} must be plain values in a benchmark, got "
+                    f"{dict(options)}. Register a task of your own for a function."
+                ) from error
             self._changed = True
+        return self._known[question]
 
     def controls(self) -> list[str]:
         """Return the names of the methods that are controls."""
@@ -91,6 +110,15 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def _state(value: Any) -> list[int] | None:
+    """Return what tells a file from its older contents; None for a value that names no file."""
+    try:
+        stat = os.stat(os.path.expanduser(value))
+    except (OSError, TypeError, ValueError):
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _source_hash(registry: Registry, name: str) -> str | None:

@@ -141,6 +141,7 @@ def cells_of(grids: Iterable[Grid], configs: ConfigIndex | None = None) -> list[
     Raises:
         UnknownId: No method, preset, setting, task or option has that name; the message names the
             nearest.
+        MissingData: The file that a task is made of is not named, or there is none.
         ValueError: A part is missing, of the wrong type, or two cells are the same.
     """
     configs = configs or ConfigIndex()
@@ -170,7 +171,7 @@ def _cells(grid: Grid, configs: ConfigIndex) -> Iterator[Cell]:
             if task_id not in known:
                 raise UnknownId(f"task of this grid, for {method},", task_id, known)
     for task in grid.tasks:
-        configs.check_task(task.id, task.options)
+        options = configs.task_options(task.id, task.options)
         chosen = [method for method in methods if not method.tasks or task.id in method.tasks]
         for method, k, seed in product(chosen, grid.ks, grid.seeds):
             yield Cell(
@@ -181,7 +182,7 @@ def _cells(grid: Grid, configs: ConfigIndex) -> Iterator[Cell]:
                     k=k,
                     preset=method.preset,
                     settings=method.settings,
-                    options=task.options,
+                    options=options,
                 ),
                 label=str(method),
                 config=configs.resolve(method.name, method.preset, task.id, method.settings),
@@ -224,6 +225,8 @@ def read_grids(path: Path) -> list[Grid]:
         return [_grid({**content, **block}) for block in blocks]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply. Write its values flat.") from error
     except UnknownId as error:
         raise UnknownId(
             f"{error.kind} in {path}", error.name, error.known, error.moved_to

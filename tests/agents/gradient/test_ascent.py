@@ -53,10 +53,10 @@ class Slope(Bowl):
 
 @pytest.fixture(scope="module", autouse=True)
 def more_surrogates() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(BOWL, Bowl)
-        SURROGATES.register("slope_of_the_ascent_tests", Slope)
+    with (
+        SURROGATES.temporarily(BOWL, Bowl),
+        SURROGATES.temporarily("slope_of_the_ascent_tests", Slope),
+    ):
         yield
 
 

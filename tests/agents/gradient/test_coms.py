@@ -80,7 +80,8 @@ def watched(monkeypatch, **settings) -> FirstUpdate:
             seen.at = [layer[0].detach().clone() for layer in layers]
         return ascend(surrogate, z, *args, **kwargs)
 
-    def loss(on_data, on_negative, y, alpha):
+    def loss(on_data, on_negative, y, alpha, weight):
+        assert weight is None
         value, overestimation = conservative_loss(on_data, on_negative, y, alpha)
         if seen.y is None:
             seen.y = y.clone()

@@ -73,12 +73,10 @@ class Notes(NullProgress):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(
-            SURROGATE,
-            lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})),
-        )
+    with SURROGATES.temporarily(
+        SURROGATE,
+        lambda **c: MLPSurrogate(MLPConfig(**{"hidden": 16, "train_steps": 100, **c})),
+    ):
         yield
 
 
@@ -163,7 +161,8 @@ def test_its_steps_are_those_of_the_scalar_environment(settings, task):
 
 
 def test_the_end_of_an_episode_is_the_batched_environments_final_observation(settings):
-    many, twin = batched(settings), gym.make_vec("mbo_gym/Branin-Exact-v0", num_envs=4, **settings)
+    many = batched(settings)
+    twin = gym.make_vec("mbo_gym/Branin-Exact-v0", num_envs=4, device="cpu", **settings)
     many.seed(3)
     np.testing.assert_array_equal(many.reset(), twin.reset(seed=3)[0].numpy())
     for action in actions_of(7):
@@ -475,13 +474,11 @@ def test_a_missing_library_is_named_before_any_fitting(task, monkeypatch):
 def test_the_script_of_its_users_is_short_and_runs(task, monkeypatch, capsys):
     script = Path(__file__).parents[3] / "examples" / "sb3.py"
     assert len(script.read_text().splitlines()) < 60
-    monkeypatch.setitem(
-        SURROGATES._specs, "mlp", SURROGATES._specs[SURROGATE]
-    )  # the default one, smaller
     monkeypatch.setattr(
         sys, "argv", [str(script), "Branin-Exact-v0", "--steps", "640", "--horizon", "10"]
     )
-    with pytest.raises(SystemExit) as done:
+    smaller = SURROGATES.spec(SURROGATE).entry_point  # in place of the default surrogate
+    with SURROGATES.temporarily("mlp", smaller), pytest.raises(SystemExit) as done:
         runpy.run_path(str(script), run_name="__main__")
     assert done.value.code == 0
     before, after = capsys.readouterr().out.splitlines()[-2:]

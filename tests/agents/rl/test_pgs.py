@@ -120,13 +120,13 @@ class Stop(NullProgress):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogates() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(MLP, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=60)))
-        SURROGATES.register(
-            ENSEMBLE, lambda: EnsembleSurrogate(EnsembleConfig(hidden=8, train_steps=40, members=3))
-        )
-        SURROGATES.register(PARABOLA, Parabola)
+    mlp = MLPConfig(hidden=16, train_steps=60)
+    ensemble = EnsembleConfig(hidden=8, train_steps=40, members=3)
+    with (
+        SURROGATES.temporarily(MLP, lambda: MLPSurrogate(mlp)),
+        SURROGATES.temporarily(ENSEMBLE, lambda: EnsembleSurrogate(ensemble)),
+        SURROGATES.temporarily(PARABOLA, Parabola),
+    ):
         yield
 
 

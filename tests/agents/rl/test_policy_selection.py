@@ -60,9 +60,8 @@ class Notes(NullProgress):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=16, train_steps=60)))
+    config = MLPConfig(hidden=16, train_steps=60)
+    with SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)):
         yield
 
 

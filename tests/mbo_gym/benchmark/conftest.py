@@ -115,9 +115,11 @@ def odd_methods(odd_package: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(odd_package))
         patch.setenv("PYTHONPATH", str(odd_package), prepend=os.pathsep)
-        patch.setattr(METHODS, "_specs", {})
-        patch.setattr(METHODS, "_discovered", False)
-        yield odd_package
+        with (
+            METHODS.temporarily("odd", "odd_methods:Odd"),
+            METHODS.temporarily("odd_wide", "odd_methods:Wide"),
+        ):
+            yield odd_package
     sys.modules.pop("odd_methods", None)
 
 

@@ -49,9 +49,8 @@ class Outcome(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=20)))
+    config = MLPConfig(hidden=8, train_steps=20)
+    with SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)):
         yield
 
 
@@ -211,6 +210,8 @@ def test_every_method_can_be_shown_in_a_narrow_terminal():
     for name in mbo_gym.list_methods():
         text = rendered(method_page(name), 80)
         assert text.startswith(name)
+        documented = "Algorithm" in (method_class(name).__doc__ or "")
+        assert bool(re.search(r"^Algorithm( \(.+\))? *$", text, re.M)) == documented
         assert "…" not in text
         assert max(map(len, text.splitlines())) <= 80
 
@@ -471,12 +472,12 @@ ERRORS = {
     "show grad -o dim=3": "--option belongs to a task, and grad is a method. Leave it out.",
     "show Levy-Exact-v0 -o dims=3": "There is no task option 'dims'. Did you mean dim",
     "show Levy-Exact-v0 -o dim": "--option takes key=value, got 'dim'",
-    "show Levy-Exact-v0 -o dim=abc": "Levy needs a whole dim >= 1, got dim='abc'",
-    "show Rosenbrock-Exact-v0 -o dim=1": "Rosenbrock needs a whole dim >= 2, got dim=1",
-    "show Branin-Exact-v0 -o fraction=abc": "fraction must be a number, got 'abc'",
-    "show Branin-Exact-v0 -o fraction=2": "fraction must lie in (0, 1], got 2",
-    "show Branin-Exact-v0 -o seed=1.5": "seed must be a whole number, got 1.5",
-    "show Branin-Exact-v0 -o max_rows=0": "max_rows must be at least 1, got 0",
+    "show Levy-Exact-v0 -o dim=abc": "dim must be a whole number in [1, 10000], got 'abc'",
+    "show Rosenbrock-Exact-v0 -o dim=1": "Rosenbrock needs dim >= 2, got dim=1",
+    "show Branin-Exact-v0 -o fraction=abc": "fraction must be a number in (0, 1], got 'abc'",
+    "show Branin-Exact-v0 -o fraction=2": "fraction must be a number in (0, 1], got '2'",
+    "show Branin-Exact-v0 -o seed=1.5": "seed must be a whole number of at least 0, got '1.5'",
+    "show Branin-Exact-v0 -o max_rows=0": "max_rows must be a whole number of at least 1, got '0'",
     "show csv": "made of your own file: pass path='my.csv' and score_column='...'",
     "show csv -o path=nowhere.csv -o score_column=y": "Pass path= of an existing CSV file",
     "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
@@ -487,6 +488,15 @@ ERRORS = {
     ),
     "run grad Branin-Exact-v0 --set steps=3": (
         "setting of GradConfig 'steps'. It is now ascent.steps"
+    ),
+    "run grad TFBind8-Exact-v0 --set hidden=64": (
+        "There is no setting of GradConfig 'hidden'. It is now surrogate.hidden."
+    ),
+    "run pgs Branin-Exact-v0 --set hidden=64": (
+        "setting of PGSConfig 'hidden'. It is now learner.hidden or env.surrogate.hidden."
+    ),
+    "run ddom Branin-Exact-v0 --set train_steps=64": (
+        "setting of DDOMConfig 'train_steps'. It is now training.steps."
     ),
     "run grad Branin-Exact-v0 --set ascent.steps=abc": "steps must be int or None, got 'abc'",
     "run grad Branin-Exact-v0 --set steps": "--set takes key=value, got 'steps'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from table_files import parquet, workbook
 
+import mbo_gym
 from mbo_gym.benchmark.execute.live import Live, duration
 from mbo_gym.benchmark.execute.results import ResultStore
 from mbo_gym.benchmark.execute.runner import Plan, make_plan
@@ -368,6 +371,44 @@ def test_evaluate_makes_a_folder_of_its_own(mbo, tmp_path):
     assert mbo("report", "results").code == 0
 
 
+def test_evaluate_takes_tables_of_any_format(mbo, tmp_path):
+    columns = {"x0": [0.0, 2.0], "x1": [1.0, 3.0]}
+    (tmp_path / "x.csv").write_text("x0,x1\n0,1\n2,3\n")
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress((tmp_path / "x.csv").read_bytes()))
+    (tmp_path / "x.parquet").write_bytes(parquet(columns))
+    (tmp_path / "x.xlsx").write_bytes(workbook([list(columns), [0, 1], [2, 3]]))
+    files = ["x.csv", "x.csv.gz", "x.parquet", "x.xlsx"]
+    code, out, err = mbo("evaluate", TASK, *files)
+    assert (code, err) == (0, "")
+    scores = dict(line.split(": ", 1) for line in out.splitlines())
+    assert list(scores) == files
+    assert len(set(scores.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("dna", ["AC", "CA", "CC", "AA"]),
+        ("criterion", ["AC", "CA", "CC", "AA"]),
+        ("criterion,oracle_score", ["1,2", "2,1", "3,0", "0,5"]),
+    ],
+)
+def test_evaluate_takes_what_run_and_propose_wrote_for_a_table(mbo, tmp_path, header, cells):
+    rows = [f"{cell},{y}" for y, cell in enumerate(cells)]
+    (tmp_path / "my.csv").write_text("\n".join([f"{header},y", *rows, ""]))
+    options = ["-o", "path=my.csv", "-o", "score_column=y", "-o", "oracle=random_forest"]
+    mbo_gym.propose("my.csv", "y", "top_k", 3, progress=False).to_csv("next.csv")
+    mbo_gym.propose("my.csv", "y", "top_k", 3, progress=False).to_csv("next.tsv")
+    assert mbo("run", "top_k", "csv", "--k", "3", *options).code == 0
+    folder = next((tmp_path / "runs").iterdir())
+    files = ["next.csv", "next.tsv", folder / "designs.csv", folder / "designs.npz"]
+    code, out, err = mbo("evaluate", "csv", *files, *options)
+    assert (code, err) == (0, "")
+    scores = [line.split(": ", 1)[1] for line in out.splitlines()]
+    assert len(scores) == 4
+    assert len(set(scores)) == 1
+
+
 def test_evaluate_takes_the_options_of_the_task(mbo, tmp_path):
     (tmp_path / "x.csv").write_text("x0,x1\n0,1\n2,3\n")
     mbo("evaluate", TASK, "x.csv", "-o", "max_rows=60", "--output", "results")
@@ -454,3 +495,26 @@ def test_a_folder_without_results_is_not_packed(mbo):
     assert code == 2
     assert "none holds no results.jsonl" in err
     assert not Path("none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "pass path='my.csv' and score_column"),
+        (["path=nowhere.csv", "score_column=y"], "No such file"),
+        (["path=my.csv", "score_column=y", "minimise=nope"], "minimise must be true or false"),
+        (["path=my.csv", "score_column=y", "minimize=no"], "Did you mean minimise"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_task_that_cannot_be_made_is_refused_before_the_first_cell(
+    mbo, tmp_path, options, message, dry
+):
+    (tmp_path / "my.csv").write_text("x,y\n1,2\n2,3\n")
+    words = [word for pair in options for word in ("-o", pair)]
+    more = ["--dry-run"] if dry else ["--executor", "serial"]
+    done = mbo("benchmark", "--methods", "top_k", "--tasks", "csv", *words, *more)
+    assert done.code == 2
+    assert message in done.err
+    assert "to run" not in done.out
+    assert not (tmp_path / "benchmark" / "cells").exists()

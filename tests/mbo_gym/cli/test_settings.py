@@ -1,11 +1,10 @@
-"""Docstrings and configs as the pages of `mbo-gym show` have them."""
+"""Configs as the pages of `mbo-gym show` have them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from mbo_gym.cli.docstrings import entries, parse
 from mbo_gym.cli.settings import Setting, changes, settings_of
 from mbo_gym.settings import Choice
 
@@ -60,35 +59,3 @@ def test_changes_name_what_differs():
     changed = replace(Config(), rate=0.1, ascent=Ascent(steps=3))
     assert changes(changed, Config()) == "ascent.steps=3, rate=0.1"
     assert changes(Config(), Config()) == ""
-
-
-def test_a_docstring_is_taken_apart():
-    text = """COMs: conservative
-    objective models.
-
-    Trains a surrogate that is pushed down.
-
-    Two paragraphs: even.
-
-    Algorithm:
-        1. ascend T steps
-           from each batch
-
-        2. minimise
-
-    Args:
-        config: Settings, see
-            there.
-        **more: Others.
-    """
-    documented = parse(text)
-    assert documented.summary == "COMs: conservative objective models."
-    assert documented.text == ("Trains a surrogate that is pushed down.\n\nTwo paragraphs: even.")
-    assert documented.sections["Algorithm"] == (
-        "1. ascend T steps\n   from each batch\n\n2. minimise"
-    )
-    assert entries(documented.sections["Args"]) == {
-        "config": "Settings, see there.",
-        "more": "Others.",
-    }
-    assert parse(None) == parse("")

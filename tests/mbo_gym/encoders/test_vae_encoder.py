@@ -60,9 +60,9 @@ def tiny(monkeypatch):
 @pytest.fixture
 def tiny_surrogate():
     name = "made_for_the_vae_tests"
-    SURROGATES.register(name, lambda **config: MLPSurrogate(MLPConfig(hidden=8, train_steps=11)))
-    yield name
-    SURROGATES._specs.pop(name)
+    config = MLPConfig(hidden=8, train_steps=11)
+    with SURROGATES.temporarily(name, lambda **_: MLPSurrogate(config)):
+        yield name
 
 
 @pytest.mark.parametrize("blocks", [1, 4])

@@ -103,9 +103,7 @@ def letters() -> OfflineProblem:
 
 @pytest.fixture(autouse=True)
 def spy_surrogate() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        SURROGATES.register(SPY, Spy)
+    with SURROGATES.temporarily(SPY, Spy):
         yield
 
 

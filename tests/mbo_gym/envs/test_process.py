@@ -83,7 +83,9 @@ def test_a_problem_has_neither_the_facts_nor_options_of_its_task(task, surrogate
 
 
 def test_steps_along_unit_gradients_are_in_standard_deviations(task, surrogate):
-    envs = gym.make_vec(ENV, num_envs=5, task=task, gradient="unit", surrogate=surrogate)
+    envs = gym.make_vec(
+        ENV, num_envs=5, device="cpu", task=task, gradient="unit", surrogate=surrogate
+    )
     before, _ = envs.reset(seed=0)
     after, *_ = envs.step(torch.full((5, 2), 0.5))
     low, high = envs.process.bounds

@@ -154,7 +154,11 @@ def test_the_evaluator_returns_the_mean_return_of_the_greedy_policy(trained: Tra
     # The same episodes in the batched environment: a return is what the surrogate gained over the
     # episode.
     envs = gym.make_vec(
-        "mbo_gym/Branin-Exact-v0", num_envs=4, action_mode="displacement", horizon=T + 1
+        "mbo_gym/Branin-Exact-v0",
+        num_envs=4,
+        device="cpu",
+        action_mode="displacement",
+        horizon=T + 1,
     )
     assert isinstance(envs, DesignVectorEnv)
     z, first = envs.reset(options={"design": np.stack(starts)})

@@ -20,7 +20,6 @@ from mbo_gym.errors import InvalidData, MissingDependency, UnknownId
 from mbo_gym.export import TrajectoryReward, export_task, to_minari
 from mbo_gym.export.minari import DatasetExists, env_spec_of
 from mbo_gym.progress.protocol import NullProgress
-from mbo_gym.registry import Spec
 from mbo_gym.surrogates.fitting import fitted_surrogate
 from mbo_gym.surrogates.registry import SURROGATES, make_surrogate
 from mbo_gym.trajectories.actions import with_actions
@@ -37,13 +36,13 @@ Item = TypeVar("Item")
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Keep data sets in the test's folder, and know a surrogate that fits in a moment (once, see
     tests/conftest.py)."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    tiny = Spec("tiny", partial(make_surrogate, "mlp"), {"hidden": 32, "train_steps": 200})
-    monkeypatch.setitem(SURROGATES._specs, "tiny", tiny)
-    return tmp_path
+    tiny = partial(make_surrogate, "mlp")
+    with SURROGATES.temporarily("tiny", tiny, hidden=32, train_steps=200):
+        yield tmp_path
 
 
 def make_batch(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import pickle
+import sys
 
 import numpy as np
 import pytest
+from table_files import parquet, workbook, zipped, zst
 
 import mbo_gym
-from mbo_gym.errors import InvalidData, MissingData
+from mbo_gym.errors import InvalidData, MissingData, MissingDependency
 from mbo_gym.files.designs import read_designs
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.runs.one_run import RunRequest, run
@@ -50,6 +56,21 @@ TABLES = {
     "sequences alone": ("ACGT\nAATC\n", DNA, ACGT),
     "sequences under another name": ("molecule\nACGT\nAATC\n", DNA, ACGT),
     "sequences without a header beside numbers": ("1,ACGT\n2,AATC\n", DNA, ACGT),
+    "sequences called as what stands beside them": (
+        "score,criterion,oracle_score\nACGT,1,2\nAATC,2,3\n",
+        DNA,
+        ACGT,
+    ),
+    "a criterion that gave way to sequences of that name": (
+        "criterion,method_criterion\n012,111\n330,222\n",
+        DIGITS,
+        [[0, 1, 2], [3, 3, 0]],
+    ),
+    "digits a site beside a score that could be a sequence": (
+        "p,q,r,score\n0,1,2,111\n3,3,0,222\n",
+        DIGITS,
+        [[0, 1, 2], [3, 3, 0]],
+    ),
     "a letter a site": ("p,q,r,s,criterion\nA,C,G,T,9\nA,A,T,C,8\n", DNA, ACGT),
     "a letter a site, no header": ("A,C,G,T\nA,A,T,C\n", DNA, ACGT),
     "a number a site": ("p,q,r,s\n0,1,2,3\n0,0,3,1\n", DNA, ACGT),
@@ -72,6 +93,77 @@ def test_tables_are_read(read, text, space, expected):
     x = read(text, space)
     np.testing.assert_array_equal(x, np.array(expected, dtype=np.float32))
     assert x.dtype == space.dtype or not space.contains(x).all()
+
+
+FORMATS = {
+    "x.parquet": lambda columns: parquet(columns),
+    "x.xlsx": lambda columns: workbook(rows_of(columns)),
+    "x.csv.gz": lambda columns: gzip.compress(text_of(columns)),
+    "x.csv.bz2": lambda columns: bz2.compress(text_of(columns)),
+    "x.csv.xz": lambda columns: lzma.compress(text_of(columns)),
+    "x.csv.zst": lambda columns: zst(text_of(columns)),
+    "x.TSV.GZ": lambda columns: gzip.compress(text_of(columns, "\t")),
+    "x.zip": lambda columns: zipped({"x.csv": text_of(columns).decode()}),
+}
+
+
+def rows_of(columns):
+    return [list(columns), *(list(row) for row in zip(*columns.values(), strict=True))]
+
+
+def text_of(columns, delimiter=","):
+    lines = (delimiter.join(map(str, row)) for row in rows_of(columns))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_tables_of_other_formats_are_read(read, name):
+    numbers = {"c": [1.0, 3e38], "id": ["p", "q"], "a": [0.5, 0.1], "b": [0.25, -7.0]}
+    expected = np.float32([[0.5, 0.25, 1.0], [0.1, -7.0, 3e38]])
+    np.testing.assert_array_equal(read(FORMATS[name](numbers), PLANE, name), expected)
+    sequences = {"id": [1, 2], "dna": ["ACGT", "AATC"], "criterion": [2.5, 0.5]}
+    np.testing.assert_array_equal(read(FORMATS[name](sequences), DNA, name), ACGT)
+    sites = dict(zip("pqrs", np.array(ACGT).T.tolist(), strict=True))
+    np.testing.assert_array_equal(read(FORMATS[name](sites), DNA, name), ACGT)
+    with pytest.raises(InvalidData, match=rf"{name}, (line|row) \d, column 'dna': letter 4"):
+        read(FORMATS[name]({"dna": ["ACGT", "ACGX"]}), DNA, name)
+
+
+def test_the_columns_of_parquet_have_names_of_their_own(read):
+    """Other names are no features in their order, and the first row is no header."""
+    with pytest.raises(InvalidData, match="lacks the columns 'a', 'b'; it has 3: 'c', 'd', 'e'"):
+        read(parquet({"c": [1.0], "d": [2.0], "e": [3.0]}), PLANE, "x.parquet")
+    table = {"c": [None, 1.0], "a": [None, 0.5], "b": [None, 0.25]}
+    found = read(parquet(table), PLANE, "x.parquet")
+    np.testing.assert_array_equal(found, np.float32([[np.nan] * 3, [0.5, 0.25, 1.0]]))
+    counted = {"0": [0, 1], "1": [1, 1], "2": [2, 3]}
+    np.testing.assert_array_equal(
+        read(parquet(counted), DIGITS, "x.parquet"), [[0, 1, 2], [1, 1, 3]]
+    )
+
+
+def test_a_workbook_may_have_no_header(read):
+    found = read(workbook([[0.5, 0.25, 1], [0, 2, None]]), PLANE, "x.xlsx")
+    np.testing.assert_array_equal(found, np.float32(ABC))
+
+
+@pytest.mark.parametrize(("name", "library"), [("x.xlsx", "openpyxl"), ("x.csv.zst", "zstandard")])
+def test_a_missing_library_is_named(read, monkeypatch, name, library):
+    content = FORMATS[name]({"a": [1.0]})
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingDependency, match=rf"{library}.*mbo-gym\[tables\]"):
+        read(content, PLANE, name)
+
+
+def test_files_that_their_suffix_does_not_describe_are_named(read):
+    for name in ("x.csv.gz", "x.parquet", "x.xlsx"):
+        np.testing.assert_array_equal(read("a,b,c\n.5,.25,1\n0,2,\n", PLANE, name), np.float32(ABC))
+    content = io.BytesIO()
+    np.savez(content, x=np.zeros((2, 3)))
+    with pytest.raises(InvalidData, match=r"x\.zip is an archive of NumPy arrays \(\.npz\)"):
+        read(content.getvalue(), PLANE, "x.zip")
+    with pytest.raises(InvalidData, match=r"x\.csv\.gz is a damaged compressed file"):
+        read(gzip.compress(b"a,b,c\n1,2,3\n")[:-9], PLANE, "x.csv.gz")
 
 
 def test_tabs_are_read(read):
@@ -144,7 +236,7 @@ BAD_TABLES = {
         PLANE,
         ["line 1, column 'b'", "'two' is not a number"],
     ),
-    "a decimal comma": ("a;b;c\n1;2,5;3\n", PLANE, ["line 2, column 'b'", "decimal point"]),
+    "a decimal comma": ("a;b;c\n1.5;2,5;3\n", PLANE, ["line 2, column 'b'", "decimal point"]),
     "missing columns": (
         "a,x\n1,2\n",
         PLANE,
@@ -302,10 +394,11 @@ def test_damaged_arrays_are_refused(tmp_path, name, keep):
         read_designs(path, PLANE)
 
 
-@pytest.mark.parametrize("name", ["designs.xlsx", "designs", "designs.pkl"])
+@pytest.mark.parametrize("name", ["designs.json", "designs", "designs.pkl", "designs.csv.7z"])
 def test_other_suffixes_are_refused(read, name):
     with pytest.raises(
-        InvalidData, match=r"which says nothing about how to read it.*\.csv, \.tsv, \.npz, \.npy"
+        InvalidData,
+        match=r"which says nothing about how to read it.*\.csv, .*\.npy; a table may be",
     ):
         read("a,b,c\n1,2,3\n", PLANE, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -23,10 +24,9 @@ class Own:
 
 
 @pytest.fixture(autouse=True)
-def own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._all()))
-    METHODS.register("own", Own)
-    METHODS.register("a_function", lambda: None)
+def own_methods() -> Iterator[None]:
+    with METHODS.temporarily("own", Own), METHODS.temporarily("a_function", lambda: None):
+        yield
 
 
 def test_a_class_without_presets_or_settings_of_tasks_will_do() -> None:

@@ -66,8 +66,44 @@ def test_the_written_table_reads_back(heat, sequences, tmp_path):
         np.testing.assert_array_equal(read_designs(tmp_path / "next.csv", table.space), table.x)
     with (tmp_path / "next.csv").open(newline="") as file:
         assert next(csv.DictReader(file)) == {"dna": "CC", "criterion": "5"}
-    table.to_csv(tmp_path / "next.tsv", delimiter="\t")
+    table.to_csv(tmp_path / "next.tsv")
     assert (tmp_path / "next.tsv").read_text().splitlines()[:2] == ["dna\tcriterion", "CC\t5"]
+
+
+NAMES = ("dna", "criterion", "method_criterion", "score", "oracle_score", "AC", "0", 'a;b "c"')
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("letters", ["AC", "01", ";,", 'é"'])
+def test_sequences_under_any_name_read_back(tmp_path, name, letters):
+    first, second = letters
+    cells = [first + second, second + first, second + second, first + first]
+    with (tmp_path / "my.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([[name, "y"], *zip(cells, (11, 10, 1, 0), strict=True)])
+    table = mbo_gym.propose(tmp_path / "my.csv", "y", "top_k", 3, alphabet=letters)
+    for file, delimiter in (("n.csv", None), ("n.csv", ";"), ("n.tsv", None), ("n.csv", "\t")):
+        path = table.to_csv(tmp_path / file, delimiter)
+        np.testing.assert_array_equal(read_designs(path, table.space), table.x)
+
+
+@pytest.mark.parametrize("name", ["dna", "criterion", "method_criterion"])
+def test_a_single_digit_is_not_mixed_up_with_its_criterion(tmp_path, name):
+    (tmp_path / "my.csv").write_text(f"{name},y\n0,2\n1,0\n2,3\n3,1\n")
+    table = mbo_gym.propose(tmp_path / "my.csv", "y", "top_k", 3, alphabet="0123")
+    assert table.x.tolist() == [[2], [0], [3]]
+    path = table.to_csv(tmp_path / "next.csv")
+    np.testing.assert_array_equal(read_designs(path, table.space), table.x)
+
+
+@pytest.mark.parametrize("names", [("criterion", "b"), ("oracle_score", "score"), ("a,b", "0")])
+def test_numbers_under_any_name_read_back(tmp_path, names):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with (tmp_path / "my.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[*names, "y"], *np.column_stack([x, x.sum(axis=1)])])
+    table = mbo_gym.propose(tmp_path / "my.csv", "y", "top_k", 3)
+    for file in ("next.csv", "next.tsv"):
+        path = table.to_csv(tmp_path / file)
+        np.testing.assert_array_equal(read_designs(path, table.space), table.x)
 
 
 def test_printed_it_shows_the_first_rows(heat, sequences):

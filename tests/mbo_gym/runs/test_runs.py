@@ -75,11 +75,11 @@ class Odd(Method):
 
 @pytest.fixture(scope="module", autouse=True)
 def more_names() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for registry in (SURROGATES, METHODS):
-            patch.setattr(registry, "_specs", dict(registry._all()))
-        SURROGATES.register(SURROGATE, lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=20)))
-        METHODS.register("odd", Odd)
+    config = MLPConfig(hidden=8, train_steps=20)
+    with (
+        SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)),
+        METHODS.temporarily("odd", Odd),
+    ):
         yield
 
 

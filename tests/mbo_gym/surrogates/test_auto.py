@@ -9,7 +9,6 @@ import torch
 import mbo_gym
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.errors import UnknownId
-from mbo_gym.registry import Spec
 from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
 from mbo_gym.surrogates.base import CannotFit, FitReport
 from mbo_gym.surrogates.fitting import fitted_surrogate
@@ -23,10 +22,8 @@ BOTH = (NETWORKS, "quadratic")
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SURROGATES, "_specs", dict(SURROGATES._all()))
-        small = EnsembleConfig(hidden=32, train_steps=300, batch_size=64, members=2)
-        SURROGATES.register(NETWORKS, lambda: EnsembleSurrogate(small))
+    small = EnsembleConfig(hidden=32, train_steps=300, batch_size=64, members=2)
+    with SURROGATES.temporarily(NETWORKS, lambda: EnsembleSurrogate(small)):
         yield
 
 
@@ -151,16 +148,18 @@ def test_a_model_that_diverged_is_not_kept(monkeypatch):
     assert fitted("steps").chosen == "quadratic"
 
 
-def test_rows_or_shares_that_allow_no_comparison_are_refused(monkeypatch):
+def test_rows_or_shares_that_allow_no_comparison_are_refused():
     z, y = data("quadratic")
     with pytest.raises(
         ValueError, match=r"same held-out rows.*'quadratic': 0} of 9 rows. Give more rows"
     ):
         AutoSurrogate(AutoConfig(("quadratic",))).fit(z[:9], y[:9], seed=0)
     AutoSurrogate(AutoConfig(("quadratic",))).fit(z[:10], y[:10], seed=0)
-    half = Spec("half", lambda: QuadraticSurrogate(QuadraticConfig(held_out=0.5)))
-    monkeypatch.setitem(SURROGATES._specs, "half", half)
-    with pytest.raises(ValueError, match=r"\{'quadratic': 60, 'half': 300\} of 600 rows"):
+    half = QuadraticConfig(held_out=0.5)
+    with (
+        SURROGATES.temporarily("half", lambda: QuadraticSurrogate(half)),
+        pytest.raises(ValueError, match=r"\{'quadratic': 60, 'half': 300\} of 600 rows"),
+    ):
         AutoSurrogate(AutoConfig(("quadratic", "half"))).fit(z, y, seed=0)
 
 
@@ -175,19 +174,15 @@ def test_settings_are_checked():
     assert make_surrogate("auto").config.candidates == ("light_ensemble", "quadratic")
 
 
-def test_the_cache_knows_the_candidates_settings(cache_folder, monkeypatch):
+def test_the_cache_knows_the_candidates_settings(cache_folder):
     problem = mbo_gym.make_task("Branin-Exact-v0").problem()
     encoder, name = make_encoder(problem), "auto_of_the_cache_test"
     known = SURROGATES.spec("quadratic")
-    monkeypatch.setitem(
-        SURROGATES._specs, name, Spec(name, lambda: AutoSurrogate(AutoConfig(("quadratic",))))
-    )
-    first = fitted_surrogate(problem, encoder, name)
-    files = set((cache_folder / "fitted").iterdir())
-    second, z = fitted_surrogate(problem, encoder, name), torch.zeros(5, 2)
-    assert torch.equal(first.predict(z), second.predict(z))
-    assert set((cache_folder / "fitted").iterdir()) == files
-    monkeypatch.setitem(
-        SURROGATES._specs, "quadratic", Spec("quadratic", known.entry_point, {"held_out": 0.5})
-    )
-    assert fitted_surrogate(problem, encoder, name).report.n_held_out == 1250
+    with SURROGATES.temporarily(name, lambda: AutoSurrogate(AutoConfig(("quadratic",)))):
+        first = fitted_surrogate(problem, encoder, name)
+        files = set((cache_folder / "fitted").iterdir())
+        second, z = fitted_surrogate(problem, encoder, name), torch.zeros(5, 2)
+        assert torch.equal(first.predict(z), second.predict(z))
+        assert set((cache_folder / "fitted").iterdir()) == files
+        with SURROGATES.temporarily("quadratic", known.entry_point, held_out=0.5):
+            assert fitted_surrogate(problem, encoder, name).report.n_held_out == 1250

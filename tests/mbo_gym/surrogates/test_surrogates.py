@@ -246,10 +246,10 @@ def test_progress_hears_of_the_loss():
 
 def test_the_cache_answers_the_second_time(branin, cache_folder, monkeypatch):
     name = "made_for_the_cache_test"
-    SURROGATES.register(name, lambda **config: MLPSurrogate(MLPConfig(hidden=8, train_steps=11)))
+    config = MLPConfig(hidden=8, train_steps=11)
     encoder = make_encoder(branin)
     z = torch.from_numpy(encoder.encode(branin.dataset.x[:20]))
-    try:
+    with SURROGATES.temporarily(name, lambda **_: MLPSurrogate(config)):
         first = fitted_surrogate(branin, encoder, name, seed=3)
         files = set((cache_folder / "fitted").iterdir())
 
@@ -269,8 +269,6 @@ def test_the_cache_answers_the_second_time(branin, cache_folder, monkeypatch):
         for problem, other_encoder, seed in changes:
             with pytest.raises(AssertionError, match="fitted again"):
                 fitted_surrogate(problem, other_encoder, name, seed=seed)
-    finally:
-        SURROGATES._specs.pop(name)
 
 
 def test_names_and_settings():

@@ -87,7 +87,7 @@ def test_the_options_of_the_task_are_kept(tmp_path):
     record = score_file(tmp_path / "x.npy", mbo_gym.make_task(TASK, max_rows=50), "my method", 0)[1]
     assert record.request.options == {"max_rows": 50}
     words = shlex.split(record.command)
-    assert words[:4] == ["mbo-gym", "evaluate", TASK, "x.npy"]
+    assert words[:4] == ["mbo-gym", "evaluate", TASK, str(tmp_path / "x.npy")]
     assert words[words.index("--name") + 1] == "my method"
     assert words[words.index("--option") + 1] == "max_rows=50"
 

@@ -12,7 +12,7 @@ import pytest
 
 from mbo_gym.benchmark.plan import configs
 from mbo_gym.benchmark.plan.configs import ConfigIndex
-from mbo_gym.errors import UnknownId
+from mbo_gym.errors import InvalidData, MissingData, UnknownId
 from mbo_gym.methods.registry import METHODS
 
 TASK = "Branin-Exact-v0"
@@ -104,7 +104,7 @@ def test_the_hash_is_that_of_all_files_of_the_package(tmp_path, monkeypatch):
     assert hashed("no_such_package_anywhere") is None
 
 
-def test_a_method_registered_by_hand_is_always_asked(monkeypatch, made):
+def test_a_method_registered_by_hand_is_always_asked(made):
     @dataclass(frozen=True)
     class Config:
         size: int = 1
@@ -114,13 +114,12 @@ def test_a_method_registered_by_hand_is_always_asked(monkeypatch, made):
             self.config = config
 
     Own.Config = Config
-    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._all()))
-    METHODS.register("own", Own)
-    index = ConfigIndex()
-    assert index.resolve("own", None, TASK, {}) == {"size": 1}
-    Own.PRESETS, Own.SETTINGS = {}, {TASK: Config(size=2)}
-    assert index.resolve("own", None, TASK, {}) == {"size": 2}
-    assert made == ["own", "own"]
+    with METHODS.temporarily("own", Own):
+        index = ConfigIndex()
+        assert index.resolve("own", None, TASK, {}) == {"size": 1}
+        Own.PRESETS, Own.SETTINGS = {}, {TASK: Config(size=2)}
+        assert index.resolve("own", None, TASK, {}) == {"size": 2}
+        assert made == ["own", "own"]
 
 
 @pytest.mark.parametrize(
@@ -169,3 +168,44 @@ print(*ConfigIndex(Path(r"{path}")).controls(), "torch" in sys.modules)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [*controls, "False"]
+
+
+def test_options_are_given_in_their_types_and_checked_once(tmp_path, monkeypatch):
+    asked = []
+    original = configs.check_task
+    monkeypatch.setattr(configs, "check_task", lambda *a, **k: asked.append(a) or original(*a, **k))
+    path = tmp_path / "configs.json"
+    index = ConfigIndex(path)
+    for _ in range(2):
+        assert index.task_options(TASK, {"noise": 1}) == {"noise": 1.0}
+    index.save()
+    assert ConfigIndex(path).task_options(TASK, {"noise": 1}) == {"noise": 1.0}
+    assert len(asked) == 1
+    for _ in range(2):
+        with pytest.raises(InvalidData, match="noise must be a number"):
+            ConfigIndex(path).task_options(TASK, {"noise": "1"})
+
+
+def test_the_file_of_a_task_is_looked_at_whenever_it_has_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    index = ConfigIndex()
+    given = {"path": "my.csv", "score_column": "y", "minimise": "no"}
+    with pytest.raises(MissingData, match=r"my\.csv.*No such file"):
+        index.task_options("csv", given)
+    (tmp_path / "my.csv").write_text("x,y\n1,2\n2,3\n")
+    typed = {"path": str(tmp_path / "my.csv"), "score_column": "y", "minimise": False}
+    assert index.task_options("csv", given) == typed
+    (tmp_path / "my.csv").write_text("x,z\n1,2\n2,3\n")
+    with pytest.raises(InvalidData, match="has no column 'y'"):
+        index.task_options("csv", given)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(MissingData, match=r"other.my\.csv"):
+        index.task_options("csv", given)
+
+
+def test_a_function_is_no_option_of_a_benchmark(tmp_path):
+    file = tmp_path / "my.csv"
+    file.write_text("x,y\n1,2\n2,3\n")
+    with pytest.raises(ValueError, match="must be plain values in a benchmark"):
+        ConfigIndex().task_options("csv", {"path": file, "score_column": "y", "oracle": len})

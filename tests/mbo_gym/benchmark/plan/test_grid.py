@@ -23,7 +23,7 @@ from mbo_gym.benchmark.plan.grid import (
     read_grids,
 )
 from mbo_gym.cli import app as cli
-from mbo_gym.errors import UnknownId
+from mbo_gym.errors import MboGymError, UnknownId
 from mbo_gym.runs.request import RunRequest
 
 TASK = "Branin-Exact-v0"
@@ -153,11 +153,11 @@ def test_a_row_is_named_by_its_choice(choice, text):
 
 def test_the_command_of_a_cell_repeats_it(monkeypatch):
     options = {
-        "path": "my data.csv",
+        "path": os.path.abspath("my data.csv"),
         "score_column": "it's",
         "max_rows": 50,
         "noise": 0.5,
-        "maximise": False,
+        "minimise": False,
     }
     settings = {"ascent.optimiser": "adam", "ascent.steps": 5, "ascent.step_size": None}
     cell = Cell(RunRequest("grad", "csv", 3, 16, "adam", settings, options), "mine", {})
@@ -426,3 +426,73 @@ def test_bytes_that_are_no_text_are_no_grid(tmp_path):
     with pytest.raises(ValueError, match=r"grid\.toml is not a TOML file"):
         read_grid(tmp_path / "grid.toml")
     assert os.listdir(tmp_path) == ["grid.toml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "pass path='my.csv' and score_column"),
+        ({"score_column": "y"}, "pass path='my.csv' and score_column"),
+        ({"path": "nowhere.csv", "score_column": "y"}, "No such file"),
+        ({"path": "my.csv"}, "Pass score_column=, one of 'x', 'y'"),
+        ({"path": "my.csv", "score_column": "z"}, "no column 'z'"),
+        ({"path": "my.csv", "score_column": "y", "design_columns": ["w"]}, "no column 'w'"),
+        ({"path": "my.csv", "score_column": "y", "delimiter": "::"}, "one character"),
+        ({"path": "my.csv", "score_column": "y", "minimise": "maximise"}, "true or false"),
+        ({"path": "my.csv", "score_column": "y", "percentile": 0}, "(0, 100]"),
+        ({"path": "my.csv", "score_column": "y", "bound": "none"}, "Did you mean bounds"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_the_plan(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.csv").write_text("x,y\n1,2\n2,3\n")
+    grid = Grid([MethodChoice("top_k")], [TaskChoice("csv", options)])
+    with pytest.raises(MboGymError, match=re.escape(message)):
+        grid.cells()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "options"),
+    [
+        ("Rosenbrock-Exact-v0", {"dim": 1}),
+        ("Levy-Exact-v1", {"dim": "x"}),
+        ("Branin-Exact-v0", {"seed": -1}),
+        ("Branin-Exact-v0", {"noise": float("nan")}),
+        ("Branin-Exact-v0", {"fraction": 2}),
+    ],
+)
+def test_an_option_out_of_range_is_refused_in_the_plan(task_id, options):
+    (name,) = options
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        Grid([MethodChoice("top_k")], [TaskChoice(task_id, options)]).cells()
+
+
+def test_an_option_means_the_same_in_every_spelling(tmp_path):
+    file = tmp_path / "my.csv"
+    file.write_text("x,y\n1,2\n2,3\n")
+    (tmp_path / "grid.toml").write_text(
+        f"""methods = ["top_k"]
+[[tasks]]
+id = "csv"
+options = {{path = '{file}', score_column = "y", minimise = "no", bounds = {{x = [0, "none"]}}}}
+"""
+    )
+    (cell,) = read_grid(tmp_path / "grid.toml").cells()
+    assert cell.request.options == {
+        "path": str(file),
+        "score_column": "y",
+        "minimise": False,
+        "bounds": {"x": [0.0, None]},
+    }
+    tasks = [
+        TaskChoice("csv", {"path": str(file), "score_column": "y", "minimise": no})
+        for no in (False, "no")
+    ]
+    with pytest.raises(ValueError, match="are the same run"):
+        Grid([MethodChoice("top_k")], tasks).cells()
+
+
+def test_a_file_nested_too_deeply_is_refused(tmp_path):
+    (tmp_path / "grid.toml").write_text(f"methods = {'[' * 3000}{']' * 3000}")
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_grids(tmp_path / "grid.toml")

@@ -1,0 +1,222 @@
+"""Makes designs, scores, errors and failures of the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from mbo_gym.errors import InvalidData
+from mbo_gym.files.cells import Table, listed
+from mbo_gym.files.design_columns import DesignOptions, Made, read_design_columns
+from mbo_gym.files.replicates import groups_of_equal_designs, join_replicates
+from mbo_gym.files.roles import Roles
+from mbo_gym.problem.constraints import Constraint
+from mbo_gym.problem.parameters import Parameter
+from mbo_gym.problem.space import DesignSpace
+
+__all__ = ["Measurements", "read_measurements"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """Designs and scores of a table.
+
+    Args:
+        space: Design space.
+        parameters: Its parameters, with their units.
+        constraints: Constraints between them.
+        x: (N, *shape) designs in the type of the space.
+        y: (N,) float32, the scores in the file's own sign.
+        error: (N,) float32, standard errors of the scores, or None.
+        failed: (M, *shape) designs whose measurement failed, or None.
+        words: What a design is, e.g. "Designs of 2 numbers ('a', 'b')".
+        n_dropped: Number of rows left out because they lack a value.
+        notes: Sentences about what was done.
+        columns: (name, role) of each column of the file.
+        units: Unit of each column that has one.
+        case: ``upper`` if small letters of sequences were read as capitals, else ``keep``.
+    """
+
+    space: DesignSpace
+    parameters: tuple[Parameter, ...]
+    constraints: tuple[Constraint, ...]
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray | None
+    failed: np.ndarray | None
+    words: str
+    n_dropped: int
+    notes: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    units: Mapping[str, str] = field(default_factory=dict)
+    case: Literal["upper", "keep"] = "keep"
+
+
+def read_measurements(
+    table: Table,
+    roles: Roles,
+    options: DesignOptions | None = None,
+    *,
+    on_missing: str = "failed",
+    replicates: str = "mean",
+) -> Measurements:
+    """Read the designs and scores of a table.
+
+    Args:
+        table: The file.
+        roles: Roles of its columns.
+        options: What is told about the columns of the design.
+        on_missing: What becomes of a row without a value: ``failed`` takes a row without a score as
+            a failed measurement and refuses a design that is not whole; ``error`` refuses both;
+            ``drop`` leaves both out.
+        replicates: ``mean`` joins equal designs with different scores; ``keep`` keeps the rows.
+
+    Raises:
+        InvalidData: The columns cannot be used as they are; the message names line and column.
+    """
+    merged: list[str] = []
+    design = read_design_columns(table, roles.designs, options or DesignOptions(), merged)
+    y = table.float32([roles.score])[:, 0]
+    flagged = np.zeros(len(table), dtype=bool)
+    if roles.failure is not None:
+        words = roles.failure.words
+        flagged = np.array([cell in words for cell in table.column(roles.failure.column)])
+    no_score = np.isnan(y)
+    failed = flagged | (no_score if on_missing == "failed" else False)
+    names = [*roles.designs, roles.score]
+    missing = np.concatenate([design.missing, (no_score & ~failed)[:, None]], axis=1)
+    keep = table.complete_rows(names, missing, drop=on_missing == "drop")
+    if not (keep & ~failed).any():
+        raise InvalidData(
+            f"{table.path}: no row has a design and a score {roles.score!r} and is no failure. "
+            "Name another score_column=, or fill the scores in."
+        )
+    whole = design.take(keep)
+    kept = table.where(keep)
+    failed = failed[keep]
+    table.where(keep & ~flagged & ~no_score).refuse_too_large(
+        [roles.score], y[keep & ~flagged & ~no_score][:, None]
+    )
+    made = whole.parameters(kept)
+    scored = ~failed
+    y = y[keep][scored]
+    x = made.x[scored]
+    notes = [*table.notes, *made.notes, *_merged_notes(merged)]
+    error, told = _errors(kept, roles, scored, y)
+    notes += told
+    if replicates == "mean":
+        joined = join_replicates(x.reshape(len(x), -1), y, error)
+        if joined is not None:
+            notes.append(
+                f"{joined.n_designs:,} designs were measured several times ({joined.n_rows:,} "
+                f"rows); {len(x):,} rows became {len(joined.rows):,} designs with mean and "
+                "standard error. Pass replicates='keep' to keep the rows."
+            )
+            x, y, error = x[joined.rows], joined.y, joined.error
+    else:
+        first, _, counts = groups_of_equal_designs(x.reshape(len(x), -1))
+        if len(first) < len(x):
+            notes.append(
+                f"{int((counts > 1).sum()):,} designs stand in several rows, which are kept."
+            )
+    _require_different(table, roles.score, y)
+    n_failed = int(failed.sum())
+    if n_failed:
+        because = "have no score"
+        if roles.failure is not None:
+            because = f"failed ({roles.failure.column!r} says so) or have no score"
+        notes.append(
+            f"{n_failed:,} of {len(kept):,} rows {because}; they are kept as failed designs."
+        )
+    return Measurements(
+        made.space,
+        made.parameters,
+        made.constraints,
+        x,
+        y,
+        error,
+        made.x[failed] if n_failed else None,
+        made.words,
+        int((~keep).sum()),
+        tuple(notes),
+        _columns(table, roles, made),
+        made.units,
+        "upper" if any("read as capitals" in note for note in made.notes) else "keep",
+    )
+
+
+def _require_different(table: Table, name: str, y: np.ndarray) -> None:
+    if (y == y[0]).all():
+        raise InvalidData(
+            f"{table.path}: the score {name!r} is {y[0]:g} in every row (as float32), so no design "
+            "is better than another. Name another score_column=, or subtract an offset that hides "
+            "the differences."
+        )
+
+
+def _errors(
+    table: Table, roles: Roles, scored: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray | None, list[str]]:
+    """Return the standard errors of the scores of the scored rows, and what was done."""
+    name = roles.error or roles.weights
+    if name is None:
+        return None, []
+    if roles.error and roles.weights:
+        raise InvalidData(
+            f"error={roles.error!r} and weights={roles.weights!r} say the same in two ways. Name "
+            "one of them."
+        )
+    values = table.float32([name])[scored, 0]
+    rows = np.flatnonzero(scored)
+    least = 0.0 if roles.error else np.finfo(np.float32).tiny
+    bad = ~(np.isfinite(values) & (values >= least))
+    if roles.error:
+        known = np.isfinite(values)
+        if known.any() and not known.all() and not bad[known].any():
+            middle = float(np.median(values[known]))
+            filled = np.where(known, values, np.float32(middle))
+            count = int((~known).sum())
+            return filled, [
+                f"{name!r} is the standard error of {roles.score!r}; {count:,} rows lack it and "
+                f"get the median, {middle:g}."
+            ]
+    if bad.any():
+        row = int(rows[np.argmax(bad)])
+        what = "a standard error is at least 0" if roles.error else "a weight is above 0"
+        raise InvalidData(
+            f"{table.place(row, name)}: {table.column(name)[row]!r}: {what}. Fix the cell, "
+            "or leave the column out with ignore=."
+        )
+    if roles.error:
+        return values, [f"{name!r} is the standard error of {roles.score!r} and weighs its rows."]
+    # 1 / (s^2 + error^2), the weight in a fit, is then in proportion to the given weight.
+    own = 0.1 * float(y.astype(np.float64).var())
+    ratio = float(values.max()) / values.astype(np.float64)
+    error = np.sqrt(own * (ratio - 1)).astype(np.float32)
+    return error, [f"{name!r} weighs the rows."]
+
+
+def _merged_notes(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"Warning: numbers of {listed(names)} differ by less than float32 can tell (7 digits), so "
+        "different values became equal. Subtract an offset from the column."
+    ]
+
+
+def _columns(table: Table, roles: Roles, made: Made) -> tuple[tuple[str, str], ...]:
+    """Return the role of each column in words."""
+    found = {roles.score: "score", **{k: f"left out: {v}" for k, v in roles.left_out.items()}}
+    if roles.failure is not None:
+        words = ", ".join(sorted(roles.failure.words))
+        found[roles.failure.column] = f"failed rows: {words or 'none'}"
+    if roles.error:
+        found[roles.error] = f"standard error of {roles.score}"
+    if roles.weights:
+        found[roles.weights] = "weight of the row"
+    found |= {name: f"design: {words}" for name, words in made.described.items()}
+    return tuple((name, found[name]) for name in table.names)
