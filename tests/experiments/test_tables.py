@@ -52,12 +52,13 @@ def test_what_is_hidden_is_hidden(table, hiding):
 
 def test_offline_numbers_tell_a_linear_table(table):
     cell = tables.hide(table, "random 30 % visible", 0)
-    numbers, predict = tables.offline_numbers(cell)
+    numbers, models = tables.offline_numbers(cell)
     assert numbers["r2_linear"] > 0.99
     assert 0.5 < numbers["r2_forest"] < 1
     assert numbers["half_top"] > numbers["half_cv"] > 0
     z = tables.features(SPACE, table.dataset.x)
-    assert np.abs(predict(z) - table.dataset.y).mean() < 3
+    assert np.abs(models["rank_forest"](z) - table.dataset.y).mean() < 3
+    assert np.abs(models["rank_linear"](z) - table.dataset.y).mean() < 0.1
 
 
 def test_r2_of_the_mean_is_zero():
@@ -67,18 +68,26 @@ def test_r2_of_the_mean_is_zero():
     assert tables.r2(np.ones(3), np.ones(3)) == 0
 
 
+def test_a_batch_is_new_and_distinct():
+    x = np.arange(100, dtype=np.float32)[:, None] // 2
+    batch = tables.batch_of(x, np.array([[0], [7]], dtype=np.float32))
+    assert batch.ravel().tolist() == [1, 2, 3, 4, 5, 6, *range(8, 34)]
+    assert len(tables.batch_of(x[:2], x)) == 0
+
+
 def test_a_record_says_what_the_batch_found(table):
     cell = tables.hide(table, "best half hidden", 0)
-    top, random = tables.run_cell(cell, ["top_k", "random"])
-    assert (top["above"], top["new"], top["distinct"], top["error"]) == (0, 0, 32, "")
-    assert top["gain"] == 0
-    assert top["rank"] == (table.dataset.y > cell.task.dataset.y.max()).sum() + 1
-    assert random["above"] > 0
+    names = ["top_k", "random", "rank_linear"]
+    top, random, linear = tables.run_cell(cell, names)
+    assert (top["above"], top["new"], top["gain"], top["error"]) == (0, 0, 0, "")
+    assert "rank" not in top
+    assert 0 < random["above"] < 1
     assert 0 < random["gain"] <= 1
-    assert top["control"]
-    assert random["chance"] == pytest.approx(
-        (np.delete(table.dataset.y, cell.visible) > cell.task.dataset.y.max()).mean()
-    )
+    assert (linear["above"], linear["gain"], linear["rank"], linear["new"]) == (1, 1, 1, 32)
+    assert random["control"]
+    assert linear["control"]
+    unseen = np.delete(table.dataset.y, cell.visible)
+    assert random["chance"] == pytest.approx((unseen > cell.task.dataset.y.max()).mean())
 
 
 def test_a_failure_is_recorded(table, monkeypatch):
@@ -96,7 +105,7 @@ def test_records_are_kept_and_summed_up(table, tmp_path: Path):
     records = [
         record
         for hiding in tables.HIDING
-        for record in tables.run_cell(tables.hide(table, hiding, 0), ["top_k", "grad_mean"])
+        for record in tables.run_cell(tables.hide(table, hiding, 0), ["top_k", "cbas"])
     ]
     tables.write_records(path, records)
     found = tables.read_records(path)
