@@ -63,6 +63,7 @@ def tasks(everything: bool = False) -> Table:
         else:
             cells = _availability_of_family(infos)
             table.add_row(escape(f"{name} ({len(infos)})"), *cells, style="dim")
+    table.columns[0].overflow = "fold"  # a long id goes on in the next line
     return table
 
 
@@ -111,6 +112,7 @@ def data_sources() -> Table:
     )
     table.show_lines = True
     table.columns[0].no_wrap = True
+    table.columns[2].overflow = "fold"
     for name, facts in manifest.ENTRIES.items():
         here = "[green]ships[/]" if facts.ships else _HERE if manifest.find(name) else _MISSING
         lines = [facts.title, f"[dim]licence[/] {facts.licence}"]

@@ -17,7 +17,8 @@ import numpy as np
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.evaluation.scoring import Evaluation
 from mbo_gym.optional import optional_import
-from mbo_gym.problem.space import ContinuousSpace
+from mbo_gym.problem.mixed import MixedSpace
+from mbo_gym.problem.space import ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.protocol import SearchPoint
 
@@ -133,7 +134,7 @@ def save_picture(
     Raises:
         MissingDependency: matplotlib is not installed.
     """
-    flat = isinstance(task.space, ContinuousSpace) and task.space.shape == (2,)
+    flat = _is_plane(task.space)
     wide = not flat and evaluation.scores is not None
     figure = optional_import("matplotlib.figure", "report").Figure(
         (12 if wide else 8.6, 6.4), dpi=100, layout="constrained"
@@ -144,6 +145,13 @@ def save_picture(
         figure, task, designs, evaluation, assemble_walks(trace)
     )
     figure.savefig(path, format="png")
+
+
+def _is_plane(space: DesignSpace) -> bool:
+    """Whether a design is two numbers that can be drawn where they are."""
+    if isinstance(space, MixedSpace):
+        return len(space.parameters) == 2 and all(p.numeric for p in space.parameters)
+    return isinstance(space, ContinuousSpace) and space.shape == (2,)
 
 
 def _worth(evaluation: Evaluation) -> str:
@@ -177,18 +185,19 @@ def _box(task: Task, designs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends (2,), (2,) of the space's box; an infinite side ends at the visible designs
     and proposals."""
     space = task.space
-    assert isinstance(space, ContinuousSpace)
+    assert isinstance(space, (ContinuousSpace, MixedSpace))
+    sides = space if isinstance(space, ContinuousSpace) else space.feasible
     x = np.concatenate([task.dataset.x, designs[space.contains(designs)]])
-    low = np.where(np.isfinite(space.low), space.low, x.min(axis=0))
-    return low, np.where(np.isfinite(space.high), space.high, x.max(axis=0))
+    low = np.where(np.isfinite(sides.low), sides.low, x.min(axis=0))
+    return low, np.where(np.isfinite(sides.high), sides.high, x.max(axis=0))
 
 
 def _draw_landscape(figure: Any, axes: Any, task: Task, low: np.ndarray, high: np.ndarray) -> None:
     """Draw the true scores in bands of equal area, so that neither a cliff nor a peak takes all the
     colours."""
     sides = [np.linspace(low[j], high[j], _GRID, dtype=np.float32) for j in (0, 1)]
-    # a rounded end may lie outside
-    x = np.clip(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2), low, high)
+    # a rounded end may lie outside, and a design may lie on steps
+    x = task.space.clip(np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2))
     values = np.ma.masked_invalid(task.normalise(task.oracle()(x)))
     caption = (
         f"landscape drawn after the run; its {len(x):,} oracle calls are not among those of the run"

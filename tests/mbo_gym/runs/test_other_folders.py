@@ -28,7 +28,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     here, there = tmp_path / "it's here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    rows = "".join(f"{i},{i % 7},{i * (i % 7)}\n" for i in range(40))
+    rows = "".join(f"{i}.5,{i % 7}.25,{i * (i % 7)}\n" for i in range(40))
     (here / "plain.csv").write_text(f"temp,conc,yield\n{rows}")
     monkeypatch.chdir(here)
     return here, there
