@@ -74,6 +74,7 @@ def _parts(name: str) -> Iterator[str]:
     doc = parse(kind.__doc__)
     yield f"# {prose(info.title)}"
     facts = {"Name": code(name), "Kind": _KINDS[info.kind], "Paper": prose(info.paper)}
+    facts["Design spaces"] = ", ".join(info.spaces)
     facts["Class"] = code(f"{kind.__module__}.{kind.__qualname__}")
     if name in SURROGATES:
         facts["Also a surrogate"] = f"for other methods: {code(f'--set surrogate={name}')}"

@@ -119,7 +119,10 @@ def formulation_info() -> TaskInfo:
         "sum (part - recipe)^2 + 12 resin oil - 10 wax max(t, 0) + polarity * peptide, where t, c "
         "and g are distances of temperature, initiator and mesh from their best values, see "
         "mbo_gym.tasks.formulation.formulation.",
-        space=formulation_space().in_words(),
+        space="11 parameters: solvent (4 words), temperature (20 to 80 °C in steps of 5, for "
+        "ethanol below 70), passes (1 to 6), mesh (5 levels from 10 to 200 µm), four parts in "
+        "steps of 0.01 that add up to 1 (at most 3 of them, oil + 2 wax <= 0.8), initiator (1e-4 "
+        "to 0.1 mol/L), a peptide of 3 or 4 letters out of AKEL, and a constant.",
         y_min=float("nan"),
         y_max=float("nan"),
         score_name="stability",
