@@ -144,16 +144,17 @@ def of_kind(kind: str, name: str, x: np.ndarray, unit: str = "") -> Parameter:
 def parts(names: Sequence[str], x: np.ndarray, units: Mapping[str, str]) -> list[Parameter]:
     """Return the parameters of numbers (N, parts) that add up to a constant.
 
-    They share one step: whole numbers, or a grid of which each value occurs ten times on average;
-    else they are plain reals.
+    They share one step where all values lie on a grid, and 70 % of its values occur or each occurs
+    ten times on average. Else they are whole numbers or plain reals.
     """
     pooled = np.unique(x)
     whole = bool((pooled == np.rint(pooled)).all())
     grid = _grid(pooled, whole=whole) if whole or len(pooled) <= MOST_STEPS else None
-    often = 10 * len(pooled) <= x.size
     step = None
-    if grid is not None and often and grid[1] <= MOST_STEPS:
-        step = grid[0]
+    if grid is not None and grid[1] <= MOST_STEPS:
+        full = len(pooled) >= FULL * grid[1] and 2 * len(pooled) <= x.size
+        if full or 10 * len(pooled) <= x.size:
+            step = grid[0]
     made: list[Parameter] = []
     for name, column in zip(names, x.T, strict=True):
         low = shortest(float(column.min()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 from pathlib import Path
@@ -103,11 +104,11 @@ def _of_type(hint: Any) -> dict[str, Any]:
 
 def _meanings(kind: type[Any]) -> dict[str, str]:
     """Return what each argument of a class means, from its docstring."""
-    doc = kind.__doc__ or ""
-    match = re.search(r"\n    Args:\n(.*?)(?:\n\n|\n    \S|\Z)", doc, re.DOTALL)
+    doc = inspect.cleandoc(kind.__doc__ or "")
+    match = re.search(r"\nArgs:\n(.*?)(?:\n\n|\n\S|\Z)", doc, re.DOTALL)
     if match is None:
         return {}
-    found = re.split(r"(?m)^ {8}(\w+): ", match[1])[1:]
+    found = re.split(r"(?m)^ {4}(\w+): ", match[1])[1:]
     return {
         name: " ".join(text.split()) for name, text in zip(found[::2], found[1::2], strict=True)
     }
