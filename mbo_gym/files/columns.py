@@ -64,11 +64,13 @@ class Measurements:
         designs: The designs.
         y: (N,) float32, the scores in the file's own sign.
         n_dropped: Number of rows left out because they lack a value.
+        lines: (N,) line (or row) of the file on which each row stands.
     """
 
     designs: Designs
     y: np.ndarray
     n_dropped: int
+    lines: np.ndarray
 
 
 def assign_roles(
@@ -139,7 +141,7 @@ def read_measurements(
         designs = _sequences(kept, roles.designs[0], alphabet, bounds)
     else:
         designs = _numeric(kept, roles.designs, x if kept is table else x[keep], bounds)
-    return Measurements(designs, scores, len(table) - len(kept))
+    return Measurements(designs, scores, len(table) - len(kept), kept.lines)
 
 
 def read_sequences(

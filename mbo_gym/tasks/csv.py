@@ -11,7 +11,8 @@ from mbo_gym.errors import InvalidData, MissingData, UnknownId
 from mbo_gym.files.columns import Bounds, assign_roles, read_measurements
 from mbo_gym.files.table import read_table
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
-from mbo_gym.problem.task import Task, TaskInfo, offline_split
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.task import Task, TaskInfo
 from mbo_gym.tasks.registry import described_by
 
 __all__ = ["Bounds", "csv_info", "make_csv_task"]
@@ -118,7 +119,8 @@ def make_csv_task(
         percentile=percentile,
     )
     hidden = stand_in_oracle(oracle, designs.space, designs.x, y, sign=sign)
-    visible = offline_split(designs.x, y, percentile)
+    every = OfflineDataset(designs.x, y, lines=measured.lines)
+    visible = every.below_percentile(percentile)
     return Task(info, designs.space, visible, hidden).with_options()
 
 
