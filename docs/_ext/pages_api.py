@@ -39,7 +39,7 @@ _GROUPS = {
         "ContinuousSpace",
         "CategoricalSpace",
         "Evaluation",
-        "ProposedTable",
+        "Batch",
         "RunRequest",
         "RunResult",
         "TrajectoryRecipe",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
+from mbo_gym.cli import propose as cli_propose
 from mbo_gym.cli.recipe_options import RecipeCommand
 from mbo_gym.errors import MboGymError, MissingData, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
@@ -33,6 +34,7 @@ data_app = typer.Typer(
 results_app = typer.Typer(no_args_is_help=True, help="Results folders of benchmarks.")
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
+app.command()(cli_propose.propose)
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
