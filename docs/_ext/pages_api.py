@@ -16,6 +16,7 @@ _GROUPS = {
         "make_method",
         "list_methods",
         "propose",
+        "write_card",
         "evaluate",
         "run",
         "export_task",

@@ -148,8 +148,8 @@ def propose(
             of `mbo_gym.tasks.csv.make_csv_task`, `noise` and others of `mbo_gym.make_task`.
 
     Returns:
-        The designs, best first, in the columns of the data; `to_csv` writes them, `mbo_gym.write_card`
-        the batch card.
+        The designs, best first, in the columns of the data. `to_csv` writes them,
+        `mbo_gym.write_card` the batch card.
 
     Raises:
         MissingData: There is no such file.

@@ -15,6 +15,7 @@ from rich.text import Text
 from mbo_gym.cli.docstrings import Docstring, parse
 from mbo_gym.cli.settings import changes, settings_of
 from mbo_gym.methods.base import MethodInfo
+from mbo_gym.methods.costs import cost_in_words
 from mbo_gym.methods.registry import method_class
 
 __all__ = ["method_page", "method_title"]
@@ -59,6 +60,10 @@ def _parts(
     yield Text(info.paper or _KINDS[info.kind], "dim")
     if info.paper and info.kind != "reproduction":
         yield Text(_KINDS[info.kind], "dim")
+    if cost := cost_in_words(name):
+        yield Text(
+            f"Recorded cost: {cost} (median run of 256 designs, one core, five tasks)", "dim"
+        )
     if documented.text:
         yield Padding(Text(documented.text), (1, 0, 0, 0))
     if algorithm := documented.sections.get("Algorithm"):
