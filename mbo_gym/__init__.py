@@ -30,6 +30,9 @@ from mbo_gym.errors import (
 from mbo_gym.tasks.registry import list_tasks, make_task, register_task, task_info
 
 if TYPE_CHECKING:
+    from mbo_gym.batch.card import write_card
+    from mbo_gym.batch.propose import propose
+    from mbo_gym.batch.result import Batch
     from mbo_gym.encoders.registry import list_encoders, make_encoder, register_encoder
     from mbo_gym.evaluation.scoring import Evaluation, evaluate
     from mbo_gym.export import export_task
@@ -48,7 +51,6 @@ if TYPE_CHECKING:
     from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
     from mbo_gym.problem.task import OfflineProblem, Task, TaskInfo
     from mbo_gym.runs.one_run import RunRequest, RunResult, run
-    from mbo_gym.runs.propose import ProposedTable, propose
     from mbo_gym.surrogates.fitting import fit_surrogate
     from mbo_gym.surrogates.registry import (
         list_surrogates,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AllowedDesigns",
     "AtMostNonZero",
+    "Batch",
     "BudgetExceeded",
     "CategoricalSpace",
     "Category",
@@ -86,7 +89,6 @@ __all__ = [
     "OfflineDataset",
     "OfflineProblem",
     "Proposals",
-    "ProposedTable",
     "Real",
     "RunRequest",
     "RunResult",
@@ -117,11 +119,13 @@ __all__ = [
     "register_task",
     "run",
     "task_info",
+    "write_card",
 ]
 
 _LAZY = {
     "AllowedDesigns": "mbo_gym.problem.constraints",
     "AtMostNonZero": "mbo_gym.problem.constraints",
+    "Batch": "mbo_gym.batch.result",
     "CategoricalSpace": "mbo_gym.problem.space",
     "Category": "mbo_gym.problem.parameters",
     "Constant": "mbo_gym.problem.parameters",
@@ -141,7 +145,6 @@ _LAZY = {
     "OfflineDataset": "mbo_gym.problem.dataset",
     "OfflineProblem": "mbo_gym.problem.task",
     "Proposals": "mbo_gym.methods.base",
-    "ProposedTable": "mbo_gym.runs.propose",
     "Real": "mbo_gym.problem.parameters",
     "RunRequest": "mbo_gym.runs.one_run",
     "RunResult": "mbo_gym.runs.one_run",
@@ -161,15 +164,17 @@ _LAZY = {
     "make_space": "mbo_gym.problem.mixed",
     "make_surrogate": "mbo_gym.surrogates.registry",
     "make_trajectories": "mbo_gym.trajectories.recipe",
-    "propose": "mbo_gym.runs.propose",
+    "propose": "mbo_gym.batch.propose",
     "register_encoder": "mbo_gym.encoders.registry",
     "register_method": "mbo_gym.methods.registry",
     "register_surrogate": "mbo_gym.surrogates.registry",
     "run": "mbo_gym.runs.one_run",
+    "write_card": "mbo_gym.batch.card",
 }
 """Module of each public name that is imported on first use."""
 
 _ROOMS = (
+    "batch",
     "encoders",
     "envs",
     "evaluation",

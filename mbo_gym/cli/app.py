@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
+from mbo_gym.cli import propose as cli_propose
 from mbo_gym.cli.init import init
 from mbo_gym.cli.recipe_options import RecipeCommand
 from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
@@ -35,6 +36,7 @@ results_app = typer.Typer(no_args_is_help=True, help="Results folders of benchma
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
 app.command()(init)
+app.command()(cli_propose.propose)
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)

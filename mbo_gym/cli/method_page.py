@@ -15,6 +15,7 @@ from rich.text import Text
 from mbo_gym.cli.docstrings import Docstring, parse
 from mbo_gym.cli.settings import changes, settings_of
 from mbo_gym.methods.base import MethodInfo
+from mbo_gym.methods.costs import cost_in_words
 from mbo_gym.methods.registry import method_class
 
 __all__ = ["method_page", "method_title"]
@@ -60,6 +61,10 @@ def _parts(
     if info.paper and info.kind != "reproduction":
         yield Text(_KINDS[info.kind], "dim")
     yield Text(f"Works on {', '.join(info.spaces)} spaces.", "dim")
+    if cost := cost_in_words(name):
+        yield Text(
+            f"Recorded cost: {cost} (median run of 256 designs, one core, five tasks)", "dim"
+        )
     for paragraph in documented.paragraphs:
         yield Padding(Text(paragraph), (1, 0, 0, 0))
     if algorithm := documented.sections.get("Algorithm"):

@@ -36,6 +36,7 @@ class Measurements:
         n_dropped: Number of rows left out because they lack a value.
         notes: Sentences about what was done.
         columns: (name, role) of each column of the file.
+        lines: (N,) line (or row) of the file on which each design stands, the first of several.
         units: Unit of each column that has one.
         case: ``upper`` if small letters of sequences were read as capitals, else ``keep``.
     """
@@ -51,6 +52,7 @@ class Measurements:
     n_dropped: int
     notes: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
+    lines: np.ndarray
     units: Mapping[str, str] = field(default_factory=dict)
     case: Literal["upper", "keep"] = "keep"
 
@@ -103,6 +105,7 @@ def read_measurements(
     scored = ~failed
     y = y[keep][scored]
     x = made.x[scored]
+    lines = kept.lines[scored]
     notes = [*table.notes, *made.notes, *_merged_notes(design.merged)]
     error, told = _errors(kept, roles, scored, y)
     notes += told
@@ -115,6 +118,7 @@ def read_measurements(
                 "standard error. Pass replicates='keep' to keep the rows."
             )
             x, y, error = x[joined.rows], joined.y, joined.error
+            lines = lines[joined.rows]
     else:
         first, _, counts = groups_of_equal_designs(x.reshape(len(x), -1))
         if len(first) < len(x):
@@ -144,6 +148,7 @@ def read_measurements(
         int((~keep).sum()),
         tuple(notes),
         _columns(table, roles, made),
+        lines,
         made.units,
         "upper" if any("read as capitals" in note for note in made.notes) else "keep",
     )

@@ -47,6 +47,8 @@ class OfflineDataset:
         error: (N,) float32, standard error of each score in its unit, or None where it is not
             known; models give precise scores more weight.
         failed: (M, *shape) designs whose measurement failed, or None; they have no score.
+        lines: (N,) int64, line of the file on which each row stands, or None where there is no
+            file.
 
     Raises:
         InvalidData: No rows, unequal lengths, a score that is not finite, or a negative error.
@@ -56,6 +58,7 @@ class OfflineDataset:
     y: np.ndarray
     error: np.ndarray | None = None
     failed: np.ndarray | None = None
+    lines: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         x = np.asarray(self.x)
@@ -82,6 +85,11 @@ class OfflineDataset:
             if failed.shape[1:] != x.shape[1:]:
                 raise InvalidData(f"failed designs must have {x.shape[1:]=}, got {failed.shape=}")
             object.__setattr__(self, "failed", failed if len(failed) else None)
+        if self.lines is not None:
+            lines = readonly(np.asarray(self.lines), np.int64)
+            if lines.shape != y.shape:
+                raise InvalidData(f"need a line for each of {len(y)} rows, got {lines.shape=}")
+            object.__setattr__(self, "lines", lines)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -96,7 +104,8 @@ class OfflineDataset:
     def take(self, rows: np.ndarray) -> OfflineDataset:
         """Return the given rows, in the given order."""
         error = None if self.error is None else self.error[rows]
-        return OfflineDataset(self.x[rows], self.y[rows], error, self.failed)
+        lines = None if self.lines is None else self.lines[rows]
+        return OfflineDataset(self.x[rows], self.y[rows], error, self.failed, lines)
 
     def top_rows(self, k: int, *, distinct: bool = True) -> np.ndarray:
         """Return the rows of the `k` best scores, best first; (k,) int64.

@@ -362,7 +362,7 @@ def _to_features(parameter: Parameter, x: np.ndarray) -> np.ndarray:
         return x[:, :0]
     if isinstance(parameter, (Category, Letters)):
         indicators = np.eye(int(parameter.high) + 1)[x.astype(np.int64)]
-        return np.asarray(indicators.reshape(len(x), -1))
+        return np.asarray(indicators.reshape(len(x), _n_features(parameter)))
     if isinstance(parameter, Real) and parameter.log:
         return np.asarray(np.log(x))
     return x

@@ -9,15 +9,12 @@ from mbo_gym.runs.request import RunRequest
 
 if TYPE_CHECKING:
     from mbo_gym.runs.one_run import RunResult, check_folder, run
-    from mbo_gym.runs.propose import ProposedTable, propose
 
-__all__ = ["ProposedTable", "RunRequest", "RunResult", "check_folder", "propose", "run"]
+__all__ = ["RunRequest", "RunResult", "check_folder", "run"]
 
 _MODULES = {
-    "ProposedTable": "mbo_gym.runs.propose",
     "RunResult": "mbo_gym.runs.one_run",
     "check_folder": "mbo_gym.runs.one_run",
-    "propose": "mbo_gym.runs.propose",
     "run": "mbo_gym.runs.one_run",
 }
 

@@ -278,7 +278,7 @@ def make_table_task(
         columns=measured.columns,
     )
     hidden = stand_in_oracle(oracle, measured.space, measured.x, scores, sign=sign)
-    dataset = OfflineDataset(measured.x, scores, measured.error, measured.failed)
+    dataset = OfflineDataset(measured.x, scores, measured.error, measured.failed, measured.lines)
     visible = dataset.below_percentile(percentile)
     return Task(info, measured.space, visible, hidden).with_options()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import json
@@ -29,6 +30,7 @@ from mbo_gym.cli.settings import settings_of
 from mbo_gym.data.manifest import ENTRIES
 from mbo_gym.export.npz import load_npz
 from mbo_gym.methods.base import Method
+from mbo_gym.methods.costs import RECORDED_SECONDS
 from mbo_gym.methods.registry import method_class
 from mbo_gym.runs.one_run import RunRequest
 from mbo_gym.runs.one_run import run as run_one
@@ -134,14 +136,33 @@ def test_list_says_what_is_missing_and_how_to_get_it(mbo, monkeypatch, tmp_path)
     assert row_of(mbo("list").out, "Superconductor-RandomForest-v0")[1:] == ["here", "unique_m.csv"]
 
 
-def test_list_methods_shows_presets_and_settings(mbo):
+def test_list_methods_prints_a_line_each(mbo):
     code, out, _ = mbo("list", "methods")
     assert code == 0
+    lines = [line.split() for line in out.splitlines()]
     for name in mbo_gym.list_methods():
-        assert re.search(rf"^\W*{name}\s", out, re.M), name
-    assert "plain, adam, boxed, paper, paper_plain" in out
-    assert "ascent.optimiser=plain" in out
-    assert "Grad: gradient ascent on one network" in out
+        (line,) = [words for words in lines if words[:1] == [name]]
+        assert line[1] in ("reproduction", "adaptation", "control", "own")
+    (grad,) = [words for words in lines if words[:1] == ["grad"]]
+    assert " ".join(grad) == "grad reproduction Grad: gradient ascent on one network 7.6 s"
+    assert len(lines) < len(mbo_gym.list_methods()) + 10
+
+
+def test_recorded_costs_are_those_of_the_records():
+    path = Path(__file__).parents[3] / "experiments/results/baselines/summary.csv"
+    seconds: dict[str, list[float]] = {}
+    tasks: dict[str, set[str]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["status"] == "done":
+                seconds.setdefault(row["method"], []).append(float(row["seconds"]))
+                tasks.setdefault(row["method"], set()).add(row["task"])
+    found = {
+        name: float(f"{np.median(times):.2g}")
+        for name, times in seconds.items()
+        if len(tasks[name]) == 5
+    }
+    assert found == RECORDED_SECONDS
 
 
 def test_list_encoders(mbo):

@@ -486,3 +486,12 @@ def test_any_text_is_read_or_refused_in_words(body: str, drop: bool) -> None:
     else:
         assert np.isfinite(task.dataset.y).all()
         assert task.space.contains(task.dataset.x).all()
+
+
+def test_rows_know_their_lines_in_the_file(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n1,3\n\n2,\n3,1\n4,2\n")
+    task = mbo_gym.make_task("csv", path=path, score_column="y", on_missing="drop", percentile=90)
+    assert task.dataset.x[:, 0].tolist() == [3, 4]
+    assert task.dataset.lines.tolist() == [5, 6]
+    assert task.dataset.top(1).lines.tolist() == [6]

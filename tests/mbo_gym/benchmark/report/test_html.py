@@ -301,7 +301,7 @@ def seen(page: str, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory
         f'<!DOCTYPE html><meta charset="utf-8"><pre id="report"></pre>{frames}<script>{CHECKS}</script>'
     )
     done = subprocess.run(
-        [browser, *_flags(folder), "--dump-dom", wrapper.as_uri()],
+        [browser, *browser_flags(folder), "--dump-dom", wrapper.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
@@ -311,7 +311,7 @@ def seen(page: str, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory
     return {**json.loads(html.unescape(found[1])), "console": re.findall(r"CONSOLE.*", done.stderr)}
 
 
-def _flags(folder: Path) -> list[str]:
+def browser_flags(folder: Path) -> list[str]:
     quiet = (
         "disable-gpu",
         "disable-quic",
