@@ -123,7 +123,7 @@ def _changed(
     n = len(x)
     if isinstance(parameter, Category):
         count = len(parameter.values)
-        return (x + rng.integers(1, count, size=(n, 1))) % count
+        return np.asarray((x + rng.integers(1, count, size=(n, 1))) % count)
     if isinstance(parameter, Letters):
         site = rng.integers(0, parameter.length, size=n)
         y = x.copy()
@@ -133,14 +133,15 @@ def _changed(
     if isinstance(parameter, Levels):
         index = parameter.index(x)[:, None]
         steps = _at_least_one(deviate * len(parameter.values))
-        return parameter.grid[np.clip(index + steps, 0, len(parameter.grid) - 1).astype(np.int64)]
+        index = np.clip(index + steps, 0, len(parameter.grid) - 1).astype(np.int64)
+        return np.asarray(parameter.grid[index])
     width = parameter.high - parameter.low
     step = parameter.step if isinstance(parameter, Real) else 1.0
     if step is not None:
-        return x + step * _at_least_one(deviate * width / step)
+        return np.asarray(x + step * _at_least_one(deviate * width / step))
     if isinstance(parameter, Real) and parameter.log:
-        return x * np.exp(deviate * math.log(parameter.high / parameter.low))
-    return x + deviate * width
+        return np.asarray(x * np.exp(deviate * math.log(parameter.high / parameter.low)))
+    return np.asarray(x + deviate * width)
 
 
 def _at_least_one(steps: np.ndarray) -> np.ndarray:

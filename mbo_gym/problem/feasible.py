@@ -197,16 +197,38 @@ class Feasible:
 
     def _nearest_listed(self, v: np.ndarray) -> np.ndarray:
         assert self.listed is not None
-        return self._nearest_of(self.listed, v)
+        y = v.astype(np.float32).astype(np.float64)  # designs of the list stay as they are
+        others = np.flatnonzero(~self.holds(v))
+        y[others] = self._nearest_of(self.listed, v[others])
+        return y
 
     def _nearest_of(self, rows: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return the nearest of some designs (n, slots) to each point."""
+        designs = self._embedded(rows, rows)
+        size = (designs**2).sum(axis=1)
         chosen = np.empty(len(v), dtype=np.int64)
-        block = max(1, N_BLOCK // rows.size)
+        block = max(1, N_BLOCK // len(rows))
         for start in range(0, len(v), block):
-            part = v[start : start + block, None, :]
-            chosen[start : start + block] = self.distance(rows[None], part).argmin(axis=1)
+            part = self._embedded(v[start : start + block], rows)
+            # |p - d|^2 without |p|^2, which changes no order
+            chosen[start : start + block] = (size - 2 * (part @ designs.T)).argmin(axis=1)
         return rows[chosen]
+
+    def _embedded(self, v: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return points (N, slots) as points between which `distance` is Euclidean, (N, e).
+
+        Numbers are counted from the middle of some designs (n, slots), and end at ten times their
+        range, so that differences do not cancel.
+        """
+        ordered = ~self.unordered
+        middle = (rows.max(axis=0) + rows.min(axis=0)) / 2
+        reach = 10 * np.maximum(rows.max(axis=0) - rows.min(axis=0), self.scale)
+        numbers = np.clip(v - middle, -reach, reach) / self.scale
+        columns = [numbers[:, ordered]]
+        for slot in np.flatnonzero(self.unordered):
+            values = np.arange(self.low[slot], self.high[slot] + 1)
+            columns.append((np.rint(v[:, slot, None]) == values) * math.sqrt(0.5))
+        return np.concatenate(columns, axis=1)
 
     def _solve(self, v: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Return the nearest values that satisfy the linear constraints, where steps allow it."""

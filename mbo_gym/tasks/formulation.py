@@ -10,7 +10,7 @@ import numpy as np
 from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.problem.constraints import AtMostNonZero, FixedSum, Forbidden, LinearLimit
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.parameters import Category, Constant, Integer, Letters, Levels, Real
+from mbo_gym.problem.parameters import Category, Cell, Constant, Integer, Letters, Levels, Real
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
 from mbo_gym.tasks.registry import described_by
 
@@ -38,7 +38,7 @@ SITES = np.array(
 """Worth of the letters A, K, E, L and of an empty place, at each place of the peptide."""
 
 
-BEST = {
+BEST: dict[str, Cell] = {
     "solvent": "water",
     "temperature": 55,
     "passes": 4,

@@ -400,3 +400,21 @@ def test_the_number_of_designs():
     assert SPACES["words"].n_designs == 3 * 3 * 3 * 4 * 6
     assert SPACES["list"].n_designs == 4
     assert SPACES["mixture"].n_designs == math.inf
+
+
+def test_the_nearest_of_a_long_list_is_found_by_its_distance():
+    rng = np.random.default_rng(0)
+    free = MixedSpace((*WORDS[:4], Real("x", -1e3, 1e3), Letters("q", "ACGT", 3)))
+    listed = free.values(free.sample(700, rng))
+    space = MixedSpace(free.parameters, (AllowedDesigns(tuple(listed)),))
+    v = points(space, 400)
+    v[:3] *= 1e6
+    v[3:6, 4] += [1e-3, -1e-3, 5e4]
+    x = space.project(v)
+    assert space.contains(x).all()
+    rows = space.feasible.listed
+    nearest = np.array([space.feasible.distance(rows, point[None]).min() for point in v[3:]])
+    ours = space.feasible.distance(x[3:].astype(np.float64), v[3:])
+    np.testing.assert_allclose(ours, nearest, rtol=1e-9)
+    close = space.feasible.listed + 1e-9  # near-duplicates stay themselves
+    np.testing.assert_array_equal(space.project(close), rows.astype(np.float32))
