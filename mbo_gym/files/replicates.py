@@ -43,8 +43,8 @@ def groups_of_equal_designs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     x = x + x.dtype.type(0)  # -0.0 and 0.0 are one design
     words = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
     rng = np.random.default_rng(0)
-    factors: np.ndarray = rng.integers(1, 1 << 63, size=words.shape[1], dtype=np.uint64)
-    factors |= np.uint64(1)
+    factors = np.asarray(rng.integers(1, 1 << 63, size=words.shape[1], dtype=np.uint64))
+    factors = factors | np.uint64(1)
     code = np.zeros(len(words), dtype=np.uint64)
     for j in range(words.shape[1]):
         code = (code ^ words[:, j]) * factors[j]
