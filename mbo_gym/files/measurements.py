@@ -12,7 +12,7 @@ from mbo_gym.errors import InvalidData
 from mbo_gym.files.cells import Table, listed
 from mbo_gym.files.design_columns import DesignOptions, Made, read_design_columns
 from mbo_gym.files.replicates import groups_of_equal_designs, join_replicates
-from mbo_gym.files.roles import Roles
+from mbo_gym.files.roles import Roles, counting_columns
 from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.parameters import Parameter
 from mbo_gym.problem.space import DesignSpace
@@ -107,6 +107,11 @@ def read_measurements(
     x = made.x[scored]
     lines = kept.lines[scored]
     notes = [*table.notes, *made.notes, *_merged_notes(design.merged)]
+    for name in counting_columns(table, roles.designs):
+        notes.append(
+            f"{name!r} counts the rows and is taken as part of the design. If it is a row number, "
+            f"leave it out with ignore={name!r}."
+        )
     error, told = _errors(kept, roles, scored, y)
     notes += told
     if replicates == "mean":

@@ -12,11 +12,11 @@ from mbo_gym.errors import InvalidData
 from mbo_gym.files.cells import Table, listed
 from mbo_gym.files.kinds import flag_words, text_kind
 
-__all__ = ["Failure", "Roles", "assign_roles"]
+__all__ = ["Failure", "Roles", "assign_roles", "counting_columns"]
 
 N_SEEN = 2000
 FEWEST_NUMBERED = 5
-"""Rows from which whole numbers that count the rows are taken for row numbers."""
+"""Rows from which whole numbers that count the rows may be row numbers."""
 
 _ID_NAMES = re.compile(
     r"^(id|ids|idx|index|nr|no|num|row|rowid|sampleid|sample|samplename|name|label|code|barcode|well"
@@ -223,7 +223,7 @@ def _no_design(table: Table, name: str, cells: Sequence[str]) -> str | None:
         return "empty"
     simple = _simple(name)
     numbers = [table.style.parse(cell) for cell in cells]
-    if _counts_rows(numbers) and (not name or _ID_NAMES.match(simple) or len(table) > 9):
+    if _counts_rows(numbers) and (not name or _ID_NAMES.match(simple)):
         return "row numbers"
     distinct = len(set(full)) == len(full)
     if _ID_NAMES.match(simple) and distinct and len(full) > 1 and not _is_fraction(numbers):
@@ -247,6 +247,17 @@ def _id_like(words: Sequence[str]) -> str:
 
 def _is_fraction(numbers: Sequence[float | None]) -> bool:
     return any(value is not None and value % 1 for value in numbers)
+
+
+def counting_columns(table: Table, names: Sequence[str]) -> list[str]:
+    """Return the columns that count the rows of a file, which may be row numbers."""
+    seen = dict(zip(table.names, table.head(N_SEEN), strict=True))
+    found = []
+    for name in names:
+        numbers = [table.style.parse(cell) for cell in seen[name]]
+        if len(numbers) > FEWEST_NUMBERED and _counts_rows(numbers):
+            found.append(name)
+    return found
 
 
 def _counts_rows(numbers: Sequence[float | None]) -> bool:
