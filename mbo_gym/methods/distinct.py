@@ -146,7 +146,7 @@ def _changed(
 
 def _at_least_one(steps: np.ndarray) -> np.ndarray:
     """Round numbers of steps away from 0."""
-    return np.where(steps < 0, np.floor(steps), np.ceil(steps))
+    return np.asarray(np.where(steps < 0, np.floor(steps), np.ceil(steps)))
 
 
 def _within_share(rows: np.ndarray, taken: np.ndarray, share: int) -> np.ndarray:
