@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -428,7 +429,10 @@ class Feasible:
             parameter = self.slots.parameters[name]
             place = self.slots.of(name)
             if isinstance(parameter, Letters):
-                continue  # the nearest other sequence is left to the pool
+                for site, letter in product(range(parameter.size), range(len(parameter.letters))):
+                    slot = place.start + site
+                    yield slice(slot, slot + 1), np.array([letter]), np.array([letter])
+                continue
             for least, most in _free_ranges(rule, self.slots, name, parameter):
                 yield place, np.array([least]), np.array([most])
 

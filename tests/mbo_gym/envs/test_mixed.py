@@ -103,3 +103,23 @@ def test_an_episode_is_drawn_and_told():
     env.reset(seed=0)
     env.step(env.action_space.sample())
     assert env.render().shape == (480, 640, 3)
+
+
+def test_a_guided_policy_sees_and_is_judged_by_designs_of_the_space():
+    envs = gym.make_vec(
+        ID,
+        num_envs=4,
+        observation="guided",
+        judge="same",
+        gradient="unit",
+        sign="positive",
+        **ARGUMENTS,
+    ).unwrapped
+    observation, info = envs.reset(seed=0)
+    assert observation.shape == (4, 2 * 32 + 3)
+    process = envs.process
+    x = envs.designs()
+    again = process.value(process.encoder.features(x)).numpy()
+    np.testing.assert_allclose(info["value"].numpy(), again, rtol=1e-4, atol=1e-5)
+    rollout = envs.rollout(lambda seen: np.ones((4, 32), dtype=np.float32), 3)
+    parsed(process.problem.space.values(process.designs(rollout.z[:, -1])))

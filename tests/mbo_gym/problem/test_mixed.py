@@ -418,3 +418,16 @@ def test_the_nearest_of_a_long_list_is_found_by_its_distance():
     np.testing.assert_allclose(ours, nearest, rtol=1e-9)
     close = space.feasible.listed + 1e-9  # near-duplicates stay themselves
     np.testing.assert_array_equal(space.project(close), rows.astype(np.float32))
+
+
+@pytest.mark.parametrize("q", [Letters("q", "ACGT", 3), Letters("q", "ACGT", 3, shortest=2)])
+@pytest.mark.parametrize("x", [Real("x"), Real("x", 0, 10)])
+def test_a_forbidden_sequence_changes_a_letter_and_nothing_else(q, x):
+    other = "ACA" if q.shortest is None else "AC"
+    space = MixedSpace((x, q), (Forbidden({"q": [other, "CCC"]}),))
+    given = MixedSpace((x, q)).parse([{"x": 3.3, "q": "CCC"}])
+    assert not space.contains(given)[0]
+    moved = space.project(given)
+    assert space.contains(moved)[0]
+    assert moved[0, 0] == given[0, 0]
+    assert (moved[0, 1:] != given[0, 1:]).sum() == 1
