@@ -166,11 +166,11 @@ def _polars_frame(frame: Any) -> pl.DataFrame:
 
 
 def _series(column: Any) -> pl.Series:
-    """Return a column of numbers or flags as it is, any other as texts."""
+    """Return a column of numbers as it is, any other as texts."""
     import polars as pl
 
     values = _as_array(column)
-    if values.dtype.kind in "fiub":
+    if values.dtype.kind in "fiu":
         return pl.Series(values)
     return pl.Series([_cell(value) for value in values.tolist()], dtype=pl.String)
 

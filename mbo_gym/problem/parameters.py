@@ -167,7 +167,7 @@ class Real(Parameter):
     @property
     def n_values(self) -> float:
         """Number of values; infinite for real numbers without steps."""
-        if self.step is None:
+        if self.step is None or not math.isfinite(self.high - self.low):
             return math.inf if self.high > self.low else 1
         width = (self.high - self.low) / self.step
         return math.floor(width + OFF_STEP) + 1 if math.isfinite(width) else math.inf

@@ -51,6 +51,9 @@ FORMATS = {
     ),
     "zipped parquet": lambda: gzip.compress(parquet({"a": A, "b": [0.1, None], "word": WORDS})),
     "xlsx": lambda: workbook([["a", "b", "word"], [1, 0.1, "x"], [-0.0025, None, "y z"]]),
+    "xlsx with a title": lambda: workbook(
+        [["My table"], [], ["a", "b", "word"], [1, 0.1, "x"], [-0.0025, None, "y z"]]
+    ),
     "xlsx with empty rows": lambda: workbook(
         [[], ["a", "b", "word", None], [1, "0.1", "x"], [None], [-0.0025, " ", "y z"]]
     ),
@@ -209,7 +212,7 @@ def test_numbers_are_those_of_python(tmp_path_factory, cells):
     content = "\n".join(["a,b", *(f"{cell},1" for cell in cells)]).encode()
     table = read(tmp_path_factory.getbasetemp(), content)
     try:
-        missing = ("", "na", "-", "--")
+        missing = ("", "na", "n.a.", "-", "--")
         expected = [np.nan if cell.casefold() in missing else float(cell) for cell in cells]
         expected = None if "_" in "".join(cells) else expected
     except ValueError:
