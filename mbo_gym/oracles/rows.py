@@ -42,8 +42,8 @@ class RowsOracle(Oracle):
         width = int(np.prod(self.space.shape))
         rows = np.ascontiguousarray(x, dtype=self.space.dtype).reshape(len(x), width)
         rows = rows + rows.dtype.type(0)  # -0.0 and 0.0 are one number
-        keys = rows.view(np.dtype(("S", rows.dtype.itemsize * rows.shape[1])))
-        return np.asarray(keys.ravel())
+        keys = rows.view(np.dtype(("S", rows.dtype.itemsize * width))).ravel()
+        return np.asarray(keys)
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """Return the table's scores of designs (N, *shape), (N,) float32.
