@@ -175,6 +175,8 @@ def run(
     for request in requests:  # and so does a finished run in the way of the last one
         check_folder(output / _folder_name(request), overwrite=overwrite)
     made = make_task(task, **options)
+    for note in made.info.notes:
+        typer.echo(note, err=True)
     results = [
         run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot)
         for r in requests

@@ -67,7 +67,7 @@ class NumberStyle:
 
         A percent sign is left out: ``5 %`` is 5.
         """
-        text = cell.strip()
+        text = cell.strip().replace("\N{MINUS SIGN}", "-")
         if text.endswith("%"):
             text = text[:-1].rstrip()
         if self.plain or not re.match(self._pattern, text):

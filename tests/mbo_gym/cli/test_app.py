@@ -704,7 +704,9 @@ def test_init_writes_a_space_that_show_and_run_take(mbo, tmp_path):
     assert "1 of 5 rows have no score" in out
     assert "-o ignore=NAME" in out
     options = ["-o", f"path={table}", "--space", space, "--k", "2", "--output", tmp_path / "runs"]
-    assert mbo("run", "top_k", "table", *options).code == 0
+    code, _, err = mbo("run", "top_k", "table", *options)
+    assert code == 0
+    assert "1 of 5 rows have no score" in err
     (name,) = folders(tmp_path / "runs")
     written = (tmp_path / "runs" / name / "designs.csv").read_text(encoding="utf-8")
     assert written.splitlines()[:2] == ["T (°C),catalyst,criterion", "70,Pd,9"]

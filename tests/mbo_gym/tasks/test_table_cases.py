@@ -615,3 +615,16 @@ def test_spread_of_the_score_is_no_design(make):
     task = make("yield_std,a,yield\n1.5,1.5,1\n2.5,2,2\n")
     assert task.space.names == ("a",)
     assert "error=" in dict(task.info.columns)["yield_std"]
+
+
+def test_steps_without_bounds(make):
+    task = make(STRUTS, "strength", bounds="none")
+    found = parameters(task)["angle"]
+    assert (found.step, found.low, found.high) == (25, -np.inf, np.inf)
+    assert own_rows_are_inside(task)
+    assert found.nearest(np.array([[-30.0], [1e6]])).tolist() == [[-25], [1e6]]
+
+
+def test_a_typographic_minus_is_a_minus(make):
+    task = make("a,yield\n\u22121.5,2\n2.5,3\n")
+    assert task.dataset.x.tolist() == [[-1.5], [2.5]]
