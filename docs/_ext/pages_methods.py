@@ -44,7 +44,7 @@ def index_page() -> str:
     parts = [
         "# Methods",
         "Every method runs with `mbo-gym run METHOD TASK`; in Python, "
-        '`mbo_gym.make_method("METHOD")` builds it. `mbo-gym list methods` shows all settings.',
+        '`mbo_gym.make_method("METHOD")` builds it. `mbo-gym show METHOD` shows all settings.',
     ]
     for group, heading in _GROUPS.items():
         rows = [

@@ -13,7 +13,7 @@ from mbo_gym.problem.task import OfflineProblem
 
 __all__ = ["Feasibility", "fit_feasibility"]
 
-N_TREES = 200
+N_TREES = 100
 FEWEST = 5
 """Failed and working designs each, below which nothing is learned about failures."""
 MOST_ROWS = 5_000
