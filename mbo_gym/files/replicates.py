@@ -41,18 +41,20 @@ def groups_of_equal_designs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
         (G,) rows in the order of the file, (N,) numbers 0 .. G-1, (G,) counts.
     """
     x = x + x.dtype.type(0)  # -0.0 and 0.0 are one design
-    words = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+    words = np.ascontiguousarray(x).view(np.uint32)
     rng = np.random.default_rng(0)
     factors = np.asarray(rng.integers(1, 1 << 63, size=words.shape[1], dtype=np.uint64))
     factors = factors | np.uint64(1)
     code = np.zeros(len(words), dtype=np.uint64)
     for j in range(words.shape[1]):
-        code = (code ^ words[:, j]) * factors[j]
+        code ^= words[:, j].astype(np.uint64)
+        code *= factors[j]
         code ^= code >> np.uint64(31)
     _, first, group, counts = np.unique(
         code, return_index=True, return_inverse=True, return_counts=True
     )
-    if not (x == x[first][group]).all():  # two designs of one code: compare them in full
+    rows = np.flatnonzero(counts[group.reshape(-1)] > 1)
+    if not (x[rows] == x[first[group[rows]]]).all():  # two designs of one code
         _, first, group, counts = np.unique(
             x, axis=0, return_index=True, return_inverse=True, return_counts=True
         )
