@@ -9,7 +9,13 @@ import numpy as np
 from mbo_gym.batch.candidates import Pool, Taken, Value, draw_pool, spread_pool
 from mbo_gym.batch.feasibility import Feasibility, fit_feasibility
 from mbo_gym.batch.geometry import SUPPORT_PERCENTILE, Geometry
-from mbo_gym.batch.health import Health, check_health, fit_committee, rows_to_fit
+from mbo_gym.batch.health import (
+    N_BEST_KEPT,
+    Health,
+    check_health,
+    fit_committee,
+    rows_to_fit,
+)
 from mbo_gym.batch.intervals import Intervals, fit_intervals
 from mbo_gym.batch.models import Committee, Constant
 from mbo_gym.batch.plates import choose_plates, group_slot
@@ -283,6 +289,11 @@ def _notes(
         notes.append(
             f"Candidates: {len(pool.x):,} random designs of the space. Each design is the one "
             "farthest from the measured and the chosen ones."
+        )
+    if health.n_used < health.n_rows:
+        notes.append(
+            f"The committee is fitted on the {health.n_used:,} sampled rows and the "
+            f"{N_BEST_KEPT} best of all {health.n_rows:,}; the method sees every row."
         )
     if wishes.group is not None:
         notes.append(f"Within a plate, {wishes.group} is equal.")

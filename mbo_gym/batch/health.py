@@ -16,6 +16,7 @@ from mbo_gym.progress.protocol import NullProgress, Progress
 __all__ = [
     "FEWEST_ROWS",
     "MOST_ROWS",
+    "N_BEST_KEPT",
     "Health",
     "ModelHealth",
     "check_health",

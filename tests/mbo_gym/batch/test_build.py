@@ -11,7 +11,7 @@ import mbo_gym
 from mbo_gym.batch.build import Wishes, make_batch
 from mbo_gym.batch.feasibility import fit_feasibility
 from mbo_gym.batch.geometry import Geometry
-from mbo_gym.batch.health import fit_committee, rows_to_fit
+from mbo_gym.batch.health import check_health, fit_committee, rows_to_fit
 from mbo_gym.batch.importance import permutation_importance
 from mbo_gym.batch.writing import Writing
 from mbo_gym.methods.base import Context
@@ -164,12 +164,21 @@ def test_failures_without_a_pattern_change_nothing():
 
 def test_importance_finds_the_parameters_that_matter():
     problem = mixed(300)
-    from mbo_gym.batch.health import check_health
-
     found = permutation_importance(problem, check_health(problem))
     assert {item.name for item in found} == set(problem.space.names)
     assert {item.name for item in found[:3]} == {"temperature", "catalyst", "count"}
     assert found[-1].value < 0.05 < found[2].value
+
+
+def test_a_large_table_is_sampled_and_that_is_said():
+    problem = continuous(400)
+    health = check_health(problem, most_rows=100)
+    made = mbo_gym.make_method("top_k_noise")
+    batch = make_batch(problem, made, wishes(problem, 4), context=Context(0), health=health)
+    assert any("the 100 sampled rows and the 300 best of all 400" in note for note in batch.notes)
+    rows = rows_to_fit(problem, health)
+    assert set(problem.dataset.top_rows(300)) <= set(rows)
+    assert set(health.rows) <= set(rows)
 
 
 def test_plates_share_the_value_of_the_group():
