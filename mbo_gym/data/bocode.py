@@ -110,8 +110,9 @@ class Problem:
                 self.problem = kind(**facts.arguments)
             except ImportError as error:
                 raise MissingDependency(error.name or "bocode", "bocode") from error
-        self.low = np.array([float(low) for low, _ in self.problem.bounds])
-        self.high = np.array([float(high) for _, high in self.problem.bounds])
+        bounds = [sorted(map(float, ends)) for ends in self.problem.bounds]  # some are reversed
+        self.low = np.array([low for low, _ in bounds])
+        self.high = np.array([high for _, high in bounds])
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -57,7 +57,7 @@ class Beam(Base):
 
 
 class Bowl(Base):
-    bounds = [(-1.0, 1.0), (-0.7, 0.7)]
+    bounds = [(-1.0, 1.0), (0.7, -0.7)]
     optimum = [0.0]
 
     def evaluate(self, X):
