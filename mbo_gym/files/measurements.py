@@ -107,11 +107,11 @@ def read_measurements(
     x = made.x[scored]
     lines = kept.lines[scored]
     notes = [*table.notes, *made.notes, *_merged_notes(design.merged)]
-    for name in counting_columns(table, roles.designs):
-        notes.append(
-            f"{name!r} counts the rows and is taken as part of the design. If it is a row number, "
-            f"leave it out with ignore={name!r}."
-        )
+    notes += [
+        f"{name!r} counts the rows and is taken as part of the design. If it is a row number, "
+        f"leave it out with ignore={name!r}."
+        for name in counting_columns(table, roles.designs)
+    ]
     error, told = _errors(kept, roles, scored, y)
     notes += told
     if replicates == "mean":
