@@ -46,8 +46,9 @@ if TYPE_CHECKING:
         LinearLimit,
     )
     from mbo_gym.problem.dataset import OfflineDataset
+    from mbo_gym.problem.letters import Letters
     from mbo_gym.problem.mixed import MixedSpace, make_space
-    from mbo_gym.problem.parameters import Category, Constant, Integer, Letters, Levels, Real
+    from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
     from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
     from mbo_gym.problem.task import OfflineProblem, Task, TaskInfo
     from mbo_gym.runs.one_run import RunRequest, RunResult, run
@@ -136,7 +137,7 @@ _LAZY = {
     "FixedSum": "mbo_gym.problem.constraints",
     "Forbidden": "mbo_gym.problem.constraints",
     "Integer": "mbo_gym.problem.parameters",
-    "Letters": "mbo_gym.problem.parameters",
+    "Letters": "mbo_gym.problem.letters",
     "Levels": "mbo_gym.problem.parameters",
     "LinearLimit": "mbo_gym.problem.constraints",
     "Method": "mbo_gym.methods.base",

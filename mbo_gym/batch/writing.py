@@ -11,7 +11,8 @@ import numpy as np
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.problem.constraints import AllowedDesigns
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.parameters import Integer, Levels, Parameter, Real
+from mbo_gym.problem.parameter import Parameter
+from mbo_gym.problem.parameters import Integer, Levels, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 

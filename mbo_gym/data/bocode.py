@@ -22,8 +22,10 @@ from mbo_gym.data.installed import installed_file
 from mbo_gym.errors import InvalidData, MissingDependency
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.constraints import AllowedDesigns, LinearLimit
+from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace, make_space
-from mbo_gym.problem.parameters import Category, Integer, Letters, Levels, Parameter, Real
+from mbo_gym.problem.parameter import Parameter
+from mbo_gym.problem.parameters import Category, Integer, Levels, Real
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 
 if sys.version_info >= (3, 11):

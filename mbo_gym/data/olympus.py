@@ -25,7 +25,8 @@ from mbo_gym.data.installed import installed_file
 from mbo_gym.errors import InvalidData, MissingData, MissingDependency, UnknownId
 from mbo_gym.problem.constraints import AllowedDesigns, Constraint, FixedSum
 from mbo_gym.problem.mixed import make_space
-from mbo_gym.problem.parameters import Category, Levels, Parameter, Real
+from mbo_gym.problem.parameter import Parameter
+from mbo_gym.problem.parameters import Category, Levels, Real
 from mbo_gym.problem.space import DesignSpace
 
 if sys.version_info >= (3, 11):

@@ -10,7 +10,8 @@ import numpy as np
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import kinds
 from mbo_gym.files.cells import Table
-from mbo_gym.problem.parameters import Letters, Parameter
+from mbo_gym.problem.letters import Letters
+from mbo_gym.problem.parameter import Parameter
 
 __all__ = ["Bounds", "bounded"]
 

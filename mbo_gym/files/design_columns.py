@@ -17,8 +17,10 @@ from mbo_gym.files.dates import days_since_first
 from mbo_gym.files.mixtures import find_sums
 from mbo_gym.files.sequences import SequenceOptions, as_told, letters_of
 from mbo_gym.problem.constraints import Constraint, FixedSum
+from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace, make_space
-from mbo_gym.problem.parameters import Constant, Letters, Parameter, Real
+from mbo_gym.problem.parameter import Parameter
+from mbo_gym.problem.parameters import Constant, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["Bounds", "DesignColumns", "DesignOptions", "Made", "read_design_columns", "unit_of"]

@@ -15,7 +15,8 @@ from decimal import Decimal
 import numpy as np
 
 from mbo_gym.errors import InvalidData
-from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Parameter, Real
+from mbo_gym.problem.parameter import Parameter
+from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 
 __all__ = [
     "KINDS",

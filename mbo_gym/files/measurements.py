@@ -14,7 +14,7 @@ from mbo_gym.files.design_columns import DesignOptions, Made, read_design_column
 from mbo_gym.files.replicates import groups_of_equal_designs, join_replicates
 from mbo_gym.files.roles import Roles, counting_columns
 from mbo_gym.problem.constraints import Constraint
-from mbo_gym.problem.parameters import Parameter
+from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.space import DesignSpace
 
 __all__ = ["Measurements", "read_measurements"]

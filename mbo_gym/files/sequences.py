@@ -11,7 +11,7 @@ import numpy as np
 from mbo_gym.errors import InvalidData
 from mbo_gym.files.cells import Table
 from mbo_gym.files.kinds import is_wild_type
-from mbo_gym.problem.parameters import Letters
+from mbo_gym.problem.letters import Letters
 
 __all__ = ["SequenceOptions", "as_told", "letters_of", "read_sequences"]
 

@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mbo_gym.errors import InvalidData, MboGymError, MissingData, UnknownId
-from mbo_gym.problem.constraints import Constraint, constraint_from_dict, constraint_to_dict
+from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.mixed import make_space
-from mbo_gym.problem.parameters import Parameter, parameter_from_dict, parameter_to_dict
+from mbo_gym.problem.parameter import Parameter
+from mbo_gym.problem.plain import (
+    constraint_from_dict,
+    constraint_to_dict,
+    parameter_from_dict,
+    parameter_to_dict,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mbo_gym.files.space_file import DataRules, Goal
-from mbo_gym.problem.constraints import CONSTRAINT_KINDS
-from mbo_gym.problem.parameters import PARAMETER_KINDS
+from mbo_gym.problem.plain import CONSTRAINT_KINDS, PARAMETER_KINDS
 
 __all__ = ["SCHEMA_FILE", "schema_text", "space_schema"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
 from mbo_gym.problem.dataset import OfflineDataset
-from mbo_gym.problem.mixed import MixedSpace, space_from_dict, space_to_dict
+from mbo_gym.problem.mixed import MixedSpace
+from mbo_gym.problem.plain import space_from_dict, space_to_dict
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mbo_gym.files import store
-from mbo_gym.problem.mixed import MixedSpace, space_to_dict
+from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import Oracle
+from mbo_gym.problem.plain import space_to_dict
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 
 __all__ = ["ForestConfig", "ForestOracle", "fit_forest"]

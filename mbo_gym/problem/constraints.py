@@ -12,10 +12,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from mbo_gym.errors import UnknownId
-from mbo_gym.problem.parameters import Cell, Parameter
+from mbo_gym.problem.parameter import Cell, Parameter
 
 __all__ = [
-    "CONSTRAINT_KINDS",
     "AllowedDesigns",
     "AtMostNonZero",
     "Constraint",
@@ -23,8 +22,6 @@ __all__ = [
     "Forbidden",
     "LinearLimit",
     "Slots",
-    "constraint_from_dict",
-    "constraint_to_dict",
 ]
 
 ROUNDING = 4e-6
@@ -417,46 +414,6 @@ class AllowedDesigns(Constraint):
     def in_words(self) -> str:
         """Return the constraint as a short formula."""
         return f"one of {len(self.designs):,} listed designs"
-
-
-CONSTRAINT_KINDS: Mapping[str, type[Constraint]] = {
-    kind.kind: kind for kind in (FixedSum, LinearLimit, AtMostNonZero, Forbidden, AllowedDesigns)
-}
-"""Every kind of constraint by its name in files."""
-
-
-def constraint_to_dict(constraint: Constraint) -> dict[str, Any]:
-    """Return a constraint as plain values for JSON or TOML; defaults are left out."""
-    facts: dict[str, Any] = {"kind": constraint.kind}
-    for field in dataclasses.fields(constraint):  # type: ignore[arg-type]
-        value = getattr(constraint, field.name)
-        if field.default is not dataclasses.MISSING and value == field.default:
-            continue
-        facts[field.name] = list(value) if isinstance(value, tuple) else value
-    return facts
-
-
-def constraint_from_dict(facts: Mapping[str, Any]) -> Constraint:
-    """Return the constraint that `constraint_to_dict` wrote.
-
-    Raises:
-        UnknownId: The kind or a field has an unknown name.
-        ValueError: A field is missing, or has no sensible value.
-    """
-    facts = dict(facts)
-    word = facts.pop("kind", None)
-    if word not in CONSTRAINT_KINDS:
-        raise UnknownId("kind of constraint", str(word), tuple(CONSTRAINT_KINDS))
-    kind = CONSTRAINT_KINDS[word]
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    known = [field.name for field in fields]
-    for name in facts:
-        if name not in known:
-            raise UnknownId(f"field of a {word} constraint", name, known)
-    for field in fields:
-        if field.default is dataclasses.MISSING and field.name not in facts:
-            raise ValueError(f"a {word} constraint needs {field.name!r}, got {sorted(facts)}")
-    return kind(**facts)
 
 
 def _several(condition: Any) -> Sequence[Cell]:

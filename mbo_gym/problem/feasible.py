@@ -22,8 +22,10 @@ from mbo_gym.problem.constraints import (
     Forbidden,
     Slots,
 )
-from mbo_gym.problem.parameters import Letters, Levels, Parameter, Real
+from mbo_gym.problem.letters import Letters
+from mbo_gym.problem.parameters import Levels, Real
 from mbo_gym.problem.polytope import Polytope
+from mbo_gym.problem.steps import free_ranges, next_value
 
 __all__ = ["Feasible"]
 
@@ -433,7 +435,7 @@ class Feasible:
                     slot = place.start + site
                     yield slice(slot, slot + 1), np.array([letter]), np.array([letter])
                 continue
-            for least, most in _free_ranges(rule, self.slots, name, parameter):
+            for least, most in free_ranges(rule, self.slots, name, parameter):
                 yield place, np.array([least]), np.array([most])
 
     @cached_property
@@ -503,52 +505,6 @@ class Feasible:
             f"found {have} of {n} random designs that satisfy {words}. Check the constraints, or "
             "list the allowed designs."
         )
-
-
-def next_value(parameter: Parameter, x: np.ndarray, direction: int) -> np.ndarray:
-    """Return the next value up (1) or down (-1) of values (N, 1), or the same at the end."""
-    if isinstance(parameter, Levels):
-        index = np.clip(parameter.index(x) + direction, 0, len(parameter.values) - 1)
-        return np.asarray(parameter.grid[index][:, None])
-    if isinstance(parameter, Real) and parameter.step is None:
-        side = math.inf if direction > 0 else -math.inf
-        other = np.nextafter(x.astype(np.float32), np.float32(side)).astype(np.float64)
-        return np.asarray(np.clip(other, parameter.low, parameter.high))
-    step = parameter.step if isinstance(parameter, Real) and parameter.step else 1.0
-    return parameter.nearest(x + direction * step)
-
-
-def _free_ranges(
-    rule: Forbidden, slots: Slots, name: str, parameter: Parameter
-) -> Iterator[tuple[float, float]]:
-    """Yield ranges of a one-slot parameter in which it does not meet its condition of a rule."""
-    if parameter.numeric:
-        for low, high in rule.ranges(slots, name):
-            if low > parameter.low:
-                below = next_value(parameter, np.array([[_up(parameter, low)]]), -1).item()
-                yield parameter.low, below
-            if high < parameter.high:
-                above = next_value(parameter, np.array([[_down(parameter, high)]]), 1).item()
-                yield above, parameter.high
-        return
-    numbers = np.arange(parameter.low, parameter.high + 1)
-    met = rule.meets(slots, name, numbers[:, None])
-    for value in numbers[~met]:
-        yield float(value), float(value)
-
-
-def _up(parameter: Parameter, value: float) -> float:
-    """Return the smallest value of a parameter that is at least `value`."""
-    near = parameter.nearest(np.array([[value]]))
-    room = ROUNDING * max(1.0, abs(value))
-    return float((near if near.item() >= value - room else next_value(parameter, near, 1)).item())
-
-
-def _down(parameter: Parameter, value: float) -> float:
-    """Return the largest value of a parameter that is at most `value`."""
-    near = parameter.nearest(np.array([[value]]))
-    room = ROUNDING * max(1.0, abs(value))
-    return float((near if near.item() <= value + room else next_value(parameter, near, -1)).item())
 
 
 def _slice(low: np.ndarray, high: np.ndarray, total: float, rng: np.random.Generator) -> np.ndarray:

@@ -5,32 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from mbo_gym.errors import InvalidDesign, UnknownId
-from mbo_gym.problem.constraints import (
-    Constraint,
-    Slots,
-    constraint_from_dict,
-    constraint_to_dict,
-)
+from mbo_gym.problem.constraints import Constraint, Slots
 from mbo_gym.problem.feasible import Feasible
-from mbo_gym.problem.parameters import (
-    Category,
-    Cell,
-    Constant,
-    Letters,
-    Parameter,
-    Real,
-    parameter_from_dict,
-    parameter_to_dict,
-)
+from mbo_gym.problem.letters import Letters
+from mbo_gym.problem.parameter import Cell, Parameter
+from mbo_gym.problem.parameters import Category, Constant, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
-__all__ = ["MixedSpace", "make_space", "space_from_dict", "space_to_dict"]
+__all__ = ["MixedSpace", "make_space"]
 
 N_IN_WORDS = 12
 """Parameters that a sentence names."""
@@ -315,27 +303,6 @@ def make_space(
         if len(parameters) == 1 and isinstance(first, Letters) and first.plain:
             return CategoricalSpace(first.length, len(first.letters), first.letters, first.name)
     return MixedSpace(tuple(parameters), tuple(constraints))
-
-
-def space_to_dict(space: MixedSpace) -> dict[str, Any]:
-    """Return a mixed space as plain values for JSON or TOML."""
-    return {
-        "parameters": [parameter_to_dict(parameter) for parameter in space.parameters],
-        "constraints": [constraint_to_dict(constraint) for constraint in space.constraints],
-    }
-
-
-def space_from_dict(facts: Mapping[str, Any]) -> MixedSpace:
-    """Return the space that `space_to_dict` wrote.
-
-    Raises:
-        UnknownId: A kind or a field has an unknown name.
-        ValueError: A field is missing, or has no sensible value.
-    """
-    return MixedSpace(
-        tuple(map(parameter_from_dict, facts["parameters"])),
-        tuple(map(constraint_from_dict, facts.get("constraints", ()))),
-    )
 
 
 def _text(parameter: Parameter, x: np.ndarray) -> list[str]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.problem.constraints import AtMostNonZero, FixedSum, Forbidden, LinearLimit
+from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.parameters import Category, Cell, Constant, Integer, Letters, Levels, Real
+from mbo_gym.problem.parameter import Cell
+from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 from mbo_gym.problem.task import Ceiling, Task, TaskInfo, offline_split
 from mbo_gym.tasks.registry import described_by
 

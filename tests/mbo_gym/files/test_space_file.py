@@ -16,7 +16,8 @@ from mbo_gym.problem.constraints import (
     Forbidden,
     LinearLimit,
 )
-from mbo_gym.problem.parameters import Category, Constant, Integer, Letters, Levels, Real
+from mbo_gym.problem.letters import Letters
+from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 
 PARAMETERS = (
     Real('a "b" [c]', 0.0, 1.0, step=0.25, unit="°C"),

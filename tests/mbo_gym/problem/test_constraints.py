@@ -17,11 +17,11 @@ from mbo_gym.problem.constraints import (
     Forbidden,
     LinearLimit,
     Slots,
-    constraint_from_dict,
-    constraint_to_dict,
 )
+from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.parameters import Category, Integer, Letters, Real
+from mbo_gym.problem.parameters import Category, Integer, Real
+from mbo_gym.problem.plain import constraint_from_dict, constraint_to_dict
 
 PARAMETERS = (
     Real("a", 0, 1),

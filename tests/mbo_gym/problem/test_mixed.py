@@ -19,8 +19,10 @@ from mbo_gym.problem.constraints import (
     Forbidden,
     LinearLimit,
 )
-from mbo_gym.problem.mixed import MixedSpace, make_space, space_from_dict, space_to_dict
-from mbo_gym.problem.parameters import Category, Constant, Integer, Letters, Levels, Real
+from mbo_gym.problem.letters import Letters
+from mbo_gym.problem.mixed import MixedSpace, make_space
+from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
+from mbo_gym.problem.plain import space_from_dict, space_to_dict
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 
 PARTS = ("a", "b", "c")

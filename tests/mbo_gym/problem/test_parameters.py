@@ -12,16 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbo_gym.errors import InvalidDesign, UnknownId
-from mbo_gym.problem.parameters import (
-    Category,
-    Constant,
-    Integer,
-    Letters,
-    Levels,
-    Real,
-    parameter_from_dict,
-    parameter_to_dict,
-)
+from mbo_gym.problem.letters import Letters
+from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
+from mbo_gym.problem.plain import parameter_from_dict, parameter_to_dict
 
 EVERY = (
     Real("pressure", 0.1, 0.7),

@@ -13,15 +13,9 @@ import pytest
 import mbo_gym
 from mbo_gym.errors import InvalidData
 from mbo_gym.problem.constraints import FixedSum
+from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.parameters import (
-    Category,
-    Constant,
-    Integer,
-    Letters,
-    Levels,
-    Real,
-)
+from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import Task
 from mbo_gym.tasks.table_space import write_space
