@@ -143,7 +143,7 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
         ("score", f"{info.score_name}, higher is better"),
     ]
     if np.isfinite(info.y_min):
-        ends = f"raw {info.y_min:.10g} is 0, raw {info.y_max:.10g} is 1"
+        ends = f"raw {info.y_min:.7g} is 0, raw {info.y_max:.7g} is 1"
         rows.append(("normalised", f"{ends}: the range of the full data"))
     if isinstance(task, Task):
         count = f"{info.n_visible:,} of {info.n_full:,}"

@@ -215,7 +215,8 @@ class MixedSpace(DesignSpace):
         words = [f"{p.name}: {p.allowed()}" for p in self.parameters[:N_IN_WORDS]]
         if len(self.parameters) > N_IN_WORDS:
             words.append(f"and {len(self.parameters) - N_IN_WORDS} more")
-        text = f"{len(self.parameters)} parameters ({'; '.join(words)})"
+        noun = "parameter" if len(self.parameters) == 1 else "parameters"
+        text = f"{len(self.parameters)} {noun} ({'; '.join(words)})"
         if self.constraints:
             text += f" with {'; '.join(c.in_words() for c in self.constraints)}"
         return f"{text}."
