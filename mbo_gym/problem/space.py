@@ -67,7 +67,7 @@ class DesignSpace(ABC):
 
     @abstractmethod
     def why_not(self, row: np.ndarray) -> str:
-        """Say in words why one design (*shape,) is not allowed."""
+        """Say in words why one design, of the space's shape, is not allowed."""
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -75,7 +75,7 @@ class DesignSpace(ABC):
 
     @abstractmethod
     def project(self, x: np.ndarray) -> np.ndarray:
-        """Return the nearest allowed design of one (*shape,) or several (N, *shape)."""
+        """Return the nearest allowed design of each of (N, *shape), or of a single one."""
 
     def clip(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest allowed designs; another name of `project`."""
