@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,19 +14,26 @@ from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.files.cells import Table
 from mbo_gym.files.design_columns import Bounds, DesignOptions
 from mbo_gym.files.frames import array_table, frame_table
-from mbo_gym.files.measurements import read_measurements
-from mbo_gym.files.roles import assign_roles
+from mbo_gym.files.measurements import Measurements, read_measurements
+from mbo_gym.files.roles import Roles, assign_roles
 from mbo_gym.files.sequences import SequenceOptions
 from mbo_gym.files.space_file import SpaceFile, read_space_file
 from mbo_gym.files.table import read_table
 from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
+from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.task import Task, TaskInfo
 from mbo_gym.settings import Limits
 from mbo_gym.tasks.registry import described_by
 
 __all__ = ["Bounds", "make_table_task", "table_info"]
 
+_SAID_BY_FILE = (
+    *("design_columns", "bounds", "kinds", "ignore", "alphabet", "conserved", "sums"),
+    *("failed", "error", "weights"),
+)
+"""Arguments that a space file takes the place of."""
 _BOUNDS_IN_WORDS = 'a mapping of columns to (low, high) such as {"temp": [0, null]}'
 
 
@@ -203,61 +210,135 @@ def make_table_task(
     table = _table(path, frame, x, y, score_column, task_id, dialect)
     if x is not None:
         score_column = score_column or "score"
-    known = None if space is None else read_space_file(space)
-    if known is not None:
-        said = {
-            "design_columns": design_columns,
-            "bounds": bounds,
-            "kinds": kinds,
-            "ignore": ignore,
-            "alphabet": alphabet,
-            "conserved": conserved,
-            "sums": sums,
-            "failed": failed,
-            "error": error,
-            "weights": weights,
-        }
-        _refuse_twice(space, said)
-        design_columns = [parameter.name for parameter in known.parameters]
-        score_column = score_column or known.goal.score
-        ignore = list(known.data.ignore)
-        failed, error, weights = _named_columns(known)
-        replicates = replicates or known.data.replicates
-        on_missing = on_missing or known.data.on_missing
-        wild_type = wild_type or known.data.wild_type or None
-        case = case or known.data.case
-        minimise = minimise or known.goal.direction == "minimise"
-    roles = assign_roles(
-        table,
-        design_columns,
-        score_column,
-        ignore=_several(ignore),
+    told = _Told(
+        design_columns=design_columns,
+        score_column=score_column,
+        minimise=minimise,
+        kinds=kinds,
+        bounds=bounds,
+        ignore=ignore,
+        alphabet=alphabet,
+        wild_type=wild_type,
+        case=case,
+        conserved=conserved,
+        sums=sums,
         failed=_mapping(failed),
         error=error,
         weights=weights,
-        wanted=kinds if isinstance(kinds, Mapping) else (),
+        replicates=replicates,
+        on_missing=on_missing,
     )
-    if alphabet is not None and len(roles.designs) > 1:
+    if space is not None:
+        told = told.completed_by(read_space_file(space), os.fspath(space))
+    roles, measured = _read(table, told)
+    return _assembled(
+        table, roles.score, measured, task_id, told.minimise, oracle, percentile
+    ).with_options()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What arguments, or a space file, say about the columns of a table; None says nothing."""
+
+    design_columns: str | Sequence[str] | None
+    score_column: str | None
+    minimise: bool
+    kinds: Mapping[str, str] | Literal["real"] | None
+    bounds: Bounds | Literal["none"] | None
+    ignore: str | Sequence[str] | None
+    alphabet: str | None
+    wild_type: str | None
+    case: str | None
+    conserved: str | None
+    sums: bool | None
+    failed: str | Mapping[str, Sequence[str]] | None
+    error: str | None
+    weights: str | None
+    replicates: str | None
+    on_missing: str | None
+    parameters: tuple[Parameter, ...] | None = None
+    constraints: tuple[Constraint, ...] = ()
+
+    def completed_by(self, file: SpaceFile, path: str) -> _Told:
+        """Return this with what a space file says.
+
+        Raises:
+            InvalidData: An argument says what is the file's to say.
+        """
+        twice = [f"{name}=" for name in _SAID_BY_FILE if getattr(self, name) is not None]
+        if twice:
+            raise InvalidData(
+                f"{', '.join(twice)} would be said twice, since space={path!r} is given. "
+                "Write it there, and leave it out here."
+            )
+        data = file.data
+        failed: str | dict[str, Sequence[str]] = data.failed or "none"
+        if data.failed and data.failed_words:
+            failed = {data.failed: data.failed_words}
+        return replace(
+            self,
+            design_columns=[parameter.name for parameter in file.parameters],
+            score_column=self.score_column or file.goal.score,
+            minimise=self.minimise or file.goal.direction == "minimise",
+            ignore=data.ignore,
+            wild_type=self.wild_type or data.wild_type or None,
+            case=self.case or data.case,
+            failed=failed,
+            error=data.error or "none",
+            weights=data.weights or None,
+            replicates=self.replicates or data.replicates,
+            on_missing=self.on_missing or data.on_missing,
+            parameters=file.parameters,
+            constraints=file.constraints,
+        )
+
+
+def _read(table: Table, told: _Told) -> tuple[Roles, Measurements]:
+    """Read roles of columns, and designs and scores."""
+    roles = assign_roles(
+        table,
+        told.design_columns,
+        told.score_column,
+        ignore=_several(told.ignore),
+        failed=told.failed,
+        error=told.error,
+        weights=told.weights,
+        wanted=told.kinds if isinstance(told.kinds, Mapping) else (),
+    )
+    if told.alphabet is not None and len(roles.designs) > 1:
         raise InvalidData(
             "alphabet= is for one column of sequences, got the design columns "
             f"{', '.join(map(repr, roles.designs))}. Name one."
         )
-    sequences = SequenceOptions(alphabet, case, conserved or "keep", wild_type)
+    sequences = SequenceOptions(told.alphabet, told.case, told.conserved or "keep", told.wild_type)
     options = DesignOptions(
-        kinds,
-        bounds,
+        told.kinds,
+        told.bounds,
         sequences,
-        sums is not False,
-        None if known is None else known.parameters,
-        () if known is None else known.constraints,
+        told.sums is not False,
+        told.parameters,
+        told.constraints,
     )
     measured = read_measurements(
         table,
         roles,
         options,
-        on_missing=on_missing or "failed",
-        replicates=replicates or "mean",
+        on_missing=told.on_missing or "failed",
+        replicates=told.replicates or "mean",
     )
+    return roles, measured
+
+
+def _assembled(
+    table: Table,
+    score: str,
+    measured: Measurements,
+    task_id: str,
+    minimise: bool,
+    oracle: Literal["random_forest"] | ScoreFunction | None,
+    percentile: float,
+) -> Task:
+    """Return the task of the measurements of a table."""
     sign = -1 if minimise else 1
     scores = sign * measured.y + 0.0  # + 0.0 turns -0.0 into 0.0
     left_out = ""
@@ -269,7 +350,7 @@ def make_table_task(
         space="",  # from the space itself
         y_min=float(scores.min()),
         y_max=float(scores.max()),
-        score_name=f"minus {roles.score} (to be minimised)" if minimise else roles.score,
+        score_name=f"minus {score} (to be minimised)" if minimise else score,
         split=_describe_split(percentile),
         oracle=_describe_oracle(oracle),
         n_full=len(scores),
@@ -279,29 +360,7 @@ def make_table_task(
     )
     hidden = stand_in_oracle(oracle, measured.space, measured.x, scores, sign=sign)
     dataset = OfflineDataset(measured.x, scores, measured.error, measured.failed, measured.lines)
-    visible = dataset.below_percentile(percentile)
-    return Task(info, measured.space, visible, hidden).with_options()
-
-
-def _refuse_twice(space: Any, said: Mapping[str, Any]) -> None:
-    """Raise InvalidData where an option says what the space file says."""
-    twice = [f"{name}=" for name, value in said.items() if value is not None]
-    if twice:
-        raise InvalidData(
-            f"{', '.join(twice)} would be said twice, since space={os.fspath(space)!r} is given. "
-            "Write it there, and leave it out here."
-        )
-
-
-def _named_columns(
-    known: SpaceFile,
-) -> tuple[str | dict[str, Sequence[str]], str, str | None]:
-    """Return the columns of failures, errors and weights as a space file names them."""
-    data = known.data
-    failed: str | dict[str, Sequence[str]] = data.failed or "none"
-    if data.failed and data.failed_words:
-        failed = {data.failed: data.failed_words}
-    return failed, data.error or "none", data.weights or None
+    return Task(info, measured.space, dataset.below_percentile(percentile), hidden)
 
 
 def _mapping(
