@@ -265,7 +265,9 @@ def _merges(double: np.ndarray) -> bool:
     largest = float(np.abs(finite).max())
     if span == 0 or largest > float(np.finfo(np.float32).max):
         return False
-    if len(finite) * float(np.spacing(np.float32(largest))) < 0.1 * span:  # too few to meet
+    with np.errstate(over="ignore"):  # next to the largest float
+        gap = float(np.spacing(np.float32(largest)))
+    if len(finite) * gap < 0.1 * span:  # too few to meet
         finite = finite[:N_COMPARED]
     kept = len(np.unique(finite.astype(np.float32)))
     return kept < 0.9 * len(np.unique(finite))
