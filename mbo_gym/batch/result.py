@@ -179,22 +179,26 @@ class Batch(Proposals):
         plain = [list(v.tolist() if isinstance(v, np.ndarray) else v) for v in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
-    def to_csv(self, path: str | os.PathLike[str], delimiter: str = ",") -> Path:
+    def to_csv(self, path: str | os.PathLike[str], delimiter: str | None = None) -> Path:
         """Write the designs and what is known of them, atomically.
 
         Designs are on the steps and decimals of the data and read back exactly.
 
         Args:
             path: File, which is replaced if it exists.
-            delimiter: Character between cells.
+            delimiter: Character between cells; None for a tab in a ``.tsv`` file, else a comma.
+                `mbo-gym evaluate` reads commas, semicolons and tabs.
 
         Returns:
             The path.
         """
+        path = Path(path).expanduser()
+        if delimiter is None:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         writer.writerows([self.header(), *self.cells()])
-        return store.write_atomic(Path(path).expanduser(), text.getvalue().encode())
+        return store.write_atomic(path, text.getvalue().encode())
 
     def header(self) -> list[str]:
         """Return the names of all columns."""

@@ -78,8 +78,11 @@ def methods() -> Table:
     """Return the table of methods, a line each: name, kind, title, recorded cost."""
     table = Table("method", "kind", "what it is", title="Methods", box=box.SIMPLE_HEAD)
     table.add_column("cost", justify="right")
-    table.columns[0].no_wrap = True
-    table.columns[2].no_wrap = True
+    table.columns[0].min_width = max(map(len, METHODS))
+    table.columns[0].no_wrap = table.columns[1].no_wrap = table.columns[3].no_wrap = True
+    table.columns[1].min_width = len("reproduction")
+    table.columns[3].min_width = len("under 1 s")
+    table.columns[2].no_wrap = True  # a narrow terminal shows the beginning
     table.columns[2].overflow = "ellipsis"
     table.caption, table.caption_justify = METHODS_CAPTION, "left"
     for name in METHODS:

@@ -40,6 +40,7 @@ class MixedSpace(DesignSpace):
         UnknownId: A constraint names a parameter that is not there.
 
     Example:
+        >>> from mbo_gym import FixedSum, Real
         >>> space = MixedSpace(
         ...     (Real("acid", 0, 1), Real("base", 0, 1)), (FixedSum(("acid", "base"), 1.0),)
         ... )

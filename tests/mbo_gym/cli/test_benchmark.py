@@ -388,17 +388,19 @@ def test_evaluate_takes_tables_of_any_format(mbo, tmp_path):
 @pytest.mark.parametrize(
     ("header", "cells"),
     [
-        ("dna", ["AC", "CA", "CC", "AA"]),
-        ("criterion", ["AC", "CA", "CC", "AA"]),
-        ("criterion,oracle_score", ["1,2", "2,1", "3,0", "0,5"]),
+        ("dna", ["ACC", "CAC", "CCC", "AAC", "CAA"]),
+        ("criterion", ["ACC", "CAC", "CCC", "AAC", "CAA"]),
+        ("criterion,oracle_score", ["1.5,2.25", "2.5,1.75", "3.25,0.5", "0.5,5.75", "4.5,1.25"]),
     ],
 )
 def test_evaluate_takes_what_run_and_propose_wrote_for_a_table(mbo, tmp_path, header, cells):
     rows = [f"{cell},{y}" for y, cell in enumerate(cells)]
     (tmp_path / "my.csv").write_text("\n".join([f"{header},y", *rows, ""]))
     options = ["-o", "path=my.csv", "-o", "score_column=y", "-o", "oracle=random_forest"]
-    mbo_gym.propose("my.csv", "y", "top_k", 3, progress=False).to_csv("next.csv")
-    mbo_gym.propose("my.csv", "y", "top_k", 3, progress=False).to_csv("next.tsv")
+    batch = mbo_gym.propose("my.csv", "y", "top_k", 2, progress=False)
+    assert len(batch) == 2
+    batch.to_csv("next.csv")
+    batch.to_csv("next.tsv")
     assert mbo("run", "top_k", "csv", "--k", "3", *options).code == 0
     folder = next((tmp_path / "runs").iterdir())
     files = ["next.csv", "next.tsv", folder / "designs.csv", folder / "designs.npz"]
@@ -406,7 +408,8 @@ def test_evaluate_takes_what_run_and_propose_wrote_for_a_table(mbo, tmp_path, he
     assert (code, err) == (0, "")
     scores = [line.split(": ", 1)[1] for line in out.splitlines()]
     assert len(scores) == 4
-    assert len(set(scores)) == 1
+    assert scores[0] == scores[1]
+    assert scores[2] == scores[3]
 
 
 def test_evaluate_takes_the_options_of_the_task(mbo, tmp_path):

@@ -120,6 +120,6 @@ def test_a_guided_policy_sees_and_is_judged_by_designs_of_the_space():
     process = envs.process
     x = envs.designs()
     again = process.value(process.encoder.features(x)).numpy()
-    np.testing.assert_allclose(info["value"].numpy(), again, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(info["value"]), again, rtol=1e-4, atol=1e-5)
     rollout = envs.rollout(lambda seen: np.ones((4, 32), dtype=np.float32), 3)
     parsed(process.problem.space.values(process.designs(rollout.z[:, -1])))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import mbo_gym
+from mbo_gym.batch.propose import propose
 from mbo_gym.cli.app import main
 from mbo_gym.errors import InvalidData, UnknownId
-from mbo_gym.batch.propose import propose
 from mbo_gym.settings import Limits, format_value
 from mbo_gym.tasks.registry import TASKS, read_task_options, task_options
 from mbo_gym.tasks.table_file import make_table_task

@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -164,11 +165,13 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
     words = shlex.split(cell.request.command)
     assert words[:3] == ["mbo-gym", "run", "grad"]
     seen = {}
+    made = SimpleNamespace(info=SimpleNamespace(notes=()))
     monkeypatch.setattr(
         "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
     )
     monkeypatch.setattr(
-        "mbo_gym.tasks.registry.make_task", lambda task_id, **given: seen.update(options=given)
+        "mbo_gym.tasks.registry.make_task",
+        lambda task_id, **given: seen.update(options=given) or made,
     )
     monkeypatch.setattr(
         "mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given)
