@@ -616,12 +616,6 @@ def test_a_narrow_terminal_gets_whole_numbers_in_fewer_columns(tmp_path):
     assert len(row_of(wide, "random")) == 12
 
 
-def test_methods_have_a_line_each_at_80_columns():
-    lines = rendered(tables.methods(), 80).splitlines()
-    for name in mbo_gym.list_methods():
-        assert sum(line.split()[:1] == [name] for line in lines) == 1, name
-
-
 @pytest.mark.parametrize(
     "make",
     [tables.tasks, tables.data_sources, tables.surrogates, tables.encoders],
