@@ -132,7 +132,7 @@ class TemporalUNet(nn.Module):
     Args:
         n_channels: C.
         width: Channels of a level, times its multiplier.
-        multipliers: Of the levels, from the finest to the coarsest.
+        multipliers: Multiplier of each level, from the finest to the coarsest.
         n_conditions: c.
         n_extra: E.
         kernel: Steps that a convolution sees, odd.

@@ -139,7 +139,7 @@ def train_vae(
         space: Where the designs live.
         x: (N, L) designs, on the device to train on.
         config: The settings; `held_out` plays no part.
-        seed: Of weights, batches and latents.
+        seed: Seed of weights, batches and latents.
         progress: Gets the losses.
     """
     generator = torch.Generator(x.device).manual_seed(seed)

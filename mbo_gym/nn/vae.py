@@ -36,8 +36,8 @@ class Likelihood(nn.Module, ABC):
     """The distribution of a design, given the decoder's outputs.
 
     Attributes:
-        shape: Of the outputs for one design.
-        n_inputs: Numbers by which a perceptron is told a design.
+        shape: Shape of the outputs for one design.
+        n_inputs: Length of the vector that encodes one design.
     """
 
     shape: tuple[int, ...]
@@ -182,7 +182,7 @@ class MLPVAE(VAE):
     Args:
         likelihood: What the decoder's outputs mean.
         latent: Number of latents.
-        width: Of the hidden layers.
+        width: Width of the hidden layers.
     """
 
     def __init__(self, likelihood: Likelihood, *, latent: int = 32, width: int = 256) -> None:

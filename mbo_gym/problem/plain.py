@@ -44,18 +44,11 @@ CONSTRAINT_KINDS: Mapping[str, type[Constraint]] = {
 
 def parameter_to_dict(parameter: Parameter) -> dict[str, Any]:
     """Return a parameter as plain values for JSON or TOML; defaults are left out."""
-    facts: dict[str, Any] = {"kind": parameter.kind}
-    for field in dataclasses.fields(parameter):  # type: ignore[arg-type]
-        value = getattr(parameter, field.name)
-        if field.default is not dataclasses.MISSING and value == field.default:
-            continue
-        if field.name == "fixed":
-            if not value:
-                continue
-            value = {str(place): letter for place, letter in value.items()}
-        if field.name == "letters":
-            value = "".join(value)
-        facts[field.name] = list(value) if isinstance(value, tuple) else value
+    facts = _to_dict(parameter)
+    if "letters" in facts:
+        facts["letters"] = "".join(facts["letters"])
+    if "fixed" in facts:
+        facts["fixed"] = {str(place): letter for place, letter in facts["fixed"].items()}
     return facts
 
 
@@ -66,34 +59,13 @@ def parameter_from_dict(facts: Mapping[str, Any]) -> Parameter:
         UnknownId: The kind or a field has an unknown name.
         ValueError: A field is missing, or has no sensible value.
     """
-    facts = dict(facts)
-    word = facts.pop("kind", None)
-    if word not in PARAMETER_KINDS:
-        raise UnknownId("kind of parameter", str(word), tuple(PARAMETER_KINDS))
-    kind = PARAMETER_KINDS[word]
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    known = [field.name for field in fields]
-    for name in facts:
-        if name not in known:
-            raise UnknownId(f"field of a {word} parameter", name, known)
-    for field in fields:
-        needed = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if needed and field.name not in facts:
-            raise ValueError(f"a {word} parameter needs {field.name!r}, got {sorted(facts)}")
-    return kind(**facts)
+    made: Parameter = _from_dict(facts, PARAMETER_KINDS, "parameter")
+    return made
 
 
 def constraint_to_dict(constraint: Constraint) -> dict[str, Any]:
     """Return a constraint as plain values for JSON or TOML; defaults are left out."""
-    facts: dict[str, Any] = {"kind": constraint.kind}
-    for field in dataclasses.fields(constraint):  # type: ignore[arg-type]
-        value = getattr(constraint, field.name)
-        if field.default is not dataclasses.MISSING and value == field.default:
-            continue
-        facts[field.name] = list(value) if isinstance(value, tuple) else value
-    return facts
+    return _to_dict(constraint)
 
 
 def constraint_from_dict(facts: Mapping[str, Any]) -> Constraint:
@@ -103,20 +75,8 @@ def constraint_from_dict(facts: Mapping[str, Any]) -> Constraint:
         UnknownId: The kind or a field has an unknown name.
         ValueError: A field is missing, or has no sensible value.
     """
-    facts = dict(facts)
-    word = facts.pop("kind", None)
-    if word not in CONSTRAINT_KINDS:
-        raise UnknownId("kind of constraint", str(word), tuple(CONSTRAINT_KINDS))
-    kind = CONSTRAINT_KINDS[word]
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    known = [field.name for field in fields]
-    for name in facts:
-        if name not in known:
-            raise UnknownId(f"field of a {word} constraint", name, known)
-    for field in fields:
-        if field.default is dataclasses.MISSING and field.name not in facts:
-            raise ValueError(f"a {word} constraint needs {field.name!r}, got {sorted(facts)}")
-    return kind(**facts)
+    made: Constraint = _from_dict(facts, CONSTRAINT_KINDS, "constraint")
+    return made
 
 
 def space_to_dict(space: MixedSpace) -> dict[str, Any]:
@@ -138,3 +98,37 @@ def space_from_dict(facts: Mapping[str, Any]) -> MixedSpace:
         tuple(map(parameter_from_dict, facts["parameters"])),
         tuple(map(constraint_from_dict, facts.get("constraints", ()))),
     )
+
+
+def _to_dict(part: Any) -> dict[str, Any]:
+    """Return a part of a space with its kind, without fields at their default."""
+    facts: dict[str, Any] = {"kind": part.kind}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if value != _default(field):
+            facts[field.name] = list(value) if isinstance(value, tuple) else value
+    return facts
+
+
+def _from_dict(facts: Mapping[str, Any], kinds: Mapping[str, Any], noun: str) -> Any:
+    """Return the part of a space that `_to_dict` wrote."""
+    facts = dict(facts)
+    word = facts.pop("kind", None)
+    if word not in kinds:
+        raise UnknownId(f"kind of {noun}", str(word), tuple(kinds))
+    fields = dataclasses.fields(kinds[word])
+    known = [field.name for field in fields]
+    for name in facts:
+        if name not in known:
+            raise UnknownId(f"field of a {word} {noun}", name, known)
+    for field in fields:
+        if _default(field) is dataclasses.MISSING and field.name not in facts:
+            raise ValueError(f"a {word} {noun} needs {field.name!r}, got {sorted(facts)}")
+    return kinds[word](**facts)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field, MISSING where it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -69,10 +69,10 @@ class Surrogate(ABC):
 
     Attributes:
         kind: The name under which `mbo_gym.surrogates` knows it.
-        Config: Its settings, a dataclass.
+        Config: Settings, a dataclass.
         config: The settings it was built from.
         name: The registered name whose settings it has; empty for one with settings of its own.
-        report: Of the last fit.
+        report: Report of the last fit.
         weighs_rows: Whether `fit` lets each row count by `row_weight`.
         row_weight: (N,) weights of the rows of the next `fit`, mean 1; None where all count alike.
     """
