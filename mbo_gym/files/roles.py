@@ -23,6 +23,9 @@ _ID_NAMES = re.compile(
     r"|run|runid|exp|expid|experiment|experimentid|trial|trialindex|trialid|unnamed\d*)$"
 )
 _TEXT_NAMES = re.compile(r"^(comment|comments|note|notes|remark|remarks|doi|reference|source)$")
+_REPEAT_NAMES = re.compile(
+    r"^(technical|biological|tech|bio)?(replicate|replicates|rep|repeat|repetition)(id|no|nr|number)?$"
+)
 _BAD_NAMES = re.compile(r"^(is)?(failed|failure|fail|crashed|crash|aborted|invalid|infeasible)$")
 _GOOD_NAMES = re.compile(r"^(is)?(success|succeeded|successful|ok|valid|feasible|worked|passed)$")
 _STATUS_NAMES = re.compile(r"^(run|trial)?(status|state|outcome)$")
@@ -230,6 +233,8 @@ def _no_design(table: Table, name: str, cells: Sequence[str]) -> str | None:
         return "identifiers of the rows"
     if _TEXT_NAMES.match(simple):
         return "comments"
+    if _REPEAT_NAMES.match(simple) and _numbers_repeats(numbers):
+        return "numbers of the replicates"
     words = [cell for cell, value in zip(cells, numbers, strict=True) if value is None and cell]
     if 2 * len(words) > len(full):
         if text_kind(words, alone=False) == "dates":
@@ -247,6 +252,12 @@ def _id_like(words: Sequence[str]) -> str:
 
 def _is_fraction(numbers: Sequence[float | None]) -> bool:
     return any(value is not None and value % 1 for value in numbers)
+
+
+def _numbers_repeats(numbers: Sequence[float | None]) -> bool:
+    """Whether cells count from 0 or 1 without a gap, or are words."""
+    found = {value for value in numbers if value is not None}
+    return any(found == set(range(first, first + len(found))) for first in (0, 1))
 
 
 def counting_columns(table: Table, names: Sequence[str]) -> list[str]:
