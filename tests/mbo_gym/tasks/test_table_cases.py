@@ -653,3 +653,14 @@ def test_numbers_of_replicates_are_no_setting(make):
     assert task.space.names == ("temp",)
     assert len(task.dataset) == 4
     assert "numbers of the replicates" in dict(task.info.columns)["replicate"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["Run 12\n# by LIMS\n", "Run 12;x\n\n", "Run\nDate,2025-01-01\n\n", "Run,,\nUser,ann,\n,,\n"],
+)
+def test_titles_and_their_values_stand_before_a_table(make, before):
+    task = make(f"{before}{PLAIN}")
+    assert task.space.names == ("temp", "conc")
+    assert len(task.dataset) == 5
+    says(task, "Skipped before the table", "title")
