@@ -107,9 +107,11 @@ def skip_preamble(content: bytes) -> Preamble:
         kinds.pop()
         named_by_comment = True
     else:
-        titles = _titles(lines, delimiter)
+        titles, header = _titles(lines, delimiter)
         skipped += titles
         kinds += ["title" if _skipped_kind(lines[i][0]) is None else "comment" for i in titles]
+        for row in lines[:header]:  # empty rows of a sheet
+            row[0] = row[0] if _has_content(row[0]) else b""
     if not (skipped or named_by_comment or emptied):
         return Preamble(content, delimiter, [])
     for i in skipped:
@@ -153,8 +155,8 @@ def _has_number(text: bytes, mark: bytes) -> bool:
     return any(cell.strip() and parse_number(cell) is not None for cell in cells)
 
 
-def _titles(lines: list[list[bytes]], delimiter: str | None) -> list[int]:
-    """Return the lines of titles above the header, and comments below a title.
+def _titles(lines: list[list[bytes]], delimiter: str | None) -> tuple[list[int], int]:
+    """Return the lines of titles and of comments below one, and the header's; none and 0 without.
 
     Titles are lines of one cell, or of a name and its value, above a header of more cells. The
     header holds no number, and the line below has as many cells. No cell is quoted over a line end.
@@ -163,7 +165,7 @@ def _titles(lines: list[list[bytes]], delimiter: str | None) -> list[int]:
     comments = [i for i in full if _skipped_kind(lines[i][0].strip())]
     full = [i for i in full if i not in comments][: MOST_TITLES + 2]
     if any(lines[i][0].count(b'"') % 2 for i in full):
-        return []
+        return [], 0
     for mark in [delimiter.encode()] if delimiter else [d.encode() for d in DELIMITERS]:
         for k in range(1, len(full) - 1):
             header, data = (lines[i][0] for i in full[k : k + 2])
@@ -180,8 +182,8 @@ def _titles(lines: list[list[bytes]], delimiter: str | None) -> list[int]:
                 break
             if any(lines[i][0].count(mark) > count for i in full[:k]):
                 break
-            return sorted([*full[:k], *(i for i in comments if full[0] < i < full[k])])
-    return []
+            return sorted([*full[:k], *(i for i in comments if full[0] < i < full[k])]), full[k]
+    return [], 0
 
 
 def _filled(text: bytes, mark: bytes) -> list[bytes]:
