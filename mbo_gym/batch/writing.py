@@ -65,6 +65,11 @@ class Writing:
         """Draw `n` random designs on the grid; infinite sides end at the measured range."""
         return self.write(self._sampling.sample(n, rng))
 
+    def every_design(self, most: int) -> np.ndarray | None:
+        """Return all designs on the grid (n, *shape), or None where there are more than `most`."""
+        space = self._grid if isinstance(self.space, MixedSpace) else self.space
+        return space.every_design(most)
+
     def write(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest designs (N, *shape) on the grid; those outside the space are lost."""
         if isinstance(self.space, MixedSpace):

@@ -87,6 +87,10 @@ class Real(Parameter):
         width = (self.high - self.low) / self.step
         return math.floor(width + OFF_STEP) + 1 if math.isfinite(width) else math.inf
 
+    def every_value(self) -> np.ndarray:
+        """Return all values, (n_values, 1) float64; only where `n_values` is finite."""
+        return self.origin + np.arange(self.n_values)[:, None] * (self.step or 0.0)
+
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest values (N, 1) float64 of numbers (N, 1)."""
         x = np.clip(x, self.low, self.high).astype(np.float64)
@@ -315,6 +319,10 @@ class Levels(Parameter):
         if self.numeric:
             return np.array(self.values, dtype=np.float64)
         return np.arange(len(self.values), dtype=np.float64)
+
+    def every_value(self) -> np.ndarray:
+        """Return all values, (n_values, 1) float64."""
+        return self.grid[:, None]
 
     def index(self, x: np.ndarray) -> np.ndarray:
         """Return the number (N,) of the level nearest to each slot (N, 1)."""
