@@ -352,7 +352,36 @@ def summary(records: Sequence[Mapping[str, str]]) -> str:
             cells += [(own, "covered_cv"), (own, "covered_top")]
             shown = " | ".join("-" if np.isnan(v := mean(r, f)) else f"{v:.3f}" for r, f in cells)
             lines.append(f"| {hiding} | {name} | {n} | {shown} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *propose_summary(good)])
+
+
+def propose_summary(records: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the table of the batches of `propose`, by hiding and by the R2 that it states."""
+    lines = [
+        f"Batches of `propose`, {BATCH} designs each, by the held-out R2 that it states: designs "
+        "above the best visible row, and the chance of that which it states; share of the "
+        "reachable gain; batches with the best design of the whole table; true scores inside "
+        "the intervals.",
+        "",
+        "| hiding | stated R2 | batches | above | among unseen | stated chance | gain | best found "
+        "| covered |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for hiding in HIDING:
+        for name, (low, high) in CLASSES.items():
+            own = [
+                r
+                for r in records
+                if r["method"] == PROPOSE
+                and r["hiding"] == hiding
+                and low <= float(r["r2_health"]) < high
+            ]
+            found = float(np.mean([r["rank"] == "1" for r in own])) if own else float("nan")
+            values = [mean(own, n) for n in ("above", "chance", "chance_said", "gain")]
+            values += [found, mean(own, "covered")]
+            shown = " | ".join("-" if np.isnan(v) else f"{v:.3f}" for v in values)
+            lines.append(f"| {hiding} | {name} | {len(own)} | {shown} |")
+    return lines
 
 
 def mean(records: Sequence[Mapping[str, str]], name: str) -> float:
