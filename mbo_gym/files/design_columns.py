@@ -413,10 +413,10 @@ def _described(
         words = f"Sequences of {space.length} letters out of {letters} (column {names[0]!r})"
     else:
         what = "numbers" if len(columns.numeric) == len(names) else "parameters"
-        words = f"Designs of {len(names)} {what} ({listed(names)})"
+        words = f"Designs of {len(names)} {what if len(names) > 1 else what[:-1]} ({listed(names)})"
     still = [p.name for p in parameters if p.n_values == 1]
     if still:
-        words += f", of which {listed(still)} never vary"
+        words += f", of which {listed(still)} never var{'y' if len(still) > 1 else 'ies'}"
     if isinstance(space, MixedSpace) and space.constraints:
         words += f", with {'; '.join(c.in_words() for c in space.constraints)}"
     units = {p.name: str(getattr(p, "unit", "")) for p in parameters if getattr(p, "unit", "")}

@@ -13,6 +13,7 @@ from mbo_gym.files.cells import Table, listed
 from mbo_gym.files.design_columns import DesignOptions, Made, read_design_columns
 from mbo_gym.files.replicates import groups_of_equal_designs, join_replicates
 from mbo_gym.files.roles import Roles, counting_columns
+from mbo_gym.files.sequences import AS_CAPITALS
 from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.space import DesignSpace
@@ -113,7 +114,7 @@ def read_measurements(
         columns=_columns(table, roles, made),
         lines=measured.lines,
         units=made.units,
-        case="upper" if any("read as capitals" in note for note in made.notes) else "keep",
+        case="upper" if any(AS_CAPITALS in note for note in made.notes) else "keep",
     )
 
 
@@ -182,10 +183,11 @@ def _joined(each: _Scored) -> tuple[_Scored, list[str]]:
     if joined is None:
         return each, []
     rows = joined.rows
+    were = "designs were" if joined.n_designs > 1 else "design was"
     return _Scored(each.x[rows], joined.y, joined.error, each.lines[rows]), [
-        f"{joined.n_designs:,} designs were measured several times ({joined.n_rows:,} "
-        f"rows); {len(each.x):,} rows became {len(rows):,} designs with mean and "
-        "standard error. Pass replicates='keep' to keep the rows."
+        f"{joined.n_designs:,} {were} measured several times ({joined.n_rows:,} rows); "
+        f"{len(each.x):,} rows became {len(rows):,} designs with mean and standard error. Pass "
+        "replicates='keep' to keep the rows."
     ]
 
 

@@ -438,7 +438,7 @@ def _place_of_word(parameter: Category | Levels, cell: Cell) -> float:
 
 def _plain(cell: Cell) -> str:
     """Return a value as a text, a whole number without decimals."""
-    return str(cell).removesuffix(".0")
+    return str(cell).removesuffix(".0") if is_number(cell) else str(cell)
 
 
 def _short(value: float) -> float:
