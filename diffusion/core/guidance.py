@@ -49,11 +49,13 @@ def conditional(
 
 def energy_guided(
     denoise: Denoise,
-    energy: Callable[[Tensor], Tensor],
+    energy: Callable[[Tensor], Tensor] | None,
     scale: float,
     *,
+    gradient: Callable[[Tensor], Tensor] | None = None,
     through_denoiser: bool = False,
     max_norm: float | None = None,
+    max_level: float | None = None,
 ) -> Denoise:
     """Return D(z; s) - scale * s^2 * gradient of energy(D(z; s)) in z.
 
@@ -70,19 +72,43 @@ def energy_guided(
 
     Args:
         denoise: D, guided otherwise or not.
-        energy: (B, ..) estimates to (B,), differentiable; lower is better.
+        energy: (B, ..) estimates to (B,), differentiable; lower is better. None where `gradient` is
+            given.
         scale: Inverse temperature.
+        gradient: (B, ..) estimates to gradients of the energy (B, ..), for an energy without
+            autograd, such as smoothed differences of a simulator.
         through_denoiser: The gradient goes through D, at about the cost of a second call. Otherwise
             the cheaper form, which suits features of about unit variance.
         max_norm: Longest shift of a row, in standard deviations of the features; None for no limit.
+        max_level: Highest noise level that is guided; None for no limit. Above it D is returned as
+            it is, and no gradient is computed.
+
+    Raises:
+        ValueError: Not just one of `energy` and `gradient` is given, or a gradient without an
+            energy is to go through D.
     """
+    if (energy is None) == (gradient is None):
+        raise ValueError("energy guidance needs either an energy or a gradient. Pass one of them.")
+    if gradient is not None and through_denoiser:
+        raise ValueError(
+            "a gradient of the estimates cannot go through the denoiser. Pass an energy, or "
+            "through_denoiser=False."
+        )
 
     def guided(z: Tensor, s: Tensor) -> Tensor:
-        leaf = (z if through_denoiser else denoise(z, s)).detach().requires_grad_(True)
-        with torch.enable_grad():
-            estimate = denoise(leaf, s) if through_denoiser else leaf
-            (gradient,) = torch.autograd.grad(energy(estimate).sum(), leaf)
-        shift = scale * (s**2 if through_denoiser else s**2 / (1 + s**2)) * gradient
+        if max_level is not None and float(s) > max_level:
+            return denoise(z, s)
+        leaf = (z if through_denoiser else denoise(z, s)).detach()
+        if gradient is not None:
+            estimate = leaf
+            slope = gradient(estimate)
+        else:
+            assert energy is not None
+            leaf.requires_grad_(True)
+            with torch.enable_grad():
+                estimate = denoise(leaf, s) if through_denoiser else leaf
+                (slope,) = torch.autograd.grad(energy(estimate).sum(), leaf)
+        shift = scale * (s**2 if through_denoiser else s**2 / (1 + s**2)) * slope
         if max_norm is not None:
             length = shift.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *(1,) * (z.ndim - 1))
             shift = shift * (max_norm / length).clamp_max(1.0)

@@ -1,4 +1,4 @@
-"""The conditional diffusion model of designs of DDOM and DEMO: p(features | score)."""
+"""The conditional diffusion model of designs of DDOM, DEMO and DGID: p(features | score)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from diffusion.core.denoiser import Denoiser, Parameterisation
-from diffusion.core.guidance import clipped, conditional
+from diffusion.core.guidance import clipped, conditional, unconditional
 from diffusion.core.losses import denoising_loss
 from diffusion.core.networks import ConcatMLP, ScoreMLP
-from diffusion.core.samplers import noised, start_noise
+from diffusion.core.samplers import Denoise, noised, start_noise
 from diffusion.core.schedule import levels
 from diffusion.models.config import SCHEDULES, NoiseConfig, SamplingConfig, Watch, require_share
 from diffusion.models.saved import Box, load_denoiser, save_denoiser
@@ -40,7 +40,7 @@ class DesignModelConfig:
         layers: Number of hidden layers.
         dropout: Share of units dropped in training.
         parameterisation: Output of the network, see `diffusion.core.denoiser`.
-        drop_condition: Share of rows trained without their score.
+        drop_condition: Share of rows trained without their condition.
         flag: Whether the network is told which rows these are; without it they look like rows of
             the mean score (the released program of DDOM).
     """
@@ -61,12 +61,15 @@ class DesignModelConfig:
 class DesignModel:
     """A denoiser of features (d) under a score, sampled from noise or from noised designs.
 
+    The condition may be more than a score: c numbers, of which all are known or none is.
+
     Args:
         config: Settings of the model.
         noise: Settings of the noise levels.
         sampling: Settings of the sampling.
         n_features: Number of features d.
         context: Seed, device and progress of the training.
+        n_conditions: Numbers c in the condition; 1 for the score alone.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class DesignModel:
         sampling: SamplingConfig,
         n_features: int,
         context: Context,
+        n_conditions: int = 1,
     ) -> None:
         self.config = config
         self.noise = noise
@@ -88,14 +92,14 @@ class DesignModel:
                 n_features,
                 hidden=config.hidden,
                 layers=config.layers,
-                n_conditions=2 if config.flag else 1,
+                n_conditions=n_conditions + config.flag,
                 dropout=config.dropout,
             )
         self.denoiser = Denoiser(
             network,
             config.parameterisation,
             time=self.schedule if config.network == "concat" else None,
-            n_conditions=1,
+            n_conditions=n_conditions,
             flag=config.flag,
         ).to(context.device)
         self.box: Box | None = None
@@ -114,14 +118,14 @@ class DesignModel:
 
         Args:
             z: (N, d) features, on the device of the model.
-            y: (N,) scores; samples are drawn under scores of the same unit.
+            y: (N,) scores, or (N, c) conditions; samples are drawn under those of the same unit.
             training: Settings of the training.
             row_weight: (N,) weight of each row in the loss; None for equal ones.
             checkpoints: Folder of the checkpoint; None for none.
             facts: Everything else that decides the outcome; a checkpoint of others is refused.
         """
         config = self.config
-        condition = y[:, None]  # (N, 1)
+        condition = y.reshape(len(y), -1)  # (N, c)
         if self.sampling.bounds == "data":
             self.box = z.amin(dim=0), z.amax(dim=0)
 
@@ -164,7 +168,7 @@ class DesignModel:
             generator: Source of randomness, on the device of the model.
             watch: Called at each step with its number and the estimates (n, d) of the designs.
         """
-        rungs = levels(self.schedule, self.sampling.sample_steps)
+        rungs = self.rungs()
         z = start_noise((n, self.n_features), float(rungs[0]), generator)
         return self._follow(z, rungs, target, generator, watch)
 
@@ -194,11 +198,27 @@ class DesignModel:
         generator: torch.Generator,
         watch: Watch | None,
     ) -> Tensor:
-        condition = torch.full_like(z[:, :1], target)  # (B, 1)
-        denoise = conditional(self.denoiser, condition, weight=self.sampling.guidance)
-        if self.box is not None:
-            denoise = clipped(denoise, *self.box)
+        denoise = self.denoise(len(z), target)
         return self.sampling.sample(denoise, z, rungs, generator, watch)
+
+    def rungs(self, steps: int | None = None) -> Tensor:
+        """Return the noise levels (n + 1,) of a sampling; of as many steps as the settings say."""
+        return levels(self.schedule, self.sampling.sample_steps if steps is None else steps)
+
+    def denoise(self, n: int, target: float | Tensor | None) -> Denoise:
+        """Return the denoiser of n designs under a target, with the guidance of the settings.
+
+        Args:
+            n: Number of designs.
+            target: Standardised score, a condition (c,), or None for none.
+        """
+        if target is None:
+            denoise = unconditional(self.denoiser)
+        else:
+            condition = torch.as_tensor(target, dtype=torch.float32, device=self.context.device)
+            condition = condition.reshape(1, -1).repeat(n, 1)  # (n, c)
+            denoise = conditional(self.denoiser, condition, weight=self.sampling.guidance)
+        return denoise if self.box is None else clipped(denoise, *self.box)
 
     def save(self, folder: Path) -> None:
         """Write the weights and the box that samples are clipped to."""

@@ -205,6 +205,48 @@ def test_the_cheaper_form_keeps_no_graph_of_the_denoiser():
     assert not out.requires_grad
 
 
+def test_a_gradient_in_place_of_an_energy_gives_the_same_guidance():
+    z, s = drawn(5, 2), torch.tensor(0.7, dtype=torch.float64)
+    denoise = gaussian(MEAN, COVARIANCE)
+    by_energy = energy_guided(denoise, lambda x: x.square().sum(dim=1), 0.3)
+    seen = []
+
+    def slope(x: Tensor) -> Tensor:
+        seen.append(x)
+        return 2 * x
+
+    by_gradient = energy_guided(denoise, None, 0.3, gradient=slope)
+    torch.testing.assert_close(by_gradient(z, s), by_energy(z, s), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(seen[0], denoise(z, s))  # at the estimate, not at the noised design
+    assert not seen[0].requires_grad
+
+
+def test_the_noisiest_levels_are_not_guided_and_cost_no_gradient():
+    levels_of_gradients = []
+
+    def slope(x: Tensor) -> Tensor:
+        levels_of_gradients.append(True)
+        return UPHILL.expand_as(x)
+
+    denoise, z = gaussian(MEAN, COVARIANCE), drawn(3, 2)
+    guide = energy_guided(denoise, None, 1.0, gradient=slope, max_level=2.0)
+    above, at = (torch.tensor(s, dtype=torch.float64) for s in (2.1, 2.0))
+    torch.testing.assert_close(guide(z, above), denoise(z, above), rtol=0, atol=0)
+    assert levels_of_gradients == []
+    assert float((guide(z, at) - denoise(z, at)).abs().max()) > 0.1
+    assert levels_of_gradients == [True]
+
+
+def test_energy_guidance_needs_one_source_of_gradients():
+    denoise = gaussian(MEAN, COVARIANCE)
+    with pytest.raises(ValueError, match="either an energy or a gradient"):
+        energy_guided(denoise, None, 1.0)
+    with pytest.raises(ValueError, match="either an energy or a gradient"):
+        energy_guided(denoise, energy, 1.0, gradient=lambda x: x)
+    with pytest.raises(ValueError, match="cannot go through the denoiser"):
+        energy_guided(denoise, None, 1.0, gradient=lambda x: x, through_denoiser=True)
+
+
 HELD = torch.tensor([True, False])
 
 
