@@ -3,5 +3,6 @@
 METHODS = {
     "ddom": "diffusion.ddom:DDOM",
     "demo": "diffusion.demo:DEMO",
+    "dgid": "diffusion.dgid:DGID",
     "gtg": "diffusion.gtg:GTG",
 }

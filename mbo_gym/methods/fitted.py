@@ -52,9 +52,22 @@ class Fitted:
 
     @classmethod
     def fit(
-        cls, problem: OfflineProblem, surrogate: Surrogate, encoder: str, context: Context
+        cls,
+        problem: OfflineProblem,
+        surrogate: Surrogate,
+        encoder: str,
+        context: Context,
+        rows: np.ndarray | None = None,
     ) -> Fitted:
-        """Fit the named encoder and an unfitted surrogate on a problem."""
+        """Fit the named encoder and an unfitted surrogate on a problem.
+
+        Args:
+            problem: Problem of the fit.
+            surrogate: Unfitted surrogate.
+            encoder: Name of the encoder, which is fitted on all rows.
+            context: Seed, device and progress.
+            rows: (n,) visible rows that the surrogate is fitted on; None for all.
+        """
         made = make_encoder(problem, encoder)
         fit_surrogate(
             problem,
@@ -63,6 +76,7 @@ class Fitted:
             seed=context.seed,
             device=context.device,
             progress=context.progress,
+            rows=rows,
         )
         return cls(problem, made, surrogate, context)
 
