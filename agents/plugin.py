@@ -20,6 +20,8 @@ METHODS = {
     "tri_mentoring": "agents.gradient.tri_mentoring:TriMentoring",
     "bo_qei": "agents.search.bo_qei:BOqEI",
     "cma_es": "agents.search.cma_es:CMAES",
+    "cem": "agents.search.cem:CEM",
+    "adam": "agents.search.adam:AdamSearch",
     "reinforce": "agents.search.reinforce:Reinforce",
     "cbas": "agents.generative.cbas:CbAS",
     "autofocused_cbas": "agents.generative.cbas:AutofocusedCbAS",
