@@ -78,7 +78,7 @@ class FluidRows:
     @property
     def contexts(self) -> np.ndarray:
         """Goal of each row's run, (N, 2) float32."""
-        return self.goals_m[self.run].astype(np.float32)
+        return np.asarray(self.goals_m[self.run], dtype=np.float32)
 
     def scores(self, goal_m: Point, sigma_m: float) -> np.ndarray:
         """Return the scores of all rows under a goal, (N,) float32, without simulating anything.
@@ -119,7 +119,7 @@ class FluidRows:
         # ascending squares differ by little, which compresses better
         arrays["square"] = np.diff(self.square, prepend=np.uint16(0))
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, **arrays)
         return lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME)
 
     @classmethod

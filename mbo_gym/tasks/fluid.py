@@ -67,8 +67,8 @@ def fluid_info(scene: str) -> TaskInfo:
         "Adam (on smoothed differences) from the flat tool for several goals, every row scored "
         "under the task's goal.",
         oracle=f"MLS-MPM simulation of {seconds:g} s in torch, deterministic; extra fluid (numba) "
-        "gives the same scores faster. The papers' energy is -log(score + 0.001). All constants are "
-        "our own design: the papers publish none.",
+        "gives the same scores faster. The papers' energy is -log(score + 0.001). All constants "
+        "are our own design: the papers publish none.",
         licence=manifest.entry(f"fluid_{scene}").licence,
         references=(
             "Fluid tasks of DGID, arXiv:2309.02040",
