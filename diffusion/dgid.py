@@ -450,11 +450,10 @@ class DGID(Method):
 
 def _context_of(problem: OfflineProblem) -> tuple[np.ndarray, np.ndarray]:
     """Return the contexts of all rows (N, c) and the wanted one (c,); c is 0 without contexts."""
-    contexts = getattr(problem.dataset, "context", None)
-    wanted = getattr(problem, "context", None)
-    if contexts is None or wanted is None:
-        return np.zeros((len(problem.dataset), 0)), np.zeros(0)
-    return contexts, wanted
+    dataset = problem.dataset
+    if dataset.context is None or problem.context is None:
+        return np.zeros((len(dataset), 0)), np.zeros(0)
+    return dataset.context, problem.context
 
 
 def _matching(problem: OfflineProblem) -> np.ndarray:

@@ -16,13 +16,13 @@ from mbo_gym.optimisers.searches import smoothed_gradient
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import with_settings
 
 QUICK = with_settings(
     DGIDConfig(),
     {
-        "training": {"steps": 300, "batch_size": 256, "warm_up": 20},
+        "training": {"steps": 200, "batch_size": 128, "warm_up": 20},
         "model.hidden": 64,
         "surrogate": "quadratic",
     },
@@ -219,7 +219,7 @@ def test_a_goal_without_rows_has_no_energy_and_a_task_of_one_goal_no_other_rows(
     method = fitted(unseen, quick(**UNTRAINED))  # conditional guidance needs none
     everything = unseen.dataset.score_scale.standardise(unseen.dataset.y)
     assert method.target == pytest.approx(np.quantile(everything, 0.95), abs=1e-5)
-    with pytest.raises(InvalidData, match="no row of TwoGoals.* under the wanted context"):
+    with pytest.raises(InvalidData, match=r"no row of TwoGoals.* under the wanted context"):
         fitted(unseen, quick(guidance="energy"))
     with pytest.raises(InvalidData, match="has no matching rows"):
         fitted(unseen, quick(rows="matching"))
@@ -236,11 +236,22 @@ def test_a_saved_model_keeps_its_goal(tmp_path):
 
 
 def test_rounds_of_the_particles_and_the_samples_are_shown(branin):
-    with RichProgress() as progress:
-        config = quick(**UNTRAINED, particles=True, particle_search__rounds=2)
-        fitted(branin, config, progress).propose(8)
-    steps = [point.step for point in progress.trace if point.stage == "sampling"]
-    assert steps == list(range(config.sampling.sample_steps + 1))
+    class Seen(NullProgress):
+        def __init__(self):
+            self.rounds, self.samples = [], []
+
+        def metrics(self, stage, step, **values):
+            if stage == "particles":
+                self.rounds.append((step, *values))
+
+        def designs(self, stage, step, x, prediction):
+            self.samples.append((stage, step))
+
+    seen = Seen()
+    config = quick(**UNTRAINED, particles=True, particle_search__rounds=2)
+    fitted(branin, config, seen).propose(8)
+    assert seen.rounds == [(0, "energy"), (1, "energy")]
+    assert seen.samples == [("sampling", i) for i in range(config.sampling.sample_steps + 1)]
 
 
 def test_the_presets_are_the_forms_of_the_paper():
