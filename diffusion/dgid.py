@@ -63,7 +63,7 @@ class EnergyConfig:
         max_level: Highest noise level that is guided; None for all.
     """
 
-    scale: float = 3.0
+    scale: float = 10.0
     max_norm: float | None = 0.5
     max_level: float | None = 10.0
 
@@ -86,7 +86,7 @@ class ParticleConfig:
     n: int = 16
     rounds: int = 2
     steps: int = 4
-    temperature: float = 0.5
+    temperature: float = 0.25
     perturbation: float = 0.25
 
     def __post_init__(self) -> None:
