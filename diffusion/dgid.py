@@ -317,10 +317,11 @@ class DGID(Method):
         if energy is None and self.fitted is not None:
             energy = Energy.of(self.fitted.surrogate)
         generator = torch.Generator(self.context.device).manual_seed(self.context.seed)
-        rungs = self.model.rungs()
+        rungs = self.model.rungs(config.sampling.sample_steps)
         level = float(rungs[0])
         z = start_noise((n, self.encoder.n_features), level, generator)
-        plain = self.model.denoise(n, self._condition() if config.by_condition else None)
+        target = self._condition() if config.by_condition else None
+        plain = self.model.denoise(n, target, config.sampling.guidance)
         if config.particles:
             assert energy is not None
             z = self._searched(plain, energy, z, generator)

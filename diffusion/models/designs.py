@@ -168,7 +168,7 @@ class DesignModel:
             generator: Source of randomness, on the device of the model.
             watch: Called at each step with its number and the estimates (n, d) of the designs.
         """
-        rungs = self.rungs()
+        rungs = self.rungs(self.sampling.sample_steps)
         z = start_noise((n, self.n_features), float(rungs[0]), generator)
         return self._follow(z, rungs, target, generator, watch)
 
@@ -198,26 +198,27 @@ class DesignModel:
         generator: torch.Generator,
         watch: Watch | None,
     ) -> Tensor:
-        denoise = self.denoise(len(z), target)
+        denoise = self.denoise(len(z), target, self.sampling.guidance)
         return self.sampling.sample(denoise, z, rungs, generator, watch)
 
-    def rungs(self, steps: int | None = None) -> Tensor:
-        """Return the noise levels (n + 1,) of a sampling; of as many steps as the settings say."""
-        return levels(self.schedule, self.sampling.sample_steps if steps is None else steps)
+    def rungs(self, steps: int) -> Tensor:
+        """Return the noise levels (steps + 1,) of a sampling."""
+        return levels(self.schedule, steps)
 
-    def denoise(self, n: int, target: float | Tensor | None) -> Denoise:
-        """Return the denoiser of n designs under a target, with the guidance of the settings.
+    def denoise(self, n: int, target: float | Tensor | None, weight: float) -> Denoise:
+        """Return the denoiser of n designs under a target, clipped to the box where there is one.
 
         Args:
             n: Number of designs.
             target: Standardised score, a condition (c,), or None for none.
+            weight: Weight of classifier-free guidance.
         """
         if target is None:
             denoise = unconditional(self.denoiser)
         else:
             condition = torch.as_tensor(target, dtype=torch.float32, device=self.context.device)
             condition = condition.reshape(1, -1).repeat(n, 1)  # (n, c)
-            denoise = conditional(self.denoiser, condition, weight=self.sampling.guidance)
+            denoise = conditional(self.denoiser, condition, weight=weight)
         return denoise if self.box is None else clipped(denoise, *self.box)
 
     def save(self, folder: Path) -> None:

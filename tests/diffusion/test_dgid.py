@@ -132,7 +132,8 @@ def test_an_energy_of_ones_own_takes_the_place_of_the_surrogates(model):
 
     own = Energy(lambda z: torch.from_numpy(simulate(z.numpy())), gradient)
     guided = with_other(model, guidance="energy", particles=False)
-    n_levels = int((guided.model.rungs()[:-1] <= guided.config.energy.max_level).sum())
+    rungs = guided.model.rungs(guided.config.sampling.sample_steps)[:-1]
+    n_levels = int((rungs <= guided.config.energy.max_level).sum())
     z = guided.sample(64, own)
     assert sum(asked) == n_levels * 64 * 4  # the noisiest levels cost nothing
     before = with_other(model, guidance="none").sample(64)
