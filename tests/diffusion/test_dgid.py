@@ -20,7 +20,7 @@ from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import with_settings
 
 QUICK = with_settings(
-    DGIDConfig(),
+    DGID.PRESETS["conditional"],
     {
         "training": {"steps": 200, "batch_size": 128, "warm_up": 20},
         "model.hidden": 64,
@@ -261,7 +261,18 @@ def test_the_presets_are_the_forms_of_the_paper():
     assert forms["energy"] == ("energy", False)
     assert forms["conditional"] == ("conditional", False)
     assert forms["particles"] == ("none", True)
-    assert DGIDConfig() == replace(DGID.PRESETS["conditional"])
+    assert all(
+        (c.score_quantile, c.boost) == (0.95, 0.0) for n, c in DGID.PRESETS.items() if n != "light"
+    )
+
+
+def test_scores_above_the_visible_ones_are_asked_for_except_on_fluid_tasks(branin):
+    best = branin.dataset.score_scale.standardise(branin.dataset.y).max()
+    config = replace(quick(**UNTRAINED), score_quantile=1.0, boost=DGIDConfig().boost)
+    assert (config.score_quantile, config.boost) == (DGIDConfig().score_quantile, 2.0)
+    assert fitted(branin, config).target == pytest.approx(best + 2.0, abs=1e-5)
+    own = mbo_gym.make_method("dgid", task_id="FluidContain-MPM-v0").config
+    assert own == DGID.PRESETS["conditional"]
 
 
 @pytest.mark.parametrize(
