@@ -48,7 +48,7 @@ def test_rows_are_made_for_another_chain(mbo, light, tmp_path):
     assert "12 designs by the torch engine: about 1 min on one quiet core" in err
     assert "pip install 'mbo-gym[fluid]'" in err
     path = tmp_path / "fluid_contain_8_links.npz.xz"
-    assert f"{path}: 12 rows, {path.stat().st_size} bytes" in out
+    assert f"{path}: 12 rows, {path.stat().st_size:,} bytes" in out
     assert "ships" not in out
     rows = FluidRows.from_bytes(path.read_bytes(), str(path))
     assert rows.angles.shape == (12, 8)
