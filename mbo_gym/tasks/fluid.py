@@ -153,7 +153,7 @@ def make_fluid(
     Args:
         scene: ``contain``, ``ramp`` or ``maze``.
         goal: x and y of the goal in metres, inside the container; None for the task's own. Scores
-            of visible rows under another goal are within about 0.002 of the simulator's.
+            of visible rows under another goal are within about 0.001 of the simulator's.
         sigma: Standard deviation of the goal's Gaussian in metres; None for 0.1.
         n_angles: Links of the chain, whose length stays the same; None for 16. Another number needs
             `mbo-gym data make` first.
