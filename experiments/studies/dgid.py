@@ -45,16 +45,16 @@ REACH_RAD = 0.1
 GUIDED = {"n": 8, "steps": 12}
 """Samples and steps of guidance by the simulator, which costs 8 evaluations a step and sample."""
 
-FORMS: dict[str, dict[str, object]] = {
-    "unguided": {"preset": "unguided"},
-    "conditional, mixed rows": {"preset": "conditional"},
-    "conditional, matching rows": {"preset": "conditional", "rows": "matching"},
-    "conditional, non-matching rows": {"preset": "conditional", "rows": "non_matching"},
-    "energy of the surrogate": {"preset": "energy"},
-    "energy of the simulator": {"preset": "unguided"},
-    "particles, energy of the simulator": {"preset": "unguided"},
+FORMS: dict[str, tuple[str, str]] = {
+    "unguided": ("mixed", "none"),
+    "conditional, mixed rows": ("mixed", "conditional"),
+    "conditional, matching rows": ("matching", "conditional"),
+    "conditional, non-matching rows": ("non_matching", "conditional"),
+    "energy of the surrogate": ("mixed", "energy"),
+    "energy of the simulator": ("mixed", "energy"),
+    "particles, energy of the simulator": ("mixed", "none"),
 }
-"""Forms of DGID: settings of the fit. The simulator's energies come in by `sample`."""
+"""Forms of DGID: rows of the prior, and guidance. Forms with the same rows share their prior."""
 
 
 class FastOracle(FluidOracle):
@@ -132,28 +132,24 @@ def simulated_energy(
 
 
 def sampled(method: DGID, task: Task, form: str, seed: int, n: int) -> Row:
-    """Sample a fitted DGID, and score the samples by the simulator."""
+    """Sample a fitted DGID in a form, and score the samples by the simulator."""
     ask = simulator(task)
-    rng = np.random.default_rng([seed, 2])
     config = method.config
+    settings: dict[str, object] = {"guidance": FORMS[form][1], "particles": False}
     own = None
-    if form == "energy of the simulator":
+    if form.endswith("of the simulator"):
+        own = simulated_energy(method, ask, np.random.default_rng([seed, 2]))
+        settings["sampling.sample_steps"] = GUIDED["steps"]
         n = GUIDED["n"]
-        guided = {"guidance": "energy", "energy": {"scale": 1.0}}
-        method.config = with_settings(config, guided)
-        own = simulated_energy(method, ask, rng)
-    elif form == "particles, energy of the simulator":
+        settings["energy.scale"] = 1.0
+    if form.startswith("particles"):
         n = config.particle_search.n
-        settings = {"particles": True, "particle_search.temperature": 0.25}
-        method.config = with_settings(config, settings)
-        own = simulated_energy(method, ask, rng)
-    if own is not None:
-        sampling = {"sampling.sample_steps": GUIDED["steps"]}
-        method.config = with_settings(method.config, sampling)
+        settings["particles"] = True
+    method.config = with_settings(config, settings)
     x = method.encoder.designs(method.sample(n, own))
+    method.config = config
     spent = ask.calls
     scores = ask(x)
-    method.config = config
     return Row(f"DGID, {form}", expected_best(scores), spent, float(scores.mean()))
 
 
@@ -180,14 +176,14 @@ def rows_of(task_id: str, seed: int, budget: int, n: int, forms: Sequence[str]) 
             yield searched(task, optimiser, start, seed, budget)
     fitted: dict[str, DGID] = {}
     for form in forms:
-        settings = FORMS[form]
-        key = repr(settings)
-        if key not in fitted:
-            method = make_method("dgid", **settings)  # type: ignore[arg-type]
+        rows = FORMS[form][0]
+        if rows not in fitted:
+            guidance = "both" if "energy of the surrogate" in forms and rows == "mixed" else "none"
+            method = make_method("dgid", preset="conditional", rows=rows, guidance=guidance)
             assert isinstance(method, DGID)
             method.fit(task.problem(), Context(seed))
-            fitted[key] = method
-        yield sampled(fitted[key], task, form, seed, n)
+            fitted[rows] = method
+        yield sampled(fitted[rows], task, form, seed, n)
 
 
 def lines(rows: dict[str, list[Row]]) -> Iterator[str]:
