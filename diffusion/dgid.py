@@ -322,7 +322,7 @@ class DGID(Method):
             energy: Energy that takes the place of the surrogate's, for example a simulator's, with
                 smoothed differences as its gradient.
         """
-        config = self.config
+        config: DGIDConfig = self.config
         if energy is None and self.fitted is not None:
             energy = Energy.of(self.fitted.surrogate)
         generator = torch.Generator(self.context.device).manual_seed(self.context.seed)
@@ -392,7 +392,8 @@ class DGID(Method):
 
     def _condition(self) -> Tensor:
         """Return the wanted goal and the score asked for, (c + 1,)."""
-        return torch.cat([self._wanted, self._wanted.new_tensor([self.target])])
+        score = torch.tensor([self.target], device=self._wanted.device)
+        return torch.cat([self._wanted, score])
 
     def _rows(self) -> np.ndarray:
         """Return the rows that the prior is trained on, (n,) int64."""

@@ -106,4 +106,5 @@ def perturbed(z: Tensor, s: float, width: float, generator: torch.Generator) -> 
     if not 0 <= s <= 1:
         raise ValueError(f"perturbation must lie in [0, 1], got {s!r}")
     fresh = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-    return (1 - s * s) ** 0.5 * z + s * width * fresh
+    kept: float = (1 - s * s) ** 0.5
+    return kept * z + s * width * fresh

@@ -19,6 +19,8 @@ from mbo_gym.data.fluid import (
 )
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import store
+from mbo_gym.optimisers import searches
+from mbo_gym.optimisers.searches import adam_on_differences, cross_entropy
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.simulators.fluid.physics import Physics
 from mbo_gym.simulators.fluid.rollout import Engine, rollout
@@ -30,6 +32,8 @@ __all__ = ["RECIPES", "Recipe", "adam", "cem", "make_rows", "n_designs"]
 
 Search: TypeAlias = Generator[np.ndarray, np.ndarray, None]
 """Yields designs (n, D) in rad, and is sent their scores (n,)."""
+
+_BOX = (np.array(-LIMIT_RAD), np.array(LIMIT_RAD))
 
 
 @dataclass(frozen=True)
@@ -62,74 +66,46 @@ RECIPES = {
 """Goals and lengths of the searches of each scene."""
 
 
-def cem(
-    n_angles: int,
-    n_steps: int,
-    random: np.random.RandomState,
-    *,
-    population: int = 40,
-    n_elite: int = 8,
-    std_rad: float = 0.47,
-    least_std_rad: float = 0.03,
-) -> Search:
-    """Cross-entropy method from the flat tool: fit a diagonal Gaussian to each step's best designs.
+def cem(n_angles: int, n_steps: int, random: np.random.RandomState) -> Search:
+    """Yield the steps of the cross-entropy method from the flat tool."""
+    search = cross_entropy(
+        np.zeros((1, n_angles)),
+        random,
+        population=40,
+        n_elite=8,
+        std=0.47,
+        least_std=0.03,
+        box=_BOX,
+    )
+    return _steps(search, n_steps)
 
-    Args:
-        n_angles: D.
-        n_steps: Number of steps.
-        random: Source of random numbers.
-        population: Designs of a step.
-        n_elite: Designs that the next Gaussian is fitted to.
-        std_rad: Standard deviation of the first step.
-        least_std_rad: Smallest standard deviation later.
+
+def adam(n_angles: int, n_steps: int, random: np.random.RandomState) -> Search:
+    """Yield the steps of Adam from the flat tool: the design, then pairs around it.
+
+    The simulator's own gradient is of no use over an episode, since splashing is chaotic. Smoothed
+    differences of the energy take its place.
     """
-    mean = np.zeros(n_angles)
-    std = np.full(n_angles, std_rad)
-    for _ in range(n_steps):
-        designs = np.clip(
-            mean + std * random.normal(size=(population, n_angles)), -LIMIT_RAD, LIMIT_RAD
-        )
-        scores = yield designs
-        best = designs[np.argsort(-scores, kind="stable")[:n_elite]]
-        mean = best.mean(axis=0)
-        std = np.maximum(best.std(axis=0), least_std_rad)
+    search = adam_on_differences(
+        np.zeros((1, n_angles)),
+        random,
+        n_pairs=4,
+        reach=0.1,
+        rate=0.05,
+        box=_BOX,
+        energy=lambda scores: energy(scores.astype(np.float64)),
+        itself=True,
+    )
+    return _steps(search, n_steps)
 
 
-def adam(
-    n_angles: int,
-    n_steps: int,
-    random: np.random.RandomState,
-    *,
-    n_pairs: int = 4,
-    reach_rad: float = 0.1,
-    rate: float = 0.05,
-) -> Search:
-    """Adam from the flat tool on smoothed differences of the energy (evolution strategies).
-
-    The simulator's own gradient is of no use over an episode, since splashing is chaotic. Each step
-    yields the design, then `n_pairs` antithetic pairs around it.
-
-    Args:
-        n_angles: D.
-        n_steps: Number of steps.
-        random: Source of random numbers.
-        n_pairs: Pairs of designs whose differences a step averages.
-        reach_rad: Standard deviation of a pair's distance from the design.
-        rate: Learning rate.
-    """
-    design = np.zeros(n_angles)
-    first, second = np.zeros(n_angles), np.zeros(n_angles)
-    for step in range(1, n_steps + 1):
-        directions = random.normal(size=(n_pairs, n_angles))
-        around = np.concatenate([design + reach_rad * directions, design - reach_rad * directions])
-        designs = np.clip(np.concatenate([design[None], around]), -LIMIT_RAD, LIMIT_RAD)
-        energies = energy((yield designs)[1:].astype(np.float64))
-        slopes = (energies[:n_pairs] - energies[n_pairs:]) / (2 * reach_rad)
-        gradient = (slopes[:, None] * directions).mean(axis=0)
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * gradient * gradient
-        size = np.sqrt(second / (1 - 0.99**step)) + 1e-8
-        design = np.clip(design - rate * first / (1 - 0.9**step) / size, -LIMIT_RAD, LIMIT_RAD)
+def _steps(search: searches.Search, n_steps: int) -> Search:
+    """Yield the designs (n, D) of the first steps of a search from one start."""
+    designs = next(search)
+    for step in range(n_steps):
+        scores = yield designs[0]
+        if step + 1 < n_steps:
+            designs = search.send(scores[None])
 
 
 def control_designs(scene: Scene, name: str) -> np.ndarray:

@@ -100,8 +100,8 @@ class Adam:
         start: Designs (S, d).
         rate: Learning rate.
         box: Box that designs are clipped to, or None.
-        beta1: Share of the mean gradient that is kept in a step.
-        beta2: Share of the mean squared gradient that is kept in a step.
+        new1: Share of a new gradient in the mean gradient, 1 - beta1 of the paper.
+        new2: Share of a new square in the mean squared gradient, 1 - beta2 of the paper.
 
     Attributes:
         design: Designs (S, d) after the steps so far.
@@ -113,25 +113,25 @@ class Adam:
         rate: float,
         box: Box | None = None,
         *,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
+        new1: float = 0.1,
+        new2: float = 0.01,
     ) -> None:
         self.design = _clipped(start.astype(np.float64), box)
         self._rate = rate
         self._box = box
-        self._betas = beta1, beta2
+        self._new = new1, new2
         self._first = np.zeros_like(self.design)
         self._second = np.zeros_like(self.design)
         self._step = 0
 
     def step(self, gradient: np.ndarray) -> None:
         """Move down a gradient (S, d)."""
-        beta1, beta2 = self._betas
+        new1, new2 = self._new
         self._step += 1
-        self._first = beta1 * self._first + (1 - beta1) * gradient
-        self._second = beta2 * self._second + (1 - beta2) * gradient * gradient
-        size = np.sqrt(self._second / (1 - beta2**self._step)) + 1e-8
-        move = self._rate * self._first / (1 - beta1**self._step) / size
+        self._first = (1 - new1) * self._first + new1 * gradient
+        self._second = (1 - new2) * self._second + new2 * gradient * gradient
+        size = np.sqrt(self._second / (1 - (1 - new2) ** self._step)) + 1e-8
+        move = self._rate * self._first / (1 - (1 - new1) ** self._step) / size
         self.design = _clipped(self.design - move, self._box)
 
 
@@ -144,10 +144,11 @@ def adam_on_differences(
     rate: float = 0.05,
     box: Box | None = None,
     energy: Callable[[np.ndarray], np.ndarray] | None = None,
+    itself: bool = False,
 ) -> Search:
     """Adam on the smoothed differences of antithetic pairs (evolution strategies); endless.
 
-    Each step asks for 2 `n_pairs` designs around the present one, and not for that one itself.
+    Each step asks for 2 `n_pairs` designs around the present one.
 
     Args:
         starts: (S, d) designs to begin with.
@@ -157,11 +158,16 @@ def adam_on_differences(
         rate: Learning rate.
         box: Box that designs are clipped to, or None.
         energy: Function from scores to what is lowered; None for minus the score.
+        itself: Whether a step asks for the present design too, before the pairs.
     """
     adam = Adam(starts, rate, box)
     while True:
         directions = random.standard_normal((len(starts), n_pairs, starts.shape[1]))
-        scores = yield _clipped(_pairs(adam.design, directions, reach), box)
+        designs = _clipped(_pairs(adam.design, directions, reach), box)
+        if itself:
+            scores = (yield np.concatenate([adam.design[:, None], designs], axis=1))[:, 1:]
+        else:
+            scores = yield designs
         values = -scores if energy is None else energy(scores)
         adam.step(_difference_gradient(values, directions, reach))
 
@@ -242,7 +248,7 @@ def follow(
     if budget < 1:
         raise ValueError(f"a search needs a budget of at least 1 evaluation, got {budget}")
     best: np.ndarray | None = None
-    values = np.empty(0)
+    values: np.ndarray = np.empty(0)
     seen: list[np.ndarray] = []
     used = 0
     designs = next(search)

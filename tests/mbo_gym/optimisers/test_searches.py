@@ -148,6 +148,16 @@ def test_adam_on_differences_asks_for_antithetic_pairs_and_climbs():
     assert (found.scores > -0.05).all()
 
 
+def test_adam_asks_for_the_present_design_too_where_it_is_told_to():
+    plain = adam_on_differences(np.full((2, 4), 0.2), random(3))
+    both = adam_on_differences(np.full((2, 4), 0.2), random(3), itself=True)
+    pairs, more = next(plain), next(both)
+    for _ in range(3):
+        np.testing.assert_array_equal(more[:, 1:], pairs)
+        np.testing.assert_allclose(more[:, 0], (pairs[:, :4] + pairs[:, 4:]).mean(axis=1) / 2)
+        pairs, more = plain.send(hill(pairs)), both.send(hill(more))
+
+
 def test_adam_lowers_the_energy_that_it_is_given():
     start = np.zeros((1, 4))
     scores = Counted()
