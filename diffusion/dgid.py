@@ -191,7 +191,8 @@ class DGID(Method):
     Samples designs from p(x) exp(-lambda E(x)), where the prior p is a diffusion model of the
     visible designs, which come from whole searches, good designs and bad ones. E is minus the
     prediction of a surrogate. On tasks with a context (the goal of a fluid task), the model is
-    conditioned on it beside the score, and rows of other goals teach it too.
+    conditioned on it beside the score, and rows of other goals teach it too. The fluid tasks score
+    all rows under the wanted goal, unless they are made with ``relabel=False``.
 
     Algorithm:
         1. train a denoiser D(z; s | c, y) on the visible designs, given their goal c and score y,
