@@ -160,7 +160,7 @@ def make_batch(
         trades,
         notes,
         problem,
-        name,
+        name if pool.n_asked else "",
     )
 
 

@@ -115,7 +115,7 @@ class Health:
             )
         return (
             f"Held-out rows are predicted with R2 {best.r2:.3f} ({best.title}; rank correlation "
-            f"{best.rank_correlation:.3f}, typical error {best.error:.4g} {self.unit})."
+            f"{best.rank_correlation:.3f}, typical error {best.error:.4g} in {self.unit})."
         )
 
     @property

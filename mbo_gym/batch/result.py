@@ -109,7 +109,7 @@ class Batch(Proposals):
         trades: Score against diversity of this batch and of others.
         notes: Sentences about how the batch was made.
         problem: Space and data it was made from.
-        method: Name of the method.
+        method: Name of the method that was searched with; empty where none was needed.
     """
 
     space: DesignSpace
