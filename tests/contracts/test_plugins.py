@@ -115,7 +115,8 @@ assert mbo_gym.task_info("Theirs-Exact-v0").references == ("Their paper",)
 method = mbo_gym.make_method("their_method", step=0.5)
 method.fit(task.problem())
 assert mbo_gym.evaluate(task, method.propose(8)).overall.p100 > task.info.d_best
-assert mbo_gym.propose("Theirs-Exact-v0", method="their_method", k=3).names == ("a", "b")
+batch = mbo_gym.propose("Theirs-Exact-v0", method="their_method", k=3, max_rows=20)
+assert batch.names == ("a", "b")
 
 small = {"hidden": 8, "train_steps": 20}
 surrogate = mbo_gym.make_surrogate("their_surrogate", **small)
