@@ -102,8 +102,9 @@ def test_an_edit_without_noise_gives_back_what_is_edited(branin):
 
 def test_more_noise_takes_designs_farther_from_where_they_started(branin):
     distance = []
+    method = fitted(branin, quick(order=False, training__steps=200))
     for level in (0.05, 0.5, 2.0):
-        method = fitted(branin, quick(edit_level=level, order=False, training__steps=200))
+        method.config = replace(method.config, edit_level=level)
         z = method.fitted.encoder.encode(branin.dataset.x[branin.dataset.top_rows(100)])
         moved = method.fitted.encoder.encode(method.propose(100).x) - z
         distance.append(float(np.median(np.linalg.norm(moved, axis=1))))

@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import gymnasium as gym
@@ -93,6 +94,12 @@ def settings(task):
         problem, make_encoder(problem), MLPSurrogate(MLPConfig(hidden=16, train_steps=100)), seed=0
     )
     return {"task": problem, "surrogate": surrogate, "horizon": 3}
+
+
+@pytest.fixture(scope="module")
+def plain_weights(task) -> Callable[[str], torch.Tensor]:
+    """Return the weights of a method at its tiny settings, fitted once."""
+    return cache(lambda name: weights(fitted(name, task.problem())))
 
 
 def batched(settings, num_envs: int = 4) -> DesignVecEnv:
@@ -314,11 +321,8 @@ def test_training_leads_the_search_to_higher_predictions(task):
     ],
     ids=str,
 )
-def test_every_setting_reaches_the_learner(task, name, changed):
-    plain, other = (
-        weights(fitted(name, task.problem())),
-        weights(fitted(name, task.problem(), **changed)),
-    )
+def test_every_setting_reaches_the_learner(task, plain_weights, name, changed):
+    plain, other = plain_weights(name), weights(fitted(name, task.problem(), **changed))
     assert plain.shape != other.shape or not torch.equal(plain, other)
 
 
