@@ -21,6 +21,7 @@ import torch
 import mbo_gym
 from agents.online import agents as online
 from agents.online.agents import TrainedPolicy
+from helpers import small_default_surrogate
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingData, MissingDependency
@@ -481,8 +482,7 @@ def test_the_script_of_its_users_is_short_and_runs(task, monkeypatch, capsys):
     monkeypatch.setattr(
         sys, "argv", [str(script), "Branin-Exact-v0", "--steps", "640", "--horizon", "10"]
     )
-    smaller = SURROGATES.spec(SURROGATE).entry_point  # in place of the default surrogate
-    with SURROGATES.temporarily("mlp", smaller), pytest.raises(SystemExit) as done:
+    with small_default_surrogate(), pytest.raises(SystemExit) as done:
         runpy.run_path(str(script), run_name="__main__")
     assert done.value.code == 0
     before, after = capsys.readouterr().out.splitlines()[-2:]
