@@ -450,14 +450,16 @@ def drawn_proposals(models: DesignModels, scores: ScoreModel, rounds: int, k: in
     _watch(models, rounds)(rounds, models.features(x[:_SHOWN]), prediction[:_SHOWN])
     designs = models.designs(x)
     if not isinstance(models.problem.space, MixedSpace):
-        return Proposals(designs, prediction.cpu().numpy())
+        return Proposals(designs, prediction.cpu().numpy(), unit="deviations")
 
     def predict(found: np.ndarray) -> np.ndarray:
         z = models.encoder.features(found, models.device)
         return np.asarray(scores.members(z).mean(dim=1).cpu().numpy())
 
     seed = models.context.seed
-    return distinct_proposals(models.problem, designs, k, seed=seed, predict=predict)
+    return distinct_proposals(
+        models.problem, designs, k, seed=seed, predict=predict, unit="deviations"
+    )
 
 
 def _watch(models: DesignModels, rounds: int) -> SearchWatch:

@@ -22,7 +22,7 @@ from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["OTHER_COLUMNS", "free_name", "read_designs"]
 
-OTHER_COLUMNS = ("criterion", "oracle_score", "score")
+OTHER_COLUMNS = ("criterion", "own_criterion", "oracle_score", "score")
 """Columns that stand beside designs and are no part of them, unless the space has a feature of that
 name, or no other column can hold its sequences."""
 

@@ -23,7 +23,7 @@ from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
 from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.parameter import Parameter
-from mbo_gym.problem.task import Task, TaskInfo
+from mbo_gym.problem.task import Task, TaskInfo, name_of_score
 from mbo_gym.settings import Limits
 from mbo_gym.tasks.registry import described_by
 
@@ -350,7 +350,7 @@ def _assembled(
         space="",  # from the space itself
         y_min=float(scores.min()),
         y_max=float(scores.max()),
-        score_name=f"minus {score} (to be minimised)" if minimise else score,
+        score_name=name_of_score(score, minimise=minimise),
         split=_describe_split(percentile),
         oracle=_describe_oracle(oracle),
         n_full=len(scores),

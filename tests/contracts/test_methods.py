@@ -44,6 +44,7 @@ METHOD_NAMES = mbo_gym.list_methods()
 TASK_NAMES = ("branin", "tfbind8", "csv", "formulation")
 K = {"branin": 20, "tfbind8": 20, "csv": 64, "formulation": 16, "coarse": 16}  # 40 rows of csv
 N_COARSE = 29
+NO_SCORE = {"ram_listnet", "ram_rankcosine", "top_k_noise"}  # of the design proposed
 DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
 LIBRARIES = {
     "pgs": "d3rlpy",
@@ -230,6 +231,17 @@ def test_the_criterion_on_a_mixed_space_is_the_prediction_of_the_design_written(
     if fitted is None:
         pytest.skip("another kind of criterion")
     np.testing.assert_allclose(first.criterion, fitted.predict(first.designs), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["branin", "tfbind8", "formulation"])
+@each_method
+def test_it_says_whether_its_criterion_is_a_score(run, tasks, name, task):
+    proposals = run(name, task).method.propose(K[task])
+    scores = proposals.scores(tasks[task].dataset.score_scale)
+    none = name in NO_SCORE or not np.any(proposals.criterion)
+    assert (scores is None) == none
+    if scores is not None and proposals.unit == "deviations":  # the mean of a search is 0 +- some
+        assert np.abs(proposals.criterion).max() < 1e3
 
 
 @pytest.mark.parametrize("name", ["grad", "mean_design", "mins", "random", "top_k"])
