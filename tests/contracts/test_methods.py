@@ -271,6 +271,37 @@ def test_a_method_that_names_its_spaces_refuses_others_before_the_fit(tasks):
         Sequences().fit(tasks["coarse"].problem())
 
 
+class OldProtocol:
+    """A method of the old protocol, whose designs are all the same."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = method_class("top_k").Config() if config is None else config
+
+    def fit(self, problem, *, seed, device, progress):
+        self.problem = problem
+
+    def propose(self, k):
+        self.criterion = np.linspace(1, 0, k)
+        return np.repeat(self.problem.dataset.x[:1], k, axis=0)
+
+
+@pytest.mark.parametrize("task", ["branin", "formulation", "coarse"])
+def test_a_method_of_the_old_protocol_proposes_distinct_designs_on_mixed_spaces(tasks, task):
+    with pytest.warns(DeprecationWarning, match="old method protocol"):
+        method = LegacyMethod(OldProtocol(), "old")
+    problem = tasks[task].problem()
+    method.fit(problem, Context(seed=2))
+    for k, held in ((16, 16), (50, N_COARSE if task == "coarse" else 50)):
+        proposals = method.propose(k)
+        x = proposals.x
+        assert x.shape == (k, *problem.space.shape)
+        assert problem.space.contains(x).all()
+        assert np.array_equal(x[0], problem.dataset.x[0])
+        assert len(np.unique(x, axis=0)) == (1 if task == "branin" else held)
+        assert (np.diff(proposals.criterion) <= 0).all()
+        assert np.array_equal(method.propose(k).x, x)
+
+
 def test_hardly_any_method_refuses_mixed_spaces():
     refusing = [name for name in METHOD_NAMES if "mixed" not in method_class(name).info.spaces]
     assert len(refusing) <= 2
