@@ -13,7 +13,7 @@ from mbo_gym.errors import InvalidData, InvalidDesign
 from mbo_gym.files import kinds
 from mbo_gym.files.bounds import Bounds, bounded
 from mbo_gym.files.cells import Table, listed
-from mbo_gym.files.dates import days_since_first
+from mbo_gym.files.dates import date_column, days_since_first
 from mbo_gym.files.mixtures import find_sums
 from mbo_gym.files.sequences import SequenceOptions, as_told, letters_of
 from mbo_gym.problem.constraints import Constraint, FixedSum
@@ -222,7 +222,7 @@ def _holds_numbers(
 ) -> bool:
     """Whether a column of the design is read as numbers."""
     if options.parameters is not None:
-        return next(p for p in options.parameters if p.name == name).numeric
+        return next(p for p in options.parameters if p.name == name).as_number
     kind = options.kind(name)
     if kind is not None:
         return kind in ("real", "log", "integer", "levels")
@@ -361,6 +361,9 @@ def _text(
         days, first = days_since_first(table, name, cells)
         parameter = Real(name, float(days.min()), float(days.max()), unit="d")
         return parameter, days[:, None], [f"{name!r} counts the days since {first}."]
+    if kind == "date":
+        dates, days = date_column(table, name, cells)
+        return dates, days, []
     if kind == "category":
         category = kinds.category(name, cells, unit)
         if isinstance(category, Constant):

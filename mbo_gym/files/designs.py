@@ -195,7 +195,7 @@ def _from_terms(table: Table, space: MixedSpace) -> np.ndarray:
     x = np.empty((len(table), *space.shape), dtype=np.float64)
     for parameter in space.parameters:
         place = space.slots.of(parameter.name)
-        if parameter.numeric:
+        if parameter.as_number:
             x[:, place] = table.numbers([parameter.name])
             continue
         for row, cell in enumerate(table.column(parameter.name)):

@@ -31,7 +31,7 @@ __all__ = [
     "widened",
 ]
 
-KINDS = ("real", "log", "integer", "levels", "category", "sequence", "days")
+KINDS = ("real", "log", "integer", "levels", "category", "sequence", "days", "date")
 """Kinds that a user can ask for."""
 
 MOST_LEVELS = 12

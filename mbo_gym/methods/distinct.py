@@ -147,7 +147,7 @@ def _changed(
         index = np.clip(index + steps, 0, len(parameter.grid) - 1).astype(np.int64)
         return np.asarray(parameter.grid[index])
     width = parameter.high - parameter.low
-    step = parameter.step if isinstance(parameter, Real) else 1.0
+    step = parameter.grid_step
     if step is not None:
         return np.asarray(x + step * _at_least_one(deviate * width / step))
     if isinstance(parameter, Real) and parameter.log:

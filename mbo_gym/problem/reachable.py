@@ -139,7 +139,7 @@ def _values(parameter: Parameter, weight: Fraction) -> _Values:
         runs = tuple((place, place) for place in places)
     else:
         count = int(parameter.n_values)
-        own = parameter.step if isinstance(parameter, Real) and parameter.step else 1.0
+        own = parameter.grid_step or 1.0
         step = abs(weight) * _finite(own)
         ends = (_finite(parameter.low), _finite(parameter.low) + (count - 1) * _finite(own))
         numbers = sorted(weight * end for end in ends)

@@ -166,8 +166,8 @@ def make_table_task(
             there only.
         bounds: (low, high) of named numeric columns, None for an open side; columns not named keep
             the smallest and largest value of the data. ``"none"`` leaves all columns unbounded.
-        kinds: Kind of named columns: real, log, integer, levels, category, sequence or days; or
-            ``"real"`` for all columns of numbers.
+        kinds: Kind of named columns: real, log, integer, levels, category, sequence, days or date;
+            or ``"real"`` for all columns of numbers.
         ignore: Columns that are left out.
         alphabet: The letters of the sequences, in the order of their numbers; None takes the
             column's own, sorted.
