@@ -20,7 +20,7 @@ from mbo_gym.problem.constraints import Constraint, FixedSum
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace, make_space
 from mbo_gym.problem.parameter import Parameter
-from mbo_gym.problem.parameters import Constant, Real
+from mbo_gym.problem.parameters import Constant, Levels, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["Bounds", "DesignColumns", "DesignOptions", "Made", "read_design_columns", "unit_of"]
@@ -227,6 +227,8 @@ def _holds_numbers(
     if kind is not None:
         return kind in ("real", "log", "integer", "levels")
     alone = len(names) == 1
+    if name in table.categories and options.kinds != "real":
+        return False
     if options.sequences.alphabet is not None and alone:
         return False
     full = [cell for cell in cells if not table.style.is_missing(cell)]
@@ -350,7 +352,15 @@ def _text(
     cells = columns.texts[name]
     alone = len(columns.names) == 1
     sequences = options.sequences
+    declared = table.categories.get(name) if options.kind(name) is None else None
+    if declared:
+        seen = set(cells)
+        levels = Levels(name, tuple(word for word in declared if word in seen), unit)
+        number = {word: float(k) for k, word in enumerate(levels.values)}
+        return levels, np.array([[number[cell]] for cell in cells], dtype=np.float32), []
     kind = options.kind(name) or kinds.text_kind(cells, alone=alone)
+    if declared is not None and not alone:
+        kind = "category"
     if alone and sequences.alphabet is not None:
         kind = "mutations" if sequences.wild_type else "sequence"
     elif (kind == "sequence" and sequences.wild_type) or (

@@ -225,7 +225,10 @@ class _Sums:
         terms = {name: _finite(weight) for name, weight in weights.items() if weight != 0}
         budget = 0 if limit is None else limit.most
         budget -= sum(not _may_be_zero(slots.parameters[name]) for name in counted - set(terms))
-        discrete, ranges, choices, endless = [], [], [], []
+        discrete: list[tuple[_Values, bool]] = []
+        ranges: list[tuple[Number, Number]] = []
+        choices: list[tuple[Number, Number]] = []
+        endless: list[Fraction] = []
         start = Fraction(0)
         for name, weight in terms.items():
             parameter = slots.parameters[name]
@@ -334,9 +337,9 @@ def _refusal(
         can = f"the {'largest' if above is None else 'smallest'} sum is {ends[0]}"
     remedies = ["Change a bound or a step"]
     if isinstance(constraint, FixedSum):
-        gaps = [abs(end - _finite(constraint.total)) for end in (below, above) if end is not None]
+        gaps = [abs(float(end) - constraint.total) for end in (below, above) if end is not None]
         remedies.append(f"set the total to {' or '.join(ends)}")
-        remedies.append(f"give the sum a tolerance of {float(min(gaps)):.6g}")
+        remedies.append(f"give the sum a tolerance of {min(gaps):.6g}")
     else:
         remedies.append("widen the limit")
     if limit is not None:
