@@ -18,6 +18,7 @@ from mbo_gym.batch.intervals import COVERED
 from mbo_gym.batch.result import Batch
 from mbo_gym.benchmark.report.page import read, render
 from mbo_gym.files import store
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 
@@ -148,7 +149,9 @@ def _space(batch: Batch) -> list[_Row]:
     rows = []
     for name, parameter in space.slots.parameters.items():
         part = x[:, space.slots.of(name)]
-        if parameter.numeric:
+        if isinstance(parameter, Date):
+            measured = " to ".join(parameter.text(np.array([[part.min()], [part.max()]])))
+        elif parameter.numeric:
             measured = f"{_number(part.min())} to {_number(part.max())}"
         else:
             n = len(np.unique(part, axis=0))
