@@ -121,6 +121,10 @@ class Date(Parameter):
         """Largest value of the slot, in days."""
         return (read_date(self.last) - read_date(self.first)).total_seconds() / DAY
 
+    def every_value(self) -> np.ndarray:
+        """Return all dates as days since the first, (n_values, 1) float64."""
+        return self._days.every_value()
+
     @property
     def n_values(self) -> float:
         """Number of dates."""
