@@ -11,7 +11,6 @@ import numpy as np
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.problem.constraints import AllowedDesigns
 from mbo_gym.problem.dates import Date
-from mbo_gym.problem.dates import Date
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.parameters import Integer, Levels, Real
@@ -241,8 +240,6 @@ def _least_steps(space: MixedSpace, x: np.ndarray) -> np.ndarray:
         place = space.slots.of(name)
         if isinstance(parameter, Integer) or not parameter.numeric:
             continue
-        if isinstance(parameter, Date):
-            least[place] = parameter.step * (1 - 1e-3)
         if isinstance(parameter, Real):
             width = float(np.ptp(x[:, place])) or (parameter.high - parameter.low) or 1.0
             least[place] = (parameter.step or width * SHARE_OF_RANGE) * (1 - 1e-3)
