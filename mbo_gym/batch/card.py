@@ -14,8 +14,8 @@ import numpy as np
 from mbo_gym.batch.charts import N_DATA, bar_chart, interval_chart, parity_chart, plane_chart
 from mbo_gym.batch.geometry import Geometry
 from mbo_gym.batch.importance import Importance, permutation_importance
-from mbo_gym.batch.intervals import COVERED
 from mbo_gym.batch.result import Batch
+from mbo_gym.batch.study import SEEN, STUDY
 from mbo_gym.benchmark.report.page import read, render
 from mbo_gym.files import store
 from mbo_gym.problem.dates import Date
@@ -86,7 +86,8 @@ def to_html(batch: Batch, title: str = "") -> str:
         n_important=_n_important(importance),
         plane=_plane(batch),
         intervals=_intervals(batch),
-        covered=COVERED,
+        covered=SEEN,
+        study=STUDY,
         csv_header=_csv(batch.header()),
         csv_rows=[_csv(cells) for cells in batch.cells()],
         chance=_mean(batch.facts.chance),
