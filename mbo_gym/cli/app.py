@@ -102,7 +102,7 @@ def show(
     picture: Annotated[
         Path | None,
         typer.Option(
-            help="draw the flat tool and the best visible design of a fluid task: .png or .gif"
+            help="fluid tasks: draw the flat tool and the best visible one into a .png or .gif"
         ),
     ] = None,
 ) -> None:
