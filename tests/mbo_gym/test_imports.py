@@ -61,6 +61,7 @@ LAZY_ROOMS = {
     "mbo_gym.envs.design_env": "only pictures need it",
     "mbo_gym.methods.base": "reading a config waits for no torch",
     "mbo_gym.methods.registry": "looking at settings waits for no torch",
+    "mbo_gym.simulators.fluid.rollout": "numba is optional",
     "mbo_gym.surrogates.registry": "names of surrogates wait for no torch",
     "mbo_gym.tasks.registry": "ids of tasks wait for no torch",
     "agents.online.agents": "stable-baselines3 is optional",

@@ -1,0 +1,1 @@
+"""Simulators: physics that oracles and learned simulators share; a subject each."""
