@@ -178,8 +178,6 @@ class IOMSurrogate(Surrogate):
     ) -> FitReport:
         """Train on features (N, d) and scores (N,), and move the best of them uphill."""
         config = self.config
-        steps = config.train_steps
-        size = config.step(z.shape[1])
         box = (z.amin(dim=0), z.amax(dim=0)) if config.bounds == "data" else None
         generator = torch.Generator(z.device).manual_seed(seed)
         data = Split.draw(z, y, config.held_out, generator, self.row_weight)
@@ -191,32 +189,14 @@ class IOMSurrogate(Surrogate):
         self._unit = data.unit
 
         rows = RowPool(row_order(config, data.y, 1), config.batch_size)
-        trainer = Trainer(
-            model,
-            config.training(),
-            stage="surrogate",
-            description=f"fitting {self.kind}",
-            progress=progress,
-        )
-        critic_trainer = Trainer(
-            critic,
-            TrainingConfig.plain(steps, config.batch_size, config.discriminator_rate, decay="none"),
-            stage="surrogate",
-            progress=progress,
-            betas=_BETAS,
-        )
+        trainer = self._trainer(model, progress)
+        critic_trainer = self._critic_trainer(critic, progress)
 
         self.designs = z[best_rows(z, y, config.designs)]  # line 1: M, (n, d)
         for step in trainer.steps():
             batch = rows.draw(generator)
             x = data.z[batch]  # (1, B, d)
-            target = data.y[batch]  # (1, B)
-            # line 2, m <- m + step_size * grad f(m)
-            prediction, gradient = self.value_and_gradient(self.designs)
-            self._show(step, prediction)
-            self.designs = self.designs + size * gradient
-            if box is not None:
-                self.designs = self.designs.clamp(*box)
+            self._climb(step, box)  # line 2
             both = model.represent(torch.cat([x, self.designs.unsqueeze(0)], dim=1))
             phi = both[:, : x.shape[1]]  # (1, B, r)
             moving = both[:, x.shape[1] :]  # (1, n, r)
@@ -227,15 +207,15 @@ class IOMSurrogate(Surrogate):
             critic_trainer.update(own, discriminator_loss=own)
             # line 4, phi and h go down the squared error minus invariance * g
             gap = discriminator_loss(critic(phi).sigmoid(), critic(moving).sigmoid())
-            error = (model.score(phi) - target).square()
+            error = (model.score(phi) - data.y[batch]).square()  # (1, B)
             weight = data.weight_of(batch)
             if weight is not None:
                 error = weight * error
             loss = error.mean() - config.invariance * gap
             trainer.update(loss, loss=loss)
         trainer.finish()
-        self._show(steps, predict_in_pieces(self.predict, self.designs))
-        self.report = data.report(self, steps)
+        self._show(config.train_steps, predict_in_pieces(self.predict, self.designs))
+        self.report = data.report(self, config.train_steps)
         return self.report
 
     def predict(self, z: Tensor) -> Tensor:
@@ -265,6 +245,36 @@ class IOMSurrogate(Surrogate):
     @property
     def _fitted(self) -> InvariantMLP:
         return require_fitted(self._model, self.kind)
+
+    def _trainer(self, model: InvariantMLP, progress: Progress | None) -> Trainer:
+        return Trainer(
+            model,
+            self.config.training(),
+            stage="surrogate",
+            description=f"fitting {self.kind}",
+            progress=progress,
+        )
+
+    def _critic_trainer(self, critic: BatchedMLP, progress: Progress | None) -> Trainer:
+        config = self.config
+        return Trainer(
+            critic,
+            TrainingConfig.plain(
+                config.train_steps, config.batch_size, config.discriminator_rate, decay="none"
+            ),
+            stage="surrogate",
+            progress=progress,
+            betas=_BETAS,
+        )
+
+    def _climb(self, step: int, box: tuple[Tensor, Tensor] | None) -> None:
+        """Move the moving set uphill, m <- m + step_size * grad f(m), inside the box."""
+        prediction, gradient = self.value_and_gradient(self.designs)
+        self._show(step, prediction)
+        size = self.config.step(self.designs.shape[1])
+        self.designs = self.designs + size * gradient
+        if box is not None:
+            self.designs = self.designs.clamp(*box)
 
     def _show(self, step: int, prediction: Tensor) -> None:
         if self._watch is not None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import mbo_gym
+from mbo_gym.batch.propose import prepare
 from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.files import store
 from mbo_gym.methods.base import Context
@@ -27,6 +28,7 @@ from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 from mbo_gym.problem.task import Task
+from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import parse_seeds
 from mbo_gym.tasks.olympus import TABLES
 
@@ -58,6 +60,9 @@ HIDING = {
 }
 """Share of the designs, the worse ones, that may be visible, and the share of them that is."""
 CLASSES = {"R2 >= 0.5": (0.5, np.inf), "0 < R2 < 0.5": (0.0, 0.5), "R2 <= 0": (-np.inf, 0.0)}
+
+PROPOSE = "propose"
+"""The batch of `mbo_gym.propose`, beside the methods."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -190,9 +195,12 @@ def run_cell(cell: Cell, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
         **numbers,
     }
     for name in methods:
-        control = name in models or method_class(name).CONTROL
+        control = name in models or (name != PROPOSE and method_class(name).CONTROL)
         record = {**shared, "method": name, "control": control}
         start = time.perf_counter()
+        if name == PROPOSE:
+            yield {**record, **run_propose(cell), "seconds": time.perf_counter() - start}
+            continue
         try:
             x = batch_of(_proposals(name, cell, models), task.dataset.x)
             y = task.oracle()(x)
@@ -211,6 +219,28 @@ def run_cell(cell: Cell, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield record
 
 
+def run_propose(cell: Cell) -> dict[str, Any]:
+    """Return what the batch of `mbo_gym.propose` promised and what its designs have."""
+    prepared = prepare(cell.task, k=BATCH, seed=cell.seed)
+    health = prepared.health(NullProgress())
+    batch = prepared.make(NullProgress(), health)
+    table = cell.table.dataset
+    best = float(cell.task.dataset.y.max())
+    gain = float(table.y.max()) - best
+    y = cell.table.oracle()(batch.x)
+    half = batch.intervals.half_width
+    return {
+        "new": len(batch),
+        "error": "",
+        "above": float((y > best).sum()) / BATCH,
+        "gain": max(0.0, float(y.max()) - best) / gain if gain > 0 else np.nan,
+        "rank": int((table.y > y.max()).sum()) + 1,
+        "r2_health": health.best.r2 if health.best else np.nan,
+        "covered": float((np.abs(y - batch.criterion) <= half).mean()),
+        "chance_said": float(batch.facts.chance.mean()),
+    }
+
+
 def _proposals(name: str, cell: Cell, models: Mapping[str, Predict]) -> np.ndarray:
     """Return more designs than a batch holds, best first."""
     task = cell.task
@@ -225,7 +255,7 @@ def _proposals(name: str, cell: Cell, models: Mapping[str, Predict]) -> np.ndarr
 FIELDS = (
     *("table", "hiding", "seed", "method", "control", "designs", "visible", "chance"),
     *("r2_forest", "r2_linear", "half_cv", "half_top", "seconds", "new", "above"),
-    *("rank", "gain", "covered_cv", "covered_top", "error"),
+    *("rank", "gain", "covered_cv", "covered_top", "r2_health", "covered", "chance_said", "error"),
 )
 
 
@@ -322,7 +352,36 @@ def summary(records: Sequence[Mapping[str, str]]) -> str:
             cells += [(own, "covered_cv"), (own, "covered_top")]
             shown = " | ".join("-" if np.isnan(v := mean(r, f)) else f"{v:.3f}" for r, f in cells)
             lines.append(f"| {hiding} | {name} | {n} | {shown} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *propose_summary(good)])
+
+
+def propose_summary(records: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the table of the batches of `propose`, by hiding and by the R2 that it states."""
+    lines = [
+        f"Batches of `propose`, {BATCH} designs each, by the held-out R2 that it states: designs "
+        "above the best visible row, and the chance of that which it states; share of the "
+        "reachable gain; batches with the best design of the whole table; true scores inside "
+        "the intervals.",
+        "",
+        "| hiding | stated R2 | batches | above | among unseen | stated chance | gain | best found "
+        "| covered |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for hiding in HIDING:
+        for name, (low, high) in CLASSES.items():
+            own = [
+                r
+                for r in records
+                if r["method"] == PROPOSE
+                and r["hiding"] == hiding
+                and low <= float(r["r2_health"]) < high
+            ]
+            found = float(np.mean([r["rank"] == "1" for r in own])) if own else float("nan")
+            values = [mean(own, n) for n in ("above", "chance", "chance_said", "gain")]
+            values += [found, mean(own, "covered")]
+            shown = " | ".join("-" if np.isnan(v) else f"{v:.3f}" for v in values)
+            lines.append(f"| {hiding} | {name} | {len(own)} | {shown} |")
+    return lines
 
 
 def mean(records: Sequence[Mapping[str, str]], name: str) -> float:
@@ -334,7 +393,9 @@ def mean(records: Sequence[Mapping[str, str]], name: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="0-7")
-    parser.add_argument("--methods", default=",".join(("rank_forest", "rank_linear", *METHODS)))
+    parser.add_argument(
+        "--methods", default=",".join((PROPOSE, "rank_forest", "rank_linear", *METHODS))
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="finished cells are left")
     parser.add_argument("--summary", action="store_true", help="print the tables and end")
     args = parser.parse_args()

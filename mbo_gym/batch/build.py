@@ -87,7 +87,8 @@ def make_batch(
     Algorithm:
         1. judge the data by cross-validation; models with held-out R2 above 0 form a committee
         2. take the residuals of the hidden best fifth as errors of predictions
-        3. ask the method for designs, add their neighbours, write all on the data's steps
+        3. list all designs of a small space; else ask the method for designs and add their
+           neighbours; write all on the data's steps
         4. leave out what is measured, failed, excluded or pending
         5. rank by the committee's prediction (by the expected score where failures are known)
         6. choose by greedy maximum determinant among the best, plate by plate with a group
@@ -284,6 +285,11 @@ def _notes(
             f"Candidates: {len(pool.x):,}, of which {pool.n_from_method:,} from the method "
             f"{name} (asked for {pool.n_asked:,}; measured and equal ones are left out), the "
             "others their neighbours. The committee's prediction ranks them."
+        )
+    elif pool.listed:
+        notes.append(
+            f"Candidates: all {len(pool.x):,} designs of the space that are left, ranked by the "
+            f"committee's prediction; no search by {name} is needed."
         )
     elif not health.learned:
         notes.append(

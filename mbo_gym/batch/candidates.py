@@ -27,6 +27,8 @@ MOST_CHANGED = 3
 """Numbers, words or letters of a neighbour that are changed."""
 NEAR = 0.1
 """Standard deviation of a changed number, as a share of the measured range."""
+MOST_LISTED = 50_000
+"""Designs of a space up to which all of them are candidates."""
 ATTEMPTS = 12
 """Draws of random designs where candidates are few."""
 
@@ -67,12 +69,14 @@ class Pool:
         value: (N,) what they are ranked by.
         n_asked: Designs that the method was asked for; 0 where it was not.
         n_from_method: Distinct free designs among them.
+        listed: Whether these are all free designs of the space.
     """
 
     x: np.ndarray
     value: np.ndarray
     n_asked: int
     n_from_method: int
+    listed: bool = False
 
 
 def draw_pool(
@@ -85,6 +89,9 @@ def draw_pool(
 ) -> Pool:
     """Fit a method, ask it for more designs than needed, and add neighbours and random designs.
 
+    Where the space has at most `MOST_LISTED` designs, all of them are candidates and the method is
+    not needed: in our study of complete tables, ranking the list beat every method's search.
+
     A neighbour is a cross of two good designs in which up to three parameters change. Random
     designs are added only where fewer than four times `k` candidates are found.
 
@@ -96,6 +103,9 @@ def draw_pool(
         value: What designs are ranked by.
         k: Size of the batch.
     """
+    listed = taken.writing.every_design(MOST_LISTED)
+    if listed is not None:
+        return _best_first(taken.free(listed), value, listed=True)
     asked = min(max(4 * k, FEWEST_ASKED), MOST_ASKED)
     method.fit(problem, context)
     proposed = taken.writing.write(method.propose(asked).x)
@@ -115,9 +125,15 @@ def draw_pool(
         if len(x) >= 4 * k:
             break
         x = taken.free(np.concatenate([x, taken.writing.sample(max(N_CHILDREN, 4 * k), rng)]))
+    return _best_first(x, value, n_asked=asked, n_from_method=n_from_method)
+
+
+def _best_first(
+    x: np.ndarray, value: Value, *, n_asked: int = 0, n_from_method: int = 0, listed: bool = False
+) -> Pool:
     worth = value(x) if len(x) else np.zeros(0)
     order = np.argsort(-worth, kind="stable")
-    return Pool(x[order], worth[order], asked, n_from_method)
+    return Pool(x[order], worth[order], n_asked, n_from_method, listed)
 
 
 def spread_pool(taken: Taken, k: int, seed: int) -> Pool:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import math
 import os
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from mbo_gym.batch.geometry import Geometry
 from mbo_gym.batch.importance import Importance, permutation_importance
 from mbo_gym.batch.intervals import COVERED
 from mbo_gym.batch.result import Batch
+from mbo_gym.benchmark.report.page import read, render
 from mbo_gym.files import store
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
@@ -70,21 +68,14 @@ def to_html(batch: Batch, title: str = "") -> str:
         batch: Batch to show.
         title: Title; empty for one made of the score's name.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    script = _file("card.js")
-    page = environment.from_string(_file("card.html.jinja"))
     importance = permutation_importance(batch.problem, batch.health)
     facts = set(batch.fact_columns())
-    return page.render(
+    return render(
+        read(__package__, "card.html.jinja"),
+        css=read(__package__, "card.css"),
+        script=read(__package__, "card.js"),
         batch=batch,
         title=title or f"Batch of {len(batch)} designs for {batch.score.name}",
-        css=_report_css() + _file("card.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         header=[(name, name in facts, MEANINGS.get(_plain(name), "")) for name in batch.header()],
         rows=_rows(batch),
         space=_space(batch),
@@ -116,16 +107,6 @@ def write_card(batch: Batch, path: str | os.PathLike[str], title: str = "") -> P
         The path.
     """
     return store.write_atomic(Path(path).expanduser(), to_html(batch, title).encode())
-
-
-def _file(name: str) -> str:
-    return resources.files("mbo_gym.batch").joinpath(name).read_text(encoding="utf-8")
-
-
-def _report_css() -> str:
-    """Return the styles of the benchmark's report, which the card shares."""
-    report = resources.files("mbo_gym.benchmark.report")
-    return report.joinpath("report.css").read_text(encoding="utf-8")
 
 
 def _plain(name: str) -> str:

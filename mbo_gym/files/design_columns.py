@@ -306,6 +306,11 @@ def _in_inferred_space(columns: DesignColumns, table: Table) -> Made:
                 if name in columns.merged:
                     kind = kind or "real"  # what is left of the numbers tells nothing of steps
                 parameter = _number(name, values, units.get(name, ""), kind)
+                if kind is None and parameter.kind == "real" and kinds.suggests_log(values):
+                    notes.append(
+                        f"{name!r} spans {np.log10(values.max() / values.min()):.1f} decades, most "
+                        f"rows at the lower end. Pass kinds={{{name!r}: 'log'}} for a log scale."
+                    )
             x.append(values[:, None])
         else:
             parameter, values, told = _text(table, columns, name, units.get(name, ""))
@@ -362,15 +367,20 @@ def _text(
         parameter = Real(name, float(days.min()), float(days.max()), unit="d")
         return parameter, days[:, None], [f"{name!r} counts the days since {first}."]
     if kind == "category":
-        category = kinds.category(name, cells, unit)
-        if isinstance(category, Constant):
-            return category, np.zeros((len(cells), 1), dtype=np.float32), []
-        code = {word: float(k) for k, word in enumerate(category.values)}
+        words = kinds.words_of(name, cells, unit, ordered=options.kind(name) is None)
+        if isinstance(words, Constant):
+            return words, np.zeros((len(cells), 1), dtype=np.float32), []
+        code = {str(word): float(k) for k, word in enumerate(words.values)}
         values = np.array([[code[cell]] for cell in cells], dtype=np.float32)
         told = []
-        if len(category.values) == len(cells) > 2:
+        if len(words.values) == len(cells) > 2:
             told = [f"{name!r} has another word in every row, so nothing is learned of it."]
-        return category, values, told
+        elif words.kind == "levels":
+            told = [
+                f"The words of {name!r} are taken in order. Pass kinds={{{name!r}: 'category'}} if "
+                "they have none."
+            ]
+        return words, values, told
     letters, numbers, told = letters_of(
         table, name, cells, sequences, mutations=kind == "mutations"
     )
@@ -403,10 +413,10 @@ def _described(
         words = f"Sequences of {space.length} letters out of {letters} (column {names[0]!r})"
     else:
         what = "numbers" if len(columns.numeric) == len(names) else "parameters"
-        words = f"Designs of {len(names)} {what} ({listed(names)})"
+        words = f"Designs of {len(names)} {what if len(names) > 1 else what[:-1]} ({listed(names)})"
     still = [p.name for p in parameters if p.n_values == 1]
     if still:
-        words += f", of which {listed(still)} never vary"
+        words += f", of which {listed(still)} never var{'y' if len(still) > 1 else 'ies'}"
     if isinstance(space, MixedSpace) and space.constraints:
         words += f", with {'; '.join(c.in_words() for c in space.constraints)}"
     units = {p.name: str(getattr(p, "unit", "")) for p in parameters if getattr(p, "unit", "")}

@@ -20,15 +20,16 @@ from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 
 __all__ = [
     "KINDS",
-    "category",
     "flag_words",
     "is_wild_type",
     "number",
     "of_kind",
     "parts",
     "shortest",
+    "suggests_log",
     "text_kind",
     "widened",
+    "words_of",
 ]
 
 KINDS = ("real", "log", "integer", "levels", "category", "sequence", "days")
@@ -61,6 +62,23 @@ FLAG_WORDS = (
     ("0", "1"),
 )
 """Pairs of words of a flag, the one for no first."""
+
+_SCALES = (
+    ("very low", "low", "medium", "high", "very high"),
+    ("very low", "low", "moderate", "high", "very high"),
+    ("very small", "small", "medium", "large", "very large"),
+    ("very slow", "slow", "medium", "fast", "very fast"),
+    ("very weak", "weak", "medium", "strong", "very strong"),
+    ("none", "mild", "moderate", "severe"),
+    ("xs", "s", "m", "l", "xl", "xxl"),
+)
+"""Words in an order, each scale from its lowest."""
+_AMOUNT = re.compile(r"^([-+]?\d+(?:[.,]\d+)?)(\s*)([^\d\s.,][^\d]*)$")
+"""A number and its unit in one cell: 5 min, 10mM."""
+LOG_RATIO = 1000
+"""Ratio of the largest to the smallest number from which a log scale is thought of."""
+LOG_MEDIAN = 0.1
+"""Share of the largest number that the median is then below."""
 
 _NUCLEOTIDES = frozenset("ACGTUN-")
 _RESIDUES = frozenset("ABCDEFGHIKLMNOPQRSTUVWXYZ*-.")
@@ -233,13 +251,53 @@ def flag_words(words: Sequence[str]) -> tuple[list[str], list[str]] | None:
     return None
 
 
-def category(name: str, cells: Sequence[str], unit: str = "") -> Category | Constant:
-    """Return the parameter of a column of words: a flag's in the order no, yes, others sorted."""
+def words_of(
+    name: str, cells: Sequence[str], unit: str = "", *, ordered: bool = True
+) -> Category | Levels | Constant:
+    """Return the parameter of a column of words.
+
+    A flag has the order no, yes. Words of a known scale (low, medium, high) and numbers with one
+    unit (5 min, 10 min) are ordered levels. Others are a category, sorted.
+
+    Args:
+        name: The column.
+        cells: Its cells, each with a word.
+        unit: Unit.
+        ordered: Whether words may be levels.
+
+    Example:
+        >>> words_of("power", ["high", "low", "medium", "low"]).values
+        ('low', 'medium', 'high')
+    """
     words = sorted(set(cells))
     if len(words) == 1:
         return Constant(name, words[0], unit)
     flag = flag_words(words)
-    return Category(name, tuple(words if flag is None else [*flag[0], *flag[1]]), unit)
+    if flag is not None:
+        return Category(name, (*flag[0], *flag[1]), unit)
+    levels = _in_order(words) if ordered else None
+    return Category(name, tuple(words), unit) if levels is None else Levels(name, levels, unit)
+
+
+def _in_order(words: Sequence[str]) -> tuple[str, ...] | None:
+    """Return distinct words from the lowest to the highest; None where they have no order."""
+    small = [word.casefold() for word in words]
+    for scale in _SCALES:
+        if len(set(small)) == len(words) > 2 and set(small) <= set(scale):
+            return tuple(sorted(words, key=lambda word: scale.index(word.casefold())))
+    amounts = [_AMOUNT.match(word) for word in words]
+    if not all(amounts) or len({found[3].strip() for found in amounts if found}) > 1:
+        return None
+    values = [float(found[1].replace(",", ".")) for found in amounts if found]
+    if len(set(values)) < len(words):
+        return None
+    return tuple(word for _, word in sorted(zip(values, words, strict=True)))
+
+
+def suggests_log(x: np.ndarray) -> bool:
+    """Whether numbers (N,) above 0 span three decades and crowd at the lower end."""
+    low, high = float(x.min()), float(x.max())
+    return low > 0 and high >= LOG_RATIO * low and float(np.median(x)) < LOG_MEDIAN * high
 
 
 def text_kind(cells: Sequence[str], *, alone: bool) -> str:

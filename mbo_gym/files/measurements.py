@@ -13,6 +13,7 @@ from mbo_gym.files.cells import Table, listed
 from mbo_gym.files.design_columns import DesignOptions, Made, read_design_columns
 from mbo_gym.files.replicates import groups_of_equal_designs, join_replicates
 from mbo_gym.files.roles import Roles, counting_columns
+from mbo_gym.files.sequences import AS_CAPITALS
 from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.space import DesignSpace
@@ -81,6 +82,82 @@ def read_measurements(
     """
     design = read_design_columns(table, roles.designs, options or DesignOptions())
     y = table.float32([roles.score])[:, 0]
+    rows = _used_rows(table, roles, design.missing, y, on_missing)
+    kept = table.where(rows.keep)
+    made = design.take(rows.keep).parameters(kept)
+    scored = ~rows.failed
+    y = y[rows.keep][scored]
+    error, weighed = _errors(kept, roles, scored, y)
+    each = _Scored(made.x[scored], y, error, kept.lines[scored])
+    measured, repeated = _joined(each) if replicates == "mean" else _with_repeats(each)
+    _require_different(table, roles.score, measured.y)
+    notes = [
+        *table.notes,
+        *made.notes,
+        *_merged_notes(design.merged),
+        *_counting_notes(table, roles),
+        *weighed,
+        *repeated,
+        *_failure_notes(roles, rows),
+    ]
+    return Measurements(
+        space=made.space,
+        parameters=made.parameters,
+        constraints=made.constraints,
+        x=measured.x,
+        y=measured.y,
+        error=measured.error,
+        failed=made.x[rows.failed] if rows.failed.any() else None,
+        words=made.words,
+        n_dropped=int((~rows.keep).sum()),
+        notes=tuple(notes),
+        columns=_columns(table, roles, made),
+        lines=measured.lines,
+        units=made.units,
+        case="upper" if any(AS_CAPITALS in note for note in made.notes) else "keep",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Which rows of a table are used, and which of those are failed measurements.
+
+    Args:
+        keep: (N,) bool, the rows that are used; M of them.
+        flagged: (M,) bool, which of those the failure flag calls failed.
+        failed: (M,) bool, which of those failed: flagged, or without a score.
+    """
+
+    keep: np.ndarray
+    flagged: np.ndarray
+    failed: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Designs with scores: (N, *shape) x, (N,) y, (N,) standard errors or None, (N,) lines."""
+
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray | None
+    lines: np.ndarray
+
+
+def _used_rows(
+    table: Table, roles: Roles, missing: np.ndarray, y: np.ndarray, on_missing: str
+) -> _Rows:
+    """Find the rows that are used, and those of them that failed.
+
+    Args:
+        table: The file.
+        roles: Roles of its columns.
+        missing: (N, designs) bool, cells of the design without a value.
+        y: (N,) scores, NaN for none.
+        on_missing: What becomes of a row without a value.
+
+    Raises:
+        InvalidData: A value is missing and must not, a score is too large, or no row has all.
+    """
     flagged = np.zeros(len(table), dtype=bool)
     if roles.failure is not None:
         words = roles.failure.words
@@ -88,75 +165,39 @@ def read_measurements(
     no_score = np.isnan(y)
     failed = flagged | (no_score if on_missing == "failed" else False)
     names = [*roles.designs, roles.score]
-    missing = np.concatenate([design.missing, (no_score & ~failed)[:, None]], axis=1)
+    missing = np.concatenate([missing, (no_score & ~failed)[:, None]], axis=1)
     keep = table.complete_rows(names, missing, drop=on_missing == "drop")
     if not (keep & ~failed).any():
         raise InvalidData(
             f"{table.path}: no row has a design and a score {roles.score!r} and is no failure. "
             "Name another score_column=, or fill the scores in."
         )
-    whole = design.take(keep)
-    kept = table.where(keep)
-    failed = failed[keep]
-    table.where(keep & ~flagged & ~no_score).refuse_too_large(
-        [roles.score], y[keep & ~flagged & ~no_score][:, None]
-    )
-    made = whole.parameters(kept)
-    scored = ~failed
-    y = y[keep][scored]
-    x = made.x[scored]
-    lines = kept.lines[scored]
-    notes = [*table.notes, *made.notes, *_merged_notes(design.merged)]
-    notes += [
-        f"{name!r} counts the rows and is taken as part of the design. If it is a row number, "
-        f"leave it out with ignore={name!r}."
-        for name in counting_columns(table, roles.designs)
+    scored = keep & ~flagged & ~no_score
+    table.where(scored).refuse_too_large([roles.score], y[scored][:, None])
+    return _Rows(keep, flagged[keep], failed[keep])
+
+
+def _joined(each: _Scored) -> tuple[_Scored, list[str]]:
+    """Join equal designs with different scores; also return what was done."""
+    joined = join_replicates(each.x.reshape(len(each.x), -1), each.y, each.error)
+    if joined is None:
+        return each, []
+    rows = joined.rows
+    were = "designs were" if joined.n_designs > 1 else "design was"
+    return _Scored(each.x[rows], joined.y, joined.error, each.lines[rows]), [
+        f"{joined.n_designs:,} {were} measured several times ({joined.n_rows:,} rows); "
+        f"{len(each.x):,} rows became {len(rows):,} designs with mean and standard error. Pass "
+        "replicates='keep' to keep the rows."
     ]
-    error, told = _errors(kept, roles, scored, y)
-    notes += told
-    if replicates == "mean":
-        joined = join_replicates(x.reshape(len(x), -1), y, error)
-        if joined is not None:
-            notes.append(
-                f"{joined.n_designs:,} designs were measured several times ({joined.n_rows:,} "
-                f"rows); {len(x):,} rows became {len(joined.rows):,} designs with mean and "
-                "standard error. Pass replicates='keep' to keep the rows."
-            )
-            x, y, error = x[joined.rows], joined.y, joined.error
-            lines = lines[joined.rows]
-    else:
-        first, _, counts = groups_of_equal_designs(x.reshape(len(x), -1))
-        if len(first) < len(x):
-            notes.append(
-                f"{int((counts > 1).sum()):,} designs stand in several rows, which are kept."
-            )
-    _require_different(table, roles.score, y)
-    n_failed = int(failed.sum())
-    if n_failed:
-        n_flagged = int(flagged[keep].sum())
-        reasons = []
-        if roles.failure is not None and n_flagged:
-            name = roles.failure.column
-            reasons.append(f"{n_flagged:,} of {len(kept):,} rows failed, as {name!r} says")
-        if n_failed > n_flagged:
-            reasons.append(f"{n_failed - n_flagged:,} of {len(kept):,} rows have no score")
-        notes.append(f"{', '.join(reasons)}; they are kept as failed designs.")
-    return Measurements(
-        made.space,
-        made.parameters,
-        made.constraints,
-        x,
-        y,
-        error,
-        made.x[failed] if n_failed else None,
-        made.words,
-        int((~keep).sum()),
-        tuple(notes),
-        _columns(table, roles, made),
-        lines,
-        made.units,
-        "upper" if any("read as capitals" in note for note in made.notes) else "keep",
-    )
+
+
+def _with_repeats(each: _Scored) -> tuple[_Scored, list[str]]:
+    """Return all rows as they are, and how many designs stand in several."""
+    first, _, counts = groups_of_equal_designs(each.x.reshape(len(each.x), -1))
+    if len(first) == len(each.x):
+        return each, []
+    n_repeated = int((counts > 1).sum())
+    return each, [f"{n_repeated:,} designs stand in several rows, which are kept."]
 
 
 def _require_different(table: Table, name: str, y: np.ndarray) -> None:
@@ -217,6 +258,26 @@ def _merged_notes(names: Sequence[str]) -> list[str]:
         f"Warning: numbers of {listed(names)} differ by less than float32 can tell (7 digits), so "
         "different values became equal. Subtract an offset from the column."
     ]
+
+
+def _counting_notes(table: Table, roles: Roles) -> list[str]:
+    return [
+        f"{name!r} counts the rows and is taken as part of the design. If it is a row number, "
+        f"leave it out with ignore={name!r}."
+        for name in counting_columns(table, roles.designs)
+    ]
+
+
+def _failure_notes(roles: Roles, rows: _Rows) -> list[str]:
+    n_rows, n_failed, n_flagged = len(rows.failed), int(rows.failed.sum()), int(rows.flagged.sum())
+    if not n_failed:
+        return []
+    reasons = []
+    if roles.failure is not None and n_flagged:
+        reasons.append(f"{n_flagged:,} of {n_rows:,} rows failed, as {roles.failure.column!r} says")
+    if n_failed > n_flagged:
+        reasons.append(f"{n_failed - n_flagged:,} of {n_rows:,} rows have no score")
+    return [f"{', '.join(reasons)}; they are kept as failed designs."]
 
 
 def _columns(table: Table, roles: Roles, made: Made) -> tuple[tuple[str, str], ...]:

@@ -107,9 +107,11 @@ def skip_preamble(content: bytes) -> Preamble:
         kinds.pop()
         named_by_comment = True
     else:
-        titles = _titles(lines, delimiter)
+        titles, header = _titles(lines, delimiter)
         skipped += titles
-        kinds += ["title"] * len(titles)
+        kinds += ["title" if _skipped_kind(lines[i][0]) is None else "comment" for i in titles]
+        for row in lines[:header]:  # empty rows of a sheet
+            row[0] = row[0] if _has_content(row[0]) else b""
     if not (skipped or named_by_comment or emptied):
         return Preamble(content, delimiter, [])
     for i in skipped:
@@ -153,37 +155,42 @@ def _has_number(text: bytes, mark: bytes) -> bool:
     return any(cell.strip() and parse_number(cell) is not None for cell in cells)
 
 
-def _titles(lines: list[list[bytes]], delimiter: str | None) -> list[int]:
-    """Return the lines of titles above the header.
+def _titles(lines: list[list[bytes]], delimiter: str | None) -> tuple[list[int], int]:
+    """Return the lines of titles and of comments below one, and the header's; none and 0 without.
 
-    A title is one cell above two lines of several cells, the first of which holds no number. No
-    cell is quoted over a line end.
+    Titles are lines of one cell, or of a name and its value, above a header of more cells. The
+    header holds no number, and the line below has as many cells. No cell is quoted over a line end.
     """
-    full = [i for i, (text, _) in enumerate(lines) if _has_content(text)][: MOST_TITLES + 2]
-    full = [i for i in full if not _skipped_kind(lines[i][0].strip())]
+    full = [i for i, (text, _) in enumerate(lines) if _has_content(text)]
+    comments = [i for i in full if _skipped_kind(lines[i][0].strip())]
+    full = [i for i in full if i not in comments][: MOST_TITLES + 2]
     if any(lines[i][0].count(b'"') % 2 for i in full):
-        return []
+        return [], 0
     for mark in [delimiter.encode()] if delimiter else [d.encode() for d in DELIMITERS]:
         for k in range(1, len(full) - 1):
             header, data = (lines[i][0] for i in full[k : k + 2])
             count = header.count(mark)
-            named = [cell for cell in header.split(mark) if cell.strip()]
+            named = _filled(header, mark)
             if not count or data.count(mark) != count or len(named) < 2:
                 continue
-            above = [lines[i][0] for i in full[:k]]
-            if _has_number(header, mark) or not all(_is_title(t, mark, count) for t in above):
+            pairs = list(zip(header.split(mark), data.split(mark), strict=True))
+            if any(cell.strip() and not name.strip() for name, cell in pairs[1:]):
+                continue  # a value without a name: this is no header yet
+            above = [_filled(lines[i][0], mark) for i in full[:k]]
+            most = min(2, len(named) - 1) if _has_number(data, mark) else 1
+            if _has_number(header, mark) or max(map(len, above)) > most:
                 break
-            return full[:k]
-    return []
+            if any(lines[i][0].count(mark) > count for i in full[:k]):
+                break
+            return sorted([*full[:k], *(i for i in comments if full[0] < i < full[k])]), full[k]
+    return [], 0
+
+
+def _filled(text: bytes, mark: bytes) -> list[bytes]:
+    """Return the cells of a line that hold something."""
+    return [cell for cell in text.split(mark) if cell.strip()]
 
 
 def _has_content(text: bytes) -> bool:
     """Whether a line holds more than blanks and delimiters."""
     return bool(text.strip(b" \t;,|"))
-
-
-def _is_title(text: bytes, mark: bytes, count: int) -> bool:
-    """Whether a line is one cell, perhaps with empty ones behind it."""
-    cells = [cell for cell in text.split(mark) if cell.strip()]
-    alone = len(cells) == 1 and not any(d.encode() in cells[0] for d in DELIMITERS)
-    return alone and text.count(mark) in (0, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +23,9 @@ _ID_NAMES = re.compile(
     r"|run|runid|exp|expid|experiment|experimentid|trial|trialindex|trialid|unnamed\d*)$"
 )
 _TEXT_NAMES = re.compile(r"^(comment|comments|note|notes|remark|remarks|doi|reference|source)$")
+_REPEAT_NAMES = re.compile(
+    r"^(technical|biological|tech|bio)?(replicate|replicates|rep|repeat|repetition)(id|no|nr|number)?$"
+)
 _BAD_NAMES = re.compile(r"^(is)?(failed|failure|fail|crashed|crash|aborted|invalid|infeasible)$")
 _GOOD_NAMES = re.compile(r"^(is)?(success|succeeded|successful|ok|valid|feasible|worked|passed)$")
 _STATUS_NAMES = re.compile(r"^(run|trial)?(status|state|outcome)$")
@@ -136,55 +139,73 @@ def assign_roles(
         )
     table.require(score)
     ignore = [ignore] if isinstance(ignore, str) else list(ignore)
+    wanted = set(wanted)
     explicit = None if designs is None else _named(table, designs, score)
-    head = dict(zip(table.names, table.head(N_SEEN), strict=True))
-    left_out = dict.fromkeys(ignore, "you left it out")
     for name in [*ignore, *(name for name in (error, weights) if name not in (None, "none"))]:
         table.require(str(name))
+    head = dict(zip(table.names, table.head(N_SEEN), strict=True))
     taken = {score, *(explicit or ()), *ignore, *wanted}
     failure = _failure(table, failed, head, taken)
     if error is None:
         error = _error_column(table.names, score, {*taken, weights})
     elif error == "none":
         error = None
-    used = {score, error, weights, failure.column if failure else None}
+    left_out = dict.fromkeys(ignore, "you left it out")
+    roles = Roles((), score, failure, error, weights, left_out)
     if explicit is not None:
-        if twice := [name for name in explicit if name in used or name in left_out]:
-            raise InvalidData(
-                f"{listed(twice)} would be a design and something else too. Name each column once."
-            )
-        others = [name for name in table.names if name not in used and name not in explicit]
-        left_out = {name: left_out.get(name, "not among design_columns") for name in others}
-        return Roles(explicit, score, failure, error, weights, left_out)
-    rest = [name for name in table.names if name not in used and name not in left_out]
+        return _with_named_designs(table, roles, explicit)
+    return _with_found_designs(table, roles, head, wanted)
+
+
+def _with_named_designs(table: Table, roles: Roles, designs: tuple[str, ...]) -> Roles:
+    """Return roles with the design that was told; all other columns are left out."""
+    used = _used(roles)
+    if twice := [name for name in designs if name in used or name in roles.left_out]:
+        raise InvalidData(
+            f"{listed(twice)} would be a design and something else too. Name each column once."
+        )
+    others = [name for name in table.names if name not in used and name not in designs]
+    left_out = {name: roles.left_out.get(name, "not among design_columns") for name in others}
+    return replace(roles, designs=designs, left_out=left_out)
+
+
+def _with_found_designs(
+    table: Table, roles: Roles, head: Mapping[str, Sequence[str]], wanted: set[str]
+) -> Roles:
+    """Return roles in which the design is all that has no other role and looks like one."""
+    used = _used(roles)
+    rest = [name for name in table.names if name not in used and name not in roles.left_out]
     if not rest:
         raise InvalidData(
-            f"{table.path} has one column only, {score!r}. If cells are not split, pass delimiter=."
+            f"{table.path} has one column only, {roles.score!r}. If cells are not split, pass "
+            "delimiter=."
         )
-    wanted = set(wanted)
     reasons = {
-        name: _figure_of(score, name) or _no_design(table, name, head[name])
+        name: _figure_of(roles.score, name) or _no_design(table, name, head[name])
         for name in rest
         if name not in wanted
     }
-    reasons |= dict.fromkeys(wanted.intersection(rest))
-    chosen = [name for name in rest if reasons[name] is None]
-    if not chosen:  # one column that looks like a row number is a design all the same
-        chosen = [name for name in rest if name and reasons[name] != "empty"]
-    if not chosen:
+    designs = [name for name in rest if reasons.get(name) is None]
+    if not designs:  # one column that looks like a row number is a design all the same
+        designs = [name for name in rest if name and reasons[name] != "empty"]
+    if not designs:
         raise InvalidData(
-            f"{table.path}: no column is left for the design beside {score!r}. Name them with "
-            "design_columns=."
+            f"{table.path}: no column is left for the design beside {roles.score!r}. Name them "
+            "with design_columns=."
         )
-    for name in rest:
-        if name not in chosen:
-            left_out[name] = str(reasons[name])
-    if "" in chosen:
+    if "" in designs:
         raise InvalidData(
             f"{table.path}: column {table.names.index('') + 1} has no name and is no row number. "
             "Name it in the first line, or say with design_columns= which columns make the design."
         )
-    return Roles(tuple(chosen), score, failure, error, weights, left_out)
+    no_designs = {name: str(reasons[name]) for name in rest if name not in designs}
+    return replace(roles, designs=tuple(designs), left_out={**roles.left_out, **no_designs})
+
+
+def _used(roles: Roles) -> set[str | None]:
+    """Return the columns that have a role other than the design."""
+    failure = roles.failure.column if roles.failure else None
+    return {roles.score, roles.error, roles.weights, failure}
 
 
 def _named(table: Table, designs: str | Sequence[str], score: str) -> tuple[str, ...]:
@@ -230,6 +251,8 @@ def _no_design(table: Table, name: str, cells: Sequence[str]) -> str | None:
         return "identifiers of the rows"
     if _TEXT_NAMES.match(simple):
         return "comments"
+    if _REPEAT_NAMES.match(simple) and _numbers_repeats(numbers):
+        return "numbers of the replicates"
     words = [cell for cell, value in zip(cells, numbers, strict=True) if value is None and cell]
     if 2 * len(words) > len(full):
         if text_kind(words, alone=False) == "dates":
@@ -247,6 +270,12 @@ def _id_like(words: Sequence[str]) -> str:
 
 def _is_fraction(numbers: Sequence[float | None]) -> bool:
     return any(value is not None and value % 1 for value in numbers)
+
+
+def _numbers_repeats(numbers: Sequence[float | None]) -> bool:
+    """Whether cells count from 0 or 1 without a gap, or are words."""
+    found = {value for value in numbers if value is not None}
+    return any(found == set(range(first, first + len(found))) for first in (0, 1))
 
 
 def counting_columns(table: Table, names: Sequence[str]) -> list[str]:

@@ -13,9 +13,11 @@ from mbo_gym.files.cells import Table
 from mbo_gym.files.kinds import is_wild_type
 from mbo_gym.problem.letters import Letters
 
-__all__ = ["SequenceOptions", "as_told", "letters_of", "read_sequences"]
+__all__ = ["AS_CAPITALS", "SequenceOptions", "as_told", "letters_of", "read_sequences"]
 
 GAP = "-"
+AS_CAPITALS = "read as capitals"
+"""Words of the note about small letters that were turned into capitals."""
 FEWEST_ROWS = 5
 """Rows from which a place with one letter throughout is taken as one that must not vary."""
 
@@ -203,8 +205,8 @@ def _in_one_case(
     bases = set("".join(cells).upper()) <= _BASES
     if bases or all(cell in (cell.upper(), cell.lower()) for cell in cells):
         return [cell.upper() for cell in cells], [
-            f"{name!r}: small letters of {small} sequences are read as capitals. Pass case='keep' "
-            "if they differ."
+            f"{name!r}: small letters of {small} sequence{'s'[: small > 1]} {AS_CAPITALS}. Pass "
+            "case='keep' if they differ."
         ]
     return cells, [
         f"{name!r}: capital and small letters count as different. Pass case='upper' if they do not."

@@ -142,19 +142,39 @@ def space_text(
         schema: Address of the JSON schema, for editors.
         reasons: Why each ignored column is left out.
     """
-    goal = space.goal
-    data = space.data
     lines = [f"#:schema {schema}"] if schema else []
     lines += [
         f"# Made from {source}. Correct what is wrong, then pass it back:",
         f"#   mbo-gym show table -o path={shlex.quote(source)} --space THIS_FILE",
         "# A column that is no setting of yours, such as another measurement: delete its",
         "# [[parameters]], and name it in `ignore`.",
+        *_goal_lines(space.goal),
+        *_data_lines(space.data, reasons or {}),
+        "",
+        "# Kinds: real (low, high, step, log), integer (low, high), category (values),",
+        "# levels (values in their order), letters (letters, length, shortest, fixed), constant.",
+    ]
+    for parameter in space.parameters:
+        lines += _parameter_lines(parameter)
+    if not space.constraints:
+        lines += _CONSTRAINT_TO_COPY
+    for constraint in space.constraints:
+        lines += _constraint_lines(constraint)
+    return "\n".join(lines) + "\n"
+
+
+def _goal_lines(goal: Goal) -> list[str]:
+    return [
         "",
         "[goal]",
         _line("score", goal.score, "column of the score"),
         _line("direction", goal.direction, '"maximise": higher is better; or "minimise"'),
         _line("unit", goal.unit, "unit of the score"),
+    ]
+
+
+def _data_lines(data: DataRules, reasons: Mapping[str, str]) -> list[str]:
+    lines = [
         "",
         "[data]",
         _line(
@@ -171,46 +191,47 @@ def space_text(
         _line("failed_words", data.failed_words, "cells of a failed row in that column"),
         _line("error", data.error, 'column of the standard errors of the score; "" for none'),
         _line("weights", data.weights, 'column of the weights of the rows; "" for none'),
-        *_ignored(data.ignore, reasons or {}),
+        *_ignored(data.ignore, reasons),
     ]
     if data.wild_type:
         lines.append(_line("wild_type", data.wild_type, "sequence that the mutations refer to"))
     if data.case != "keep":
         lines.append(_line("case", data.case, "case that letters of sequences are turned into"))
-    lines += [
-        "",
-        "# Kinds: real (low, high, step, log), integer (low, high), category (values),",
-        "# levels (values in their order), letters (letters, length, shortest, fixed), constant.",
-    ]
-    for parameter in space.parameters:
-        facts = parameter_to_dict(parameter)
-        lines += ["", "[[parameters]]", _line("name", facts.pop("name"), "column of the table")]
-        lines += [_line("kind", facts.pop("kind"), parameter.allowed()[:80])]
-        facts.setdefault("unit", "")
-        lines += [_line(key, value, _MEANINGS.get(key, "")) for key, value in facts.items()]
-        if parameter.kind == "real":
-            lines += [
-                f"# {key} = {value}  # {_MEANINGS[key]}"
-                for key, value in (("step", 0.5), ("log", "true"))
-                if key not in facts
-            ]
-    if not space.constraints:
+    return lines
+
+
+def _parameter_lines(parameter: Parameter) -> list[str]:
+    facts = parameter_to_dict(parameter)
+    lines = ["", "[[parameters]]", _line("name", facts.pop("name"), "column of the table")]
+    lines += [_line("kind", facts.pop("kind"), parameter.allowed()[:80])]
+    facts.setdefault("unit", "")
+    lines += [_line(key, value, _MEANINGS.get(key, "")) for key, value in facts.items()]
+    if parameter.kind == "real":
         lines += [
-            "",
-            "# No constraint was found. One looks like this:",
-            "# [[constraints]]",
-            '# kind = "linear"',
-            '# weights = {"a" = 1.0, "b" = 2.0}  # low <= a + 2 b <= high',
-            "# high = 10.0",
+            f"# {key} = {value}  # {_MEANINGS[key]}"
+            for key, value in (("step", 0.5), ("log", "true"))
+            if key not in facts
         ]
-    for constraint in space.constraints:
-        facts = constraint_to_dict(constraint)
-        lines += ["", "[[constraints]]"]
-        lines += [_line("kind", facts.pop("kind"), constraint.in_words()[:80])]
-        lines += [_line(key, value, _MEANINGS.get(key, "")) for key, value in facts.items()]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
+def _constraint_lines(constraint: Constraint) -> list[str]:
+    facts = constraint_to_dict(constraint)
+    lines = ["", "[[constraints]]"]
+    lines += [_line("kind", facts.pop("kind"), constraint.in_words()[:80])]
+    lines += [_line(key, value, _MEANINGS.get(key, "")) for key, value in facts.items()]
+    return lines
+
+
+_CONSTRAINT_TO_COPY = (
+    "",
+    "# No constraint was found. One looks like this:",
+    "# [[constraints]]",
+    '# kind = "linear"',
+    '# weights = {"a" = 1.0, "b" = 2.0}  # low <= a + 2 b <= high',
+    "# high = 10.0",
+)
+"""Lines of a file without constraints, which show how one is written."""
 _MEANINGS = {
     "low": "smallest value",
     "high": "largest value",

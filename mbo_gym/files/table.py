@@ -75,6 +75,22 @@ def read_table(
         [[1.5], [nan]]
     """
     path = Path(path).expanduser()
+    _check_dialect(delimiter, decimal)
+    missing = MISSING_WORDS | {word.strip().casefold() for word in missing_words}
+    content = unpack(path, _content(path))
+    if is_parquet(content):
+        return parquet_table(path, content, decimal, missing)
+    if is_workbook(content):
+        delimiter = None
+        table = _table_of_rows(path, content, delimiter, header=header)
+    else:
+        refuse_other_kinds(path, content)
+        table, delimiter = _table_of_text(path, content, delimiter, encoding, header=header)
+    return _understood(table, delimiter, decimal, missing, units=header and units)
+
+
+def _check_dialect(delimiter: str | None, decimal: str | None) -> None:
+    """Raise InvalidData unless delimiter and decimal mark are ones that a file can have."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InvalidData(
             f"a delimiter is one character and no quote or line end, got {delimiter!r}. Leave it "
@@ -82,21 +98,23 @@ def read_table(
         )
     if decimal not in (None, ".", ","):
         raise InvalidData(f"decimal is '.' or ',', got {decimal!r}. Leave it out to find it.")
-    missing = MISSING_WORDS | {word.strip().casefold() for word in missing_words}
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file, or raise MissingData."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise MissingData(
             f"{path} (in {Path.cwd()}): {reason}. Pass path= of an existing CSV file."
         ) from error
-    content = unpack(path, content)
-    if is_parquet(content):
-        return parquet_table(path, content, decimal, missing)
-    if is_workbook(content):
-        table = _table_of_rows(path, content, None, header=header)
-        return _understood(table, None, decimal, missing, units=header and units)
-    refuse_other_kinds(path, content)
+
+
+def _table_of_text(
+    path: Path, content: bytes, delimiter: str | None, encoding: str | None, *, header: bool
+) -> tuple[Table, str]:
+    """Make a table of delimited text, below what precedes it; also return its delimiter."""
     content, notes = decoded(path, content, encoding)
     require_utf8(path, content)
     while content.startswith(BYTE_ORDER_MARK):
@@ -104,8 +122,7 @@ def read_table(
     text = skip_preamble(content)
     delimiter = delimiter or text.delimiter or sniff_delimiter(text.content)
     table = _table_of_rows(path, text.content, delimiter, header=header)
-    table = replace(table, notes=(*notes, *text.notes))
-    return _understood(table, delimiter, decimal, missing, units=header and units)
+    return replace(table, notes=(*notes, *text.notes)), delimiter
 
 
 def _table_of_rows(path: Path, content: bytes, delimiter: str | None, *, header: bool) -> Table:

@@ -103,6 +103,17 @@ class Letters(Parameter):
         least = (self.shortest or self.length) - len(self.fixed)
         return float(sum(float(len(self.letters)) ** n for n in range(least, free + 1)))
 
+    def every_value(self) -> np.ndarray:
+        """Return all sequences, (n_values, length) float64."""
+        places = [
+            [self.letters.index(self.fixed[place])]
+            if place in self.fixed
+            else range(int(self.high) + 1)
+            for place in range(self.length)
+        ]
+        x = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, self.length)
+        return x[self.contains(x.astype(np.float32))].astype(np.float64)
+
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest sequences (N, length): letters in front, gaps behind."""
         x = super().nearest(x)

@@ -94,6 +94,18 @@ class MixedSpace(DesignSpace):
             return float(len(self.feasible.listed))
         return float(math.prod(float(parameter.n_values) for parameter in self.parameters))
 
+    def every_design(self, most: int) -> np.ndarray | None:
+        """Return all designs (n, slots), or None where `n_designs` is above `most`."""
+        if self.n_designs > most:
+            return None
+        if self.feasible.listed is not None:
+            return self.feasible.listed.astype(np.float32)
+        values = [parameter.every_value() for parameter in self.parameters]
+        chosen = np.indices([len(v) for v in values]).reshape(len(values), -1)
+        x = np.concatenate([v[rows] for v, rows in zip(values, chosen, strict=True)], axis=1)
+        x = x.astype(np.float32)
+        return np.asarray(x[self.contains(x)])
+
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Return which rows of `x` (N, slots) are allowed as float32; (N,) bool."""
         x = self._rows(x)

@@ -52,6 +52,10 @@ class Parameter(ABC):
         """Number of values; infinite for real numbers without steps."""
         return self.high - self.low + 1
 
+    def every_value(self) -> np.ndarray:
+        """Return all values, (n_values, size) float64; only where `n_values` is finite."""
+        return np.arange(self.low, self.high + 1, dtype=np.float64)[:, None]
+
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest values (N, size) float64 of numbers (N, size)."""
         return np.asarray(np.clip(np.rint(x), self.low, self.high))

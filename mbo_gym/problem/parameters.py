@@ -87,6 +87,10 @@ class Real(Parameter):
         width = (self.high - self.low) / self.step
         return math.floor(width + OFF_STEP) + 1 if math.isfinite(width) else math.inf
 
+    def every_value(self) -> np.ndarray:
+        """Return all values, (n_values, 1) float64; only where `n_values` is finite."""
+        return self.origin + np.arange(self.n_values)[:, None] * (self.step or 0.0)
+
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest values (N, 1) float64 of numbers (N, 1)."""
         x = np.clip(x, self.low, self.high).astype(np.float64)
@@ -130,18 +134,15 @@ class Real(Parameter):
 
     def text(self, x: np.ndarray) -> list[str]:
         """Return values (N, 1) as texts."""
-        return [str(cell).removesuffix(".0") for cell in self.cells(x)]
+        return [_plain(cell) for cell in self.cells(x)]
 
     def number(self, cell: Cell) -> Sequence[float]:
         """Return the slot of a value."""
-        value = number_of(self, cell)
-        if not self.contains(np.array([[value]], dtype=np.float32))[0]:
-            raise self.refuse(cell)
-        return [value]
+        return [_number_among(self, cell)]
 
     def allowed(self) -> str:
         """Return the allowed values in words."""
-        low, high = (str(_short(v)).removesuffix(".0") for v in (self.low, self.high))
+        low, high = (_plain(_short(v)) for v in (self.low, self.high))
         steps = "" if self.step is None else f" in steps of {self.step:g}"
         return f"the numbers from {low} to {high}{steps}"
 
@@ -242,9 +243,7 @@ class Category(Parameter):
 
     def number(self, cell: Cell) -> Sequence[float]:
         """Return the slot of a word."""
-        if str(cell) not in self.values:
-            raise self.refuse(cell)
-        return [float(self.values.index(str(cell)))]
+        return [_place_of_word(self, cell)]
 
     def allowed(self) -> str:
         """Return the allowed values in words."""
@@ -316,6 +315,10 @@ class Levels(Parameter):
             return np.array(self.values, dtype=np.float64)
         return np.arange(len(self.values), dtype=np.float64)
 
+    def every_value(self) -> np.ndarray:
+        """Return all values, (n_values, 1) float64."""
+        return self.grid[:, None]
+
     def index(self, x: np.ndarray) -> np.ndarray:
         """Return the number (N,) of the level nearest to each slot (N, 1)."""
         between = (self.grid[1:] + self.grid[:-1]) / 2
@@ -336,18 +339,11 @@ class Levels(Parameter):
 
     def text(self, x: np.ndarray) -> list[str]:
         """Return values (N, 1) as texts."""
-        return [str(cell).removesuffix(".0") for cell in self.cells(x)]
+        return [_plain(cell) for cell in self.cells(x)]
 
     def number(self, cell: Cell) -> Sequence[float]:
         """Return the slot of a value."""
-        if self.numeric:
-            value = number_of(self, cell)
-            if not self.contains(np.array([[value]], dtype=np.float32))[0]:
-                raise self.refuse(cell)
-            return [value]
-        if str(cell) not in self.values:
-            raise self.refuse(cell)
-        return [float(self.values.index(str(cell)))]
+        return [_number_among(self, cell) if self.numeric else _place_of_word(self, cell)]
 
     def allowed(self) -> str:
         """Return the allowed values in words."""
@@ -402,7 +398,7 @@ class Constant(Parameter):
 
     def text(self, x: np.ndarray) -> list[str]:
         """Return the value for each row as a text."""
-        return [str(self.value).removesuffix(".0")] * len(x)
+        return [_plain(self.value)] * len(x)
 
     def number(self, cell: Cell) -> Sequence[float]:
         """Return the slot of the value."""
@@ -423,6 +419,26 @@ def _require_order(parameter: Real | Integer) -> None:
         raise ValueError(
             f"{parameter.name}: low must not exceed high, got {parameter.low} and {parameter.high}"
         )
+
+
+def _number_among(parameter: Real | Levels, cell: Cell) -> float:
+    """Return the number of a cell, or raise InvalidDesign unless it is one of the values."""
+    value = number_of(parameter, cell)
+    if not parameter.contains(np.array([[value]], dtype=np.float32))[0]:
+        raise parameter.refuse(cell)
+    return value
+
+
+def _place_of_word(parameter: Category | Levels, cell: Cell) -> float:
+    """Return the place of a word among the values, or raise InvalidDesign for another word."""
+    if str(cell) not in parameter.values:
+        raise parameter.refuse(cell)
+    return float(parameter.values.index(str(cell)))
+
+
+def _plain(cell: Cell) -> str:
+    """Return a value as a text, a whole number without decimals."""
+    return str(cell).removesuffix(".0") if is_number(cell) else str(cell)
 
 
 def _short(value: float) -> float:

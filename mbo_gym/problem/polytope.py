@@ -6,7 +6,7 @@ others as matrix x <= limits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,20 +71,14 @@ class Polytope:
         multipliers = np.zeros((n, m))
         x = np.clip(v, low, high)
         found = np.zeros(n, dtype=bool)
-        full = a @ a.T + 1e-2 * np.eye(m)
-        pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(a.shape[1], m * m)
         rows = np.arange(n)
-        part = _Dual(a, b, self.n_equal, v, low, high)
+        dual = _Dual.of(a, b, self.n_equal, v, low, high)
         for _ in range(N_NEWTON):
             lam = multipliers[rows]
             point = x[rows]
             gradient = b - point @ a.T
-            pinned = (lam <= 0) & (gradient >= 0)
-            pinned[:, : self.n_equal] = False
-            residual = np.where(pinned, 0.0, np.abs(gradient))
-            tolerance = EXACT * (1 + np.abs(b) + np.abs(point) @ np.abs(a).T)
-            done = (residual <= tolerance).all(axis=1)
-            x[rows[done]] = point[done]
+            pinned = dual.pinned(lam, gradient)
+            done = dual.solved(point, gradient, pinned)
             found[rows[done]] = True
             if done.all():
                 break
@@ -92,24 +86,20 @@ class Polytope:
                 keep = ~done
                 rows, lam, point, pinned = rows[keep], lam[keep], point[keep], pinned[keep]
                 gradient = gradient[keep]
-                part = part.take(keep)
-            free = ((point > part.low) & (point < part.high)).astype(np.float64)
-            hessian = (free @ pairs).reshape(-1, m, m) + 1e-9 * full
-            either = pinned[:, :, None] | pinned[:, None, :]
-            hessian = np.where(either, np.eye(m), hessian)
-            step = np.linalg.solve(hessian, np.where(pinned, 0.0, -gradient)[:, :, None])[:, :, 0]
-            moved, improved = part.search(lam, step, gradient)
+                dual = dual.take(keep)
+            step = dual.newton_step(point, gradient, pinned)
+            moved, improved = dual.search(lam, step, gradient)
             stuck = np.flatnonzero(~improved)
             if len(stuck):  # a multiplier met 0 on the way: the plain gradient always improves
                 slope = -gradient[stuck]
-                moved[stuck], improved[stuck] = part.take(stuck).search(
+                moved[stuck], improved[stuck] = dual.take(stuck).search(
                     lam[stuck], slope, gradient[stuck]
                 )
             multipliers[rows] = moved
-            x[rows] = part.point(moved)
+            x[rows] = dual.point(moved)
             if not improved.all():
                 rows = rows[improved]
-                part = part.take(improved)
+                dual = dual.take(improved)
             if not len(rows):
                 break
         # A coordinate that ends within rounding of its side is on it.
@@ -181,7 +171,18 @@ def _along(
 class _Dual:
     """The dual of projections onto {a x = b (the first), a x <= b (the others), low <= x <= high}.
 
-    Multipliers lam (N, m); those of inequalities are at least 0.
+    Multipliers lam (N, m); those of inequalities are at least 0. `gradient` (N, m) is that of minus
+    the dual function, b - a x.
+
+    Args:
+        a: (m, D) constraints, of length 1.
+        b: (m,) their right-hand sides.
+        n_equal: Number of equalities.
+        v: (N, D) points.
+        low: (N, D) lower sides.
+        high: (N, D) upper sides.
+        pairs: (D, m m) products of the constraints, a part of the Hessian for each free coordinate.
+        full: (m, m) Hessian with all coordinates free, a little of which keeps others regular.
     """
 
     a: np.ndarray
@@ -190,10 +191,50 @@ class _Dual:
     v: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    pairs: np.ndarray
+    full: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        a: np.ndarray,
+        b: np.ndarray,
+        n_equal: int,
+        v: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+    ) -> _Dual:
+        """Return the duals of the points v (N, D) in the boxes low to high."""
+        m = len(a)
+        pairs = (a.T[:, :, None] * a.T[:, None, :]).reshape(a.shape[1], m * m)
+        full = a @ a.T + 1e-2 * np.eye(m)
+        return cls(a, b, n_equal, v, low, high, pairs, full)
 
     def take(self, keep: np.ndarray) -> _Dual:
         """Return the problems of some rows."""
-        return _Dual(self.a, self.b, self.n_equal, self.v[keep], self.low[keep], self.high[keep])
+        return replace(self, v=self.v[keep], low=self.low[keep], high=self.high[keep])
+
+    def pinned(self, lam: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Return which multipliers (N, m) stay at 0: the dual function falls above it."""
+        pinned = (lam <= 0) & (gradient >= 0)
+        pinned[:, : self.n_equal] = False
+        return pinned
+
+    def solved(self, x: np.ndarray, gradient: np.ndarray, pinned: np.ndarray) -> np.ndarray:
+        """Return which points (N, D) satisfy every constraint that is not pinned; (N,) bool."""
+        residual = np.where(pinned, 0.0, np.abs(gradient))
+        tolerance = EXACT * (1 + np.abs(self.b) + np.abs(x) @ np.abs(self.a).T)
+        return np.asarray((residual <= tolerance).all(axis=1))
+
+    def newton_step(self, x: np.ndarray, gradient: np.ndarray, pinned: np.ndarray) -> np.ndarray:
+        """Return Newton's steps (N, m) of the multipliers that are not pinned."""
+        m = len(self.a)
+        free = ((x > self.low) & (x < self.high)).astype(np.float64)
+        hessian = (free @ self.pairs).reshape(-1, m, m) + 1e-9 * self.full
+        either = pinned[:, :, None] | pinned[:, None, :]
+        hessian = np.where(either, np.eye(m), hessian)
+        step = np.linalg.solve(hessian, np.where(pinned, 0.0, -gradient)[:, :, None])
+        return np.asarray(step[:, :, 0])
 
     def point(self, lam: np.ndarray) -> np.ndarray:
         """Return the point (N, D) that multipliers (N, m) lead to."""

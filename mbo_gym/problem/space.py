@@ -57,6 +57,15 @@ class DesignSpace(ABC):
         """Whether every bound is finite, so that uniform sampling makes sense."""
         return True
 
+    @property
+    def n_designs(self) -> float:
+        """Number of designs; infinite with real numbers."""
+        return float("inf")
+
+    def every_design(self, most: int) -> np.ndarray | None:
+        """Return all designs (n, *shape), or None where `n_designs` is above `most`."""
+        return None
+
     @abstractmethod
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Return which designs of `x` (N, *shape) are allowed; (N,) bool.
@@ -223,6 +232,18 @@ class CategoricalSpace(DesignSpace):
     def dtype(self) -> type[np.int32]:
         """Type of a design's numbers."""
         return np.int32
+
+    @property
+    def n_designs(self) -> float:
+        """Number of sequences, A to the power of L."""
+        return float(self.n_categories) ** self.length
+
+    def every_design(self, most: int) -> np.ndarray | None:
+        """Return all sequences (A^L, L), or None where there are more than `most`."""
+        if self.n_designs > most:
+            return None
+        x = np.indices((self.n_categories,) * self.length, dtype=np.int32)
+        return x.reshape(self.length, -1).T
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -116,3 +116,15 @@ def test_records_are_kept_and_summed_up(table, tmp_path: Path):
     assert "1 runs failed" in text
     assert "| top_k (control) | 0.000" in text
     assert "| best half hidden | R2 >= 0.5 | 1 |" in text
+
+
+def test_the_batch_of_propose_is_judged_by_the_table(table):
+    cell = tables.hide(table, "best half hidden", 0)
+    (record,) = tables.run_cell(cell, [tables.PROPOSE])
+    assert (record["method"], record["new"]) == (tables.PROPOSE, tables.BATCH)
+    assert record["r2_health"] > 0.9
+    assert record["above"] > 0.9  # the score is linear, and half of all designs beat the best
+    assert 0 <= record["covered"] <= 1
+    row = dict.fromkeys(tables.FIELDS, "") | {k: str(v) for k, v in record.items()}
+    text = tables.summary([row])
+    assert f"| best half hidden | R2 >= 0.5 | 1 | {record['above']:.3f} |" in text

@@ -260,8 +260,14 @@ def parse(text: str) -> tuple[Published, ...]:
 def _source_rows(source: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[Published]:
     """Check one [[source]] block and return its numbers."""
     name = str(source.get("name", "a source without a name"))
+    _check_source(name, source, tasks)
+    return [number for row in source["rows"] for number in _row_numbers(name, source, row, tasks)]
+
+
+def _check_source(name: str, source: Mapping[str, Any], tasks: Mapping[str, Any]) -> None:
+    """Raise InvalidData unless a source is as it should be, its rows apart."""
     _check_keys(name, source, _SOURCE_KEYS, _SOURCE_EXTRAS)
-    shorts, d_best, visible = source["tasks"], source.get("d_best"), source.get("n_visible", {})
+    shorts, d_best = source["tasks"], source.get("d_best")
     for key in ("k", "seeds"):
         _require(
             type(source[key]) is int and source[key] > 0,
@@ -274,52 +280,56 @@ def _source_rows(source: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[Pu
         f"percentile must be 50 or 100, got {source['percentile']!r}",
     )
     _check_names(name, "tasks", shorts, tasks)
-    _check_names(name, "n_visible", visible, shorts)
+    _check_names(name, "n_visible", source.get("n_visible", {}), shorts)
     _require(
         d_best is None or len(d_best) == len(shorts),
         name,
         f"d_best must hold {len(shorts)} numbers",
     )
-    rows = []
-    for row in source["rows"]:
-        where = f"{name}, {row.get('method', 'a row without a method')}"
-        _check_keys(where, row, ("method", "scores"), ("variant", "spread", "notes"))
-        scores, spread = row["scores"], row.get("spread", source.get("spread"))
+
+
+def _row_numbers(
+    name: str, source: Mapping[str, Any], row: Mapping[str, Any], tasks: Mapping[str, Any]
+) -> list[Published]:
+    """Check one row of a source, and return its number on each task."""
+    where = f"{name}, {row.get('method', 'a row without a method')}"
+    _check_keys(where, row, ("method", "scores"), ("variant", "spread", "notes"))
+    shorts, d_best, visible = source["tasks"], source.get("d_best"), source.get("n_visible", {})
+    scores, spread = row["scores"], row.get("spread", source.get("spread"))
+    _require(
+        isinstance(scores, list) and len(scores) == len(shorts),
+        where,
+        f"{len(shorts)} tasks need a list of as many scores, got {scores!r}",
+    )
+    notes, row_notes = (_notes(where, table.get("notes", {}), shorts) for table in (source, row))
+    numbers = []
+    for i, short in enumerate(shorts):
+        mean, std = _score(where, scores[i])
         _require(
-            isinstance(scores, list) and len(scores) == len(shorts),
+            std is None or spread in _SPREADS,
             where,
-            f"{len(shorts)} tasks need a list of as many scores, got {scores!r}",
+            f"spread must be one of {_SPREADS}, got {spread!r}",
         )
-        notes, row_notes = (
-            _notes(where, table.get("notes", {}), shorts) for table in (source, row)
+        numbers.append(
+            Published(
+                method=row["method"],
+                task_id=tasks[short]["id"],
+                percentile=source["percentile"],
+                mean=mean,
+                std=std,
+                k=source["k"],
+                seeds=source["seeds"],
+                source=name,
+                note="; ".join(row_notes[short]),
+                variant=row.get("variant", ""),
+                spread=spread if std is not None else "unknown",
+                source_notes=tuple(notes[short]),
+                n_visible=visible.get(short, tasks[short]["n_visible"]),
+                d_best=d_best[i] if d_best else None,
+                where=source["where"],
+            )
         )
-        for i, short in enumerate(shorts):
-            mean, std = _score(where, scores[i])
-            _require(
-                std is None or spread in _SPREADS,
-                where,
-                f"spread must be one of {_SPREADS}, got {spread!r}",
-            )
-            rows.append(
-                Published(
-                    method=row["method"],
-                    task_id=tasks[short]["id"],
-                    percentile=source["percentile"],
-                    mean=mean,
-                    std=std,
-                    k=source["k"],
-                    seeds=source["seeds"],
-                    source=name,
-                    note="; ".join(row_notes[short]),
-                    variant=row.get("variant", ""),
-                    spread=spread if std is not None else "unknown",
-                    source_notes=tuple(notes[short]),
-                    n_visible=visible.get(short, tasks[short]["n_visible"]),
-                    d_best=d_best[i] if d_best else None,
-                    where=source["where"],
-                )
-            )
-    return rows
+    return numbers
 
 
 def _score(where: str, score: Any) -> tuple[float, float | None]:

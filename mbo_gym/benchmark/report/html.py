@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from mbo_gym.benchmark.analysis.model import Analysis, Entry, Failure, Standing, TaskSetting
@@ -23,6 +20,7 @@ from mbo_gym.benchmark.report.charts import (
     search_chart,
 )
 from mbo_gym.benchmark.report.html_values import VALUES
+from mbo_gym.benchmark.report.page import read, render
 from mbo_gym.benchmark.report.svg import Style, marker, svg
 
 __all__ = ["to_html"]
@@ -39,21 +37,12 @@ def to_html(analysis: Analysis) -> str:
     Args:
         analysis: Analysis to show.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.globals.update({name: _marked(value) for name, value in VALUES.items()})
-    script = _file("report.js")
     styles = _styles(analysis)
-    page = environment.from_string(_file("report.html.jinja"))
     tasks = [_task(analysis, i, styles) for i in range(len(analysis.tasks))]
-    return page.render(
+    return render(
+        read(__package__, "report.html.jinja"),
+        script=read(__package__, "report.js"),
         analysis=analysis,
-        css=_file("report.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         swatches={label: _swatch(style) for label, style in styles.items()},
         n_methods=len(styles),
         ranked=[s for s in analysis.standings if s.complete],
@@ -62,6 +51,7 @@ def to_html(analysis: Analysis) -> str:
         tasks=tasks,
         searches=any(task.searches for task in tasks),
         controls={e.label for e in analysis.entries if e.control},
+        **{name: _marked(value) for name, value in VALUES.items()},
     )
 
 
@@ -87,10 +77,6 @@ class _Task:
     scored: bool
     charts: list[_Chart]
     searches: list[_Chart]
-
-
-def _file(name: str) -> str:
-    return resources.files("mbo_gym.benchmark.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _marked(function: Any) -> Any:

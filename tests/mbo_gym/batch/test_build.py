@@ -9,13 +9,14 @@ import pytest
 
 import mbo_gym
 from mbo_gym.batch.build import Wishes, make_batch
+from mbo_gym.batch.candidates import Taken, draw_pool
 from mbo_gym.batch.feasibility import fit_feasibility
 from mbo_gym.batch.geometry import Geometry
 from mbo_gym.batch.health import check_health, fit_committee, rows_to_fit
 from mbo_gym.batch.importance import permutation_importance
 from mbo_gym.batch.writing import Writing
 from mbo_gym.methods.base import Context
-from tests.mbo_gym.batch.conftest import KINDS, continuous, mixed, noise
+from tests.mbo_gym.batch.conftest import KINDS, categorical, continuous, mixed, noise
 
 LIGHT = {"surrogate.train_steps": 30, "surrogate.hidden": 8, "ascent.steps": 5}
 
@@ -186,3 +187,19 @@ def test_plates_share_the_value_of_the_group():
     assert batch.columns["plate"].tolist() == [1] * 5 + [2] * 5 + [3] * 2
     for number in (1, 2, 3):
         assert len(np.unique(batch.x[batch.facts.plate == number, 0])) == 1
+
+
+def test_all_designs_of_a_small_space_are_candidates():
+    problem = categorical()
+    writing = Writing(problem)
+    taken = Taken(writing, problem.dataset.x)
+    method = mbo_gym.make_method("grad", **LIGHT)
+
+    def value(x):
+        return -x.sum(axis=1).astype(float)
+
+    pool = draw_pool(problem, method, Context(0), taken, value, 4)
+    assert pool.listed
+    assert len(pool.x) == 4**5 - len(np.unique(problem.dataset.x, axis=0))
+    assert (np.diff(pool.value) <= 0).all()
+    assert pool.n_asked == 0

@@ -5,24 +5,18 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import HOSTILE, Page, open_in_browser
 
 import mbo_gym
 from mbo_gym.batch.card import to_html
 from mbo_gym.batch.result import Batch, Score
 from tests.mbo_gym.batch.conftest import KINDS, mixed, noise
 from tests.mbo_gym.batch.test_build import batch_of
-from tests.mbo_gym.benchmark.report.test_html import Page, browser_flags
-
-HOSTILE = '<script>parent.hacked = 1</script><img src=x onerror="parent.hacked = 1">\'"&'
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +96,10 @@ def test_where_nothing_was_learned_the_card_says_so():
     assert "There are no intervals" in page.text
 
 
-CHECKS = """
-"use strict";
-const report = { errors: [] };
-const frames = [...document.querySelectorAll("iframe")];
-const visible = (doc) => [...doc.querySelectorAll("#designs tbody tr")].filter((r) => r.offsetParent !== null);
+CHECK = """
+const rows = (doc) => visible(doc, "#designs tbody tr");
 const column = (doc, name) => [...doc.querySelectorAll("#designs thead th")].findIndex((th) => th.dataset.name === name);
-const values = (doc, name) => visible(doc).map((r) => Number(r.cells[column(doc, name)].dataset.value));
+const values = (doc, name) => rows(doc).map((r) => Number(r.cells[column(doc, name)].dataset.value));
 function check(win) {
   const doc = win.document;
   const out = {};
@@ -121,17 +112,17 @@ function check(win) {
   out.down = values(doc, "distance");
   click("distance");
   out.up = values(doc, "distance");
-  out.all = visible(doc).length;
+  out.all = rows(doc).length;
   type("temperature<60");
   out.cool = values(doc, "temperature");
   type("Pd");
-  out.words = visible(doc).map((r) => r.cells[column(doc, "catalyst")].textContent);
+  out.words = rows(doc).map((r) => r.cells[column(doc, "catalyst")].textContent);
   doc.getElementById("save").click();
   out.saved = doc.getElementById("save").dataset.saved;
   out.tally = doc.getElementById("tally").textContent;
   type("");
   doc.getElementById("inside").click();
-  out.inside = visible(doc).map((r) => r.cells[column(doc, "support")].textContent);
+  out.inside = rows(doc).map((r) => r.cells[column(doc, "support")].textContent);
   doc.getElementById("inside").click();
   const colour = () => win.getComputedStyle(doc.body).backgroundColor;
   const before = colour();
@@ -139,48 +130,22 @@ function check(win) {
   out.colours = [before, colour()];
   return out;
 }
-addEventListener("load", () => {
-  report.overflow = frames.map((f) => f.contentDocument.documentElement.scrollWidth - f.clientWidth);
-  report.text = frames.map((f) => Math.min(...[...f.contentDocument.querySelectorAll("svg.chart text")].map((t) => t.getBoundingClientRect().height)));
-  frames.forEach((f) => { f.contentWindow.onerror = (message) => { report.errors.push(String(message)); }; });
-  try { report.checks = check(frames[0].contentWindow); } catch (error) { report.errors.push(String(error.stack)); }
-  report.hacked = window.hacked === 1;
-  document.getElementById("report").textContent = JSON.stringify(report);
-});
 """
 
 
 @pytest.fixture(scope="module")
 def seen(batch: Batch, card: str, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Open the card in a browser, 1,000 px wide and, with hostile words, 360 px wide."""
-    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-    browser = next(found, None)
-    if browser is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on the path")
-    folder = tmp_path_factory.mktemp("browser")
     hostile = to_html(replace(batch, score=Score(HOSTILE), method=HOSTILE), "y" * 200)
-    frames = "".join(
-        f'<iframe style="border:0;width:{width}px;height:900px" srcdoc="{html.escape(page)}"></iframe>'
-        for width, page in ((1000, card), (360, hostile))
-    )
-    wrapper = Path(folder, "wrapper.html")
-    wrapper.write_text(
-        f'<!DOCTYPE html><meta charset="utf-8"><pre id="report"></pre>{frames}<script>{CHECKS}</script>'
-    )
-    done = subprocess.run(
-        [browser, *browser_flags(folder), "--dump-dom", wrapper.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    written = re.search(r'<pre id="report">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert written, done.stderr[-2000:]
-    return json.loads(html.unescape(written[1]))
+    pages = ((1000, card), (360, hostile))
+    return open_in_browser(pages, CHECK, tmp_path_factory.mktemp("browser"))
 
 
 def test_a_browser_runs_the_card_without_errors_and_without_injected_scripts(seen):
     assert seen["errors"] == []
+    assert seen["ready"] == [True, True]
     assert not seen["hacked"]
+    assert seen["console"] == []
 
 
 def test_no_screen_scrolls_sideways_and_chart_text_is_not_tiny(seen):

@@ -106,3 +106,15 @@ def test_taken_designs_are_not_free_and_free_ones_are_distinct(kind):
     assert len(np.unique(free, axis=0)) == len(free)
     known = {tuple(row) for row in x[:40].tolist()}
     assert {tuple(row) for row in free.tolist()} == {tuple(row) for row in x.tolist()} - known
+
+
+def test_numbers_on_a_log_scale_get_significant_digits():
+    conc = np.float32([[1.061e-9], [2.5e-7], [9.88e-4]])
+    space = MixedSpace((Real("conc", 1.061e-9, 9.88e-4, log=True),))
+    writing = Writing(OfflineProblem("t", space, OfflineDataset(conc, np.arange(3.0)), (0.0, 1.0)))
+    assert writing.digits == {"conc": 3}
+    x = writing.write(np.array([[1.23456e-8], [1.23549e-8], [1.2e-3], [1.0612e-9]]))
+    assert space.format(x) == [["1.23e-08"], ["1.24e-08"], ["0.000988"], ["1.061e-09"]]
+    assert not writing.same(x[:1], x[1]).any()
+    assert len(set(writing.keys(x).tolist())) == 4
+    assert "Significant digits on a log scale: conc 3." in writing.in_words()

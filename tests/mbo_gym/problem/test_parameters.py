@@ -196,3 +196,10 @@ def test_a_parameter_that_makes_no_sense_is_refused(make, words):
 def test_an_unknown_kind_is_answered_with_the_nearest():
     with pytest.raises(UnknownId, match=r"There is no kind of parameter 'reel'\. Did you mean"):
         parameter_from_dict({"kind": "reel", "name": "x"})
+
+
+def test_words_keep_a_decimal_that_looks_like_a_number():
+    levels = Levels("version", ("v1.0", "v2.0"))
+    assert levels.text(np.array([[1.0]])) == ["v2.0"]
+    assert Constant("lot", "7.0.0").text(np.zeros((1, 1))) == ["7.0.0"]
+    assert Levels("dose", (1.0, 2.5)).text(np.array([[1.0]])) == ["1"]

@@ -125,7 +125,7 @@ def test_bounds_name_columns_and_may_be_open(tmp_path: Path) -> None:
 
 def test_a_constant_column_is_kept_named_and_survives_encoding(tmp_path: Path) -> None:
     task = make(tmp_path, "a,k,score\n1.5,7.25,3\n2,7.25,1\n4,7.25,2\n")
-    assert "'k' never vary" in task.info.description
+    assert "'k' never varies" in task.info.description
     for name in ("z_score", "min_max"):
         encoder = make_encoder(task.problem(), name)
         z = encoder.encode(task.dataset.x)

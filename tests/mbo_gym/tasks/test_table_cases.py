@@ -576,7 +576,7 @@ def test_propose_takes_frames(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
-        (["low", "medium", "high", "low"], Category),
+        (["low", "medium", "high", "low"], Levels),
         (["DMF", "THF", "water", "DMF"], Category),
         (["DMF", "THF", "DMSO", "DMF", "THF", "DMF"], Category),
         (["CCO", "c1ccccc1", "CC(=O)O", "CCCl"], Letters),
@@ -622,3 +622,45 @@ def test_steps_without_bounds(make):
 def test_a_typographic_minus_is_a_minus(make):
     task = make("a,yield\n\u22121.5,2\n2.5,3\n")
     assert task.dataset.x.tolist() == [[-1.5], [2.5]]
+
+
+def test_words_of_a_known_scale_are_levels_in_its_order(make):
+    rows = "high,10 min,a1\nlow,5 min,b2\nmedium,1 min,c3\nlow,10 min,a1\nhigh,1 min,b2\n"
+    cells = [f"{row},{y}" for y, row in enumerate(rows.splitlines())]
+    task = make("power,time,kind,yield\n" + "\n".join(cells))
+    assert list(parameters(task).values()) == [
+        Levels("power", ("low", "medium", "high")),
+        Levels("time", ("1 min", "5 min", "10 min")),
+        Category("kind", ("a1", "b2", "c3")),
+    ]
+    says(task, "'power'", "in order", "kinds={'power': 'category'}")
+    found = make("power,x,yield\nlow,1,2\nhigh,2,3\nmedium,3,5\n", kinds={"power": "category"})
+    assert parameters(found)["power"] == Category("power", ("high", "low", "medium"))
+
+
+def test_a_column_of_many_decades_names_the_log_scale(make):
+    x = [10.0**-k for k in np.linspace(3, 9, 20)]
+    content = "conc,temp,yield\n" + "\n".join(f"{v:.3e},{i % 7},{i}" for i, v in enumerate(x))
+    says(make(content), "'conc' spans 6.0 decades", "kinds={'conc': 'log'}")
+    task = make(content, kinds={"conc": "log"})
+    assert parameters(task)["conc"].log
+    assert not any("decades" in note for note in task.info.notes)
+
+
+def test_numbers_of_replicates_are_no_setting(make):
+    rows = [f"{t},{r},{t + 0.1 * r}" for t in (20, 30, 45, 47) for r in (1, 2, 3)]
+    task = make("temp,replicate,yield\n" + "\n".join(rows))
+    assert task.space.names == ("temp",)
+    assert len(task.dataset) == 4
+    assert "numbers of the replicates" in dict(task.info.columns)["replicate"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["Run 12\n# by LIMS\n", "Run 12;x\n\n", "Run\nDate,2025-01-01\n\n", "Run,,\nUser,ann,\n,,\n"],
+)
+def test_titles_and_their_values_stand_before_a_table(make, before):
+    task = make(f"{before}{PLAIN}")
+    assert task.space.names == ("temp", "conc")
+    assert len(task.dataset) == 5
+    says(task, "Skipped before the table", "title")

@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import html
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import HOSTILE, Page, open_in_browser
 
 from mbo_gym.benchmark.analysis.build import analyse
 from mbo_gym.benchmark.analysis.model import Analysis
 from mbo_gym.benchmark.record import Environment
 from mbo_gym.benchmark.report.html import to_html
 from tests.mbo_gym.benchmark.records import failed, make_records, record
-
-HOSTILE = '<script>parent.hacked = 1</script><img src=x onerror="parent.hacked = 1">\'"&'
-VOID = {"meta", "link", "input", "img", "br", "hr"}
-
-
-class Page(HTMLParser):
-    """The page's elements, text and links; fails where tags are not balanced."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("script", "style"):
-            self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +180,7 @@ def test_25_methods_on_12_tasks_stay_below_3_mb(analysis):
     assert Page(page).count("tr") > 12 * (25 + 25 + 300)
 
 
-CHECKS = """
-const frames = [...document.querySelectorAll("iframe")];
-const report = { errors: [] };
-function visible(doc, selector) { return [...doc.querySelectorAll(selector)].filter((e) => e.getClientRects().length); }
+CHECK = """
 function check(win) {
   const doc = win.document, out = {};
   const type = (id, value, event) => {
@@ -263,16 +221,6 @@ function check(win) {
   out.colours = [before, after, colour()];
   return out;
 }
-addEventListener("load", () => {
-  report.overflow = frames.map((f) => f.contentDocument.documentElement.scrollWidth - f.clientWidth);
-  report.ready = frames.map((f) => !f.contentDocument.getElementById("tools").hidden);
-  const heights = (doc) => visible(doc, "svg.chart text").map((text) => text.getBoundingClientRect().height);
-  report.text = frames.map((f) => Math.min(...heights(f.contentDocument)));
-  frames.forEach((f) => { f.contentWindow.onerror = (message) => { report.errors.push(String(message)); }; });
-  try { report.checks = check(frames[0].contentWindow); } catch (error) { report.errors.push(String(error.stack)); }
-  report.hacked = window.hacked === 1;
-  document.getElementById("report").textContent = JSON.stringify(report);
-});
 """
 
 
@@ -280,55 +228,14 @@ addEventListener("load", () => {
 def seen(page: str, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Open the page in a browser, 390 px wide and, with hostile labels, 360 px wide; click, type
     and measure."""
-    browser = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if browser is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on the path")
-    folder = tmp_path_factory.mktemp("browser")
     entries = tuple(replace(e, label=e.label + HOSTILE + "x" * 90) for e in analysis.entries)
     hostile = to_html(
         replace(
             analysis, title="y" * 200, entries=entries, standings=(), reproduced=(), failures=()
         )
     )
-    frames = "".join(
-        f'<iframe style="border:0;width:{width}px;height:800px" srcdoc="{html.escape(content)}"></iframe>'
-        for width, content in ((390, page), (360, hostile))
-    )
-    wrapper = folder / "wrapper.html"
-    wrapper.write_text(
-        f'<!DOCTYPE html><meta charset="utf-8"><pre id="report"></pre>{frames}<script>{CHECKS}</script>'
-    )
-    done = subprocess.run(
-        [browser, *browser_flags(folder), "--dump-dom", wrapper.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    found = re.search(r'<pre id="report">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    return {**json.loads(html.unescape(found[1])), "console": re.findall(r"CONSOLE.*", done.stderr)}
-
-
-def browser_flags(folder: Path) -> list[str]:
-    quiet = (
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-    )
-    return [
-        *(
-            "--headless",
-            "--no-sandbox",
-            f"--user-data-dir={folder / 'profile'}",
-            "--window-size=1280,900",
-        ),
-        *(f"--{flag}" for flag in (*quiet, "disable-sync")),
-        *("--enable-logging=stderr", "--virtual-time-budget=5000"),
-    ]
+    pages = ((390, page), (360, hostile))
+    return open_in_browser(pages, CHECK, tmp_path_factory.mktemp("browser"))
 
 
 def test_a_browser_runs_the_page_without_errors_and_without_injected_scripts(seen):
