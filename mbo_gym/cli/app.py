@@ -14,6 +14,7 @@ import typer
 from mbo_gym.cli import benchmark as cli_benchmark
 from mbo_gym.cli import propose as cli_propose
 from mbo_gym.cli.init import init
+from mbo_gym.cli.making import make
 from mbo_gym.cli.recipe_options import RecipeCommand
 from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
 from mbo_gym.settings import parse_options, parse_seeds
@@ -41,6 +42,7 @@ app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
 results_app.command()(cli_benchmark.pack)
+data_app.command()(make)
 
 OptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")
@@ -97,6 +99,10 @@ def show(
     name: Annotated[str, typer.Argument(help="task id, or name of a method")],
     option: OptionPairs = None,
     space: SpaceOption = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="draw a start and the best visible design of a task: .png or .gif"),
+    ] = None,
 ) -> None:
     """Show the facts of a task, or a method: algorithm, settings, differences from its paper."""
     from mbo_gym.cli import tables
@@ -108,6 +114,8 @@ def show(
     if name in METHODS and name not in TASKS:
         if option:
             raise ValueError(f"--option belongs to a task, and {name} is a method. Leave it out.")
+        if picture is not None:
+            raise ValueError(f"--picture belongs to a task, and {name} is a method. Leave it out.")
         show_table(method_page(name))
         return
     if name not in TASKS:
@@ -119,6 +127,8 @@ def show(
         shown = task_info(name)
         if not shown.sources or options:  # options may name the file that is missing
             raise
+    if picture is not None:
+        typer.echo(f"picture: {_draw_task(shown, picture)}", err=True)
     show_table(tables.task_facts(shown))
 
 
@@ -154,7 +164,7 @@ def run(
     from mbo_gym.progress.loggers import check_loggers
     from mbo_gym.runs.one_run import RunRequest, check_folder
     from mbo_gym.runs.one_run import run as run_one
-    from mbo_gym.runs.picture import PICTURE
+    from mbo_gym.runs.picture import DESIGNS, PICTURE
     from mbo_gym.tasks.registry import make_task, read_task_options
 
     if k < 1:
@@ -183,7 +193,8 @@ def run(
     ]
     show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
     for result in results if plot else []:
-        typer.echo(f"picture: {result.folder / PICTURE}")
+        for file in [result.folder / PICTURE, *sorted(result.folder.glob(f"{DESIGNS}.*"))]:
+            typer.echo(f"picture: {file}")
 
 
 @app.command(cls=RecipeCommand)
@@ -246,6 +257,23 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
     with Console(stderr=True).status(f"getting {name}"):
         where = fetch(name)
     typer.echo(f"{name}: {where}")
+
+
+def _draw_task(task: Task | TaskInfo, path: Path) -> Path:
+    """Draw the origin of a task's space beside its best visible design."""
+    import numpy as np
+
+    from mbo_gym.problem.task import Task as MadeTask
+
+    drawing = task.drawing if isinstance(task, MadeTask) else None
+    if not isinstance(task, MadeTask) or drawing is None:
+        raise ValueError("this task has no picture. --picture draws tools of the Fluid tasks.")
+    if path.suffix not in drawing.suffixes:
+        allowed = " or ".join(drawing.suffixes)
+        raise ValueError(f"--picture writes {allowed}, got {str(path)!r}. Change its suffix.")
+    best = task.dataset.top(1).x[0]
+    drawing.save(path, {"flat tool": np.zeros_like(best), "best visible design": best})
+    return path
 
 
 def _with_space(options: dict[str, Any], space: Path | None) -> dict[str, Any]:

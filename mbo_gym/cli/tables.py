@@ -34,6 +34,7 @@ __all__ = [
     "data_sources",
     "encoders",
     "methods",
+    "noise_in_words",
     "results",
     "surrogates",
     "task_facts",
@@ -156,6 +157,7 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
     rows += [("columns", _columns(info))]
     rows += [("what was done", "\n".join(info.notes))]
     rows.append(("oracle", info.oracle))
+    rows.append(("noise floor", noise_in_words(info)))
     if isinstance(task, Task):
         rows += _reachable(task, k)
     rows.append(("data", _where(info)))
@@ -165,6 +167,15 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
         if text:
             table.add_row(name, escape(text))  # names of a user's columns may look like markup
     return table
+
+
+def noise_in_words(info: TaskInfo) -> str:
+    """Return the noise floor of a task as a sentence; empty where there is none."""
+    if not info.noise_floor:
+        return ""
+    normalised = info.noise_floor / (info.y_max - info.y_min)
+    also = f" ({normalised:.3f} normalised)" if np.isfinite(normalised) else ""
+    return f"differences under {info.noise_floor:g}{also} mean nothing."
 
 
 def _columns(info: TaskInfo) -> str:
@@ -236,9 +247,10 @@ def results(task: Task, runs: Sequence[RunResult]) -> Table:
         _add_summary_rows(table, [run.evaluation for run in mine])
     table.add_section()
     ceiling, controls = runs[0].evaluation.ceiling, runs[0].evaluation.controls
+    origin = "stored" if task.controls else "exact"
     for name, values in controls.items():
         table.add_row(
-            f"{name} (exact)", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim"
+            f"{name} ({origin})", "", f"{values['p100']:.3f}", f"{values['p50']:.3f}", style="dim"
         )
     if ceiling:
         name = "ceiling (exact)" if ceiling["exact"] else "ceiling (known)"
@@ -259,6 +271,8 @@ def _notes(task: Task, runs: Sequence[RunResult]) -> list[str]:
                 f"published {method}: {row.percentile}th {mean} "
                 f"(K={row.k}, {row.seeds} seeds{kind}; {row.source})"
             )
+    if task.info.noise_floor:
+        notes.append(f"noise floor: {noise_in_words(task.info)}")
     calls = sum(run.search_oracle_calls for run in runs)
     notes.append(f"oracle calls while learning and searching: {calls}")
     notes.append(f"runs in {runs[0].folder.parent}{os.sep}")

@@ -34,7 +34,7 @@ from mbo_gym.envs.observation import (
 )
 from mbo_gym.errors import InvalidDesign
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.task import OfflineProblem, Task
+from mbo_gym.problem.task import Drawing, OfflineProblem, Task
 from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_guide_and_judge
@@ -258,6 +258,11 @@ class Process:
             self._take_surrogates(*self._surrogates(), gradient)
         self.dynamics = Dynamics(self._scale(), self._box(), config.step, config.sign)
         self.starts = self._starts()
+
+    @property
+    def drawing(self) -> Drawing | None:
+        """What draws designs as what they are, where the task has it."""
+        return self._task.drawing if self._task else None
 
     @property
     def task(self) -> Task:

@@ -1,4 +1,4 @@
-"""Pictures of an episode: a line of text, its scores, or its path on a 2-D landscape."""
+"""Pictures of an episode: a line of text, its scores, its path on a 2-D landscape, a drawing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def as_text(process: Process, states: list[State]) -> str:
 
 
 def as_picture(process: Process, states: list[State]) -> np.ndarray:
-    """Return a picture (480, 640, 3) uint8: scores of the episode, for 2-D tasks also its path.
+    """Return a picture (480, 640, 3) uint8: scores of the episode, and more where there is more.
+
+    For 2-D tasks that is the path; for tasks with a `Task.drawing` the last design, e.g. a tool and
+    the water it holds, which asks the oracle once.
 
     The landscape behind the path is what rewards are differences of: the surrogate's or, where the
     reward is the oracle's, the true one; the title says which. Drawing the true one asks the
@@ -45,6 +48,12 @@ def as_picture(process: Process, states: list[State]) -> np.ndarray:
     if flat:
         path_axes, score_axes = figure.subplots(2, 1, height_ratios=(3, 1))
         _draw_path(path_axes, process, states)
+    elif process.drawing is not None:
+        design_axes, score_axes = figure.subplots(1, 2, width_ratios=(3, 2))
+        (design,) = process.designs(states[-1].z)
+        process.drawing.draw(design_axes, design)
+        score_axes.set_title(f"step {len(states) - 1}")
+        figure.suptitle(process.problem.task_id)
     else:
         score_axes = figure.subplots()
         score_axes.set_title(process.problem.task_id)

@@ -33,10 +33,13 @@ def write_problem(folder: Path, problem: OfflineProblem) -> None:
         "options": dict(problem.options),
     }
     arrays = {"x": problem.dataset.x, "y": problem.dataset.y}
-    for name in ("error", "failed"):
-        values = getattr(problem.dataset, name)
-        if values is not None:
-            arrays[name] = values
+    more = {
+        "error": problem.dataset.error,
+        "failed": problem.dataset.failed,
+        "contexts": problem.dataset.context,
+        "context": problem.context,
+    }
+    arrays |= {name: values for name, values in more.items() if values is not None}
     space = problem.space
     if isinstance(space, CategoricalSpace):
         facts["space"] = {
@@ -72,10 +75,16 @@ def read_problem(folder: Path) -> OfflineProblem:
     arrays = store.load_npz((folder / DATA_FILE).read_bytes())
     space = _read_space(facts["space"], arrays)
     dataset = OfflineDataset(
-        arrays["x"].astype(space.dtype), arrays["y"], arrays.get("error"), arrays.get("failed")
+        arrays["x"].astype(space.dtype),
+        arrays["y"],
+        arrays.get("error"),
+        arrays.get("failed"),
+        context=arrays.get("contexts"),
     )
     low, high = facts["score_range"]
-    return OfflineProblem(facts["task_id"], space, dataset, (low, high), facts["options"])
+    return OfflineProblem(
+        facts["task_id"], space, dataset, (low, high), facts["options"], arrays.get("context")
+    )
 
 
 def _read_space(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> DesignSpace:

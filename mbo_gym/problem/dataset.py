@@ -49,6 +49,8 @@ class OfflineDataset:
         failed: (M, *shape) designs whose measurement failed, or None; they have no score.
         lines: (N,) int64, line of the file on which each row stands, or None where there is no
             file.
+        context: (N, c) float32, specification of the task that each score was measured under, e.g.
+            a goal, or None where all were measured under one and the same.
 
     Raises:
         InvalidData: No rows, unequal lengths, a score that is not finite, or a negative error.
@@ -59,6 +61,7 @@ class OfflineDataset:
     error: np.ndarray | None = None
     failed: np.ndarray | None = None
     lines: np.ndarray | None = None
+    context: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         x = np.asarray(self.x)
@@ -90,6 +93,14 @@ class OfflineDataset:
             if lines.shape != y.shape:
                 raise InvalidData(f"need a line for each of {len(y)} rows, got {lines.shape=}")
             object.__setattr__(self, "lines", lines)
+        if self.context is not None:
+            context = readonly(np.asarray(self.context), np.float32)
+            if context.ndim != 2 or len(context) != len(y) or not np.isfinite(context).all():
+                raise InvalidData(
+                    f"need a context of c finite numbers for each of {len(y)} rows, got "
+                    f"{context.shape=}"
+                )
+            object.__setattr__(self, "context", context)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -105,7 +116,8 @@ class OfflineDataset:
         """Return the given rows, in the given order."""
         error = None if self.error is None else self.error[rows]
         lines = None if self.lines is None else self.lines[rows]
-        return OfflineDataset(self.x[rows], self.y[rows], error, self.failed, lines)
+        context = None if self.context is None else self.context[rows]
+        return OfflineDataset(self.x[rows], self.y[rows], error, self.failed, lines, context)
 
     def top_rows(self, k: int, *, distinct: bool = True) -> np.ndarray:
         """Return the rows of the `k` best scores, best first; (k,) int64.
@@ -194,7 +206,8 @@ class OfflineDataset:
         digest = hashlib.sha256(repr((self.x.shape, str(self.x.dtype))).encode())
         digest.update(self.x.data)
         digest.update(self.y.data)
-        for name, values in (("error", self.error), ("failed", self.failed)):
+        more = (("error", self.error), ("failed", self.failed), ("context", self.context))
+        for name, values in more:
             if values is not None:
                 digest.update(name.encode())
                 digest.update(values.data)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 
@@ -17,7 +18,25 @@ from mbo_gym.problem.oracle import MeteredOracle, Oracle
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.settings import Limits, typed_arguments
 
-__all__ = ["Ceiling", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
+__all__ = ["Ceiling", "Drawing", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
+
+
+class Drawing(Protocol):
+    """Draws designs of a task as what they are, e.g. a tool and the water it holds.
+
+    Drawing asks the oracle where a picture tells the score; these calls are counted.
+    """
+
+    suffixes: tuple[str, ...]
+    """Kinds of files that `save` writes, e.g. ``.png``."""
+
+    def draw(self, axes: Any, design: np.ndarray) -> None:
+        """Draw a design, of the space's shape, into axes of matplotlib."""
+        ...
+
+    def save(self, path: Path, designs: Mapping[str, np.ndarray]) -> None:
+        """Draw designs, each by its name, into a file whose suffix is one of `suffixes`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,8 @@ class TaskInfo:
             computed.
         family: Pattern of the ids that share one page, e.g. ``TFBind8_<FACTOR>-Exact-v0``; empty
             for an id that shares its page with its other versions only.
+        noise_floor: Smallest difference of raw scores that means anything, because the oracle is
+            chaotic below it; 0 where every difference counts.
     """
 
     task_id: str
@@ -93,6 +114,7 @@ class TaskInfo:
     columns: tuple[tuple[str, str], ...] = ()
     sources: tuple[str, ...] = ()
     family: str = ""
+    noise_floor: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +129,8 @@ class OfflineProblem:
             scores. It is more than the visible data tell: a method that reads it says so in its
             docstring.
         options: Options of the task that can be written to a file (never the oracle).
+        context: (c,) float32, specification that proposals are scored under, in the terms of
+            `dataset.context`; None where the task has but one.
     """
 
     task_id: str
@@ -114,6 +138,7 @@ class OfflineProblem:
     dataset: OfflineDataset
     score_range: tuple[float, float]
     options: Mapping[str, Any] = field(default_factory=dict)
+    context: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +153,11 @@ class Task:
             `oracle()`, which counts.
         ceiling: Best reachable scores, where known.
         options: Arguments that `make_task` was called with.
+        context: (c,) specification that the oracle scores under, where the data have one for each
+            row.
+        controls: Raw scores of designs that learn nothing, by the name of the control, where they
+            are stored with the data.
+        drawing: What draws designs as what they are; None where there is nothing to see.
 
     Example:
         >>> import mbo_gym
@@ -142,6 +172,9 @@ class Task:
     hidden_oracle: Oracle | None = field(repr=False)
     ceiling: Ceiling | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+    context: np.ndarray | None = field(default=None, repr=False)
+    controls: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    drawing: Drawing | None = field(default=None, repr=False)
 
     @property
     def has_oracle(self) -> bool:
@@ -155,8 +188,9 @@ class Task:
     @cached_property
     def _problem(self) -> OfflineProblem:
         plain = {key: value for key, value in self.options.items() if _is_plain(value)}
+        score_range = (self.info.y_min, self.info.y_max)
         return OfflineProblem(
-            self.info.task_id, self.space, self.dataset, (self.info.y_min, self.info.y_max), plain
+            self.info.task_id, self.space, self.dataset, score_range, plain, self.context
         )
 
     def oracle(self, budget: int | None = None) -> MeteredOracle:
@@ -218,7 +252,7 @@ class Task:
             dataset = dataset.subsample(fraction, rows_rng)
         if max_rows is not None:
             dataset = dataset.every_nth_by_score(max_rows)
-        d_best = float(self.normalise(dataset.y.max()))
+        d_best = float(self.normalise(_best_score(dataset, self.context)))
         if noise != 0.0:
             dataset = dataset.with_noise(noise * (self.info.y_max - self.info.y_min), noise_rng)
         info = replace(
@@ -228,6 +262,15 @@ class Task:
             space=self.info.space or _space_in_words(self.space),
         )
         return replace(self, dataset=dataset, info=info)
+
+
+def _best_score(dataset: OfflineDataset, context: np.ndarray | None) -> float:
+    """Return the best raw score; of the rows measured under a context, where there are any."""
+    if dataset.context is not None and context is not None:
+        same = (dataset.context == context).all(axis=1)
+        if same.any():
+            return float(dataset.y[same].max())
+    return float(dataset.y.max())
 
 
 def _is_plain(value: Any) -> bool:

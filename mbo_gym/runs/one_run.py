@@ -29,7 +29,7 @@ from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
-from mbo_gym.runs.picture import PICTURE, save_picture
+from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
 from mbo_gym.tasks.registry import make_task, task_options
@@ -167,6 +167,8 @@ def _run_into(
     search, trace_calls = score_search(task, progress.trace)
     if plot:  # last, so that no oracle call of the picture is among those counted above
         save_picture(partial / PICTURE, task, proposals.x, evaluation, progress.trace, name=name)
+        if evaluation.scores is not None:
+            save_designs(partial, task, proposals.x, evaluation.scores)
     seconds = fitted - started, proposed - fitted
     return RunResult(
         request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder

@@ -22,10 +22,21 @@ from mbo_gym.problem.space import ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.protocol import SearchPoint
 
-__all__ = ["PICTURE", "Walks", "assemble_walks", "principal_components", "save_picture"]
+__all__ = [
+    "DESIGNS",
+    "PICTURE",
+    "Walks",
+    "assemble_walks",
+    "principal_components",
+    "save_designs",
+    "save_picture",
+]
 
 PICTURE = "picture.png"
 """Name of the picture in a run's folder."""
+
+DESIGNS = "designs_drawn"
+"""Name, without suffix, of the drawings of single designs, where a task has them."""
 
 N_WALKS = 64
 N_VISIBLE = 2000
@@ -145,6 +156,35 @@ def save_picture(
         figure, task, designs, evaluation, assemble_walks(trace)
     )
     figure.savefig(path, format="png")
+
+
+def save_designs(folder: Path, task: Task, designs: np.ndarray, scores: np.ndarray) -> list[Path]:
+    """Draw the best visible design, and the median and best proposal, as what they are.
+
+    The drawings ask the oracle, counted in nothing that was evaluated.
+
+    Args:
+        folder: Folder to write into.
+        task: The task.
+        designs: (K, *shape) proposals.
+        scores: (K,) their raw scores, NaN for infeasible ones.
+
+    Returns:
+        The files, none where the task has no `Task.drawing` or nothing was feasible.
+    """
+    feasible = np.flatnonzero(np.isfinite(scores))
+    if task.drawing is None or not len(feasible):
+        return []
+    ascending = feasible[np.argsort(scores[feasible], kind="stable")]
+    chosen = {
+        "best visible design": task.dataset.top(1).x[0],
+        "median proposal": designs[ascending[(len(ascending) - 1) // 2]],
+        "best proposal": designs[ascending[-1]],
+    }
+    files = [folder / f"{DESIGNS}{suffix}" for suffix in task.drawing.suffixes]
+    for file in files:
+        task.drawing.save(file, chosen)
+    return files
 
 
 def _is_plane(space: DesignSpace) -> bool:

@@ -53,6 +53,8 @@ def register_built_in() -> None:
         )
     for name in BOCODE_PROBLEMS:
         register_task(f"BOCoDe_{name}-Exact-v0", "mbo_gym.tasks.bocode:make_bocode", problem=name)
+    for scene in ("Contain", "Ramp", "Maze"):
+        register_task(f"Fluid{scene}-MPM-v0", "mbo_gym.tasks.fluid:make_fluid", scene=scene.lower())
     for name in ("table", "csv"):
         register_task(name, "mbo_gym.tasks.table_file:make_table_task", task_id=name)
 

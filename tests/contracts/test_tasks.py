@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 import mbo_gym
 from mbo_gym.data.manifest import ENTRIES, FLEXS_FACTORS
 from mbo_gym.errors import MissingData, MissingDependency
+from mbo_gym.oracles.fluid import FluidOracle
 from mbo_gym.oracles.forest import ForestOracle
 from mbo_gym.oracles.function import FunctionOracle
 from mbo_gym.oracles.rows import RowsOracle
@@ -172,8 +173,9 @@ def test_the_oracle_reproduces_the_data(task_id):
         with pytest.raises(MissingData, match="has no oracle"):
             task.oracle()
         return
+    n = 12 if isinstance(task.hidden_oracle, FluidOracle) else 2000  # each design is simulated
     rows = np.random.default_rng(0).choice(
-        len(task.dataset), size=min(2000, len(task.dataset)), replace=False
+        len(task.dataset), size=min(n, len(task.dataset)), replace=False
     )
     x, y = task.dataset.x[rows], task.dataset.y[rows]
     oracle = task.oracle()
@@ -185,6 +187,8 @@ def test_the_oracle_reproduces_the_data(task_id):
     ):  # 5 to 8 measurements a design, of which it knows the last
         assert 0.05 < (scores == y).mean() < 0.5
         assert spearmanr(scores, y).statistic > 0.1
+    elif isinstance(task.hidden_oracle, FluidOracle):
+        np.testing.assert_array_equal(scores, y)
     elif isinstance(task.hidden_oracle, TableOracle | RowsOracle | FunctionOracle):
         np.testing.assert_allclose(
             scores, y, rtol=1e-5, atol=1e-6 * (task.info.y_max - task.info.y_min)
@@ -294,7 +298,13 @@ def test_the_problem_is_the_visible_part(task_id):
         task.dataset,
     )
     assert problem.score_range == (task.info.y_min, task.info.y_max)
-    assert set(vars(problem)) == {"task_id", "space", "dataset", "score_range", "options"}
+    assert set(vars(problem)) == {
+        *("task_id", "space", "dataset", "score_range", "options", "context")
+    }
+    if problem.context is None:
+        assert task.dataset.context is None
+    else:
+        assert task.dataset.context.shape == (len(task.dataset), len(problem.context))
 
 
 @pytest.mark.parametrize("task_id", ["TFBind8-Exact-v0", "Branin-Exact-v0", "Levy-Exact-v1"])

@@ -149,20 +149,20 @@ def _update_grid(
 
 
 def _rows(
-    values: np.ndarray, node: int, n: int, w0: np.float32, w1: np.float32, w2: np.float32
+    values: np.ndarray, node: np.uintp, n: int, w0: np.float32, w1: np.float32, w2: np.float32
 ) -> tuple[np.float32, np.float32, np.float32]:
-    """Return the weighted sums along y of the three rows of nodes that begin at `node`."""
+    """Return the weighted sums along y of three nodes, for three columns from `node` on."""
     row0 = values[node] * w0 + values[node + _NEXT] * w1 + values[node + _AFTER] * w2
-    node += np.uintp(n)
-    row1 = values[node] * w0 + values[node + _NEXT] * w1 + values[node + _AFTER] * w2
-    node += np.uintp(n)
-    row2 = values[node] * w0 + values[node + _NEXT] * w1 + values[node + _AFTER] * w2
+    above = node + np.uintp(n)
+    row1 = values[above] * w0 + values[above + _NEXT] * w1 + values[above + _AFTER] * w2
+    top = above + np.uintp(n)
+    row2 = values[top] * w0 + values[top + _NEXT] * w1 + values[top + _AFTER] * w2
     return row0, row1, row2
 
 
 def _mean(
     values: np.ndarray,
-    node: int,
+    node: np.uintp,
     n: int,
     along_x: tuple[np.float32, np.float32, np.float32],
     along_y: tuple[np.float32, np.float32, np.float32],

@@ -67,11 +67,11 @@ class Chain:
         """Return the links (B, n_angles, 4) as (x, y) of both ends, of angles (B, n_angles)."""
         xp = library(angles_rad)
         heading = xp.cumsum(angles_rad, 1)  # (B, D), against the x axis
-        ends = [
+        ends: list[Any] = [
             anchor + xp.cumsum(self.link_m * turn, 1)
             for anchor, turn in zip(self.anchor_m, (xp.cos(heading), xp.sin(heading)), strict=True)
         ]
-        starts = [
+        starts: list[Any] = [
             xp.concatenate([xp.full_like(end[:, :1], anchor), end[:, :-1]], 1)
             for anchor, end in zip(self.anchor_m, ends, strict=True)
         ]
@@ -99,7 +99,8 @@ class Paddles:
         """Return the paddles (B, n_angles, 4) as (x, y) of both ends, of angles (B, n_angles)."""
         xp = library(angles_rad)
         half = [0.5 * self.length_m * turn for turn in (xp.cos(angles_rad), xp.sin(angles_rad))]
-        starts, ends = [], []
+        starts: list[Any] = []
+        ends: list[Any] = []
         for axis in (0, 1):
             centre = xp.zeros_like(angles_rad)
             for paddle, place in enumerate(self.centres_m):

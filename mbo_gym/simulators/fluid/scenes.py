@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mbo_gym.simulators.fluid.scene import Block, Chain, Paddles, Scene
 
-__all__ = ["CONTAIN", "MAZE", "RAMP", "SCENES"]
+__all__ = ["CONTAIN", "LIMIT_RAD", "MAZE", "RAMP", "SCENES"]
+
+LIMIT_RAD = float(np.float32(np.pi / 2))
+"""Largest angle of a design; the smallest is its negative."""
 
 CONTAIN = Scene(
     "contain",
