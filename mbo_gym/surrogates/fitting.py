@@ -52,7 +52,7 @@ def fit_surrogate(
         The surrogate, on `device`.
     """
     data = encoded(problem, encoder, device, rows)
-    surrogate.for_space(problem.space)
+    surrogate.for_problem(problem, encoder)
     weight = problem.dataset.weights()
     if weight is None:
         surrogate.row_weight = None
@@ -95,7 +95,7 @@ def fitted_surrogate(
         rows: (n,) visible rows to fit on; None for all.
     """
     surrogate = make_surrogate(name)
-    surrogate.for_space(problem.space)
+    surrogate.for_problem(problem, encoder)
     facts = [
         problem.dataset.content_hash(),
         encoder.fingerprint,

@@ -74,7 +74,7 @@ class Round(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.ends = nn.Linear(width, 2 * width, bias=False)  # A and B
+        self.ends = nn.Linear(width, 2 * width)  # A and B
         self.update = nn.Sequential(
             nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width)
         )
