@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["CONTACT_M", "crossings", "distances_m2", "keep_outside", "nearest_points"]
-
-CONTACT_M = 0.022
-"""Distance to a segment's centre line at which a particle rests: a tool's radius of 25 mm, less the
-depth by which the simulator's water sinks in."""
+__all__ = ["crossings", "distances_m2", "keep_outside", "nearest_points"]
 
 _TINY_M2 = 1e-12
 _OVERLAP = 1e-4  # share of a segment by which it is longer, so that no joint of a chain has a gap
@@ -60,7 +56,13 @@ def crossings(start_m: Tensor, end_m: Tensor, segments_m: Tensor) -> Tensor:
 
 
 def keep_outside(
-    start_m: Tensor, end_m: Tensor, segments_m: Tensor, low_m: float, high_m: float
+    start_m: Tensor,
+    end_m: Tensor,
+    segments_m: Tensor,
+    *,
+    contact_m: float,
+    low_m: float,
+    high_m: float,
 ) -> Tensor:
     """Return where particles end when tools and the container's walls stop them.
 
@@ -73,12 +75,13 @@ def keep_outside(
         start_m: (B, N, 2) where particles begin a frame.
         end_m: (B, N, 2) where they would end it.
         segments_m: (B, S, 4) centre lines of tools and fixed walls.
+        contact_m: Least distance to a segment's centre line at which a particle comes to rest.
         low_m: Lowest coordinate in the container.
         high_m: Highest coordinate in the container.
     """
     end_m = end_m.clamp(low_m, high_m)
     with torch.no_grad():
-        crosses, touches, _ = _contact(start_m, end_m, segments_m)
+        crosses, touches, _ = _contact(start_m, end_m, segments_m, contact_m)
         design, particle = (crosses | touches).nonzero(as_tuple=True)
     if not len(design):
         return end_m
@@ -86,10 +89,10 @@ def keep_outside(
     near = segments_m[design]  # (K, S, 4)
     for _ in range(_PASSES):
         with torch.no_grad():
-            crosses, touches, chosen = _contact(start, end, near)
+            crosses, touches, chosen = _contact(start, end, near, contact_m)
         segment = near.gather(1, chosen[..., None].expand(-1, -1, 4))  # (K, 1, 4)
-        inside = torch.where(touches[..., None], _surface(end, segment), end)
-        end = torch.where(crosses[..., None], _beside(start, end, segment), inside)
+        inside = torch.where(touches[..., None], _surface(end, segment, contact_m), end)
+        end = torch.where(crosses[..., None], _beside(start, end, segment, contact_m), inside)
         end = end.clamp(low_m, high_m)
     with torch.no_grad():
         leaks = crossings(start, end, near).isfinite().any(-1)
@@ -97,7 +100,9 @@ def keep_outside(
     return end_m.index_put((design, particle), end[:, 0])
 
 
-def _contact(start_m: Tensor, end_m: Tensor, segments_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _contact(
+    start_m: Tensor, end_m: Tensor, segments_m: Tensor, contact_m: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return whether paths cross a segment, whether they end inside a tool, and at which segment.
 
     Args:
@@ -111,22 +116,22 @@ def _contact(start_m: Tensor, end_m: Tensor, segments_m: Tensor) -> tuple[Tensor
     first, crossed = crossings(start_m, end_m, segments_m).min(-1)
     least_m2, nearest = distances_m2(end_m, segments_m).min(-1)
     crosses = first.isfinite()
-    return crosses, least_m2 < CONTACT_M**2, torch.where(crosses, crossed, nearest)
+    return crosses, least_m2 < contact_m**2, torch.where(crosses, crossed, nearest)
 
 
-def _beside(start_m: Tensor, end_m: Tensor, segment: Tensor) -> Tensor:
+def _beside(start_m: Tensor, end_m: Tensor, segment: Tensor, contact_m: float) -> Tensor:
     """Return ends (B, N, 2) moved along the normals of segments (B, N, 4) to the starts' side."""
     along = segment[..., 2:] - segment[..., :2]
     normal = torch.stack([-along[..., 1], along[..., 0]], -1)
     normal = normal / (normal.square().sum(-1, keepdim=True) + _TINY_M2).sqrt()
     height_m = ((end_m - segment[..., :2]) * normal).sum(-1, keepdim=True)
     came_from = ((start_m - segment[..., :2]) * normal).sum(-1, keepdim=True).detach()
-    wanted_m = torch.where(came_from < 0, -CONTACT_M, CONTACT_M)
+    wanted_m = torch.where(came_from < 0, -contact_m, contact_m)
     return end_m + (wanted_m - height_m) * normal
 
 
-def _surface(end_m: Tensor, segment: Tensor) -> Tensor:
+def _surface(end_m: Tensor, segment: Tensor, contact_m: float) -> Tensor:
     """Return ends (B, N, 2) inside tools moved straight out to the surface."""
     outward = end_m - nearest_points(end_m, segment)
     distance_m = (outward.square().sum(-1, keepdim=True) + _TINY_M2).sqrt()
-    return end_m + outward * ((CONTACT_M - distance_m) / distance_m)
+    return end_m + outward * ((contact_m - distance_m) / distance_m)

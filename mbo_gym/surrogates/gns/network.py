@@ -37,6 +37,8 @@ class NetworkConfig:
         history: Velocities of each particle that the network sees, the newest last.
         reach_m: Distance within which particles exchange messages.
         tool_reach_m: Distance within which a tool's segment sends a message.
+        contact_m: Least distance of a particle to a tool's centre line. Tools have a radius of
+            25 mm, and 1 of 100 particles at a tool sinks in to 17 mm (measured).
     """
 
     width: int = 32
@@ -44,6 +46,7 @@ class NetworkConfig:
     history: int = 3
     reach_m: float = 0.04
     tool_reach_m: float = 0.06
+    contact_m: float = 0.018
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "width", "rounds", "history")
@@ -155,8 +158,9 @@ class FluidNetwork(nn.Module):
             water.position_m,
             water.position_m + velocity_m_s * physics.frame_s,
             segments_m,
-            physics.low_m,
-            physics.high_m,
+            contact_m=self.config.contact_m,
+            low_m=physics.low_m,
+            high_m=physics.high_m,
         )
         moved_m_s = (position_m - water.position_m) / physics.frame_s
         history = torch.cat([water.velocity_m_s[:, :, 1:], moved_m_s[:, :, None]], 2)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import huber_loss
 
 from mbo_gym.files import store
 from mbo_gym.nn.training import TrainingConfig, train
@@ -102,8 +103,9 @@ def frame_loss(
     noise_m_s: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the mean squared error of the velocity a frame ahead, in the unit of its change.
+    """Return Huber's loss of the velocity a frame ahead, in the unit of its change.
 
+    Squares would be ruled by impacts: 1 of 100 particles makes two thirds of their sum (measured).
     The error is that of the position after contact, so that the network need not learn contact.
     Half of the scenes are mirrored. The target is shifted by the newest position's noise: the
     network undoes the noise of the velocity, not that of the place.
@@ -123,7 +125,7 @@ def frame_loss(
     velocity_m_s = past_m.diff(dim=1).transpose(1, 2) / windows.frame_s  # (B, N, H, 2)
     ahead = network(Water(past_m[:, -1], velocity_m_s), segments_m)
     error = (ahead.position_m - wanted_m) / (windows.frame_s * network.change_m_s)
-    return error.square().mean()
+    return huber_loss(error, torch.zeros_like(error))
 
 
 def _mirror(points_m: Tensor, sign: Tensor) -> Tensor:
