@@ -36,6 +36,8 @@ from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 from mbo_gym.tasks.fluid import fluid_scene
 
 PHYSICS = Physics()
+COARSE = replace(PHYSICS, substeps_per_frame=80)
+"""A tenth of the frames."""
 TINY = NetworkConfig(width=8, rounds=1, reach_m=0.008)
 """Quick: untrained water falls to a heap, where a longer reach would make each pair neighbours."""
 SHORT = ScenesConfig(groups=1, designs=1, seconds=0.3)
@@ -43,10 +45,10 @@ TASK = "FluidRamp-MPM-v0"
 BOX = {"contact_m": 0.018, "low_m": PHYSICS.low_m, "high_m": PHYSICS.high_m}
 
 
-def network_of(config: NetworkConfig, seed: int = 0) -> FluidNetwork:
+def network_of(config: NetworkConfig, physics: Physics = PHYSICS) -> FluidNetwork:
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return FluidNetwork(config).eval().requires_grad_(False)
+        torch.manual_seed(0)
+        return FluidNetwork(config, physics).eval().requires_grad_(False)
 
 
 def block(n: int, low: float = 0.45, gap: float = 1 / 64) -> torch.Tensor:
@@ -62,7 +64,7 @@ def episodes():
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_network(network_of(TINY), path, steps=0)
+    save_network(network_of(TINY, COARSE), path, steps=0)
     return path
 
 
@@ -256,8 +258,8 @@ def test_a_stopped_training_ends_in_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_weights_come_back_as_they_were(tmp_path, weights):
-    again, network = load_network(weights), network_of(TINY)
-    assert (again.config, again.physics) == (TINY, PHYSICS)
+    again, network = load_network(weights), network_of(TINY, COARSE)
+    assert (again.config, again.physics) == (TINY, COARSE)
     tools = torch.tensor([[[0.4, 0.40, 0.6, 0.38]]])
     assert torch.equal(again.rollout(block(5), tools, 3), network.rollout(block(5), tools, 3))
     with pytest.raises(MissingData, match=r"none\.safetensors is missing"):
@@ -280,7 +282,7 @@ def test_predictions_are_calibrated_shares(problem, surrogate):
     assert (surrogate.report.n_train, surrogate.report.n_held_out) == (5, 4)
     x = problem.dataset.x[:3]
     z = encoder.features(x)
-    shares = learned_scores(network_of(TINY), fluid_scene("ramp"), torch.tensor(x), chunk=2)
+    shares = learned_scores(network_of(TINY, COARSE), fluid_scene("ramp"), torch.tensor(x), chunk=2)
     line = np.polyfit(shares.numpy(), surrogate.predict(z).numpy(), 1)
     prediction = np.polyval(line, shares.numpy())
     np.testing.assert_allclose(surrogate.predict(z).numpy(), prediction, atol=1e-3)
