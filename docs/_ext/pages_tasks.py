@@ -14,6 +14,7 @@ from markup import code, prose, table
 from mbo_gym import make_task, task_info
 from mbo_gym.benchmark.analysis.published import published
 from mbo_gym.cli.docstrings import entries, parse
+from mbo_gym.cli.tables import noise_in_words
 from mbo_gym.data import manifest
 from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.evaluation import known_controls
@@ -26,7 +27,7 @@ K = 256
 
 _ORDER = (
     *("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin"),
-    *("Olympus", "BOCoDe"),
+    *("Fluid", "Olympus", "BOCoDe"),
 )
 _COMMON_OPTIONS = {
     "fraction": "share of the visible rows that is kept, in (0, 1]",
@@ -151,6 +152,8 @@ def _facts(task_id: str) -> dict[str, str]:
         rows["visible"] += f" {info.n_visible:,} of {info.n_full:,} rows."
         rows["D(best)"] = f"{info.d_best:.3f} normalised"
     rows["oracle"] = prose(info.oracle)
+    if info.noise_floor:
+        rows["noise floor"] = noise_in_words(info)
     if task is None:
         rows["numbers"] = "shown by `mbo-gym show` where the data are on the machine"
     else:

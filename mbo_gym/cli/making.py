@@ -55,8 +55,13 @@ def make(
     folder = output or store.write_folder()
     target = folder / rows_file(scene)
     partial = folder / f"{target.name}.seed{seed}.partial"
-    with RichProgress() as progress:
-        rows = make_rows(scene, recipe, seed=seed, engine=known, partial=partial, progress=progress)
+    try:
+        with RichProgress() as bars:
+            rows = make_rows(scene, recipe, seed=seed, engine=known, partial=partial, progress=bars)
+    except KeyboardInterrupt:
+        if partial.exists():
+            typer.echo(f"{partial} keeps what is done; the same command goes on there", err=True)
+        raise
     content = rows.to_bytes()
     store.write_atomic(target, content)
     partial.unlink(missing_ok=True)

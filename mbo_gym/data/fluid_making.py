@@ -56,7 +56,7 @@ class Recipe:
 
 RECIPES = {
     "contain": Recipe(((0.50, 0.42), (0.50, 0.42), (0.40, 0.38), (0.60, 0.38), (0.42, 0.48))),
-    "ramp": Recipe(((0.71, 0.17), (0.71, 0.17), (0.45, 0.17), (0.30, 0.17), (0.40, 0.40))),
+    "ramp": Recipe(((0.71, 0.17), (0.71, 0.17), (0.66, 0.22), (0.76, 0.22), (0.45, 0.17))),
     "maze": Recipe(((0.22, 0.14), (0.22, 0.14), (0.50, 0.14), (0.75, 0.14), (0.75, 0.34))),
 }
 """Goals and lengths of the searches of each scene."""
@@ -149,7 +149,7 @@ def control_designs(scene: Scene, name: str) -> np.ndarray:
     if name == "tilt":
         tilts = np.linspace(-LIMIT_RAD, LIMIT_RAD, 41)
         if isinstance(scene.tool, Chain):
-            return tilts[:, None] * (np.arange(n_angles) == 0)
+            return np.where(np.arange(n_angles) == 0, tilts[:, None], 0.0)
         return np.repeat(tilts[:, None], n_angles, axis=1)
     tilts = np.linspace(-LIMIT_RAD, LIMIT_RAD, 13)
     if isinstance(scene.tool, Chain):

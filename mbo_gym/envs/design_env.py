@@ -75,6 +75,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     | HopperController | 5126 numbers | 5126 | 10255 |
     | Levy, Rastrigin, Rosenbrock | `dim` = 60 numbers | 60 | 123 |
     | Branin | 2 numbers | 2 | 7 |
+    | FluidContain, FluidRamp | 16 angles | 16 | 35 |
+    | FluidMaze | 24 angles | 24 | 51 |
     | Formulation | 11 parameters of six kinds | 32 | 67 |
 
     A site of A letters takes A - 1 features; in mixed spaces, A (`MixedSpace.features`).
@@ -102,8 +104,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
     ## Arguments
     `render_mode`: ``ansi`` (a line of text), ``rgb_array`` (scores of the episode, for 2-D tasks
-    also its path; needs matplotlib) or None. All others are the fields of
-    `mbo_gym.envs.process.EnvConfig`::
+    also its path, for fluid tasks the tool and the water; needs matplotlib) or None. All others are
+    the fields of `mbo_gym.envs.process.EnvConfig`::
 
         gym.make("mbo_gym/TFBind8-Exact-v0", action_mode="displacement", horizon=20)
 

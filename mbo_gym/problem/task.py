@@ -27,8 +27,10 @@ class Drawing(Protocol):
     Drawing asks the oracle where a picture tells the score; these calls are counted.
     """
 
-    suffixes: tuple[str, ...]
-    """Kinds of files that `save` writes, e.g. ``.png``."""
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Kinds of files that `save` writes, e.g. ``.png``."""
+        ...
 
     def draw(self, axes: Any, design: np.ndarray) -> None:
         """Draw a design, of the space's shape, into axes of matplotlib."""
@@ -264,13 +266,13 @@ class Task:
         return replace(self, dataset=dataset, info=info)
 
 
-def _best_score(dataset: OfflineDataset, context: np.ndarray | None) -> float:
+def _best_score(dataset: OfflineDataset, context: np.ndarray | None) -> np.ndarray:
     """Return the best raw score; of the rows measured under a context, where there are any."""
     if dataset.context is not None and context is not None:
         same = (dataset.context == context).all(axis=1)
         if same.any():
-            return float(dataset.y[same].max())
-    return float(dataset.y.max())
+            return np.asarray(dataset.y[same].max())
+    return np.asarray(dataset.y.max())
 
 
 def _is_plain(value: Any) -> bool:

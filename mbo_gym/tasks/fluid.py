@@ -67,8 +67,8 @@ def fluid_info(scene: str) -> TaskInfo:
         "Adam (on smoothed differences) from the flat tool for several goals, every row scored "
         "under the task's goal.",
         oracle=f"MLS-MPM simulation of {seconds:g} s in torch, deterministic; extra fluid (numba) "
-        "gives the same scores faster. The papers' energy is -log(score + 0.001). All constants are "
-        "our own design: the papers publish none.",
+        "gives the same scores faster. The papers' energy is -log(score + 0.001). All constants "
+        "are our own design: the papers publish none.",
         licence=manifest.entry(f"fluid_{scene}").licence,
         references=(
             "Fluid tasks of DGID, arXiv:2309.02040",
@@ -153,7 +153,7 @@ def make_fluid(
     Args:
         scene: ``contain``, ``ramp`` or ``maze``.
         goal: x and y of the goal in metres, inside the container; None for the task's own. Scores
-            of visible rows under another goal are within about 0.002 of the simulator's.
+            of visible rows under another goal are within about 0.001 of the simulator's.
         sigma: Standard deviation of the goal's Gaussian in metres; None for 0.1.
         n_angles: Links of the chain, whose length stays the same; None for 16. Another number needs
             `mbo-gym data make` first.

@@ -173,7 +173,7 @@ def test_the_oracle_reproduces_the_data(task_id):
         with pytest.raises(MissingData, match="has no oracle"):
             task.oracle()
         return
-    n = 12 if isinstance(task.hidden_oracle, FluidOracle) else 2000  # each design is simulated
+    n = 6 if isinstance(task.hidden_oracle, FluidOracle) else 2000  # each design is simulated
     rows = np.random.default_rng(0).choice(
         len(task.dataset), size=min(n, len(task.dataset)), replace=False
     )

@@ -94,6 +94,11 @@ class TorchEngine:
         self._least = torch.where(at_low[:, None], torch.zeros_like(limit), -limit)
         self._most = torch.where(at_high[:, None], torch.zeros_like(limit), limit)
         self._places = torch.stack([x_node, y_node]).to(dtype) * physics.cell_m
+        # as tensors: a number of Python is copied to a tensor anew in every operation
+        self._constant = {
+            name: torch.tensor(value, dtype=dtype, device=self.device)
+            for name, value in _constants(physics).items()
+        }
         step = torch.arange(3, device=self.device)
         self._stencil = (step[:, None] * n + step).view(3, 3, 1, 1)
         self._step = step.to(dtype).view(3, 1, 1, 1)
@@ -139,22 +144,36 @@ class TorchEngine:
 
     def substep(self, state: WaterState, tool: ToolField) -> WaterState:
         """Return the water one time step later."""
-        p = self.physics
+        p, constant = self.physics, self._constant
         n_designs = state.volume.shape[0]
-        cells = state.position_m * float(p.n_cells)  # (2, B, N)
-        corner = (cells.detach() - 0.5).floor()
-        offset = self._step - (cells - corner)  # (3, 2, B, N), in cells
-        weight = _weights(cells - corner)  # (3, 2, B, N)
+        cells = state.position_m * constant["cells"]  # (2, B, N)
+        corner = (cells.detach() - constant["half"]).floor()
+        place = cells - corner
+        offset = self._step - place  # (3, 2, B, N), in cells
+        weight = self._weights(place)  # (3, 2, B, N)
         nodes = self._nodes(corner)  # (9 * B * N,)
         velocity = self._grid_velocity(state, weight, offset, nodes, tool)  # (2, B*n*n)
         on_grid = torch.cat([velocity, tool.distance_m[None], tool.normal])
         gathered = on_grid.index_select(1, nodes).view(5, 3, 3, n_designs, -1)
         affine, means = _gather(gathered, weight, offset)
-        affine = affine * (4.0 * p.n_cells)
+        affine = affine * constant["slope_gain"]
         spread = affine[0, 0] + affine[1, 1]
-        volume = (state.volume * (1.0 + p.time_step_s * spread)).clamp(p.least_volume, 1.0)
+        volume = (state.volume * (constant["one"] + constant["step_s"] * spread)).clamp(
+            p.least_volume, 1.0
+        )
         position, velocity = self._move(state.position_m, means)
-        return WaterState(position, velocity, affine * p.affine_kept, volume)
+        return WaterState(position, velocity, affine * constant["kept"], volume)
+
+    def _weights(self, place: Tensor) -> Tensor:
+        """Return the quadratic B-spline weights (3, 2, B, N) of places (2, B, N) in [0.5, 1.5)."""
+        constant = self._constant
+        low = constant["one_and_a_half"] - place
+        middle = place - constant["one"]
+        high = place - constant["half"]
+        half = constant["half"]
+        return torch.stack(
+            [half * low * low, constant["three_quarters"] - middle * middle, half * high * high]
+        )
 
     def _nodes(self, corner: Tensor) -> Tensor:
         """Return the nine grid nodes around each particle, (9 * B * N,), node by node."""
@@ -167,9 +186,11 @@ class TorchEngine:
         self, state: WaterState, weight: Tensor, offset: Tensor, nodes: Tensor, tool: ToolField
     ) -> Tensor:
         """Return the velocity (2, B*n*n) of the grid after gravity, tools and walls."""
-        p = self.physics
-        pressure = p.pressure_gain * (state.volume - 1.0)  # (B, N), m/s a cell
-        affine = state.affine_1_s * p.cell_m  # (2, 2, B, N), m/s a cell
+        n_cells, constant = self.physics.n_cells, self._constant
+        pressure = constant["pressure_gain"] * (
+            state.volume - constant["one"]
+        )  # (B, N), m/s a cell
+        affine = state.affine_1_s * constant["cell_m"]  # (2, 2, B, N)
         by_x = torch.stack([affine[0, 0] + pressure, affine[1, 0]])[:, None] * offset[:, 0]
         by_y = torch.stack([affine[0, 1], affine[1, 1] + pressure])[:, None] * offset[:, 1]
         by_x = state.velocity_m_s[:, None] + by_x  # (2, 3, B, N)
@@ -179,10 +200,10 @@ class TorchEngine:
         mass = _spread(share.reshape(-1), nodes, n_nodes)  # in particles
         mass = torch.where(mass > 0, mass, torch.ones_like(mass))
         x = _spread(parts[0].reshape(-1), nodes, n_nodes) / mass
-        y = _spread(parts[1].reshape(-1), nodes, n_nodes) / mass - p.time_step_s * p.gravity_m_s2
+        y = _spread(parts[1].reshape(-1), nodes, n_nodes) / mass - constant["fall_m_s"]
         into = (x * tool.normal[0] + y * tool.normal[1]).clamp(max=0) * tool.slip
         velocity = torch.stack([x, y]) - into * tool.normal  # (2, B*n*n)
-        by_design = velocity.view(2, -1, p.n_cells**2)
+        by_design = velocity.view(2, -1, n_cells**2)
         return by_design.clamp(self._least, self._most).view(2, -1)
 
     def _move(self, position_m: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,8 +221,8 @@ class TorchEngine:
         into = (velocity[0] * normal[0] + velocity[1] * normal[1]).clamp(max=0)
         nothing = torch.zeros_like(into)
         velocity = velocity - torch.where(inside, into, nothing) * normal
-        push_m = torch.where(inside, depth_m * 0.5, nothing)
-        moved = position_m - push_m * normal + p.time_step_s * velocity
+        push_m = torch.where(inside, depth_m * self._constant["half"], nothing)
+        moved = position_m - push_m * normal + self._constant["step_s"] * velocity
         return moved.clamp(p.low_m, p.high_m), velocity
 
     def rollout(
@@ -248,10 +269,21 @@ class TorchEngine:
         return state.tensors
 
 
-def _weights(place: Tensor) -> Tensor:
-    """Return the quadratic B-spline weights (3, 2, B, N) of places (2, B, N) in [0.5, 1.5)."""
-    low, middle, high = 1.5 - place, place - 1.0, place - 0.5
-    return torch.stack([0.5 * low * low, 0.75 - middle * middle, 0.5 * high * high])
+def _constants(physics: Physics) -> dict[str, float]:
+    """Return the numbers of a substep."""
+    return {
+        "half": 0.5,
+        "three_quarters": 0.75,
+        "one": 1.0,
+        "one_and_a_half": 1.5,
+        "cells": float(physics.n_cells),
+        "cell_m": physics.cell_m,
+        "step_s": physics.time_step_s,
+        "fall_m_s": physics.time_step_s * physics.gravity_m_s2,
+        "pressure_gain": physics.pressure_gain,
+        "slope_gain": 4.0 * physics.n_cells,
+        "kept": physics.affine_kept,
+    }
 
 
 def _root(square: Tensor) -> Tensor:
