@@ -101,7 +101,9 @@ def show(
     space: SpaceOption = None,
     picture: Annotated[
         Path | None,
-        typer.Option(help="draw a start and the best visible design of a task: .png or .gif"),
+        typer.Option(
+            help="fluid tasks: draw the flat tool and the best visible one into a .png or .gif"
+        ),
     ] = None,
 ) -> None:
     """Show the facts of a task, or a method: algorithm, settings, differences from its paper."""
@@ -260,9 +262,7 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
 
 
 def _draw_task(task: Task | TaskInfo, path: Path) -> Path:
-    """Draw the origin of a task's space beside its best visible design."""
-    import numpy as np
-
+    """Draw the flat tool of a task beside its best visible design."""
     from mbo_gym.problem.task import Task as MadeTask
 
     drawing = task.drawing if isinstance(task, MadeTask) else None
@@ -272,7 +272,7 @@ def _draw_task(task: Task | TaskInfo, path: Path) -> Path:
         allowed = " or ".join(drawing.suffixes)
         raise ValueError(f"--picture writes {allowed}, got {str(path)!r}. Change its suffix.")
     best = task.dataset.top(1).x[0]
-    drawing.save(path, {"flat tool": np.zeros_like(best), "best visible design": best})
+    drawing.save(path, {"flat tool": 0 * best, "best visible design": best})
     return path
 
 
