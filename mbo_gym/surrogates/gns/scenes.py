@@ -10,9 +10,8 @@ from torch import Tensor
 
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.settings import require_at_least
-from mbo_gym.simulators.fluid.mpm import TorchEngine
 from mbo_gym.simulators.fluid.physics import Physics
-from mbo_gym.simulators.fluid.rollout import fastest_engine
+from mbo_gym.simulators.fluid.rollout import fastest_engine, simulate
 from mbo_gym.simulators.fluid.scene import Block
 
 __all__ = ["N_PARTICLES", "N_SEGMENTS", "Episodes", "ScenesConfig", "simulate_scenes"]
@@ -78,27 +77,14 @@ def simulate_scenes(
         kind = ("catch", "ramp", "paddles")[(0, 0, 0, 1, 1, 2, 2, 2)[group % 8]]
         seconds = config.paddle_seconds if kind == "paddles" else config.seconds
         particles_m, tools = _group(kind, config.designs, physics, rng)
-        moved = _simulate(tools, particles_m, round(seconds / physics.frame_s), physics)
+        n_frames = round(seconds / physics.frame_s)
+        moved = simulate(tools, particles_m, n_frames, physics, engine=fastest_engine())
         start = np.broadcast_to(particles_m, (len(moved), 1, *particles_m.shape))
         for episode in np.concatenate([start, moved], 1):
             frames.append(torch.from_numpy(episode.astype(np.float32)))
             first.append(first[-1] + len(episode))
         segments.append(torch.from_numpy(tools))
     return Episodes(torch.cat(frames), torch.cat(segments), torch.tensor(first))
-
-
-def _simulate(
-    segments_m: np.ndarray, particles_m: np.ndarray, n_frames: int, physics: Physics
-) -> np.ndarray:
-    """Return the frames (B, F, N, 2) by the fastest engine that is installed."""
-    if fastest_engine() == "numba":
-        from mbo_gym.simulators.fluid.mpm_numba import NumbaEngine
-
-        return NumbaEngine(physics).rollout(segments_m, particles_m, n_frames)
-    engine = TorchEngine(physics)
-    with torch.no_grad():
-        tools, start = torch.from_numpy(segments_m), torch.from_numpy(particles_m)
-        return engine.rollout(tools, start, n_frames).numpy()
 
 
 def _group(

@@ -28,7 +28,7 @@ SCENES = "scenes.npz"
 
 def _training() -> TrainingConfig:
     return TrainingConfig(
-        steps=20_000,
+        steps=28_000,
         batch_size=8,
         learning_rate=3e-3,
         warm_up=200,
