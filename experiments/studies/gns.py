@@ -165,7 +165,7 @@ def agreements(
     return found, score
 
 
-def floors_reached(found: dict[tuple[str, str], Agreement]) -> list[str]:
+def floors_missed(found: dict[tuple[str, str], Agreement]) -> list[str]:
     """Say in a line for each floor of the learned simulator that is missed what was reached."""
     missed = []
     for group, (pearson, spearman) in FLOORS.items():
@@ -199,7 +199,7 @@ def study(args: argparse.Namespace, scene: Scene, network: FluidNetwork) -> list
         order = np.argsort(-score[-1])  # of the CEM search
         drawn = designs["CEM"][order[[0, args.designs // 2]]]
         draw(network, scene, drawn, args.pictures / f"gns_{scene.name}.png")
-    missed = floors_reached(found)
+    missed = floors_missed(found)
     return [f"{task_id_of(scene.name)}, {line}" for line in missed]
 
 

@@ -108,6 +108,8 @@ class FluidNetwork(nn.Module):
         physics: Physics that it repeats: frame, gravity and walls.
 
     Example:
+        >>> import torch
+        >>> from mbo_gym.surrogates.gns.network import FluidNetwork, NetworkConfig
         >>> network = FluidNetwork(NetworkConfig(width=8))
         >>> start = torch.rand(20, 2) * 0.2 + 0.4
         >>> network.rollout(start, torch.tensor([[[0.2, 0.3, 0.8, 0.3]]]), n_frames=4).shape

@@ -106,19 +106,18 @@ class GNSSurrogate(Surrogate):
         3. share of the water at the goal over the last frames, as the oracle computes it
         4. standardised score = offset + slope * share; both by least squares on visible rows
 
-    Differentiable in the features; an episode is chaotic, so single gradients point anywhere far
-    more often than the score's smoothed ones. A prediction costs 0.1-0.4 s on one core, a gradient
-    four times that: more than the simulator itself. Both are counted, see
-    `mbo_gym.surrogates.calls`.
+    Differentiable in the features, but an episode is chaotic: the gradient is exact and yet rarely
+    a direction of ascent. A prediction costs 0.1-0.5 s on one core, a gradient about five times
+    that: more than the simulator itself. Both are counted, see `mbo_gym.surrogates.calls`.
 
     Args:
         config: Settings.
 
     Example:
-        >>> problem = mbo_gym.make_task("FluidRamp-MPM-v0").problem()
-        >>> encoder = mbo_gym.make_encoder(problem)
-        >>> fit_surrogate(problem, encoder, make_surrogate("gns"), seed=0).report.n_train
-        64
+        >>> from mbo_gym.surrogates.registry import make_surrogate
+        >>> surrogate = make_surrogate("gns", calibration_rows=32)
+        >>> surrogate.kind, surrogate.config.calibration_rows
+        ('gns', 32)
 
     References:
         Sanchez-Gonzalez et al. 2020, Learning to Simulate Complex Physics with Graph Networks,
