@@ -115,7 +115,7 @@ class TopK(Method):
         """Return the `k` best visible designs; the criterion is their visible score."""
         dataset = self.problem.dataset
         rows = _best_rows(dataset, k)
-        return Proposals(np.asarray(dataset.x[rows]), dataset.y[rows])
+        return Proposals(np.asarray(dataset.x[rows]), dataset.y[rows], unit="score")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         LinearLimit,
     )
     from mbo_gym.problem.dataset import OfflineDataset
+    from mbo_gym.problem.dates import Date
     from mbo_gym.problem.letters import Letters
     from mbo_gym.problem.mixed import MixedSpace, make_space
     from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
@@ -71,6 +72,7 @@ __all__ = [
     "Constant",
     "Context",
     "ContinuousSpace",
+    "Date",
     "DesignSpace",
     "Evaluation",
     "FixedSum",
@@ -130,6 +132,7 @@ _LAZY = {
     "CategoricalSpace": "mbo_gym.problem.space",
     "Category": "mbo_gym.problem.parameters",
     "Constant": "mbo_gym.problem.parameters",
+    "Date": "mbo_gym.problem.dates",
     "Context": "mbo_gym.methods.base",
     "ContinuousSpace": "mbo_gym.problem.space",
     "DesignSpace": "mbo_gym.problem.space",

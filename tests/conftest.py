@@ -53,6 +53,21 @@ def development_files() -> Path | None:
     return None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def names_before_any_test() -> None:
+    """Look for plugins before a test puts a package of its own on the path.
+
+    Registries look once and remember; names found while such a package was there would stay.
+    """
+    from mbo_gym.encoders.registry import ENCODERS
+    from mbo_gym.methods.registry import METHODS
+    from mbo_gym.surrogates.registry import SURROGATES
+    from mbo_gym.tasks.registry import TASKS
+
+    for registry in (METHODS, TASKS, SURROGATES, ENCODERS):
+        list(registry)
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     """Seed torch's global generator: what a test draws from it does not hang on the tests

@@ -24,6 +24,7 @@ from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import hold_out, predict_in_pieces
+from mbo_gym.surrogates.fitting import row_weights
 from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
 from mbo_gym.surrogates.registry import load_surrogate
 
@@ -269,7 +270,8 @@ class CbAS(Method):
         config = self.config
         self.models = DesignModels(problem, config.vae, config.encoder, context)
         data = encoded(problem, self.models.encoder, context.device)
-        self.scores = ScoreModel.fit(data, config.surrogate, context)
+        measured = row_weights(problem, context.device)
+        self.scores = ScoreModel.fit(data, config.surrogate, context, measured)
         generator = torch.Generator(context.device).manual_seed(context.seed)
         self.models.fit_prior(generator)
         watch = _watch(self.models, config.sampling.rounds)
@@ -370,7 +372,8 @@ class AutofocusedCbAS(Method):
         share = config.sampling.effective_share
         self.models = DesignModels(problem, config.vae, config.encoder, context)
         data = encoded(problem, self.models.encoder, context.device)
-        self.scores = ScoreModel.fit(data, config.surrogate, context)
+        measured = row_weights(problem, context.device)
+        self.scores = ScoreModel.fit(data, config.surrogate, context, measured)
         generator = torch.Generator(context.device).manual_seed(context.seed)
         self.models.fit_prior(generator)
         watch = _watch(self.models, config.sampling.rounds)
@@ -381,6 +384,8 @@ class AutofocusedCbAS(Method):
             )
             log_ratio = self.models.log_ratio_of_visible(generator)
             weight, _ = flattened_weights(torch.zeros_like(log_ratio), log_ratio, share)
+            if measured is not None:
+                weight = weight * measured
             self.scores = self.scores.refined(data, weight, config.refine_steps, generator)
             context.progress.metrics("cbas", step, **shown, error=float(self.scores.error))
 
@@ -450,14 +455,16 @@ def drawn_proposals(models: DesignModels, scores: ScoreModel, rounds: int, k: in
     _watch(models, rounds)(rounds, models.features(x[:_SHOWN]), prediction[:_SHOWN])
     designs = models.designs(x)
     if not isinstance(models.problem.space, MixedSpace):
-        return Proposals(designs, prediction.cpu().numpy())
+        return Proposals(designs, prediction.cpu().numpy(), unit="deviations")
 
     def predict(found: np.ndarray) -> np.ndarray:
         z = models.encoder.features(found, models.device)
         return np.asarray(scores.members(z).mean(dim=1).cpu().numpy())
 
     seed = models.context.seed
-    return distinct_proposals(models.problem, designs, k, seed=seed, predict=predict)
+    return distinct_proposals(
+        models.problem, designs, k, seed=seed, predict=predict, unit="deviations"
+    )
 
 
 def _watch(models: DesignModels, rounds: int) -> SearchWatch:
@@ -481,14 +488,30 @@ class ScoreModel:
     trained: Tensor
 
     @classmethod
-    def fit(cls, data: Encoded, config: EnsembleConfig, context: Context) -> ScoreModel:
-        """Fit the ensemble on features and standardised scores."""
+    def fit(
+        cls,
+        data: Encoded,
+        config: EnsembleConfig,
+        context: Context,
+        row_weight: Tensor | None = None,
+    ) -> ScoreModel:
+        """Fit the ensemble on features and standardised scores.
+
+        Args:
+            data: Features and standardised scores.
+            config: Settings of the ensemble.
+            context: Seed, device and progress.
+            row_weight: (N,) weights of the rows in the loss and in the held-out error, mean 1; None
+                where all count alike.
+        """
         ensemble = EnsembleSurrogate(config)
+        ensemble.row_weight = row_weight
         ensemble.fit(data.z, data.y, seed=context.seed, progress=context.progress)
         order = torch.Generator(context.device).manual_seed(context.seed)  # as `Surrogate.fit`
         held, trained = hold_out(len(data.z), config.held_out, order)
         model = cls(ensemble, data.y.new_ones(()), held, trained)
-        return replace(model, error=model.held_out_error(data, torch.ones_like(data.y)))
+        counted = torch.ones_like(data.y) if row_weight is None else row_weight
+        return replace(model, error=model.held_out_error(data, counted))
 
     def members(self, z: Tensor) -> Tensor:
         """Predict with each member: features (n, d) -> (n, M)."""

@@ -93,7 +93,7 @@ class RankingSurrogate(Surrogate):
     """A multilayer perceptron trained by the order of lists; see `RaMListNet`.
 
     It predicts in the unit of the scores that it was given, so that it can stand wherever a
-    surrogate is asked for.
+    surrogate is asked for. Its predictions order designs and are no scores (`predicts_scores`).
 
     Args:
         config: Settings.
@@ -107,6 +107,7 @@ class RankingSurrogate(Surrogate):
 
     kind: ClassVar[str] = "ram"
     weighs_rows: ClassVar[bool] = True
+    predicts_scores: ClassVar[bool] = False
     Config: ClassVar[type[Any]] = RankingConfig
     config: RankingConfig
 

@@ -14,7 +14,8 @@ from mbo_gym.encoders.base import encoded
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.nn.mlp import BatchedMLP, apply_layers
 from mbo_gym.settings import require_at_least
-from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig
+from mbo_gym.surrogates.fitting import row_weights
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, squared_error
 
 __all__ = [
     "PROXIES",
@@ -83,10 +84,12 @@ class VisibleRows:
     Args:
         z: (N, d) features.
         y: (N,) scores, standardised as the proxies are.
+        weight: (N,) weights of the rows in the error, mean 1; None where all count alike.
     """
 
     z: Tensor
     y: Tensor
+    weight: Tensor | None = None
 
     @classmethod
     def of(cls, fitted: Fitted, unit: Tensor) -> VisibleRows:
@@ -96,8 +99,10 @@ class VisibleRows:
             fitted: Encoder and proxies.
             unit: (2,) mean and standard deviation that the proxies were trained with.
         """
-        data = encoded(fitted.problem, fitted.encoder, fitted.context.device)
-        return cls(data.z, (data.y - unit[0]) / unit[1])
+        device = fitted.context.device
+        data = encoded(fitted.problem, fitted.encoder, device)
+        weight = row_weights(fitted.problem, device)
+        return cls(data.z, (data.y - unit[0]) / unit[1], weight)
 
     def draw(self, n: int | None, generator: torch.Generator) -> VisibleRows:
         """Return `n` rows drawn with replacement, at most N; None for all rows."""
@@ -105,7 +110,12 @@ class VisibleRows:
             return self
         size = (min(n, len(self.z)),)
         rows = torch.randint(len(self.z), size, generator=generator, device=self.z.device)
-        return VisibleRows(self.z[rows], self.y[rows])
+        return self.take(rows)
+
+    def take(self, rows: Tensor) -> VisibleRows:
+        """Return the given rows (n,)."""
+        weight = None if self.weight is None else self.weight[rows]
+        return VisibleRows(self.z[rows], self.y[rows], weight)
 
 
 class DesignProxies:
@@ -223,7 +233,7 @@ def meta_gradient(
         seen = rows()
         of_proxies = seen.z.expand(len(after[0]), *seen.z.shape)  # (M, n, d)
         outputs = apply_layers(of_proxies, after).squeeze(2)  # (M, n)
-        error = (outputs - seen.y).square().mean(dim=1).sum()
+        error = squared_error(outputs, seen.y, seen.weight)
         directions = torch.autograd.grad(error, after)
         leaf = handle.detach().requires_grad_()
         slope = torch.func.jvp(lambda *at: loss(at, leaf), tuple(layers), directions)[1]

@@ -383,7 +383,8 @@ class PolicyGuidedSearch(Method):
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs, or more; the criterion is the judge's value."""
         x, value = self._proposals(k, self.context.progress)
-        return Proposals(x, value)
+        _, judge = self._surrogates()
+        return Proposals(x, value, unit="deviations" if judge.predicts_scores else "own")
 
     def write_state(self, folder: Path) -> None:
         """Write surrogates, ranking and policy, see `agents.rl.learner.save_policy`."""

@@ -266,7 +266,7 @@ class Reinforce(Method):
         x = distribution.designs(drawn)
         mixed = isinstance(self.problem.space, MixedSpace)
         if self.config.proposals == "drawn" and not mixed:
-            return Proposals(x, value.cpu().numpy())
+            return Proposals(x, value.cpu().numpy(), unit=self.fitted.unit)
         return self.fitted.distinct(x, k, value.cpu().numpy())
 
     def _search(

@@ -20,6 +20,7 @@ import numpy as np
 
 import mbo_gym
 from mbo_gym.batch.propose import prepare
+from mbo_gym.batch.study import GOOD_R2
 from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.files import store
 from mbo_gym.methods.base import Context
@@ -353,6 +354,20 @@ def summary(records: Sequence[Mapping[str, str]]) -> str:
             shown = " | ".join("-" if np.isnan(v := mean(r, f)) else f"{v:.3f}" for r, f in cells)
             lines.append(f"| {hiding} | {name} | {n} | {shown} |")
     return "\n".join([*lines, "", *propose_summary(good)])
+
+
+def seen_of(records: Sequence[Mapping[str, str]]) -> dict[str, tuple[int, int, int]]:
+    """Return per cent of the designs of `propose` by hiding: above the best visible row with a
+    stated R2 of 0.5 and more, the same below, and inside the intervals; as `batch.study` has them.
+    """
+    found = {}
+    for hiding in HIDING:
+        own = [r for r in records if r["method"] == PROPOSE and r["hiding"] == hiding]
+        good = [r for r in own if float(r["r2_health"]) >= GOOD_R2]
+        other = [r for r in own if float(r["r2_health"]) < GOOD_R2]
+        parts = (mean(good, "above"), mean(other, "above"), mean(own, "covered"))
+        found[hiding] = tuple(round(100 * part) for part in parts)
+    return found
 
 
 def propose_summary(records: Sequence[Mapping[str, str]]) -> list[str]:

@@ -160,7 +160,7 @@ def make_batch(
         trades,
         notes,
         problem,
-        name,
+        name if pool.n_asked else "",
     )
 
 
@@ -302,7 +302,10 @@ def _notes(
             f"{N_BEST_KEPT} best of all {health.n_rows:,}; the method sees every row."
         )
     if wishes.group is not None:
-        notes.append(f"Within a plate, {wishes.group} is equal.")
+        notes.append(
+            f"Within a plate, {wishes.group} is equal. The other choices of score against "
+            "diversity are without plates."
+        )
     if len(wishes.include):
         notes.append(f"{len(wishes.include)} wanted designs are in the batch.")
     if len(wishes.exclude):

@@ -14,10 +14,11 @@ import numpy as np
 from mbo_gym.batch.charts import N_DATA, bar_chart, interval_chart, parity_chart, plane_chart
 from mbo_gym.batch.geometry import Geometry
 from mbo_gym.batch.importance import Importance, permutation_importance
-from mbo_gym.batch.intervals import COVERED
 from mbo_gym.batch.result import Batch
+from mbo_gym.batch.study import SEEN, STUDY
 from mbo_gym.benchmark.report.page import read, render
 from mbo_gym.files import store
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 
@@ -85,7 +86,8 @@ def to_html(batch: Batch, title: str = "") -> str:
         n_important=_n_important(importance),
         plane=_plane(batch),
         intervals=_intervals(batch),
-        covered=COVERED,
+        covered=SEEN,
+        study=STUDY,
         csv_header=_csv(batch.header()),
         csv_rows=[_csv(cells) for cells in batch.cells()],
         chance=_mean(batch.facts.chance),
@@ -148,7 +150,9 @@ def _space(batch: Batch) -> list[_Row]:
     rows = []
     for name, parameter in space.slots.parameters.items():
         part = x[:, space.slots.of(name)]
-        if parameter.numeric:
+        if isinstance(parameter, Date):
+            measured = " to ".join(parameter.text(np.array([[part.min()], [part.max()]])))
+        elif parameter.numeric:
             measured = f"{_number(part.min())} to {_number(part.max())}"
         else:
             n = len(np.unique(part, axis=0))

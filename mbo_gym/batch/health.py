@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mbo_gym.batch.models import Committee, Model, default_models, shares
+from mbo_gym.batch.study import GOOD_R2, SEEN, STUDY
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress, Progress
@@ -32,11 +33,6 @@ N_BEST_KEPT = 300
 FOLDS = 5
 FEWEST_ROWS = 6
 """Distinct designs below which nothing is fitted."""
-GOOD_R2 = 0.5
-SHARE_GOOD = "about 80\N{NO-BREAK SPACE}%"
-SHARE_OTHER = "about half"
-"""Shares of proposals above the best visible row, with R2 of `GOOD_R2` and more and below, in the
-study of 21 real tables."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class Health:
             )
         return (
             f"Held-out rows are predicted with R2 {best.r2:.3f} ({best.title}; rank correlation "
-            f"{best.rank_correlation:.3f}, typical error {best.error:.4g} {self.unit})."
+            f"{best.rank_correlation:.3f}, typical error {best.error:.4g} in {self.unit})."
         )
 
     @property
@@ -125,9 +121,10 @@ class Health:
             return "The batch is spread over the space."
         good = self.best.r2 >= GOOD_R2
         reach = f"of {GOOD_R2} and more" if good else f"below {GOOD_R2}"
+        shares = [f"{s.above_good if good else s.above_other} % where {s.case}" for s in SEEN]
         return (
-            f"With R2 {reach}, {SHARE_GOOD if good else SHARE_OTHER} of the proposals beat the "
-            "best measured row in our study of 21 real tables, where there was headroom."
+            f"With R2 {reach}, the share of proposals that beat the best measured row was "
+            f"{', '.join(shares)} ({STUDY})."
         )
 
     @property

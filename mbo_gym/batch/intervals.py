@@ -10,21 +10,15 @@ import numpy as np
 
 from mbo_gym.batch.health import Health, fit_committee
 from mbo_gym.batch.models import Model
+from mbo_gym.batch.study import SEEN, STUDY
 from mbo_gym.problem.task import OfflineProblem
 
-__all__ = ["COVERED", "LEVEL", "Intervals", "fit_intervals"]
+__all__ = ["LEVEL", "Intervals", "fit_intervals"]
 
 HIDDEN_SHARE = 0.2
 LEVEL = 0.9
 """Share of the hidden rows whose residual is inside the interval."""
 FEWEST_HIDDEN = 3
-COVERED = (
-    ("the measured rows are a random sample of all designs", 98),
-    ("the best tenth of all designs was never measured", 89),
-    ("the best half of all designs was never measured", 35),
-)
-"""Per cent of the proposals whose true score was inside the interval, in the study of 21 real
-tables, by how the measured rows were chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +72,12 @@ class Intervals:
         """What the intervals are and what they do not cover, in two sentences."""
         if len(self.residuals) == 0:
             return "There are no intervals: too few rows to hide some of them."
-        cases = "; ".join(f"{percent} % where {case}" for case, percent in COVERED)
+        cases = "; ".join(f"{seen.covered} % where {seen.case}" for seen in SEEN)
         return (
             f"Interval: the error that {LEVEL:.0%} of the {len(self.residuals)} best rows kept "
-            f"below when they were hidden and predicted from the rest. In our study of 21 real "
-            f"tables it covered the true scores of the proposals in {cases}. If the truth goes "
-            "beyond what any row shows, it is not covered."
+            f"below when they were hidden and predicted from the rest. In {STUDY}, it covered the "
+            f"true scores of the proposals in {cases}. If the truth goes beyond what any row "
+            "shows, it is not covered."
         )
 
 

@@ -371,11 +371,7 @@ def _of_made(data: Task | OfflineProblem) -> _Data:
     if not isinstance(data, Task):
         name = str(problem.options.get("score_column") or "score")
         return _Data(problem, Score(name, problem.options.get("minimise", False) is True))
-    words = data.info.score_name
-    minimise = words.startswith("minus ") and words.endswith(" (to be minimised)")
-    if minimise:
-        words = words.removeprefix("minus ").removesuffix(" (to be minimised)")
-    return _Data(problem, Score(words, minimise))
+    return _Data(problem, Score(data.info.score_in_file, data.info.minimised))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mbo_gym.batch.health import Health
 from mbo_gym.batch.intervals import Intervals
 from mbo_gym.batch.select import Trade
 from mbo_gym.files import store
-from mbo_gym.methods.base import Proposals
+from mbo_gym.methods.base import CriterionUnit, Proposals
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
@@ -109,7 +109,8 @@ class Batch(Proposals):
         trades: Score against diversity of this batch and of others.
         notes: Sentences about how the batch was made.
         problem: Space and data it was made from.
-        method: Name of the method.
+        method: Name of the method that was searched with; empty where none was needed.
+        unit: Unit of the criterion, which is a score.
     """
 
     space: DesignSpace
@@ -123,6 +124,7 @@ class Batch(Proposals):
     notes: tuple[str, ...]
     problem: OfflineProblem
     method: str
+    unit: CriterionUnit = field(default="score", kw_only=True)
 
     @property
     def predicted(self) -> np.ndarray:

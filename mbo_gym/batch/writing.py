@@ -10,6 +10,7 @@ import numpy as np
 
 from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.problem.constraints import AllowedDesigns
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.parameters import Integer, Levels, Real
@@ -242,6 +243,8 @@ def _least_steps(space: MixedSpace, x: np.ndarray) -> np.ndarray:
         if isinstance(parameter, Real):
             width = float(np.ptp(x[:, place])) or (parameter.high - parameter.low) or 1.0
             least[place] = (parameter.step or width * SHARE_OF_RANGE) * (1 - 1e-3)
+        elif isinstance(parameter, Date):
+            least[place] = parameter.step * (1 - 1e-3)
         elif isinstance(parameter, Levels) and len(parameter.values) > 1:
             least[place] = np.diff(parameter.grid).min() * (1 - 1e-3)
     return least

@@ -10,6 +10,7 @@ import numpy as np
 from mbo_gym.errors import InvalidData
 from mbo_gym.files import kinds
 from mbo_gym.files.cells import Table
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.parameter import Parameter
 
@@ -35,6 +36,13 @@ def bounded(
     """
     name = parameter.name
     if bounds is None:
+        return parameter
+    if isinstance(parameter, Date):
+        if bounds != "none" and name in bounds:
+            raise InvalidData(
+                f"bounds[{name!r}] belongs to dates. Pass space= of a file in which they have a "
+                "low and a high date; `mbo-gym init` writes one."
+            )
         return parameter
     if not parameter.numeric:
         if bounds == "none" and not isinstance(parameter, Letters):

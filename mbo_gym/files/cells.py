@@ -39,6 +39,8 @@ class Table:
         notes: Sentences about how the file was read.
         named: Whether the names are the file's own; otherwise they are numbers of columns.
         mixed: Columns in which only some numbers have a percent sign; they are not read.
+        categories: Words in their order, by column that a frame declares as such; without words
+            where they have no order.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Table:
     notes: tuple[str, ...] = ()
     named: bool = True
     mixed: frozenset[str] = frozenset()
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -13,14 +13,14 @@ from mbo_gym.errors import InvalidData, InvalidDesign
 from mbo_gym.files import kinds
 from mbo_gym.files.bounds import Bounds, bounded
 from mbo_gym.files.cells import Table, listed
-from mbo_gym.files.dates import days_since_first
+from mbo_gym.files.dates import date_column, days_since_first
 from mbo_gym.files.mixtures import find_sums
 from mbo_gym.files.sequences import SequenceOptions, as_told, letters_of
 from mbo_gym.problem.constraints import Constraint, FixedSum
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace, make_space
 from mbo_gym.problem.parameter import Parameter
-from mbo_gym.problem.parameters import Constant, Real
+from mbo_gym.problem.parameters import Constant, Levels, Real
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["Bounds", "DesignColumns", "DesignOptions", "Made", "read_design_columns", "unit_of"]
@@ -222,11 +222,13 @@ def _holds_numbers(
 ) -> bool:
     """Whether a column of the design is read as numbers."""
     if options.parameters is not None:
-        return next(p for p in options.parameters if p.name == name).numeric
+        return next(p for p in options.parameters if p.name == name).as_number
     kind = options.kind(name)
     if kind is not None:
         return kind in ("real", "log", "integer", "levels")
     alone = len(names) == 1
+    if name in table.categories and options.kinds != "real":
+        return False
     if options.sequences.alphabet is not None and alone:
         return False
     full = [cell for cell in cells if not table.style.is_missing(cell)]
@@ -355,7 +357,15 @@ def _text(
     cells = columns.texts[name]
     alone = len(columns.names) == 1
     sequences = options.sequences
+    declared = table.categories.get(name) if options.kind(name) is None else None
+    if declared:
+        seen = set(cells)
+        levels = Levels(name, tuple(word for word in declared if word in seen), unit)
+        number = {word: float(k) for k, word in enumerate(levels.values)}
+        return levels, np.array([[number[cell]] for cell in cells], dtype=np.float32), []
     kind = options.kind(name) or kinds.text_kind(cells, alone=alone)
+    if declared is not None and not alone:
+        kind = "category"
     if alone and sequences.alphabet is not None:
         kind = "mutations" if sequences.wild_type else "sequence"
     elif (kind == "sequence" and sequences.wild_type) or (
@@ -366,6 +376,9 @@ def _text(
         days, first = days_since_first(table, name, cells)
         parameter = Real(name, float(days.min()), float(days.max()), unit="d")
         return parameter, days[:, None], [f"{name!r} counts the days since {first}."]
+    if kind == "date":
+        dates, days = date_column(table, name, cells)
+        return dates, days, []
     if kind == "category":
         words = kinds.words_of(name, cells, unit, ordered=options.kind(name) is None)
         if isinstance(words, Constant):

@@ -22,7 +22,7 @@ from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 
 __all__ = ["OTHER_COLUMNS", "free_name", "read_designs"]
 
-OTHER_COLUMNS = ("criterion", "oracle_score", "score")
+OTHER_COLUMNS = ("criterion", "own_criterion", "oracle_score", "score")
 """Columns that stand beside designs and are no part of them, unless the space has a feature of that
 name, or no other column can hold its sequences."""
 
@@ -195,7 +195,7 @@ def _from_terms(table: Table, space: MixedSpace) -> np.ndarray:
     x = np.empty((len(table), *space.shape), dtype=np.float64)
     for parameter in space.parameters:
         place = space.slots.of(parameter.name)
-        if parameter.numeric:
+        if parameter.as_number:
             x[:, place] = table.numbers([parameter.name])
             continue
         for row, cell in enumerate(table.column(parameter.name)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,11 +34,12 @@ def frame_table(frame: Any, name: str = "frame") -> Table:
     """Make a table of a polars or pandas data frame, or of a mapping from names to columns.
 
     Args:
-        frame: The frame; a row number or label of pandas is no column.
+        frame: The frame; row numbers and labels of pandas are a column where they have a name.
         name: What messages call it.
 
     Raises:
-        InvalidData: It is no frame, has no rows, or two columns of one name.
+        InvalidData: It is no frame, has no rows, two columns of one name, or names of several
+            levels.
 
     Example:
         >>> frame_table({"temp": [20, 30], "yield": [1.5, 2.0]}).names
@@ -45,17 +47,20 @@ def frame_table(frame: Any, name: str = "frame") -> Table:
     """
     import polars as pl
 
+    categories: dict[str, tuple[str, ...]] = {}
     if is_frame(frame) and type(frame).__module__.startswith("polars"):
         made = frame.lazy()
     elif is_frame(frame) or isinstance(frame, Mapping):
-        made = _polars_frame(frame).lazy()
+        columns = _columns_of_pandas(frame) if is_frame(frame) else list(frame.items())
+        made = _polars_frame(columns).lazy()
+        categories = _categories(columns)
     else:
         raise InvalidData(
             f"frame must be a polars or pandas data frame, got {type(frame).__name__}. Pass x= and "
             "y= for NumPy arrays, path= for a file."
         )
     assert isinstance(made, pl.LazyFrame)
-    return _table(Path(name), made, None, MISSING_WORDS)
+    return replace(_table(Path(name), made, None, MISSING_WORDS), categories=categories)
 
 
 def array_table(x: Any, y: Any, score: str) -> Table:
@@ -110,6 +115,11 @@ def _table(
     import polars as pl
 
     schema = frame.collect_schema()
+    durations = [name for name, dtype in schema.items() if dtype == pl.Duration]
+    if durations:
+        seconds = [pl.col(name).dt.total_microseconds() / 1e6 for name in durations]
+        frame = frame.with_columns(seconds)
+        schema = frame.collect_schema()
     n_rows = frame.select(pl.len()).collect().item()
     # pandas writes its row numbers as such a column; in its CSV files the name is empty.
     names = tuple("" if re.fullmatch(r"__index_level_\d+__", name) else name for name in schema)
@@ -135,7 +145,11 @@ def _table(
     ]
     values = frame.select([column.alias(str(j)) for j, column in enumerate(numbers)])
     rows = np.arange(1, n_rows + 1)
-    return Table(path, names, cells, values, rows, "row", style=style, notes=tuple(notes))
+    units = dict.fromkeys(durations, "s")
+    notes = [*notes, *(f"{name!r} holds durations; they count as seconds." for name in durations)]
+    return Table(
+        path, names, cells, values, rows, "row", style=style, units=units, notes=tuple(notes)
+    )
 
 
 def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -147,18 +161,51 @@ def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.String)
 
 
-def _polars_frame(frame: Any) -> pl.DataFrame:
-    """Return a pandas frame or a mapping as a polars frame, column by column."""
+def _columns_of_pandas(frame: Any) -> list[tuple[str, Any]]:
+    """Return names and columns of a pandas frame, levels of the index with a name first."""
+    if frame.columns.nlevels > 1:
+        raise InvalidData(
+            f"the columns of the frame have names of {frame.columns.nlevels} levels, such as "
+            f"{frame.columns[0]}. Give each one name: frame.columns = "
+            "[' '.join(map(str, name)) for name in frame.columns]."
+        )
+    names = ["" if name is None or name != name else str(name) for name in frame.columns]
+    levels = [
+        (str(name), frame.index.get_level_values(level))
+        for level, name in enumerate(frame.index.names)
+        if name is not None and str(name) not in names
+    ]
+    columns = [frame.iloc[:, j] for j in range(len(names))]
+    return [*levels, *zip(names, columns, strict=True)]
+
+
+def _categories(columns: Sequence[tuple[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return the columns of pandas' categories, with the words of those that have an order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, column in columns:
+        dtype = getattr(column, "dtype", None)
+        if type(dtype).__name__ != "CategoricalDtype":
+            continue
+        assert dtype is not None
+        words = dtype.categories
+        if not dtype.ordered:
+            found[name] = ()
+        elif words.dtype.kind not in "fiu":  # numbers have their order already
+            found[name] = tuple(str(_cell(word)).strip() for word in words)
+    return found
+
+
+def _polars_frame(given: Sequence[tuple[str, Any]]) -> pl.DataFrame:
+    """Return columns by name as a polars frame."""
     import polars as pl
 
-    names = [str(name) for name in (frame.columns if is_frame(frame) else frame)]
+    names = [str(name) for name, _ in given]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise InvalidData(
             f"several columns of the frame are called {listed(doubled)}. Give each its own name."
         )
-    columns = [frame.iloc[:, j] for j in range(len(names))] if is_frame(frame) else frame.values()
-    made = {name: _series(column) for name, column in zip(names, columns, strict=True)}
+    made = {name: _series(column) for name, (_, column) in zip(names, given, strict=True)}
     lengths = {name: len(column) for name, column in made.items()}
     if len(set(lengths.values())) > 1:
         raise InvalidData(f"columns must be equally long, got {lengths}. Fill them up.")
@@ -166,12 +213,16 @@ def _polars_frame(frame: Any) -> pl.DataFrame:
 
 
 def _series(column: Any) -> pl.Series:
-    """Return a column of numbers as it is, any other as texts."""
+    """Return a column of numbers or durations as it is, any other as texts."""
     import polars as pl
 
     values = _as_array(column)
     if values.dtype.kind in "fiu":
         return pl.Series(values)
+    if values.dtype.kind == "m":
+        return pl.Series(values.astype("timedelta64[us]"))
+    if values.dtype.kind == "M":  # finer ones would be numbers of nanoseconds
+        values = values.astype("datetime64[us]")
     return pl.Series([_cell(value) for value in values.tolist()], dtype=pl.String)
 
 

@@ -32,7 +32,7 @@ __all__ = [
     "words_of",
 ]
 
-KINDS = ("real", "log", "integer", "levels", "category", "sequence", "days")
+KINDS = ("real", "log", "integer", "levels", "category", "sequence", "days", "date")
 """Kinds that a user can ask for."""
 
 MOST_LEVELS = 12

@@ -256,7 +256,10 @@ def _no_design(table: Table, name: str, cells: Sequence[str]) -> str | None:
     words = [cell for cell, value in zip(cells, numbers, strict=True) if value is None and cell]
     if 2 * len(words) > len(full):
         if text_kind(words, alone=False) == "dates":
-            return f"dates; pass kinds={{{name!r}: 'days'}} to use them as days since the first"
+            return (
+                f"dates; pass kinds={{{name!r}: 'days'}} to use them as days since the first, or "
+                "'date' to propose dates"
+            )
         if distinct and len(full) >= 4 * FEWEST_NUMBERED and "id" in _id_like(words):
             return "identifiers of the rows"
     return None

@@ -9,11 +9,13 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
 from mbo_gym.errors import InvalidData, MboGymError, MissingData, UnknownId
 from mbo_gym.problem.constraints import Constraint
+from mbo_gym.problem.dates import Date, read_date
 from mbo_gym.problem.mixed import make_space
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.plain import (
@@ -132,7 +134,11 @@ def read_space_file(path: str | os.PathLike[str]) -> SpaceFile:
 
 
 def space_text(
-    space: SpaceFile, source: str, schema: str = "", reasons: Mapping[str, str] | None = None
+    space: SpaceFile,
+    source: str,
+    schema: str = "",
+    reasons: Mapping[str, str] | None = None,
+    dates: Sequence[Date] = (),
 ) -> str:
     """Return a `space.toml` with a comment on each line.
 
@@ -141,6 +147,7 @@ def space_text(
         source: Name of the table it was made from.
         schema: Address of the JSON schema, for editors.
         reasons: Why each ignored column is left out.
+        dates: Ignored columns of dates, as the parameters that they would be.
     """
     lines = [f"#:schema {schema}"] if schema else []
     lines += [
@@ -152,10 +159,18 @@ def space_text(
         *_data_lines(space.data, reasons or {}),
         "",
         "# Kinds: real (low, high, step, log), integer (low, high), category (values),",
-        "# levels (values in their order), letters (letters, length, shortest, fixed), constant.",
+        "# levels (values in their order), date (low, high, step in days),",
+        "# letters (letters, length, shortest, fixed), constant.",
     ]
     for parameter in space.parameters:
-        lines += _parameter_lines(parameter)
+        lines += ["", *_parameter_lines(parameter)]
+    for parameter in dates:
+        lines += [
+            "",
+            f"# {json.dumps(parameter.name, ensure_ascii=False)} holds dates. To design by them, "
+            "delete the column from `ignore`, and the first # of each line:",
+            *(f"# {line}" for line in _parameter_lines(parameter)),
+        ]
     if not space.constraints:
         lines += _CONSTRAINT_TO_COPY
     for constraint in space.constraints:
@@ -202,10 +217,15 @@ def _data_lines(data: DataRules, reasons: Mapping[str, str]) -> list[str]:
 
 def _parameter_lines(parameter: Parameter) -> list[str]:
     facts = parameter_to_dict(parameter)
-    lines = ["", "[[parameters]]", _line("name", facts.pop("name"), "column of the table")]
-    lines += [_line("kind", facts.pop("kind"), parameter.allowed()[:80])]
     facts.setdefault("unit", "")
-    lines += [_line(key, value, _MEANINGS.get(key, "")) for key, value in facts.items()]
+    meanings = _MEANINGS
+    if isinstance(parameter, Date):
+        ends = {"low": read_date(parameter.first), "high": read_date(parameter.last)}
+        facts |= ends | {"step": parameter.step}
+        meanings = {**_MEANINGS, **_OF_DATES}
+    lines = ["[[parameters]]", _line("name", facts.pop("name"), "column of the table")]
+    lines += [_line("kind", facts.pop("kind"), parameter.allowed()[:80])]
+    lines += [_line(key, value, meanings.get(key, "")) for key, value in facts.items()]
     if parameter.kind == "real":
         lines += [
             f"# {key} = {value}  # {_MEANINGS[key]}"
@@ -232,6 +252,9 @@ _CONSTRAINT_TO_COPY = (
     "# high = 10.0",
 )
 """Lines of a file without constraints, which show how one is written."""
+_OF_DATES = {"low": "earliest date", "high": "latest date", "step": "days between dates"}
+"""What the fields of dates mean."""
+
 _MEANINGS = {
     "low": "smallest value",
     "high": "largest value",
@@ -273,6 +296,8 @@ def _toml(value: Any) -> str:
     """Return a value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime):
+        return (value.date() if value.time() == time() else value).isoformat()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mbo_gym.files.space_file import DataRules, Goal
-from mbo_gym.problem.plain import CONSTRAINT_KINDS, PARAMETER_KINDS
+from mbo_gym.problem.plain import CONSTRAINT_KINDS, PARAMETER_KINDS, fields_in_files
 
 __all__ = ["SCHEMA_FILE", "schema_text", "space_schema"]
 
@@ -68,15 +68,15 @@ def _object(kind: type[Any], word: str | None = None) -> dict[str, Any]:
     if word is not None:
         properties["kind"] = {"const": word}
         required.append("kind")
-    for field in dataclasses.fields(kind):
+    for name, field in fields_in_files(kind).items():
         schema = dict(_NAMED.get(field.name) or _of_type(hints[field.name]))
         if field.name in ("weights", "failed") and word is None:
             schema = {"type": "string"}
         schema["description"] = meanings.get(field.name, "")
         no_default = field.default is dataclasses.MISSING
         if no_default and field.default_factory is dataclasses.MISSING:
-            required.append(field.name)
-        properties[field.name] = schema
+            required.append(name)
+        properties[name] = schema
     first = (kind.__doc__ or "").strip().split("\n")[0]
     return {
         "type": "object",

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from mbo_gym.settings import from_plain
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from mbo_gym.problem.dataset import ScoreScale
     from mbo_gym.problem.task import OfflineProblem
 
 __all__ = [
     "Context",
+    "CriterionUnit",
     "Difference",
     "Method",
     "MethodInfo",
@@ -35,6 +37,10 @@ __all__ = [
 
 CONFIG_FILE = "config.json"
 METHOD_FILE = "method.json"
+
+CriterionUnit: TypeAlias = Literal["deviations", "score", "own"]
+"""Unit of a criterion: standard deviations above the mean of the visible scores; the score itself,
+higher is better; or a unit of the method's own, which says nothing about the score."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +120,24 @@ class Proposals:
     Args:
         x: (k, *shape) native designs inside the space.
         criterion: (k,) the method's own offline score of each design; all equal where it has none.
+        unit: Unit of the criterion.
     """
 
     x: np.ndarray
     criterion: np.ndarray
+    unit: CriterionUnit = field(default="own", kw_only=True)
+
+    def scores(self, scale: ScoreScale) -> np.ndarray | None:
+        """Return the criterion as raw scores (k,) float64, higher is better; None if it is none.
+
+        Args:
+            scale: Mean and standard deviation of the visible scores.
+        """
+        if self.unit == "own":
+            return None
+        if self.unit == "deviations":
+            return scale.restore(self.criterion)
+        return np.asarray(self.criterion, dtype=np.float64)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mbo_gym.methods.ascent import sampling_space
-from mbo_gym.methods.base import Proposals
+from mbo_gym.methods.base import CriterionUnit, Proposals
 from mbo_gym.problem.dataset import first_of_each_design
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
@@ -34,6 +34,7 @@ def distinct_proposals(
     seed: int,
     predict: Callable[[np.ndarray], np.ndarray] | None = None,
     criterion: np.ndarray | None = None,
+    unit: CriterionUnit = "own",
 ) -> Proposals:
     """Return `k` distinct designs of a mixed space, best first.
 
@@ -50,6 +51,7 @@ def distinct_proposals(
             method without any. The order of `x` then counts, and a changed design has the
             criterion of the one that it replaces.
         criterion: (N,) criterion of the designs, without `predict`; None for 0.
+        unit: Unit of the predictions or of the criterion.
     """
     space = problem.space
     assert isinstance(space, MixedSpace)
@@ -70,11 +72,17 @@ def distinct_proposals(
         value = predict(found)
     order = np.argsort(-value, kind="stable")
     order = order[np.sort(np.arange(k) % len(order))]
-    return Proposals(found[order], value[order])
+    return Proposals(found[order], value[order], unit=unit)
 
 
 def as_they_come(
-    problem: OfflineProblem, x: np.ndarray, criterion: np.ndarray, k: int, seed: int
+    problem: OfflineProblem,
+    x: np.ndarray,
+    criterion: np.ndarray,
+    k: int,
+    seed: int,
+    *,
+    unit: CriterionUnit = "own",
 ) -> Proposals:
     """Return the first `k` designs; on mixed spaces the first distinct ones.
 
@@ -84,10 +92,11 @@ def as_they_come(
         criterion: (N,) criterion of each.
         k: Number of designs.
         seed: Seed of the changes that make designs distinct, see `distinct_proposals`.
+        unit: Unit of the criterion.
     """
     if not isinstance(problem.space, MixedSpace):
-        return Proposals(x[:k], criterion[:k])
-    return distinct_proposals(problem, x, k, seed=seed, criterion=criterion)
+        return Proposals(x[:k], criterion[:k], unit=unit)
+    return distinct_proposals(problem, x, k, seed=seed, criterion=criterion, unit=unit)
 
 
 def mutated(
@@ -138,7 +147,7 @@ def _changed(
         index = np.clip(index + steps, 0, len(parameter.grid) - 1).astype(np.int64)
         return np.asarray(parameter.grid[index])
     width = parameter.high - parameter.low
-    step = parameter.step if isinstance(parameter, Real) else 1.0
+    step = parameter.grid_step
     if step is not None:
         return np.asarray(x + step * _at_least_one(deviate * width / step))
     if isinstance(parameter, Real) and parameter.log:

@@ -14,7 +14,7 @@ from mbo_gym.encoders.base import Encoder
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.methods.ascent import SearchWatch, best_distinct, best_first, start_features
-from mbo_gym.methods.base import Context, Proposals
+from mbo_gym.methods.base import Context, CriterionUnit, Proposals
 from mbo_gym.methods.distinct import distinct_proposals
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import OfflineProblem
@@ -127,7 +127,12 @@ class Fitted:
         if isinstance(self.problem.space, MixedSpace):
             return self.distinct(self.encoder.designs(z), k)
         best, prediction = best_first(self.surrogate, z, k)
-        return Proposals(self.encoder.designs(best), prediction)
+        return Proposals(self.encoder.designs(best), prediction, unit=self.unit)
+
+    @property
+    def unit(self) -> CriterionUnit:
+        """Unit of the predictions."""
+        return "deviations" if self.surrogate.predicts_scores else "own"
 
     def distinct(self, x: np.ndarray, k: int, value: np.ndarray | None = None) -> Proposals:
         """Propose the `k` best distinct designs.
@@ -136,10 +141,14 @@ class Fitted:
             x: (N, *shape) designs.
             k: Number of designs; where there are fewer distinct ones, see `best_distinct`, and on
                 mixed spaces `distinct_proposals`.
-            value: (N,) what orders them on pure spaces; None for predictions. On mixed spaces the
-                predictions of the designs count, not those of the features they were decoded from.
+            value: (N,) what orders them on pure spaces, in the unit of predictions; None for
+                predictions. On mixed spaces the predictions of the designs count, not those of the
+                features they were decoded from.
         """
         if isinstance(self.problem.space, MixedSpace):
             seed = self.context.seed
-            return distinct_proposals(self.problem, x, k, seed=seed, predict=self.predict)
-        return Proposals(*best_distinct(x, self.predict(x) if value is None else value, k))
+            return distinct_proposals(
+                self.problem, x, k, seed=seed, predict=self.predict, unit=self.unit
+            )
+        best, value = best_distinct(x, self.predict(x) if value is None else value, k)
+        return Proposals(best, value, unit=self.unit)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mbo_gym.errors import MboGymError
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals, Resources
+from mbo_gym.methods.distinct import as_they_come
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,9 +54,14 @@ class LegacyMethod(Method):
         )
 
     def propose(self, k: int) -> Proposals:
-        """Return `k` designs and the method's criterion, 0 where it has none."""
-        x = self.method.propose(k)
-        return Proposals(x, np.asarray(getattr(self.method, "criterion", np.zeros(len(x)))))
+        """Return `k` designs and the method's criterion, 0 where it has none.
+
+        On mixed spaces they are distinct, see `mbo_gym.methods.distinct.as_they_come`.
+        """
+        x = np.asarray(self.method.propose(k))
+        criterion = getattr(self.method, "criterion", None)
+        value = np.zeros(len(x)) if criterion is None else np.asarray(criterion)
+        return as_they_come(self.problem, x, value, k, self.context.seed)
 
     def save(self, folder: Path) -> None:
         """Let the method write its folder, where it can."""

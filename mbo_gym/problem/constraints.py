@@ -67,10 +67,10 @@ class Slots:
         """
         if name not in self.parameters:
             raise UnknownId("parameter in a constraint", name, tuple(self.parameters))
-        if not self.parameters[name].numeric:
+        if not self.parameters[name].as_number:
             raise ValueError(
-                f"{name!r} holds no numbers, so it cannot stand in a sum; leave it out of the "
-                "constraint"
+                f"{name!r} holds no numbers, so it cannot stand in a sum or a range; leave it out "
+                "of the constraint"
             )
         return self.start[name]
 

@@ -34,7 +34,7 @@ class Feasible(Region):
         constraints: Constraints between them.
 
     Raises:
-        ValueError: The linear constraints leave no design.
+        ValueError: The linear constraints leave no design, or steps never add up to a sum.
     """
 
     def nearest(self, v: np.ndarray) -> np.ndarray:

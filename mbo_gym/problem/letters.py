@@ -112,7 +112,7 @@ class Letters(Parameter):
             for place in range(self.length)
         ]
         x = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, self.length)
-        return x[self.contains(x.astype(np.float32))].astype(np.float64)
+        return np.asarray(x[self.contains(x.astype(np.float32))], dtype=np.float64)
 
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """Return the nearest sequences (N, length): letters in front, gaps behind."""

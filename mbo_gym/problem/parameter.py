@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -25,6 +25,7 @@ class Parameter(ABC):
 
     Attributes:
         kind: Name of the kind in files.
+        in_files: Names of its fields in files, where they have others.
         name: Name of the column.
         unit: Unit, for tables and plots.
         low: Smallest value of a slot.
@@ -32,6 +33,7 @@ class Parameter(ABC):
     """
 
     kind: ClassVar[str]
+    in_files: ClassVar[Mapping[str, str]] = {}
     name: str
     unit: str
     low: float
@@ -46,6 +48,16 @@ class Parameter(ABC):
     def numeric(self) -> bool:
         """Whether its slot is a number that linear constraints can use."""
         return False
+
+    @property
+    def as_number(self) -> bool:
+        """Whether its cells are numbers; else they are words, letters or dates."""
+        return self.numeric
+
+    @property
+    def grid_step(self) -> float | None:
+        """Distance of neighbouring numbers of its slot; None where there is none."""
+        return 1.0
 
     @property
     def n_values(self) -> float:

@@ -75,6 +75,11 @@ class Real(Parameter):
         return True
 
     @property
+    def grid_step(self) -> float | None:
+        """Distance of neighbouring values, None without steps."""
+        return self.step
+
+    @property
     def origin(self) -> float:
         """Value from which steps are counted."""
         return self.low if math.isfinite(self.low) else 0.0

@@ -15,6 +15,7 @@ from mbo_gym.problem.constraints import (
     Forbidden,
     LinearLimit,
 )
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameter import Parameter
@@ -25,6 +26,7 @@ __all__ = [
     "PARAMETER_KINDS",
     "constraint_from_dict",
     "constraint_to_dict",
+    "fields_in_files",
     "parameter_from_dict",
     "parameter_to_dict",
     "space_from_dict",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 PARAMETER_KINDS: Mapping[str, type[Parameter]] = {
-    kind.kind: kind for kind in (Real, Integer, Category, Levels, Letters, Constant)
+    kind.kind: kind for kind in (Real, Integer, Category, Levels, Date, Letters, Constant)
 }
 """Every kind of parameter by its name in files."""
 
@@ -103,11 +105,17 @@ def space_from_dict(facts: Mapping[str, Any]) -> MixedSpace:
 def _to_dict(part: Any) -> dict[str, Any]:
     """Return a part of a space with its kind, without fields at their default."""
     facts: dict[str, Any] = {"kind": part.kind}
-    for field in dataclasses.fields(part):
+    for name, field in fields_in_files(type(part)).items():
         value = getattr(part, field.name)
         if value != _default(field):
-            facts[field.name] = list(value) if isinstance(value, tuple) else value
+            facts[name] = list(value) if isinstance(value, tuple) else value
     return facts
+
+
+def fields_in_files(kind: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of a kind of parameter or constraint by their names in files."""
+    renamed = getattr(kind, "in_files", {})
+    return {renamed.get(f.name, f.name): f for f in dataclasses.fields(kind) if f.init}
 
 
 def _from_dict(facts: Mapping[str, Any], kinds: Mapping[str, Any], noun: str) -> Any:
@@ -116,15 +124,14 @@ def _from_dict(facts: Mapping[str, Any], kinds: Mapping[str, Any], noun: str) ->
     word = facts.pop("kind", None)
     if word not in kinds:
         raise UnknownId(f"kind of {noun}", str(word), tuple(kinds))
-    fields = dataclasses.fields(kinds[word])
-    known = [field.name for field in fields]
+    fields = fields_in_files(kinds[word])
     for name in facts:
-        if name not in known:
-            raise UnknownId(f"field of a {word} {noun}", name, known)
-    for field in fields:
-        if _default(field) is dataclasses.MISSING and field.name not in facts:
-            raise ValueError(f"a {word} {noun} needs {field.name!r}, got {sorted(facts)}")
-    return kinds[word](**facts)
+        if name not in fields:
+            raise UnknownId(f"field of a {word} {noun}", name, list(fields))
+    for name, field in fields.items():
+        if _default(field) is dataclasses.MISSING and name not in facts:
+            raise ValueError(f"a {word} {noun} needs {name!r}, got {sorted(facts)}")
+    return kinds[word](**{fields[name].name: value for name, value in facts.items()})
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

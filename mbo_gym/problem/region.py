@@ -20,6 +20,7 @@ from mbo_gym.problem.constraints import (
 )
 from mbo_gym.problem.parameters import Levels, Real
 from mbo_gym.problem.polytope import Polytope
+from mbo_gym.problem.reachable import require_reachable
 from mbo_gym.problem.steps import next_value
 
 __all__ = ["Region"]
@@ -44,7 +45,7 @@ class Region:
         smooth: Those of them whose numbers have none.
 
     Raises:
-        ValueError: The linear constraints leave no design.
+        ValueError: The linear constraints leave no design, or steps never add up to a sum.
     """
 
     def __init__(self, slots: Slots, constraints: Sequence[Constraint]) -> None:
@@ -65,6 +66,8 @@ class Region:
         self.listed = self._list()
         listed = np.zeros((0, slots.total)) if self.listed is None else self.listed
         self._known = {row.tobytes() for row in listed.astype(np.float32) + np.float32(0)}
+        if self.listed is None:
+            require_reachable(slots, self.constraints)
         self.polytope = self._polytope()
         involved = (self.polytope.matrix != 0).any(axis=0) & (width > 0)
         stepless = np.repeat([isinstance(p, Real) and p.step is None for p in parameters], sizes)

@@ -23,7 +23,7 @@ def next_value(parameter: Parameter, x: np.ndarray, direction: int) -> np.ndarra
         side = math.inf if direction > 0 else -math.inf
         other = np.nextafter(x.astype(np.float32), np.float32(side)).astype(np.float64)
         return np.asarray(np.clip(other, parameter.low, parameter.high))
-    step = parameter.step if isinstance(parameter, Real) and parameter.step else 1.0
+    step = parameter.grid_step or 1.0
     return parameter.nearest(x + direction * step)
 
 

@@ -18,7 +18,23 @@ from mbo_gym.problem.oracle import MeteredOracle, Oracle
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.settings import Limits, typed_arguments
 
-__all__ = ["Ceiling", "Drawing", "OfflineProblem", "Task", "TaskInfo", "offline_split"]
+__all__ = [
+    "Ceiling",
+    "Drawing",
+    "OfflineProblem",
+    "Task",
+    "TaskInfo",
+    "name_of_score",
+    "offline_split",
+]
+
+_MINUS = "minus "
+_MINIMISED = " (to be minimised)"
+
+
+def name_of_score(name: str, *, minimise: bool) -> str:
+    """Return what a task calls a score of a file, which is negated where it is minimised."""
+    return f"{_MINUS}{name}{_MINIMISED}" if minimise else name
 
 
 class Drawing(Protocol):
@@ -117,6 +133,18 @@ class TaskInfo:
     sources: tuple[str, ...] = ()
     family: str = ""
     noise_floor: float = 0.0
+
+    @property
+    def minimised(self) -> bool:
+        """Whether lower is better in the file; scores are negated inside."""
+        return self.score_name.startswith(_MINUS) and self.score_name.endswith(_MINIMISED)
+
+    @property
+    def score_in_file(self) -> str:
+        """Name of the score as the file has it."""
+        if not self.minimised:
+            return self.score_name
+        return self.score_name.removeprefix(_MINUS).removesuffix(_MINIMISED)
 
 
 @dataclass(frozen=True, eq=False)

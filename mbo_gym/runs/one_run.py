@@ -220,19 +220,26 @@ def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _write_designs(folder: Path, task: Task, proposals: Proposals, evaluation: Evaluation) -> None:
-    """Write the proposals as arrays for programs and as a table for people, best first."""
+    """Write the proposals as arrays for programs and as a table for people, best first.
+
+    Arrays are as methods and oracles give them. The table has scores in the unit and sign of the
+    task's file, and another name for a criterion that is no score.
+    """
     arrays = {"x": proposals.x, "criterion": proposals.criterion}
     names = task.space.names
-    header = [*names, free_name("criterion", names)]
-    columns = [f"{value:.7g}" for value in proposals.criterion]
-    rows = [
-        [*cells, value]
-        for cells, value in zip(task.space.format(proposals.x), columns, strict=True)
-    ]
+    sign = -1.0 if task.info.minimised else 1.0
+    predicted = proposals.scores(task.dataset.score_scale)
+    if predicted is None:
+        columns = {"own_criterion": proposals.criterion}
+    else:
+        columns = {"criterion": sign * predicted}
     if evaluation.scores is not None:
         arrays["y"] = evaluation.scores
-        header.append(free_name("oracle_score", names))
-        rows = [[*row, f"{y:.7g}"] for row, y in zip(rows, evaluation.scores, strict=True)]
+        columns["oracle_score"] = sign * evaluation.scores
+    header = [*names, *(free_name(name, names) for name in columns)]
+    texts = [[f"{value + 0.0:.7g}" for value in values] for values in columns.values()]
+    designs = task.space.format(proposals.x)
+    rows = [[*cells, *more] for cells, *more in zip(designs, *texts, strict=True)]
     store.write_atomic(folder / "designs.npz", _npz(arrays))
     text = io.StringIO()
     csv.writer(text).writerows([header, *rows])

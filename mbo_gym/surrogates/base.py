@@ -76,6 +76,7 @@ class Surrogate(ABC):
         name: The registered name whose settings it has; empty for one with settings of its own.
         report: Report of the last fit.
         weighs_rows: Whether `fit` lets each row count by `row_weight`.
+        predicts_scores: Whether predictions are scores; else they only order designs.
         row_weight: (N,) weights of the rows of the next `fit`, mean 1; None where all count alike.
     """
 
@@ -85,6 +86,7 @@ class Surrogate(ABC):
     name: str = ""
     report: FitReport | None = None
     weighs_rows: ClassVar[bool] = False
+    predicts_scores: ClassVar[bool] = True
     row_weight: Tensor | None = None
 
     @abstractmethod

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder, encoded
 from mbo_gym.files import store
@@ -19,9 +20,26 @@ from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import Surrogate
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
-__all__ = ["fit_guide_and_judge", "fit_surrogate", "fitted_surrogate"]
+__all__ = ["fit_guide_and_judge", "fit_surrogate", "fitted_surrogate", "row_weights"]
 
 _CACHE_VERSION = 1  # raise it when a change of the training code changes what a fit returns
+
+
+def row_weights(
+    problem: OfflineProblem, device: str = "cpu", rows: np.ndarray | None = None
+) -> Tensor | None:
+    """Return the weights (n,) of visible rows by `OfflineDataset.weights`, mean 1; None for none.
+
+    Args:
+        problem: What a method may know.
+        device: Device of the tensor.
+        rows: (n,) visible rows; None for all.
+    """
+    weight = problem.dataset.weights()
+    if weight is None:
+        return None
+    weight = weight if rows is None else weight[rows]
+    return torch.from_numpy(weight / weight.mean()).to(device)
 
 
 def fit_surrogate(
@@ -53,12 +71,9 @@ def fit_surrogate(
     """
     data = encoded(problem, encoder, device, rows)
     surrogate.for_problem(problem, encoder)
-    weight = problem.dataset.weights()
-    if weight is None:
-        surrogate.row_weight = None
-    elif surrogate.weighs_rows:
-        weight = weight if rows is None else weight[rows]
-        surrogate.row_weight = torch.from_numpy(weight / weight.mean()).to(device)
+    weight = row_weights(problem, device, rows)
+    if weight is None or surrogate.weighs_rows:
+        surrogate.row_weight = weight
     else:
         warnings.warn(
             f"{surrogate.kind!r} surrogates do not use the standard errors of the scores; every "

@@ -9,7 +9,7 @@ from mbo_gym.data import manifest
 from mbo_gym.data.olympus import TABLES, TableFacts, read_measured
 from mbo_gym.errors import UnknownId
 from mbo_gym.oracles.forest import ForestConfig, fit_forest
-from mbo_gym.problem.task import Task, TaskInfo, offline_split
+from mbo_gym.problem.task import Task, TaskInfo, name_of_score, offline_split
 from mbo_gym.tasks.registry import described_by
 from mbo_gym.tasks.table import rows_task
 
@@ -48,7 +48,7 @@ def olympus_info(table: str) -> TaskInfo:
         space=_SPACES[facts.kind].format(designs=facts.designs),
         y_min=float("nan"),
         y_max=float("nan"),
-        score_name=_score_name(facts.measurement, minimise=facts.goal == "minimize"),
+        score_name=name_of_score(facts.measurement, minimise=facts.goal == "minimize"),
         split=_split(PERCENTILE),
         oracle=_ORACLES[facts.kind],
         licence=manifest.entry(facts.source).licence,
@@ -88,7 +88,7 @@ def make_olympus(
     measured = read_measured(facts, folder, objective)
     info = replace(
         olympus_info(table),
-        score_name=_score_name(measured.measurement, minimise=measured.minimise),
+        score_name=name_of_score(measured.measurement, minimise=measured.minimise),
         split=_split(percentile),
         percentile=percentile,
     )
@@ -106,10 +106,6 @@ def _facts(table: str) -> TableFacts:
     if table not in TABLES:
         raise UnknownId("table of Olympus", table, TABLES)
     return TABLES[table]
-
-
-def _score_name(measurement: str, *, minimise: bool) -> str:
-    return f"minus {measurement} (to be minimised)" if minimise else measurement
 
 
 def _split(percentile: float) -> str:

@@ -23,7 +23,7 @@ from mbo_gym.oracles.stand_in import ScoreFunction, stand_in_oracle
 from mbo_gym.problem.constraints import Constraint
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.parameter import Parameter
-from mbo_gym.problem.task import Task, TaskInfo
+from mbo_gym.problem.task import Task, TaskInfo, name_of_score
 from mbo_gym.settings import Limits
 from mbo_gym.tasks.registry import described_by
 
@@ -166,8 +166,8 @@ def make_table_task(
             there only.
         bounds: (low, high) of named numeric columns, None for an open side; columns not named keep
             the smallest and largest value of the data. ``"none"`` leaves all columns unbounded.
-        kinds: Kind of named columns: real, log, integer, levels, category, sequence or days; or
-            ``"real"`` for all columns of numbers.
+        kinds: Kind of named columns: real, log, integer, levels, category, sequence, days or date;
+            or ``"real"`` for all columns of numbers.
         ignore: Columns that are left out.
         alphabet: The letters of the sequences, in the order of their numbers; None takes the
             column's own, sorted.
@@ -350,7 +350,7 @@ def _assembled(
         space="",  # from the space itself
         y_min=float(scores.min()),
         y_max=float(scores.max()),
-        score_name=f"minus {score} (to be minimised)" if minimise else score,
+        score_name=name_of_score(score, minimise=minimise),
         split=_describe_split(percentile),
         oracle=_describe_oracle(oracle),
         n_full=len(scores),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from mbo_gym.errors import InvalidData
 from mbo_gym.files.cells import Table, listed
+from mbo_gym.files.dates import date_column
 from mbo_gym.files.design_columns import DesignOptions, unit_of
 from mbo_gym.files.measurements import Measurements, read_measurements
 from mbo_gym.files.roles import Roles, assign_roles
@@ -16,6 +18,7 @@ from mbo_gym.files.sequences import SequenceOptions
 from mbo_gym.files.space_file import DataRules, Goal, SpaceFile, space_text
 from mbo_gym.files.space_schema import SCHEMA_FILE
 from mbo_gym.files.table import read_table
+from mbo_gym.problem.dates import Date
 
 __all__ = ["infer_space", "write_space"]
 
@@ -82,8 +85,28 @@ def write_space(
     notes = measured.notes
     if score is None:
         notes = (f"{space.goal.score!r} was taken for the score. Pass --score if not.", *notes)
-    text = space_text(space, str(path), SCHEMA_FILE.as_uri(), roles.left_out)
+    dates = _dates(read_table(path, **_reading(options)), roles)
+    text = space_text(space, str(path), SCHEMA_FILE.as_uri(), roles.left_out, dates)
     return text, notes
+
+
+def _reading(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say how the file is read."""
+    others = ("minimise", "failed", "wild_type")
+    return {name: value for name, value in options.items() if name not in others}
+
+
+def _dates(table: Table, roles: Roles) -> list[Date]:
+    """Return the columns that are left out because they hold dates, as parameters."""
+    found = []
+    for name, reason in roles.left_out.items():
+        if reason.startswith("dates"):
+            cells = [cell for cell in table.column(name) if not table.style.is_missing(cell)]
+            try:
+                found.append(date_column(table, name, cells)[0])
+            except InvalidData:  # can be read in two ways
+                continue
+    return found
 
 
 def _guess_score(table: Table) -> str:

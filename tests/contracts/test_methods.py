@@ -44,6 +44,7 @@ METHOD_NAMES = mbo_gym.list_methods()
 TASK_NAMES = ("branin", "tfbind8", "csv", "formulation")
 K = {"branin": 20, "tfbind8": 20, "csv": 64, "formulation": 16, "coarse": 16}  # 40 rows of csv
 N_COARSE = 29
+NO_SCORE = {"ram_listnet", "ram_rankcosine", "top_k_noise"}  # of the design proposed
 DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
 LIBRARIES = {
     "pgs": "d3rlpy",
@@ -99,6 +100,7 @@ class Run:
     criterion: np.ndarray
     oracle_calls: int
     moved: list[str]  # global random states that are not as they were
+    left_alone: bool  # whether the task is as it was
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -176,12 +178,14 @@ def random_states() -> dict[str, bytes]:
 
 def propose(name: str, task: Task, k: int, seed: int) -> Run:
     method, before = small(name), random_states()
+    held = task.dataset.content_hash(), task.info
     with count_oracle_calls() as calls:
         method.fit(task.problem(), Context(seed))
         proposals = method.propose(k)
     after = random_states()
     moved = [s for s in before if before[s] != after[s]]
-    return Run(method, proposals.x, proposals.criterion, calls.count, moved)
+    left_alone = (task.dataset.content_hash(), task.info) == held
+    return Run(method, proposals.x, proposals.criterion, calls.count, moved, left_alone)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +195,7 @@ def run(tasks):
 
 each_method = pytest.mark.parametrize("name", METHOD_NAMES)
 each_task = pytest.mark.parametrize("task", TASK_NAMES)
+each_kind = pytest.mark.parametrize("task", ["branin", "tfbind8", "formulation"])  # of space
 
 
 @each_task
@@ -232,6 +237,17 @@ def test_the_criterion_on_a_mixed_space_is_the_prediction_of_the_design_written(
     np.testing.assert_allclose(first.criterion, fitted.predict(first.designs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("task", ["branin", "tfbind8", "formulation"])
+@each_method
+def test_it_says_whether_its_criterion_is_a_score(run, tasks, name, task):
+    proposals = run(name, task).method.propose(K[task])
+    scores = proposals.scores(tasks[task].dataset.score_scale)
+    none = name in NO_SCORE or not np.any(proposals.criterion)
+    assert (scores is None) == none
+    if scores is not None and proposals.unit == "deviations":  # the mean of a search is 0 +- some
+        assert np.abs(proposals.criterion).max() < 1e3
+
+
 @pytest.mark.parametrize("name", ["grad", "mean_design", "mins", "random", "top_k"])
 def test_on_a_space_of_fewer_designs_all_are_proposed_before_any_repeats(run, tasks, name):
     proposals = run(name, "coarse").method.propose(50)
@@ -259,6 +275,37 @@ def test_a_method_that_names_its_spaces_refuses_others_before_the_fit(tasks):
         Sequences().fit(tasks["coarse"].problem())
 
 
+class OldProtocol:
+    """A method of the old protocol, whose designs are all the same."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = method_class("top_k").Config() if config is None else config
+
+    def fit(self, problem, *, seed, device, progress):
+        self.problem = problem
+
+    def propose(self, k):
+        self.criterion = np.linspace(1, 0, k)
+        return np.repeat(self.problem.dataset.x[:1], k, axis=0)
+
+
+@pytest.mark.parametrize("task", ["branin", "formulation", "coarse"])
+def test_a_method_of_the_old_protocol_proposes_distinct_designs_on_mixed_spaces(tasks, task):
+    with pytest.warns(DeprecationWarning, match="old method protocol"):
+        method = LegacyMethod(OldProtocol(), "old")
+    problem = tasks[task].problem()
+    method.fit(problem, Context(seed=2))
+    for k, held in ((16, 16), (50, N_COARSE if task == "coarse" else 50)):
+        proposals = method.propose(k)
+        x = proposals.x
+        assert x.shape == (k, *problem.space.shape)
+        assert problem.space.contains(x).all()
+        assert np.array_equal(x[0], problem.dataset.x[0])
+        assert len(np.unique(x, axis=0)) == (1 if task == "branin" else held)
+        assert (np.diff(proposals.criterion) <= 0).all()
+        assert np.array_equal(method.propose(k).x, x)
+
+
 def test_hardly_any_method_refuses_mixed_spaces():
     refusing = [name for name in METHOD_NAMES if "mixed" not in method_class(name).info.spaces]
     assert len(refusing) <= 2
@@ -270,7 +317,7 @@ def test_it_asks_no_oracle(run, name, task):
     assert run(name, task).oracle_calls == 0
 
 
-@each_task
+@each_kind
 @each_method
 def test_the_same_seed_gives_the_same_designs_and_nothing_global_moves(run, tasks, name, task):
     first = run(name, task)
@@ -294,10 +341,10 @@ def test_proposing_again_gives_the_same_and_any_number_will_do(run, name):
     one = first.method.propose(1)
     assert one.x.shape == (1, 8)
     assert one.criterion.shape == (1,)
-    assert first.method.propose(150).x.shape == (150, 8)  # more than `light` has candidates
+    assert first.method.propose(101).x.shape == (101, 8)  # more than `light` has candidates
 
 
-@each_task
+@each_kind
 @each_method
 def test_a_loaded_method_proposes_the_same(run, tmp_path, name, task):
     first = run(name, task)
@@ -327,11 +374,8 @@ def test_it_has_facts(name):
 
 
 @each_method
-def test_fitting_leaves_the_task_alone(tasks, name):
-    task = tasks["branin"]
-    before = task.dataset.content_hash(), task.info
-    propose(name, task, 5, 3)
-    assert (task.dataset.content_hash(), task.info) == before
+def test_fitting_leaves_the_task_alone(run, name):
+    assert [task for task in TASK_NAMES if not run(name, task).left_alone] == []
 
 
 # What d3rlpy and TorchScript read is made by them; the same weights lie beside it as safetensors.

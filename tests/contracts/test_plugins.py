@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -114,7 +115,8 @@ assert mbo_gym.task_info("Theirs-Exact-v0").references == ("Their paper",)
 method = mbo_gym.make_method("their_method", step=0.5)
 method.fit(task.problem())
 assert mbo_gym.evaluate(task, method.propose(8)).overall.p100 > task.info.d_best
-assert mbo_gym.propose("Theirs-Exact-v0", method="their_method", k=3).names == ("a", "b")
+batch = mbo_gym.propose("Theirs-Exact-v0", method="their_method", k=3, max_rows=20)
+assert batch.names == ("a", "b")
 
 small = {"hidden": 8, "train_steps": 20}
 surrogate = mbo_gym.make_surrogate("their_surrogate", **small)
@@ -139,6 +141,22 @@ assert gym.make_vec("mbo_gym/Theirs-Exact-v0", num_envs=2, surrogate=surrogate).
 
 method = mbo_gym.make_method("top_k")  # a name of ours cannot be taken
 print(type(method).__module__)
+"""
+
+COMMANDS = """
+import contextlib, io, json, sys
+
+from mbo_gym.cli import main
+
+for command in json.load(sys.stdin):
+    sys.argv = ["mbo-gym", *command]
+    out, code = io.StringIO(), None
+    with contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code or 0, out.getvalue()]))
 """
 
 OLD = """
@@ -171,12 +189,15 @@ def announce(folder: Path, entry_points: str) -> None:
     (metadata / "entry_points.txt").write_text(entry_points)
 
 
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(
+    folder: Path, *arguments: str, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
+        input=given,
         capture_output=True,
         text=True,
         check=False,
@@ -190,17 +211,21 @@ def test_a_plugin_adds_a_method_a_task_a_surrogate_and_an_encoder(installed: Pat
 
 
 def test_what_a_plugin_adds_appears_on_the_command_line(installed: Path) -> None:
-    for command, expected in (
-        (["list"], "Theirs-Exact-v0"),
-        (["list", "methods"], "Theirs: proposes the best visible designs again"),
-        (["list", "encoders"], "Return z-scored designs."),
-        (["show", "Theirs-Exact-v0"], "Their paper"),
-        (["show", "their_method"], "Length of the step beyond the best designs."),
-        (["run", "their_method", "Theirs-Exact-v0", "--k", "4"], "their_method"),
-    ):
-        done = python(installed, "-m", "mbo_gym", *command)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert expected in done.stdout
+    shown = {
+        "list": "Theirs-Exact-v0",
+        "list methods": "Theirs: proposes the best visible designs again",
+        "list encoders": "Return z-scored designs.",
+        "show Theirs-Exact-v0": "Their paper",
+        "show their_method": "Length of the step beyond the best designs.",
+        "run their_method Theirs-Exact-v0 --k 4": "their_method",
+    }
+    given = json.dumps([command.split() for command in shown])
+    done = python(installed, "-c", COMMANDS, given=given)  # one process: torch loads once
+    assert (done.returncode, done.stderr) == (0, "")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    for (command, expected), (code, out) in zip(shown.items(), answers, strict=True):
+        assert code == 0, command
+        assert expected in out, command
 
 
 def test_a_plugin_that_cannot_be_imported_is_left_out_with_a_warning(installed: Path) -> None:

@@ -14,8 +14,9 @@ from diffusion.demo import DEMO, EDIT_LEVELS, DEMOConfig
 from mbo_gym.methods.base import Context
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import NullProgress
-from mbo_gym.settings import with_settings
+from mbo_gym.settings import Choice, with_settings
 
+SMALL_MLP = Choice("mlp", {"hidden": 32, "train_steps": 200})
 QUICK = with_settings(
     DEMOConfig(n_candidates=None),
     {
@@ -66,7 +67,7 @@ def test_pseudo_targets_of_sequences_are_letters_if_projected(sequences, project
         seen.update(z=z, y=y)
 
     monkeypatch.setattr("diffusion.demo.DesignModel.fit", remember)
-    method = fitted(sequences, quick(ascent__project=project, surrogate="mlp"))
+    method = fitted(sequences, quick(ascent__project=project, surrogate=SMALL_MLP))
     z = seen["z"].numpy()
     at_letters = np.allclose(
         method.fitted.encoder.encode(method.fitted.encoder.decode(z)), z, atol=1e-5
@@ -101,8 +102,9 @@ def test_an_edit_without_noise_gives_back_what_is_edited(branin):
 
 def test_more_noise_takes_designs_farther_from_where_they_started(branin):
     distance = []
+    method = fitted(branin, quick(order=False, training__steps=200))
     for level in (0.05, 0.5, 2.0):
-        method = fitted(branin, quick(edit_level=level, order=False, training__steps=200))
+        method.config = replace(method.config, edit_level=level)
         z = method.fitted.encoder.encode(branin.dataset.x[branin.dataset.top_rows(100)])
         moved = method.fitted.encoder.encode(method.propose(100).x) - z
         distance.append(float(np.median(np.linalg.norm(moved, axis=1))))
@@ -129,7 +131,7 @@ def test_only_a_normalised_target_reads_the_range_of_the_full_scores(branin):
 
 
 def test_more_candidates_are_ordered_by_the_surrogate_and_distinct(sequences):
-    config = quick(surrogate="mlp", n_candidates=400)
+    config = quick(surrogate=SMALL_MLP, n_candidates=400)
     method = fitted(sequences, config)
     kept = method.propose(20)
     assert (np.diff(kept.criterion) <= 0).all()

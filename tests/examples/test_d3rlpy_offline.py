@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,12 +13,19 @@ import pytest
 import torch
 
 import mbo_gym
+from helpers import small_default_surrogate
 from mbo_gym.optional import optional_import
 
 pytest.importorskip("d3rlpy", reason="needs d3rlpy: pip install 'mbo-gym[rl]'")
 SCRIPT = Path(__file__).parents[2] / "examples" / "d3rlpy_offline.py"
 TASK = "Branin-Exact-v0"
 N = 256
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_surrogate() -> Iterator[None]:
+    with small_default_surrogate():
+        yield
 
 
 def rolled_out(policy: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:

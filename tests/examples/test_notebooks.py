@@ -20,6 +20,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     if "d3rlpy" in path.stem:
         pytest.importorskip("d3rlpy", reason="needs d3rlpy: pip install 'mbo-gym[rl]'")
     monkeypatch.setenv("MBO_GYM_NOTEBOOK_STEPS", "10")
+    monkeypatch.setenv("MBO_GYM_NOTEBOOK_ROWS", "200")
     monkeypatch.setenv("MBO_GYM_NOTEBOOK_SURROGATE", "quadratic")
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import tables
+from mbo_gym.batch.study import SEEN
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameters import Category, Levels
 from mbo_gym.problem.task import Task, TaskInfo
@@ -128,3 +129,12 @@ def test_the_batch_of_propose_is_judged_by_the_table(table):
     row = dict.fromkeys(tables.FIELDS, "") | {k: str(v) for k, v in record.items()}
     text = tables.summary([row])
     assert f"| best half hidden | R2 >= 0.5 | 1 | {record['above']:.3f} |" in text
+
+
+def test_sentences_about_other_data_have_the_recorded_figures():
+    found = tables.seen_of(tables.read_records(Path(__file__).parents[2] / tables.OUTPUT))
+    names = ("best half hidden", "best tenth hidden", "random 30 % visible")
+    stated = [(seen.above_good, seen.above_other, seen.covered) for seen in SEEN]
+    assert [found[name] for name in names] == stated
+    words = ("best half", "best tenth", "random sample")
+    assert all(word in seen.case for word, seen in zip(words, SEEN, strict=True))

@@ -10,7 +10,7 @@ from mbo_gym.errors import MissingDependency
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.settings import leaf_settings, with_settings
-from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate
+from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
 
 
@@ -29,6 +29,12 @@ class Notes(NullProgress):
     def of(self, stage, name):
         """List the values of one metric of one stage."""
         return [values[name] for other, _, values in self.seen if other == stage and name in values]
+
+
+def small_default_surrogate():
+    """Return a context in which the environments' default surrogate is small and quickly fitted."""
+    small = {"hidden": 16, "train_steps": 100}
+    return SURROGATES.temporarily("mlp", lambda **c: MLPSurrogate(MLPConfig(**{**small, **c})))
 
 
 def with_leaves(config, **values):

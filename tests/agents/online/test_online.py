@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import gymnasium as gym
@@ -20,6 +21,7 @@ import torch
 import mbo_gym
 from agents.online import agents as online
 from agents.online.agents import TrainedPolicy
+from helpers import small_default_surrogate
 from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.errors import MissingData, MissingDependency
@@ -93,6 +95,12 @@ def settings(task):
         problem, make_encoder(problem), MLPSurrogate(MLPConfig(hidden=16, train_steps=100)), seed=0
     )
     return {"task": problem, "surrogate": surrogate, "horizon": 3}
+
+
+@pytest.fixture(scope="module")
+def plain_weights(task) -> Callable[[str], torch.Tensor]:
+    """Return the weights of a method at its tiny settings, fitted once."""
+    return cache(lambda name: weights(fitted(name, task.problem())))
 
 
 def batched(settings, num_envs: int = 4) -> DesignVecEnv:
@@ -314,11 +322,8 @@ def test_training_leads_the_search_to_higher_predictions(task):
     ],
     ids=str,
 )
-def test_every_setting_reaches_the_learner(task, name, changed):
-    plain, other = (
-        weights(fitted(name, task.problem())),
-        weights(fitted(name, task.problem(), **changed)),
-    )
+def test_every_setting_reaches_the_learner(task, plain_weights, name, changed):
+    plain, other = plain_weights(name), weights(fitted(name, task.problem(), **changed))
     assert plain.shape != other.shape or not torch.equal(plain, other)
 
 
@@ -477,8 +482,7 @@ def test_the_script_of_its_users_is_short_and_runs(task, monkeypatch, capsys):
     monkeypatch.setattr(
         sys, "argv", [str(script), "Branin-Exact-v0", "--steps", "640", "--horizon", "10"]
     )
-    smaller = SURROGATES.spec(SURROGATE).entry_point  # in place of the default surrogate
-    with SURROGATES.temporarily("mlp", smaller), pytest.raises(SystemExit) as done:
+    with small_default_surrogate(), pytest.raises(SystemExit) as done:
         runpy.run_path(str(script), run_name="__main__")
     assert done.value.code == 0
     before, after = capsys.readouterr().out.splitlines()[-2:]

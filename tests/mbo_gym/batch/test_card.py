@@ -15,6 +15,7 @@ from browser import HOSTILE, Page, open_in_browser
 import mbo_gym
 from mbo_gym.batch.card import to_html
 from mbo_gym.batch.result import Batch, Score
+from mbo_gym.batch.study import SEEN
 from tests.mbo_gym.batch.conftest import KINDS, mixed, noise
 from tests.mbo_gym.batch.test_build import batch_of
 
@@ -40,8 +41,9 @@ def test_the_finding_stands_first_and_every_part_is_there(batch, card):
     assert page.text.index(batch.health.measure) < page.text.index("The batch")
     for heading in ("The batch", "Health of the data", "What the intervals cover", "The space"):
         assert heading in page.text
-    for percent in (98, 89, 35):
-        assert f"{percent} %" in page.text
+    for seen in SEEN:
+        assert seen.case in page.text
+        assert f"{seen.covered} %" in page.text
     for words in ("acid + base + water = 1", "acid + 2 base <= 1.2", "in steps of 5", *batch.notes):
         assert words in page.text
     assert batch.feasibility.finding in page.text

@@ -10,6 +10,7 @@ import pytest
 
 from mbo_gym.batch.health import check_health, fit_committee, judged_rows
 from mbo_gym.batch.models import Constant, Forest, Linear, parameter_columns, plain_features, shares
+from mbo_gym.batch.study import SEEN
 from mbo_gym.problem.dataset import OfflineDataset
 from tests.mbo_gym.batch.conftest import KINDS, categorical, continuous, mixed, noise
 
@@ -24,7 +25,9 @@ def test_a_learnable_table_is_healthy_and_every_model_is_judged(kind):
     assert health.learned
     assert constant.share == 0
     assert sum(m.share for m in health.models) == pytest.approx(1)
-    assert "about 80\N{NO-BREAK SPACE}% of the proposals" in health.finding
+    assert "R2 of 0.5 and more" in health.finding
+    for seen in SEEN:
+        assert f"{seen.above_good} % where {seen.case}" in health.finding
     assert health.finding.count("yield") == 1
     again = check_health(problem, unit="yield")
     assert again.models[1:] == health.models[1:]
@@ -51,10 +54,12 @@ def test_nothing_is_learned_from_noise_and_said_so():
     assert [type(m) for m in committee.models] == [Constant]
 
 
-def test_a_weak_signal_is_called_about_half():
+def test_a_weak_signal_has_the_shares_of_weak_signals():
     health = check_health(continuous(noise=4.0), kinds=(Constant, Linear, Forest))
     assert 0 < health.best.r2 < 0.5
-    assert "about half of the proposals" in health.finding
+    assert "R2 below 0.5" in health.finding
+    for seen in SEEN:
+        assert f"{seen.above_other} % where {seen.case}" in health.finding
 
 
 def test_few_rows_are_not_judged():

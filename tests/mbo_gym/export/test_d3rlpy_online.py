@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import small_default_surrogate
 from mbo_gym.envs.design_env import DesignEnv
 from mbo_gym.envs.vector_env import DesignVectorEnv
 from mbo_gym.optional import optional_import
@@ -52,6 +54,12 @@ class Recorded(gym.Wrapper[Any, Any, Any, Any]):
 
 def branin() -> gym.Env[Any, Any]:
     return gym.make("mbo_gym/Branin-Exact-v0", action_mode="displacement", horizon=T)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_surrogate() -> Iterator[None]:
+    with small_default_surrogate():
+        yield
 
 
 @dataclass(frozen=True)

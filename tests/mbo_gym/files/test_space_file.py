@@ -16,6 +16,7 @@ from mbo_gym.problem.constraints import (
     Forbidden,
     LinearLimit,
 )
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 
@@ -28,6 +29,8 @@ PARAMETERS = (
     Levels("order", (2, 4.5, 8)),
     Levels("word", ("low", "high")),
     Letters("dna", tuple("ACGT"), 6, shortest=4, fixed={0: "A"}),
+    Date("sowing", step=7.0, first="2024-03-01", last="2024-06-30"),
+    Date("start", step=0.25, first="2024-03-01 06:00", last="2024-03-09"),
     Constant("lot", "B7"),
 )
 CONSTRAINTS = (
@@ -80,6 +83,20 @@ BAD = {
         GOOD + '[[constraints]]\nkind = "sum"\nnames = ["a", "b"]\ntotal = 1.0\n',
         "There is no parameter in a constraint 'b'",
     ),
+    "no date": (
+        GOOD + '[[parameters]]\nname = "d"\nkind = "date"\nlow = "soon"\nhigh = 2024-03-01\n',
+        r"parameters 2 \('d'\): d: low must be a date such as 2024-03-31, got 'soon'",
+    ),
+    "dates in the wrong order": (
+        GOOD + '[[parameters]]\nname = "d"\nkind = "date"\nlow = 2024-03-02\nhigh = 2024-03-01\n',
+        "low must not be after high, got 2024-03-02 and 2024-03-01",
+    ),
+    "a sum of dates": (
+        GOOD
+        + '[[parameters]]\nname = "d"\nkind = "date"\nlow = 2024-03-02\nhigh = 2024-03-09\n'
+        + '[[constraints]]\nkind = "sum"\nnames = ["a", "d"]\ntotal = 1.0\n',
+        "'d' holds no numbers, so it cannot stand in a sum",
+    ),
     "no list": (GOOD + '[constraints]\nkind = "sum"\n', r"\[\[constraints\]\]"),
 }
 
@@ -110,7 +127,7 @@ def test_the_schema_knows_every_field_and_its_meaning():
         for entry in schema["properties"][name]["items"]["oneOf"]
     }
     assert set(kinds) == {
-        *("real", "integer", "category", "levels", "letters", "constant"),
+        *("real", "integer", "category", "levels", "date", "letters", "constant"),
         *("sum", "linear", "at_most_non_zero", "forbidden", "list"),
     }
     assert kinds["real"]["required"] == ["kind", "name"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mbo_gym.problem.constraints import AllowedDesigns, FixedSum, Forbidden
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
@@ -21,9 +22,10 @@ SPACES = {
                 Category("metal", ("Pd", "Ni")),
                 Levels("order", (2, 4, 8)),
                 Constant("lot", 0.5),
+                Date("day", "2024-03-01", "2024-03-10", step=7),
             )
         ),
-        4 * 3 * 2 * 3,
+        4 * 3 * 2 * 3 * 2,
     ),
     "sum": (
         MixedSpace(

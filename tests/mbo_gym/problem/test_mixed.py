@@ -349,15 +349,18 @@ def test_minus_zero_is_zero():
         assert space.contains(x).all()
 
 
-def test_a_mixture_in_steps_that_never_reach_the_total_is_refused_with_the_constraint():
+def test_sums_that_whole_numbers_never_reach_together_are_refused_with_the_constraints():
     space = MixedSpace(
-        tuple(Real(part, 0, 0.9, step=0.3) for part in PARTS), (FixedSum(PARTS, 1.0),)
+        (Integer("a", 0, 3), Integer("b", 0, 3)),
+        (FixedSum(("a", "b"), 3), LinearLimit({"a": 1, "b": -1}, 0, 0)),
     )
-    words = re.escape("designs that satisfy a + b + c = 1. Check the constraints, or list")
+    words = re.escape(
+        "designs that satisfy a + b = 3; a + -1 b = 0. Check the constraints, or list"
+    )
     with pytest.raises(ValueError, match=words):
         space.sample(3, np.random.default_rng(0))
     with pytest.raises(ValueError, match=words):
-        space.project(np.full(3, 0.3))
+        space.project(np.full(2, 1.5))
 
 
 def test_an_unbounded_space_samples_only_after_narrowing_and_keeps_its_steps():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbo_gym.errors import InvalidDesign, UnknownId
+from mbo_gym.problem.dates import Date
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.parameters import Category, Constant, Integer, Levels, Real
 from mbo_gym.problem.plain import parameter_from_dict, parameter_to_dict
@@ -31,6 +32,8 @@ EVERY = (
     Letters("kept", "ACDE", 4, shortest=2, fixed={0: "C"}, gap="."),
     Constant("batch", "B7"),
     Constant("volume", 2.5),
+    Date("sowing", step=7, first="2024-02-27", last="2024-07-01"),
+    Date("start", step=1 / 24, first="2024-02-28 22:00", last="2024-03-02"),
 )
 each = pytest.mark.parametrize("parameter", EVERY, ids=lambda p: p.name)
 

@@ -216,7 +216,8 @@ def test_designs_csv_reads_back_exactly(done):
     assert header == ["x0", "x1", "criterion", "oracle_score"]
     table = np.array(rows, dtype=np.float64)
     np.testing.assert_array_equal(table[:, :2].astype(np.float32), designs["x"])
-    np.testing.assert_allclose(table[:, 2], designs["criterion"], rtol=1e-6)
+    scale = mbo_gym.make_task(TASK).dataset.score_scale
+    np.testing.assert_allclose(table[:, 2], scale.restore(designs["criterion"]), rtol=1e-6)
     np.testing.assert_allclose(table[:, 3], designs["y"], rtol=1e-6)
     # as text they are still inside the space
     assert mbo_gym.make_task(TASK).space.contains(table[:, :2]).all()
@@ -249,6 +250,56 @@ def test_without_an_oracle_the_designs_are_still_written(tmp_path):
     facts = json.loads((result.folder / "result.json").read_text())
     assert facts["overall"] is None
     assert "no oracle" in facts["note"]
+
+
+@pytest.fixture
+def own_table(tmp_path) -> Path:
+    """A table whose score is 100 + 3 a - 2 b."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, (60, 2)).round(3)
+    lines = [f"{a},{b},{100 + 3 * a - 2 * b:.4f}" for a, b in x]
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(["a,b,purity", *lines]))
+    return path
+
+
+def table_rows(table: Path, folder: Path, method: str, **options) -> list[dict[str, str]]:
+    options = {"path": str(table), "score_column": "purity", "kinds": "real", **options}
+    request = RunRequest(method, "csv", k=6, options=options)
+    if method == "cbas":
+        request = dataclasses.replace(request, preset="light")
+    elif method == "random_filtered":
+        surrogate = {"surrogate.name": "mlp", "surrogate.train_steps": 300}
+        request = dataclasses.replace(request, settings=surrogate)
+    done = run(request, folder / "run")
+    with (done.folder / "designs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("minimise", [False, True])
+@pytest.mark.parametrize("method", ["random_filtered", "top_k", "cbas"])
+def test_scores_are_written_in_the_unit_and_the_sign_of_the_file(
+    own_table, tmp_path, method, minimise
+):
+    options = {"minimise": minimise, "oracle": "random_forest"}
+    rows = table_rows(own_table, tmp_path, method, **options)
+    told = np.array([float(row["criterion"]) for row in rows])
+    truth = np.array([100 + 3 * float(row["a"]) - 2 * float(row["b"]) for row in rows])
+    assert "own_criterion" not in rows[0]
+    np.testing.assert_allclose(told, truth, atol=1e-4 if method == "top_k" else 2.0)
+    assert (np.diff(told) >= 0).all() if minimise else (np.diff(told) <= 0).all()
+    asked = np.array([float(row["oracle_score"]) for row in rows])
+    np.testing.assert_allclose(asked, truth, atol=2.0)
+
+
+def test_a_criterion_that_is_no_score_says_so(own_table, tmp_path):
+    for method in ("ram_listnet", "random", "top_k_noise"):
+        options = {"path": str(own_table), "score_column": "purity"}
+        done = run(
+            RunRequest(method, "csv", k=3, preset="light", options=options), tmp_path / method
+        )
+        header = (done.folder / "designs.csv").read_text().splitlines()[0]
+        assert header == "a,b,own_criterion"
 
 
 def test_a_method_that_asks_the_oracle_is_found_out(tmp_path):

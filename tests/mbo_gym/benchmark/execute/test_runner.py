@@ -24,6 +24,7 @@ from mbo_gym.benchmark.execute.runner import (
 )
 from mbo_gym.benchmark.execute.worker import Job
 from mbo_gym.benchmark.plan.grid import Grid, TaskChoice
+from mbo_gym.cli import main
 from tests.mbo_gym.benchmark.conftest import TASK, cells_of, comparable, is_running, odd, wait_until
 from tests.mbo_gym.benchmark.records import failed, record
 
@@ -261,14 +262,19 @@ def in_the_middle(start, tmp_path) -> Callable[..., tuple[Any, list[int]]]:
     return call
 
 
-def finish(start, tmp_path) -> ResultStore:
-    """Run the same command again, to its end, and check that every cell is there once."""
+def finish(tmp_path, monkeypatch, capsys) -> None:
+    """Run the same command again, here and to its end, and check that every cell is there once."""
     store = ResultStore(tmp_path / "results")
     before = [comparable(r) for r in store.records()]
     (tmp_path / "go").touch()
-    process = start(*command(tmp_path / "grid.toml", "serial"))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "sys.argv", ["mbo-gym", *map(str, command(tmp_path / "grid.toml", "serial"))]
+    )
+    with pytest.raises(SystemExit) as end:
+        main()
+    err = capsys.readouterr().err
+    assert end.value.code in (0, None), err
     assert f"6 cells: 2 done, 2 failed, {6 - len(before)} to run" in err
     records = store.records()
     assert [comparable(r) for r in records[: len(before)]] == before
@@ -281,13 +287,12 @@ def finish(start, tmp_path) -> ResultStore:
         path.parent.name for path in store.cells.glob("*/record.json")
     )
     assert len(os.listdir(store.cells)) == 6
-    return store
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("executor", "at_work"), [("process", 2), ("serial", 1)])
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
-    in_the_middle, start, tmp_path, executor, at_work
+    in_the_middle, tmp_path, monkeypatch, capsys, executor, at_work
 ):
     process, workers = in_the_middle(executor, at_work)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
@@ -300,12 +305,12 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert len(left) == 4
     assert [name for name in left if name.startswith(".")] == []
     if executor == "process":
-        finish(start, tmp_path)
+        finish(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
 def test_a_killed_benchmark_takes_its_workers_along_and_the_same_command_goes_on(
-    in_the_middle, start, tmp_path
+    in_the_middle, tmp_path, monkeypatch, capsys
 ):
     process, workers = in_the_middle("process", 2)
     process.kill()
@@ -314,4 +319,4 @@ def test_a_killed_benchmark_takes_its_workers_along_and_the_same_command_goes_on
     assert [
         name for name in os.listdir(tmp_path / "results" / "cells") if name.startswith(".")
     ] != []  # to be mended
-    finish(start, tmp_path)
+    finish(tmp_path, monkeypatch, capsys)
