@@ -23,6 +23,7 @@ from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.gns import training
 from mbo_gym.surrogates.gns.geometry import crossings, distances_m2, keep_outside, nearest_points
 from mbo_gym.surrogates.gns.network import (
+    SHIPPED,
     FluidNetwork,
     NetworkConfig,
     Water,
@@ -341,3 +342,21 @@ def test_a_run_tells_the_learned_simulators_work(tmp_path, weights):
     assert told["search_oracle_calls"] == 0
     assert told["learned_gradients"] == result.learned_gradients == 1
     assert told["learned_rollouts"] == result.learned_rollouts >= 3 + 1
+
+
+def test_shipped_weights_are_small_and_better_than_free_fall():
+    assert SHIPPED.stat().st_size < 200_000
+    network = load_network()
+    unseen = simulate_scenes(replace(SHORT, designs=2, seed=1, seconds=0.6), PHYSICS)
+    windows = Windows(unseen, network.config.history, PHYSICS.frame_s)
+    rows = torch.arange(20, len(windows), 4)
+
+    def loss() -> float:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            return float(frame_loss(network, windows, rows, 0.0, generator))
+
+    learned = loss()
+    for layer in (network.decoder[2].weight, network.decoder[2].bias):
+        layer.zero_()
+    assert learned < 0.5 * loss()
