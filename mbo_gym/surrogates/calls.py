@@ -49,7 +49,7 @@ def count_rollouts(n: int) -> None:
 def count_gradients(scores: Tensor) -> None:
     """Add a gradient for each score (B,) to all open counts, when a backward pass reaches them."""
     if scores.requires_grad:
-        scores.register_hook(_count_backward)
+        scores.register_hook(_count_backward)  # type: ignore[no-untyped-call]
 
 
 def _count_backward(gradient: Tensor) -> None:

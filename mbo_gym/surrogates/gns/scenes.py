@@ -150,7 +150,7 @@ def _turns(rng: np.random.Generator) -> np.ndarray:
         turns[0] = rng.uniform(-1.5, 0.1)
     elif rng.random() < 0.6:
         turns[0] = rng.uniform(-_MOST_TURN, _MOST_TURN)
-    return turns
+    return np.asarray(turns)
 
 
 def _catch(block: Block, rng: np.random.Generator) -> list[np.ndarray]:

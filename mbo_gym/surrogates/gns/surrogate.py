@@ -173,7 +173,7 @@ class GNSSurrogate(Surrogate):
         scaling = _scaling(self._encoder, z.device)
         self._fit = _Fit(self._scene, network, *scaling, offset=0 * one, slope=one)
         with torch.no_grad():
-            chunks = z[train].split(config.chunk)
+            chunks = torch.split(z[train], config.chunk)
             bar = (progress or NullProgress()).track(chunks, "calibrating gns")
             shares = torch.cat([self.predict(chunk) for chunk in bar])
         offset, slope = _least_squares(shares, y[train])
@@ -241,7 +241,7 @@ def learned_scores(
     particles_m = torch.from_numpy(scene.particles(physics)).to(angles_rad)
     n_frames = scene.n_frames(physics)
     shares = []
-    for part in angles_rad.split(chunk):
+    for part in torch.split(angles_rad, chunk):
         count_rollouts(len(part))
         segments_m = scene.segments(part)
         frames_m = network.rollout(particles_m, segments_m, n_frames, last=SCORED_FRAMES)
