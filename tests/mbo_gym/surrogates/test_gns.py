@@ -30,7 +30,13 @@ from mbo_gym.surrogates.gns.network import (
     load_network,
     save_network,
 )
-from mbo_gym.surrogates.gns.scenes import N_PARTICLES, N_SEGMENTS, ScenesConfig, simulate_scenes
+from mbo_gym.surrogates.gns.scenes import (
+    N_PARTICLES,
+    N_SEGMENTS,
+    Episodes,
+    ScenesConfig,
+    simulate_scenes,
+)
 from mbo_gym.surrogates.gns.surrogate import GNSConfig, GNSSurrogate, learned_scores
 from mbo_gym.surrogates.gns.training import GNSTrainingConfig, Windows, frame_loss, train_gns
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
@@ -199,14 +205,25 @@ def test_scenes_repeat_and_differ():
 
 def test_windows_begin_with_still_water(episodes):
     windows = Windows(episodes, history=3, frame_s=PHYSICS.frame_s)
-    assert len(windows) == len(episodes.frames_m) - 1
-    first, fifth = windows.frames(torch.tensor([0, 5]))
+    assert len(windows) <= len(episodes.frames_m) - 1
+    rows = torch.stack([(windows.frame == frame).nonzero()[0, 0] for frame in (0, 5)])
+    first, fifth = windows.frames(rows)
     assert torch.equal(first[:4], episodes.frames_m[:1].expand(4, -1, -1))
     assert torch.equal(first[4], episodes.frames_m[1])
     assert torch.equal(fifth, episodes.frames_m[2:7])
     speed, change = windows.units()
     assert 0.1 < float(speed) < 5
     assert 0.05 < float(change) < 0.5
+
+
+def test_still_water_is_thinned_out():
+    still = torch.full((9, N_PARTICLES, 2), 0.5)
+    moving = still + 0.01 * torch.arange(9.0)[:, None, None]
+    frames = torch.cat([still, moving])
+    tools = torch.full((2, N_SEGMENTS, 4), 9.0)
+    windows = Windows(Episodes(frames, tools, torch.tensor([0, 9, 18])), 3, PHYSICS.frame_s)
+    assert windows.frame.tolist() == [0, 4, *range(9, 17)]
+    assert windows.scene.tolist() == [0] * 2 + [1] * 8
 
 
 def test_a_scene_can_be_learned_by_heart(episodes):
