@@ -134,6 +134,9 @@ class CellResult:
         propose_seconds: Wall-clock seconds of proposing; None where unknown.
         peak_memory_mb: Peak memory of the process in MiB; None where unknown.
         search: Predictions and scores along the search; empty without a search.
+        learned_rollouts: Episodes of learned simulators while the method learned and proposed; None
+            where unknown.
+        learned_gradients: Gradients of such episodes; None where unknown.
     """
 
     task_id: str
@@ -160,6 +163,8 @@ class CellResult:
     propose_seconds: float | None
     peak_memory_mb: float | None
     search: tuple[SearchStep, ...]
+    learned_rollouts: int | None = None
+    learned_gradients: int | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellResult:

@@ -32,6 +32,7 @@ from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
+from mbo_gym.surrogates.calls import count_learned_calls
 from mbo_gym.tasks.registry import make_task, task_options
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
@@ -52,6 +53,9 @@ class RunResult:
         search: {"step", "prediction", "score"} along the search, see
             `mbo_gym.evaluation.search.score_search`; empty where the method records none.
         trace_oracle_calls: Oracle calls for these scores, made when the search was over.
+        learned_rollouts: Episodes that learned simulators computed while the method learned and
+            proposed, see `mbo_gym.surrogates.calls`.
+        learned_gradients: Gradients of such episodes.
         folder: Where it is written.
     """
 
@@ -63,6 +67,8 @@ class RunResult:
     peak_memory_mb: float | None
     search: list[dict[str, Any]]
     trace_oracle_calls: int
+    learned_rollouts: int
+    learned_gradients: int
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +79,8 @@ class RunResult:
             **self.evaluation.to_dict(),
             "search_oracle_calls": self.search_oracle_calls,
             "trace_oracle_calls": self.trace_oracle_calls,
+            "learned_rollouts": self.learned_rollouts,
+            "learned_gradients": self.learned_gradients,
             "fit_seconds": self.fit_seconds,
             "propose_seconds": self.propose_seconds,
             "peak_memory_mb": self.peak_memory_mb,
@@ -156,6 +164,7 @@ def _run_into(
             [JsonLinesLogger(partial / "metrics.jsonl"), *more], f"{name}: ", quiet=quiet
         ) as progress,
         count_oracle_calls() as calls,
+        count_learned_calls() as learned,
     ):
         started = time.perf_counter()
         method.fit(task.problem(), Context(request.seed, request.device, progress))
@@ -170,8 +179,9 @@ def _run_into(
         if evaluation.scores is not None:
             save_designs(partial, task, proposals.x, evaluation.scores)
     seconds = fitted - started, proposed - fitted
+    counts = trace_calls, learned.rollouts, learned.gradients
     return RunResult(
-        request, evaluation, search_calls, *seconds, peak, search, trace_calls, folder
+        request, evaluation, search_calls, *seconds, peak, search, *counts, folder
     ), proposals
 
 

@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mbo_gym.encoders.base import Encoder
 from mbo_gym.problem.space import DesignSpace
+from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, require_fitted
 from mbo_gym.surrogates.registry import make_surrogate
@@ -70,10 +72,16 @@ class AutoSurrogate(Surrogate):
         self.chosen = ""
         self._surrogate: Surrogate | None = None
         self._space: DesignSpace | None = None
+        self._problem: tuple[OfflineProblem, Encoder] | None = None
 
     def for_space(self, space: DesignSpace) -> None:
         """Let the candidates take over what depends on the space."""
         self._space = space
+
+    def for_problem(self, problem: OfflineProblem, encoder: Encoder) -> None:
+        """Let the candidates take over what depends on the problem."""
+        super().for_problem(problem, encoder)
+        self._problem = problem, encoder
 
     def fit(
         self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
@@ -91,6 +99,8 @@ class AutoSurrogate(Surrogate):
         for name, surrogate in self._candidates().items():
             surrogate.row_weight = self.row_weight
             try:
+                if self._problem is not None:
+                    surrogate.for_problem(*self._problem)
                 surrogate.fit(z, y, seed=seed, progress=progress)
                 fitted[name] = surrogate
             except CannotFit as error:

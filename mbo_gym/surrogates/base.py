@@ -14,9 +14,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mbo_gym.encoders.base import Encoder
 from mbo_gym.errors import MboGymError
 from mbo_gym.files.weights import save_weights
 from mbo_gym.problem.space import DesignSpace
+from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 
 __all__ = [
@@ -104,6 +106,18 @@ class Surrogate(ABC):
     def for_space(self, space: DesignSpace) -> None:  # noqa: B027 (most have nothing to take over)
         """Take over what depends on the space that the features stand for, before `fit`; here
         nothing does."""
+
+    def for_problem(self, problem: OfflineProblem, encoder: Encoder) -> None:
+        """Take over what depends on the problem and its features, before `fit`; here its space.
+
+        Args:
+            problem: What a method may know.
+            encoder: Encoder of the features, fitted on the problem.
+
+        Raises:
+            CannotFit: This kind of surrogate has no use on such a problem.
+        """
+        self.for_space(problem.space)
 
     @abstractmethod
     def predict(self, z: Tensor) -> Tensor:

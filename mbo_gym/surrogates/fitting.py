@@ -70,7 +70,7 @@ def fit_surrogate(
         The surrogate, on `device`.
     """
     data = encoded(problem, encoder, device, rows)
-    surrogate.for_space(problem.space)
+    surrogate.for_problem(problem, encoder)
     weight = row_weights(problem, device, rows)
     if weight is None or surrogate.weighs_rows:
         surrogate.row_weight = weight
@@ -110,7 +110,7 @@ def fitted_surrogate(
         rows: (n,) visible rows to fit on; None for all.
     """
     surrogate = make_surrogate(name)
-    surrogate.for_space(problem.space)
+    surrogate.for_problem(problem, encoder)
     facts = [
         problem.dataset.content_hash(),
         encoder.fingerprint,

@@ -58,7 +58,8 @@ def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:
             ``light_ensemble`` and ``light_min_ensemble`` (five 2 x 128, half as long trained),
             ``gtg_proxy`` (GTG's ten, which see good rows more often; ``light_gtg_proxy`` of 2 x
             128), ``quadratic`` (all squares and products by ridge regression), ``auto`` (of
-            ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows), one
+            ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows),
+            ``gns`` (a learned simulator of water, on the fluid tasks only), one
             that belongs to a method (``coms``, ``roma``, ``nemo``, ``iom``, ``ram_listnet``,
             ``ram_rankcosine``), or a name that another package registered; or a `Choice` of one
             with settings.
@@ -163,3 +164,4 @@ SURROGATES.register(
 )
 SURROGATES.register("quadratic", "mbo_gym.surrogates.quadratic:QuadraticSurrogate")
 SURROGATES.register("auto", "mbo_gym.surrogates.auto:AutoSurrogate")
+SURROGATES.register("gns", "mbo_gym.surrogates.gns.surrogate:GNSSurrogate")

@@ -32,6 +32,8 @@ DIAGNOSTICS = (
     "oracle_calls",
     "trace_oracle_calls",
     "search_oracle_calls",
+    "learned_rollouts",
+    "learned_gradients",
 )
 """Numbers of a cell besides its scores; `seconds` is of the whole cell, the rest of its result."""
 

@@ -57,6 +57,8 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
         **evaluation.to_dict(),
         "search_oracle_calls": None,  # nobody here saw the search
         "trace_oracle_calls": 0,
+        "learned_rollouts": None,
+        "learned_gradients": None,
         "fit_seconds": None,
         "propose_seconds": None,
         "peak_memory_mb": None,

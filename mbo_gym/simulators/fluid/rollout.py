@@ -13,7 +13,7 @@ from mbo_gym.simulators.fluid.mpm import TorchEngine
 from mbo_gym.simulators.fluid.physics import Physics
 from mbo_gym.simulators.fluid.scene import Scene
 
-__all__ = ["ENGINES", "Engine", "fastest_engine", "rollout"]
+__all__ = ["ENGINES", "Engine", "fastest_engine", "rollout", "simulate"]
 
 Engine: TypeAlias = Literal["torch", "numba"]
 
@@ -55,12 +55,49 @@ def rollout(
         MissingDependency: numba is not installed.
         InvalidData: The number of angles is another one.
     """
-    if engine not in ENGINES:
-        raise UnknownId("engine", engine, ENGINES)
     # in float64, so that a segment does not depend on how cos and sin are computed
     segments_m = scene.segments(np.asarray(angles_rad, dtype=np.float64)).astype(np.float32)
-    particles_m = scene.particles(physics)
-    n_frames = scene.n_frames(physics)
+    return simulate(
+        segments_m,
+        scene.particles(physics),
+        scene.n_frames(physics),
+        physics,
+        engine=engine,
+        last=last,
+        device=device,
+    )
+
+
+def simulate(
+    segments_m: np.ndarray,
+    particles_m: np.ndarray,
+    n_frames: int,
+    physics: Physics,
+    *,
+    engine: Engine = "torch",
+    last: int | None = None,
+    device: str | torch.device = "cpu",
+) -> np.ndarray:
+    """Simulate tools that need not be a scene's.
+
+    Args:
+        segments_m: (B, S, 4) float32 segments, as (x, y) of both ends.
+        particles_m: (N, 2) float32 positions of the water at time 0.
+        n_frames: Frames to simulate.
+        physics: Constants of the water.
+        engine: One of `ENGINES`.
+        last: Frames to return, the last ones; None for all.
+        device: Device of torch; the numba engine takes the CPU.
+
+    Returns:
+        (B, F, N, 2) float32 positions of the particles in metres.
+
+    Raises:
+        UnknownId: There is no such engine.
+        MissingDependency: numba is not installed.
+    """
+    if engine not in ENGINES:
+        raise UnknownId("engine", engine, ENGINES)
     if engine == "numba":
         from mbo_gym.simulators.fluid.mpm_numba import NumbaEngine
 

@@ -175,6 +175,7 @@ def test_the_search_is_scored_once_it_is_over(done):
 def test_a_method_without_a_search_has_none(tmp_path):
     result = run(RunRequest("random", TASK, k=4), tmp_path / "run")
     assert (result.search, result.trace_oracle_calls) == ([], 0)
+    assert (result.learned_rollouts, result.learned_gradients) == (0, 0)
 
 
 def test_the_memory_of_a_run_is_measured(done):
