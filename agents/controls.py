@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
 from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
+from mbo_gym.problem.sampling import sampling_space
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice, require_at_least

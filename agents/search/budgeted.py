@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import Proposals
 from mbo_gym.methods.fitted import Bounds, Fitted
 from mbo_gym.optimisers.searches import Box, Search, follow
+from mbo_gym.problem.sampling import sampling_space
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import predict_in_pieces

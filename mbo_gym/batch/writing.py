@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.problem.constraints import AllowedDesigns
 from mbo_gym.problem.dates import Date
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.parameters import Integer, Levels, Real
+from mbo_gym.problem.sampling import sampling_space
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from mbo_gym.encoders.base import Encoder
 from mbo_gym.envs.dynamics import unit_gradient
 from mbo_gym.problem.dataset import first_of_each_design
-from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.space import ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
@@ -25,7 +23,6 @@ __all__ = [
     "best_distinct",
     "best_first",
     "best_rows",
-    "sampling_space",
     "start_features",
 ]
 
@@ -211,20 +208,3 @@ def best_distinct(x: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray,
     order = order[first_of_each_design(x[order])]
     order = order[np.sort(np.arange(k) % len(order))]
     return x[order], value[order]
-
-
-def sampling_space(problem: OfflineProblem) -> DesignSpace:
-    """Return the space that uniform designs are drawn from.
-
-    Infinite sides are cut at the range of the visible data.
-    """
-    space = problem.space
-    x = problem.dataset.x
-    if isinstance(space, MixedSpace) and not space.bounded:
-        return space.within(x.min(axis=0), x.max(axis=0))
-    if isinstance(space, ContinuousSpace) and not space.bounded:
-        return space.within(
-            np.where(np.isfinite(space.low), space.low, x.min(axis=0)),
-            np.where(np.isfinite(space.high), space.high, x.max(axis=0)),
-        )
-    return space

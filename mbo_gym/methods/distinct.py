@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mbo_gym.methods.ascent import sampling_space
 from mbo_gym.methods.base import CriterionUnit, Proposals
 from mbo_gym.problem.dataset import first_of_each_design
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.parameter import Parameter
 from mbo_gym.problem.parameters import Category, Levels, Real
-from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.problem.sampling import sampling_space
+
+if TYPE_CHECKING:
+    from mbo_gym.problem.task import OfflineProblem
 
 __all__ = ["as_they_come", "distinct_proposals", "mutated"]
 

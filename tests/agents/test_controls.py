@@ -11,9 +11,10 @@ import torch
 import mbo_gym
 from agents.controls import NoiseConfig, RandomFiltered, RandomFilteredConfig, TopKNoise
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.methods.ascent import best_first, sampling_space
+from mbo_gym.methods.ascent import best_first
 from mbo_gym.methods.base import Context
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.sampling import sampling_space
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice

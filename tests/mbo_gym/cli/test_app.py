@@ -489,7 +489,7 @@ def test_data_get_without_network_says_what_to_do(mbo, monkeypatch, tmp_path):
 
 ERRORS = {
     "show Levi-Exact-v0": "There is no task or method 'Levi-Exact-v0'. Did you mean Levy-Exact-v0",
-    "show gard": "There is no task or method 'gard'. Did you mean grad or grad_min?",
+    "show gard": "There is no task or method 'gard'. Did you mean grad or grad_min",
     "show grad -o dim=3": "--option belongs to a task, and grad is a method. Leave it out.",
     "show Levy-Exact-v0 -o dims=3": "There is no task option 'dims'. Did you mean dim",
     "show Levy-Exact-v0 -o dim": "--option takes key=value, got 'dim'",
@@ -501,8 +501,8 @@ ERRORS = {
     "show Branin-Exact-v0 -o max_rows=0": "max_rows must be a whole number of at least 1, got '0'",
     "show csv": "made of your own file: pass path='my.csv' and score_column='...'",
     "show csv -o path=nowhere.csv -o score_column=y": "Pass path= of an existing CSV file",
-    "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
-    "run top_k,gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min?",
+    "run gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min",
+    "run top_k,gard Branin-Exact-v0": "There is no method 'gard'. Did you mean grad or grad_min",
     "run top_k Brain-Exact-v0": "There is no task 'Brain-Exact-v0'. Did you mean Branin-Exact-v0",
     "run grad Branin-Exact-v0 --set stepz=3": (
         "There is no setting of GradConfig 'stepz'. Known: ascent,"
