@@ -438,6 +438,8 @@ def test_any_finite_table_comes_back_bit_for_bit(
     table: tuple[list[str], np.ndarray], delimiter: str, line_end: str, quoting: Any, bom: bool
 ) -> None:
     names, values = table
+    # A bare # before a header is a comment's mark, which the reader takes away.
+    assume(quoting == csv.QUOTE_ALL or not names[0].startswith("#"))
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
     writer.writerows([names, *([repr(float(v)) for v in row] for row in values)])
