@@ -262,17 +262,20 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
 
 
 def _draw_task(task: Task | TaskInfo, path: Path) -> Path:
-    """Draw the flat tool of a task beside its best visible design."""
+    """Draw the designs of reference of a task beside its best visible design."""
     from mbo_gym.problem.task import Task as MadeTask
 
     drawing = task.drawing if isinstance(task, MadeTask) else None
     if not isinstance(task, MadeTask) or drawing is None:
-        raise ValueError("this task has no picture. --picture draws tools of the Fluid tasks.")
+        raise ValueError(
+            "this task has no picture. Take a task that draws its designs, such as "
+            "FluidContain-MPM-v0."
+        )
     if path.suffix not in drawing.suffixes:
         allowed = " or ".join(drawing.suffixes)
         raise ValueError(f"--picture writes {allowed}, got {str(path)!r}. Change its suffix.")
     best = task.dataset.top(1).x[0]
-    drawing.save(path, {"flat tool": 0 * best, "best visible design": best})
+    drawing.save(path, {**drawing.references, "best visible design": best})
     return path
 
 

@@ -101,7 +101,8 @@ def propose(
     with RichProgress() as bars:
         health = prepared.health(bars)
     # Said before the batch is made: it tells whether to wait for one.
-    show(_health_table(health))
+    if health.models:
+        show(_health_table(health))
     typer.echo(f"{health.finding}\n")
     with RichProgress(prefix=f"{prepared.name}: ") as bars:
         made = prepared.make(bars, health)

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from mbo_gym.problem import drawing
+from mbo_gym.problem import random_designs
 from mbo_gym.problem.constraints import Forbidden
 from mbo_gym.problem.letters import Letters
 from mbo_gym.problem.region import Region
@@ -62,7 +62,7 @@ class Feasible(Region):
         Raises:
             ValueError: No allowed design was found.
         """
-        return drawing.sample(self, n, rng)
+        return random_designs.sample(self, n, rng)
 
     @cached_property
     def pool(self) -> np.ndarray:

@@ -48,6 +48,11 @@ class Drawing(Protocol):
         """Kinds of files that `save` writes, e.g. ``.png``."""
         ...
 
+    @property
+    def references(self) -> Mapping[str, np.ndarray]:
+        """Designs to compare with, by name, e.g. a flat tool."""
+        ...
+
     def draw(self, axes: Any, design: np.ndarray) -> None:
         """Draw a design, of the space's shape, into axes of matplotlib."""
         ...

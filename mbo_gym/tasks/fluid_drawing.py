@@ -27,6 +27,11 @@ class FluidDrawing:
     def __init__(self, oracle: FluidOracle) -> None:
         self._oracle = oracle
 
+    @property
+    def references(self) -> Mapping[str, np.ndarray]:
+        """The flat tool: all angles 0."""
+        return {"flat tool": np.zeros(self._oracle.scene.tool.n_angles, dtype=np.float32)}
+
     def draw(self, axes: Any, design: np.ndarray) -> None:
         """Draw a design with the water at the end of the episode.
 
