@@ -1,4 +1,4 @@
-"""Training of the graph network simulator on random scenes, one frame ahead, under noise."""
+"""Training of the graph network simulator on random scenes, one frame ahead, then several."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from mbo_gym.files import store
 from mbo_gym.nn.training import TrainingConfig, train
 from mbo_gym.nn.weights import build
 from mbo_gym.progress.protocol import Progress
+from mbo_gym.settings import require_at_least
 from mbo_gym.simulators.fluid.physics import Physics
 from mbo_gym.surrogates.gns.network import FluidNetwork, NetworkConfig, Water
 from mbo_gym.surrogates.gns.scenes import Episodes, ScenesConfig, simulate_scenes
 
-__all__ = ["GNSTrainingConfig", "Windows", "frame_loss", "train_gns"]
+__all__ = ["GNSTrainingConfig", "StageConfig", "Windows", "frames_loss", "train_gns"]
 
 _STILL_M_S = 0.3  # water of this speed (root mean square) and less is nearly still
 
@@ -28,15 +29,38 @@ SCENES = "scenes.npz"
 """File name of the simulated scenes beside the checkpoints."""
 
 
-def _training() -> TrainingConfig:
+def _training(steps: int, learning_rate: float) -> TrainingConfig:
     return TrainingConfig(
-        steps=28_000,
+        steps=steps,
         batch_size=8,
-        learning_rate=3e-3,
+        learning_rate=learning_rate,
         warm_up=200,
         precision="float32",
         compile="off",
     )
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Settings of a stage of the training.
+
+    Args:
+        training: Settings of the updates; a row is a frame of a scene.
+        n_frames: Frames ahead that the loss follows; the network's own errors lead from one to the
+            next.
+        noise_m_s: Largest standard deviation of the newest velocity's noise, a random walk over the
+            history. The network learns to undo it, so that errors do not add up over an episode.
+            Each scene's is uniform below: with 0.05 everywhere, water stuck to slopes, on which it
+            gains 0.04 m/s a frame (measured).
+    """
+
+    training: TrainingConfig
+    n_frames: int
+    noise_m_s: float
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "n_frames")
+        require_at_least(self, 0, "noise_m_s")
 
 
 @dataclass(frozen=True)
@@ -46,17 +70,16 @@ class GNSTrainingConfig:
     Args:
         network: Sizes of the network.
         scenes: Scenes to train on.
-        training: Settings of the updates; a row is a frame of a scene.
-        noise_m_s: Standard deviation of the newest velocity's noise, a random walk over the
-            history. The network learns to undo it, so that errors do not add up over an episode.
-            With 0.05, water stuck to slopes, on which it gains 0.04 m/s a frame (measured).
+        single: Training one frame ahead.
+        unrolled: Training several frames ahead, afterwards: small errors of one sign, such as
+            friction on a slope, add up over frames.
         seed: Seed of first weights, batches and noise.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
-    training: TrainingConfig = field(default_factory=_training)
-    noise_m_s: float = 0.02
+    single: StageConfig = StageConfig(_training(28_000, 3e-3), 1, 0.06)
+    unrolled: StageConfig = StageConfig(_training(4_000, 5e-4), 4, 0.02)
     seed: int = 0
 
 
@@ -90,51 +113,65 @@ class Windows:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def frames(self, rows: Tensor) -> Tensor:
-        """Return the frames (B, H + 2, N, 2) around rows (B,); water is still before time 0."""
-        steps = torch.arange(-self.history, 2)
-        wanted = self.frame[rows, None] + steps
-        first = self.episodes.first[self.scene[rows], None]
-        return self.episodes.frames_m[wanted.maximum(first)]
+    def frames(self, rows: Tensor, n_frames: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the frames around rows (B,); water is still before time 0.
+
+        Returns:
+            frames_m: (B, H + 1 + n_frames, N, 2) positions, the last `n_frames` ahead.
+            known: (B, n_frames) whether a frame ahead is part of the episode.
+        """
+        scene = self.scene[rows]
+        wanted = self.frame[rows, None] + torch.arange(-self.history, n_frames + 1)
+        first, last = self.episodes.first[scene, None], self.episodes.first[scene + 1, None] - 1
+        known = wanted[:, -n_frames:] <= last
+        return self.episodes.frames_m[wanted.maximum(first).minimum(last)], known
 
     def units(self) -> tuple[Tensor, Tensor]:
         """Return the root mean squares of velocity and of its change over a frame, in m/s."""
         rows = torch.linspace(0, len(self) - 1, min(len(self), 4096)).long()
-        velocity_m_s = self.frames(rows).diff(dim=1) / self.frame_s
+        velocity_m_s = self.frames(rows)[0].diff(dim=1) / self.frame_s
         change_m_s = velocity_m_s[:, -1] - velocity_m_s[:, -2]
         return velocity_m_s.square().mean().sqrt(), change_m_s.square().mean().sqrt()
 
 
-def frame_loss(
+def frames_loss(
     network: FluidNetwork,
     windows: Windows,
     rows: Tensor,
-    noise_m_s: float,
+    stage: StageConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return Huber's loss of the velocity a frame ahead, in the unit of its change.
+    """Return Huber's loss of the positions some frames ahead, in the unit of a velocity's change.
 
     Squares would be ruled by impacts: 1 of 100 particles makes two thirds of their sum (measured).
-    The error is that of the position after contact, so that the network need not learn contact.
-    Half of the scenes are mirrored. The target is shifted by the newest position's noise: the
-    network undoes the noise of the velocity, not that of the place.
+    The error is that of the position after contact, so that the network need not learn contact;
+    that of frame k is divided by k. Half of the scenes are mirrored. The target is shifted by the
+    newest position's noise: the network undoes the noise of the velocity, not that of the place.
     """
-    frames_m = windows.frames(rows)  # (B, H + 2, N, 2)
+    frames_m, known = windows.frames(rows, stage.n_frames)  # (B, H + 1 + F, N, 2), (B, F)
     segments_m = windows.episodes.segments_m[windows.scene[rows]]
     mirrored = torch.rand(len(rows), generator=generator) < 0.5
     sign = torch.where(mirrored, -1.0, 1.0)
     frames_m = _mirror(frames_m, sign.view(-1, 1, 1))
     segments_m = _mirror(segments_m, sign.view(-1, 1))
-    size_m = noise_m_s * windows.frame_s / windows.history**0.5
+    level = torch.rand(len(rows), 1, 1, 1, generator=generator)
+    size_m = level * stage.noise_m_s * windows.frame_s / windows.history**0.5
     shape = (len(rows), windows.history, *frames_m.shape[2:])
     walk_m = size_m * torch.randn(shape, generator=generator)
     walk_m = walk_m.cumsum(1).cumsum(1)  # of velocities, then of positions
-    past_m = torch.cat([frames_m[:, :1], frames_m[:, 1:-1] + walk_m], 1)
-    wanted_m = frames_m[:, -1] + walk_m[:, -1]
+    now = windows.history
+    past_m = torch.cat([frames_m[:, :1], frames_m[:, 1 : now + 1] + walk_m], 1)
+    ahead_m = frames_m[:, now + 1 :] + walk_m[:, -1:]
     velocity_m_s = past_m.diff(dim=1).transpose(1, 2) / windows.frame_s  # (B, N, H, 2)
-    ahead = network(Water(past_m[:, -1], velocity_m_s), segments_m)
-    error = (ahead.position_m - wanted_m) / (windows.frame_s * network.change_m_s)
-    return huber_loss(error, torch.zeros_like(error))
+    water = Water(past_m[:, -1], velocity_m_s)
+    unit_m = windows.frame_s * network.change_m_s
+    loss = frames_m.new_zeros(())
+    for k in range(stage.n_frames):
+        water = network(water, segments_m)
+        error = (water.position_m - ahead_m[:, k]) / ((k + 1) * unit_m)
+        losses = huber_loss(error, torch.zeros_like(error), reduction="none")
+        loss = loss + (losses * known[:, k, None, None]).mean()
+    return loss / stage.n_frames
 
 
 def _mirror(points_m: Tensor, sign: Tensor) -> Tensor:
@@ -174,32 +211,37 @@ def train_gns(
     network = build(lambda: FluidNetwork(config.network, physics), generator)
     network.speed_m_s, network.change_m_s = windows.units()
 
-    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-        return frame_loss(network, windows, rows, config.noise_m_s, generator)
+    for name, stage in (("single", config.single), ("unrolled", config.unrolled)):
 
-    train(
-        network,
-        loss,
-        len(windows),
-        config.training,
-        seed=config.seed,
-        device="cpu",
-        progress=progress,
-        stage="gns",
-        checkpoints=folder,
-        checkpoint_every=checkpoint_every,
-        facts=_facts(config, physics),
-    )
+        def loss(rows: Tensor, generator: torch.Generator, stage: StageConfig = stage) -> Tensor:
+            return frames_loss(network, windows, rows, stage, generator)
+
+        train(
+            network.requires_grad_(True),
+            loss,
+            len(windows),
+            stage.training,
+            seed=config.seed,
+            device="cpu",
+            progress=progress,
+            stage=f"gns_{name}",
+            checkpoints=folder / name,
+            checkpoint_every=checkpoint_every,
+            facts=_facts(config, physics, stage),
+        )
     return network
 
 
-def _facts(config: GNSTrainingConfig, physics: Physics) -> Mapping[str, Any]:
-    """Return what decides the outcome beside the updates' settings."""
+def _facts(config: GNSTrainingConfig, physics: Physics, stage: StageConfig) -> Mapping[str, Any]:
+    """Return what decides the outcome of a stage beside the updates' settings."""
+    before = {} if stage is config.single else {"single": asdict(config.single)}
     return {
+        **before,
+        "n_frames": stage.n_frames,
         "network": asdict(config.network),
         "scenes": asdict(config.scenes),
         "physics": asdict(physics),
-        "noise_m_s": config.noise_m_s,
+        "noise_m_s": stage.noise_m_s,
     }
 
 

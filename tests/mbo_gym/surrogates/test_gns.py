@@ -38,12 +38,19 @@ from mbo_gym.surrogates.gns.scenes import (
     simulate_scenes,
 )
 from mbo_gym.surrogates.gns.surrogate import GNSConfig, GNSSurrogate, learned_scores
-from mbo_gym.surrogates.gns.training import GNSTrainingConfig, Windows, frame_loss, train_gns
+from mbo_gym.surrogates.gns.training import (
+    GNSTrainingConfig,
+    StageConfig,
+    Windows,
+    frames_loss,
+    train_gns,
+)
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 from mbo_gym.tasks.fluid import fluid_scene
 
 PHYSICS = Physics()
 COARSE = replace(PHYSICS, substeps_per_frame=80)
+STILL = StageConfig(TrainingConfig(), 1, 0.0)
 """A tenth of the frames."""
 TINY = NetworkConfig(width=8, rounds=1, reach_m=0.008)
 """Quick: untrained water falls to a heap, where a longer reach would make each pair neighbours."""
@@ -207,10 +214,15 @@ def test_windows_begin_with_still_water(episodes):
     windows = Windows(episodes, history=3, frame_s=PHYSICS.frame_s)
     assert len(windows) <= len(episodes.frames_m) - 1
     rows = torch.stack([(windows.frame == frame).nonzero()[0, 0] for frame in (0, 5)])
-    first, fifth = windows.frames(rows)
+    (first, fifth), known = windows.frames(rows)
+    assert known.all()
     assert torch.equal(first[:4], episodes.frames_m[:1].expand(4, -1, -1))
     assert torch.equal(first[4], episodes.frames_m[1])
     assert torch.equal(fifth, episodes.frames_m[2:7])
+    last = (windows.frame == 19).nonzero()[:1, 0]
+    ahead, known = windows.frames(last, 3)  # the episode has 21 frames
+    assert known.tolist() == [[True, False, False]]
+    assert torch.equal(ahead[0], episodes.frames_m[[16, 17, 18, 19, 20, 20, 20]])
     speed, change = windows.units()
     assert 0.1 < float(speed) < 5
     assert 0.05 < float(change) < 0.5
@@ -235,7 +247,8 @@ def test_a_scene_can_be_learned_by_heart(episodes):
 
     def loss(n, noise):
         rows = torch.randint(len(windows), (n,), generator=generator)
-        return frame_loss(network, windows, rows, noise, generator)
+        stage = StageConfig(TrainingConfig(), 1, noise)
+        return frames_loss(network, windows, rows, stage, generator)
 
     with torch.no_grad():
         before = float(loss(20, 0.0))
@@ -248,29 +261,49 @@ def test_a_scene_can_be_learned_by_heart(episodes):
         assert float(loss(20, 0.0)) < 0.5 * before
 
 
-def test_a_stopped_training_ends_in_the_same_weights(tmp_path, monkeypatch):
+def test_the_loss_ahead_is_that_of_a_rollout(episodes):
+    windows = Windows(episodes, 3, PHYSICS.frame_s)
+    network = network_of(TINY)
+    rows = (windows.frame == 0).nonzero()[:1, 0]
+    stage = StageConfig(TrainingConfig(), 3, 0.0)
+    with torch.no_grad():
+        for seed in range(20):  # until the scene is not mirrored
+            generator = torch.Generator().manual_seed(seed)
+            if float(torch.rand(1, generator=generator)) >= 0.5:
+                break
+        loss = frames_loss(network, windows, rows, stage, generator.manual_seed(seed))
+        ahead = network.rollout(episodes.frames_m[0], episodes.segments_m[:1], 3)[0]
+    error = (ahead - episodes.frames_m[1:4]) / (PHYSICS.frame_s * network.change_m_s)
+    error = error / torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    wanted = torch.nn.functional.huber_loss(error, torch.zeros_like(error))
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize("stopped_at", [5, 11])
+def test_a_stopped_training_ends_in_the_same_weights(tmp_path, monkeypatch, stopped_at):
     updates = TrainingConfig(
         steps=6, batch_size=2, warm_up=2, ema=0.9, precision="float32", compile="off"
     )
-    config = GNSTrainingConfig(TINY, SHORT, updates)
+    single, unrolled = StageConfig(updates, 1, 0.02), StageConfig(updates, 2, 0.01)
+    config = GNSTrainingConfig(TINY, SHORT, single, unrolled)
     whole = train_gns(config, tmp_path / "whole").state_dict()
     calls = 0
 
     def stopping(*args):
         nonlocal calls
         calls += 1
-        if calls == 5:
+        if calls == stopped_at:
             raise RuntimeError("stopped")
-        return frame_loss(*args)
+        return frames_loss(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "frame_loss", stopping)
+        patched.setattr(training, "frames_loss", stopping)
         with pytest.raises(RuntimeError, match="stopped"):
             train_gns(config, tmp_path / "parts", checkpoint_every=3)
     resumed = train_gns(config, tmp_path / "parts", checkpoint_every=3).state_dict()
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
     with pytest.raises(ValueError, match="another training"):
-        train_gns(replace(config, noise_m_s=0.1), tmp_path / "parts")
+        train_gns(replace(config, single=replace(single, noise_m_s=0.1)), tmp_path / "parts")
     with pytest.raises(ValueError, match="other settings"):
         train_gns(replace(config, scenes=replace(SHORT, seed=3)), tmp_path / "parts")
 
@@ -371,7 +404,7 @@ def test_shipped_weights_are_small_and_better_than_free_fall():
     def loss() -> float:
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            return float(frame_loss(network, windows, rows, 0.0, generator))
+            return float(frames_loss(network, windows, rows, STILL, generator))
 
     learned = loss()
     for layer in (network.decoder[2].weight, network.decoder[2].bias):
