@@ -1,0 +1,1 @@
+"""Parts of the study of DGID on the fluid tasks: searches, samples, other priors, and outcomes."""
