@@ -4,7 +4,7 @@ form."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,14 +21,9 @@ from mbo_gym.surrogates.base import (
     hold_out,
     require_fitted,
 )
+from mbo_gym.surrogates.ridge import ridge_regression
 
-__all__ = ["RIDGES", "QuadraticConfig", "QuadraticSurrogate"]
-
-RIDGES = torch.logspace(-8, 3, 23, dtype=torch.float64)
-"""The ridge weights to choose from, beside terms and scores of unit variance."""
-
-_BLOCK = 1 << 23  # numbers in a block of rows of the terms: 64 MB
-_COLUMNS = 512
+__all__ = ["QuadraticConfig", "QuadraticSurrogate"]
 
 
 @dataclass(frozen=True)
@@ -147,11 +142,22 @@ class QuadraticSurrogate(Surrogate):
             torch.inf
         )  # constant: 0 in every row, and no weight
         middle = y.mean() if weight is None else (weight * y).mean()
-        self.ridge, weights, centre = _ridge_regression(
-            (z - mean) / scale, (y - middle) / unit, weight, progress
-        )
-        weights = weights * unit
         i, j = torch.triu_indices(d, d, device=z.device)
+
+        def terms(u: Tensor) -> Tensor:
+            return torch.cat([u, u[:, i] * u[:, j]], dim=1)
+
+        found = ridge_regression(
+            (z - mean) / scale,
+            terms,
+            d + len(i),
+            (y - middle) / unit,
+            weight,
+            progress,
+            "fitting quadratic",
+        )
+        self.ridge = found.weight
+        weights, centre = found.slopes * unit, found.centre
         matrix = z.new_zeros(d, d)
         matrix[i, j] = weights[d:]
         matrix = (matrix + matrix.T) / 2 / scale / scale.unsqueeze(1)
@@ -161,72 +167,3 @@ class QuadraticSurrogate(Surrogate):
             "matrix": matrix,
         }
         return {key: value.to(dtype) for key, value in {**fitted, "mean": mean}.items()}
-
-
-def _ridge_regression(
-    u: Tensor, target: Tensor, weight: Tensor | None, progress: Progress
-) -> tuple[float, Tensor, Tensor]:
-    """Regress a target (N,) of mean 0 on the terms of features (N, d) of mean 0 and variance 1.
-
-    With weights (N,) of mean 1, rows count by them, and 0 is the target's mean so weighed. With the
-    terms' covariance diagonal in the basis of its eigenvectors, all ridge weights are tried at
-    once.
-
-    Returns:
-        The ridge weight, the terms' weights (p,) and the terms' means (p,).
-    """
-    covariance, cross, centre = _moments(u, target, weight, progress)
-    spread = covariance.diagonal().clone()
-    spread = torch.where(spread > 1e-10, spread.sqrt(), torch.inf)  # constant: no weight
-    values, vectors = torch.linalg.eigh(covariance.div_(spread).div_(spread.unsqueeze(1)), UPLO="U")
-    null = int((values <= 10 * len(values) * torch.finfo(values.dtype).eps * values[-1]).sum())
-    values, vectors = values[null:], vectors.div_(spread.unsqueeze(1))[:, null:]
-    along = cross @ vectors
-    shrunk = 1 / (values.unsqueeze(1) + RIDGES.to(values.device))  # (rank, ridges)
-    error, n = values.new_zeros(len(RIDGES)), len(u)
-    for part, rows in _blocks_of_terms(u, progress, "choosing the ridge"):
-        part = part @ vectors - centre @ vectors
-        influence = part.square() @ shrunk / n + 1 / n  # of a row on its own prediction
-        residual = target[rows].unsqueeze(1) - part @ (along.unsqueeze(1) * shrunk)
-        if weight is not None:
-            own = weight[rows].unsqueeze(1)
-            influence = own * influence
-            residual = own.sqrt() * residual
-        error += (residual / (1 - influence).clamp_min(1e-12)).square().sum(dim=0)
-    best = int(error.argmin())
-    return RIDGES[best].item(), vectors @ (along * shrunk[:, best]), centre
-
-
-def _moments(
-    u: Tensor, target: Tensor, weight: Tensor | None, progress: Progress
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the terms' covariance (p, p; upper triangle), theirs with the target (p,), and their
-    means (p,), with rows counted by weights (N,) of mean 1 if there are any.
-
-    The means are subtracted at the end, which is exact enough for features of mean 0 and variance
-    1.
-    """
-    p = u.shape[1] * (u.shape[1] + 3) // 2
-    mixed, cross, centre = u.new_zeros(p, p), u.new_zeros(p), u.new_zeros(p)
-    for part, rows in _blocks_of_terms(u, progress, "fitting quadratic"):
-        own = part if weight is None else weight[rows].unsqueeze(1) * part
-        for left in range(0, p, _COLUMNS):  # half the work of the whole product
-            mixed[left : left + _COLUMNS, left:].addmm_(
-                own[:, left : left + _COLUMNS].T, part[:, left:]
-            )
-        cross += target[rows] @ own
-        centre += own.sum(dim=0)
-    centre /= len(u)
-    return mixed.div_(len(u)).addr_(centre, centre, alpha=-1), cross / len(u), centre
-
-
-def _blocks_of_terms(
-    u: Tensor, progress: Progress, description: str
-) -> Iterator[tuple[Tensor, slice]]:
-    """Yield the features, squares and products (rows, p) of features (N, d) block by block, and
-    which rows they are."""
-    i, j = torch.triu_indices(u.shape[1], u.shape[1], device=u.device)
-    size = max(1, _BLOCK // (u.shape[1] + len(i)))
-    for start in progress.track(range(0, len(u), size), description):
-        part = u[start : start + size]
-        yield torch.cat([part, part[:, i] * part[:, j]], dim=1), slice(start, start + size)

@@ -163,5 +163,6 @@ SURROGATES.register(
     rank_weight=0.01,
 )
 SURROGATES.register("quadratic", "mbo_gym.surrogates.quadratic:QuadraticSurrogate")
+SURROGATES.register("trend", "mbo_gym.surrogates.trend:TrendSurrogate")
 SURROGATES.register("auto", "mbo_gym.surrogates.auto:AutoSurrogate")
 SURROGATES.register("gns", "mbo_gym.surrogates.gns.surrogate:GNSSurrogate")

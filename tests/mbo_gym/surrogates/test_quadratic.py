@@ -6,10 +6,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbo_gym.surrogates import quadratic
+from mbo_gym.surrogates import ridge
 from mbo_gym.surrogates.base import CannotFit
 from mbo_gym.surrogates.quadratic import QuadraticConfig, QuadraticSurrogate
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
+from mbo_gym.surrogates.ridge import RIDGES
 
 D = 5
 
@@ -49,7 +50,7 @@ def test_a_quadratic_is_recovered_with_its_gradient_beyond_the_data():
     torch.testing.assert_close(surrogate.predict(far), truth(far), rtol=1e-6, atol=1e-4)
     analytic = LINEAR + far @ (MATRIX + MATRIX.T)
     torch.testing.assert_close(surrogate.gradient(far), analytic, rtol=1e-4, atol=1e-3)
-    assert surrogate.ridge == quadratic.RIDGES[0]
+    assert surrogate.ridge == RIDGES[0]
     report = surrogate.report
     assert (report.n_train, report.n_held_out, report.steps) == (360, 40, 0)
     assert report.rank_correlation == pytest.approx(1)
@@ -77,9 +78,9 @@ def test_it_equals_ridge_regression_with_the_least_error_of_each_row_left_out():
         others = [torch.arange(n) != row for row in range(n)]
         return sum(float(y[r] - terms[r] @ weights(ridge, others[r])) ** 2 for r in range(n))
 
-    errors = {ridge: error_of_rows_left_out(ridge) for ridge in quadratic.RIDGES.tolist()}
+    errors = {ridge: error_of_rows_left_out(ridge) for ridge in RIDGES.tolist()}
     assert surrogate.ridge == min(errors, key=errors.get)
-    assert quadratic.RIDGES[0] < surrogate.ridge < quadratic.RIDGES[-1]
+    assert RIDGES[0] < surrogate.ridge < RIDGES[-1]
     torch.testing.assert_close(
         surrogate.predict(z), terms @ weights(surrogate.ridge, torch.arange(n))
     )
@@ -89,8 +90,8 @@ def test_blocks_of_rows_and_columns_equal_the_whole(monkeypatch):
     z = rows(500)
     y = truth(z) + normal(500, seed=4)
     whole = fitted(z, y)
-    monkeypatch.setattr(quadratic, "_BLOCK", 20 * 37)  # 37 rows
-    monkeypatch.setattr(quadratic, "_COLUMNS", 3)
+    monkeypatch.setattr(ridge, "_BLOCK", 20 * 37)  # 37 rows
+    monkeypatch.setattr(ridge, "_COLUMNS", 3)
     for key, value in fitted(z, y).state().items():
         torch.testing.assert_close(value, whole.state()[key], rtol=1e-8, atol=1e-8)
 
@@ -101,7 +102,7 @@ def test_progress_hears_of_the_blocks(monkeypatch):
             heard.append((len(items), description))
             return iter(items)
 
-    monkeypatch.setattr(quadratic, "_BLOCK", 20 * 100)
+    monkeypatch.setattr(ridge, "_BLOCK", 20 * 100)
     heard, z = [], rows(500)
     QuadraticSurrogate().fit(z, truth(z), seed=0, progress=Ear())
     assert heard == [(5, "fitting quadratic"), (5, "choosing the ridge")]
