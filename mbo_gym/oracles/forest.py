@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mbo_gym.files import store
+from mbo_gym.nn.trees import Trees, forest_trees
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import Oracle
 from mbo_gym.problem.plain import space_to_dict
@@ -43,9 +44,7 @@ class ForestOracle(Oracle):
     Args:
         space: The designs it can score; words and letters enter as one-hot
             indicators.
-        trees: ``feature`` (M,) int16, ``threshold`` (M,) float64, ``left`` (M,) int32 and ``value``
-            (M,) float64 of all nodes, and ``roots`` (trees,) int64. A node's children are ``left``
-            and ``left + 1``; a leaf is its own child with feature -1.
+        trees: Arrays of `mbo_gym.nn.trees.Trees` by name.
         on_data: (N,) its scores of the rows it was fitted on, where they are kept.
     """
 
@@ -53,9 +52,9 @@ class ForestOracle(Oracle):
         self, space: DesignSpace, trees: Mapping[str, np.ndarray], on_data: np.ndarray | None = None
     ) -> None:
         super().__init__(space, batch_size=1 << 13)
-        self._trees = {key: torch.from_numpy(np.asarray(value)) for key, value in trees.items()}
+        self._trees = Trees.of(trees)
         self.on_data = on_data
-        self._on_device: dict[torch.device, dict[str, Tensor]] = {}
+        self._on_device: dict[torch.device, Trees] = {}
 
     def _score(self, x: np.ndarray) -> np.ndarray:
         copy = torch.tensor(x)  # torch warns of read-only arrays
@@ -71,23 +70,9 @@ class ForestOracle(Oracle):
             x = torch.nn.functional.one_hot(x.long(), self.space.n_categories).flatten(1)
         elif isinstance(self.space, MixedSpace):
             x = torch.from_numpy(self.space.features(x.cpu().numpy())).to(x.device)
-        x = x.float()  # like scikit-learn: float32 features, float64 thresholds
         if x.device not in self._on_device:
-            self._on_device[x.device] = {
-                key: value.to(x.device) for key, value in self._trees.items()
-            }
-        trees = self._on_device[x.device]
-        node = trees["roots"].repeat(len(x))  # (N trees,)
-        row = torch.arange(len(x), device=x.device).repeat_interleave(len(trees["roots"]))
-        active = torch.arange(len(node), device=x.device)
-        while len(active):
-            at = node[active]
-            feature = trees["feature"][at].long()
-            inner = feature >= 0
-            active, at, feature = active[inner], at[inner], feature[inner]
-            goes_right = x[row[active], feature].double() > trees["threshold"][at]
-            node[active] = trees["left"][at].long() + goes_right.long()
-        return trees["value"][node].view(len(x), -1).mean(dim=1)
+            self._on_device[x.device] = self._trees.to(x.device)
+        return self._on_device[x.device].values(x).mean(dim=1)
 
 
 def fit_forest(
@@ -134,37 +119,4 @@ def _fit(
     elif isinstance(space, MixedSpace):
         x = space.features(x)
     forest = RandomForestRegressor(**asdict(config), n_jobs=-1).fit(x, y)
-    parts: dict[str, list[np.ndarray]] = {"feature": [], "threshold": [], "left": [], "value": []}
-    roots, offset = [], 0
-    for estimator in forest.estimators_:
-        tree = estimator.tree_
-        order, left = _siblings_side_by_side(tree.children_left, tree.children_right)
-        parts["feature"].append(
-            np.where(tree.children_left < 0, -1, tree.feature)[order].astype(np.int16)
-        )
-        parts["threshold"].append(tree.threshold[order])
-        parts["left"].append((left + offset).astype(np.int32))
-        parts["value"].append(tree.value[order, 0, 0])
-        roots.append(offset)
-        offset += len(order)
-    return {key: np.concatenate(value) for key, value in parts.items()} | {
-        "roots": np.array(roots, dtype=np.int64)
-    }
-
-
-def _siblings_side_by_side(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Renumber a tree's nodes level by level so that a right child follows its left one.
-
-    Returns:
-        order: (M,) old number of each new node.
-        first_child: (M,) new number of each new node's left child; a leaf's own number.
-    """
-    levels, level = [np.array([0])], np.array([0])
-    while len(level := level[left[level] >= 0]):
-        level = np.stack([left[level], right[level]], axis=1).ravel()
-        levels.append(level)
-    order = np.concatenate(levels)
-    new = np.empty(len(order), dtype=np.int64)
-    new[order] = np.arange(len(order))
-    first_child = np.where(left[order] >= 0, new[left[order]], np.arange(len(order)))
-    return order, first_child
+    return forest_trees(forest.estimators_)

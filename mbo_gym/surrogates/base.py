@@ -1,4 +1,4 @@
-"""What a surrogate is: a differentiable model of the score, fitted on the visible data."""
+"""What a surrogate is: a model of the score, fitted on the visible data."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from mbo_gym.progress.protocol import Progress
 __all__ = [
     "CannotFit",
     "FitReport",
+    "NotDifferentiable",
     "Surrogate",
     "held_out_report",
     "hold_out",
@@ -37,6 +38,10 @@ Fitted = TypeVar("Fitted")
 class CannotFit(MboGymError, ValueError):
     """A kind of surrogate cannot be fitted on such features; the message says which limit they
     pass, and what can."""
+
+
+class NotDifferentiable(MboGymError, ValueError):
+    """A surrogate without a gradient is asked for one; the message says what to take instead."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,8 @@ class FitReport:
 
 
 class Surrogate(ABC):
-    """A differentiable model f: R^d -> R of the score. A subclass writes `fit`, `predict` and the
-    state it is saved by.
+    """A model f: R^d -> R of the score, most often differentiable. A subclass writes `fit`,
+    `predict` and the state it is saved by.
 
     mbo_gym hands `fit` standardised scores (`ScoreScale`), so predictions, gradients and rewards
     are in standard deviations of the visible scores.
@@ -76,6 +81,7 @@ class Surrogate(ABC):
         name: The registered name whose settings it has; empty for one with settings of its own.
         report: Report of the last fit.
         weighs_rows: Whether `fit` lets each row count by `row_weight`.
+        differentiable: Whether predictions have a gradient in the features.
         predicts_scores: Whether predictions are scores; else they only order designs.
         row_weight: (N,) weights of the rows of the next `fit`, mean 1; None where all count alike.
     """
@@ -86,6 +92,7 @@ class Surrogate(ABC):
     name: str = ""
     report: FitReport | None = None
     weighs_rows: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
     predicts_scores: ClassVar[bool] = True
     row_weight: Tensor | None = None
 
@@ -121,7 +128,7 @@ class Surrogate(ABC):
 
     @abstractmethod
     def predict(self, z: Tensor) -> Tensor:
-        """Predict the scores of features (B, d); (B,), differentiable in `z`."""
+        """Predict the scores of features (B, d); (B,), in `z` if it is `differentiable`."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -140,12 +147,30 @@ class Surrogate(ABC):
         return self.value_and_gradient(z)[1]
 
     def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prediction (B,) and its gradient (B, d) at features (B, d), in one pass."""
+        """Return the prediction (B,) and its gradient (B, d) at features (B, d), in one pass.
+
+        Raises:
+            NotDifferentiable: Predictions have no gradient.
+        """
+        self.require_gradient()
         with torch.enable_grad():
             leaf = z.detach().requires_grad_(True)
             value = self.predict(leaf)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient
+
+    def require_gradient(self) -> None:
+        """Check that predictions have a gradient.
+
+        Raises:
+            NotDifferentiable: They have none.
+        """
+        if not self.differentiable:
+            raise NotDifferentiable(
+                f"{self.name or self.kind!r} surrogates have no gradient to climb. Take one that "
+                "has (light_ensemble, mlp, trend, kernel), or a method that only asks for "
+                "predictions (matched, cem, cma_es, reinforce)."
+            )
 
     def hidden(self, z: Tensor) -> Tensor:
         """Return the last hidden layer at features (B, d), an embedding of the designs; (B, h).

@@ -59,8 +59,13 @@ def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:
             ``gtg_proxy`` (GTG's ten, which see good rows more often; ``light_gtg_proxy`` of 2 x
             128), ``quadratic`` (all squares and products by ridge regression), ``auto`` (of
             ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows),
-            ``gns`` (a learned simulator of water, on the fluid tasks only), one
-            that belongs to a method (``coms``, ``roma``, ``nemo``, ``iom``, ``ram_listnet``,
+            ``trend`` (the best polynomial of few terms), ``kernel`` (Gaussian kernel ridge),
+            ``trees`` and ``extra_trees`` (boosted and random ones, without a gradient),
+            ``sequence_ridge`` (pairs and gapped triples of letters), ``sequence_cnn``,
+            ``committee`` (the mean of ``trees``, ``light_ensemble`` and ``kernel``), ``residual``
+            (``trend``, and ``light_ensemble`` on what it leaves over), ``gns`` (a learned simulator
+            of water, on the fluid tasks only), one that belongs to a method (``coms``, ``roma``,
+            ``nemo``, ``iom``, ``ram_listnet``,
             ``ram_rankcosine``), or a name that another package registered; or a `Choice` of one
             with settings.
         **config: Fields of its config dataclass.
@@ -163,6 +168,13 @@ SURROGATES.register(
     rank_weight=0.01,
 )
 SURROGATES.register("quadratic", "mbo_gym.surrogates.quadratic:QuadraticSurrogate")
+SURROGATES.register("kernel", "mbo_gym.surrogates.kernel:KernelSurrogate")
+SURROGATES.register("trees", "mbo_gym.surrogates.trees:TreesSurrogate")
+SURROGATES.register("extra_trees", "mbo_gym.surrogates.trees:TreesSurrogate", model="extra")
+SURROGATES.register("sequence_ridge", "mbo_gym.surrogates.sequence:SequenceRidgeSurrogate")
+SURROGATES.register("sequence_cnn", "mbo_gym.surrogates.sequence:SequenceCNNSurrogate")
+SURROGATES.register("committee", "mbo_gym.surrogates.committee:CommitteeSurrogate")
+SURROGATES.register("residual", "mbo_gym.surrogates.committee:ResidualSurrogate")
 SURROGATES.register("trend", "mbo_gym.surrogates.trend:TrendSurrogate")
 SURROGATES.register("auto", "mbo_gym.surrogates.auto:AutoSurrogate")
 SURROGATES.register("gns", "mbo_gym.surrogates.gns.surrogate:GNSSurrogate")
