@@ -61,6 +61,8 @@ class CommitteeConfig:
 class _Joined(Surrogate):
     """What surrogates made of other surrogates share: their parts, by name."""
 
+    weighs_rows: ClassVar[bool] = True
+
     def __init__(self, names: Sequence[str]) -> None:
         self.parts = [make_surrogate(name) for name in names]
 
@@ -68,11 +70,6 @@ class _Joined(Surrogate):
     def differentiable(self) -> bool:  # type: ignore[override]
         """Whether all parts are."""
         return all(part.differentiable for part in self.parts)
-
-    @property
-    def weighs_rows(self) -> bool:  # type: ignore[override]
-        """Whether all parts do."""
-        return all(part.weighs_rows for part in self.parts)
 
     def for_space(self, space: DesignSpace) -> None:
         """Let the parts take over what depends on the space."""
@@ -134,7 +131,7 @@ class CommitteeSurrogate(_Joined):
         """
         started, reports = time.perf_counter(), []
         for name, part in zip(self.config.members, self.parts, strict=True):
-            part.row_weight = self.row_weight
+            part.row_weight = self.row_weight if part.weighs_rows else None
             try:
                 reports.append(part.fit(z, y, seed=seed, progress=progress))
             except CannotFit as error:
@@ -199,7 +196,7 @@ class ResidualSurrogate(_Joined):
         """
         started, left, reports = time.perf_counter(), y, []
         for part in self.parts:
-            part.row_weight = self.row_weight
+            part.row_weight = self.row_weight if part.weighs_rows else None
             reports.append(part.fit(z, left, seed=seed, progress=progress))
             with torch.no_grad():
                 left = left - torch.cat([part.predict(rows) for rows in torch.split(z, 1 << 13)])

@@ -58,7 +58,8 @@ class KernelSurrogate(Surrogate):
     """f(z) = mean + sum_i a_i exp(-|z - z_i|^2 / width) over rows z_i: the mean of a Gaussian
     process.
 
-    Width and noise are those with the least leave-one-out error. Far from all rows it returns to
+    A row of weight w has the noise of 1 / w rows. Width and noise are those with the least
+    leave-one-out error. Far from all rows it returns to
     the mean of the scores, which is a pessimism of its own: a search gains nothing there.
     Differentiable.
 
@@ -71,6 +72,7 @@ class KernelSurrogate(Surrogate):
     """
 
     kind: ClassVar[str] = "kernel"
+    weighs_rows: ClassVar[bool] = True
     Config: ClassVar[type[KernelConfig]] = KernelConfig
 
     def __init__(self, config: KernelConfig | None = None) -> None:
@@ -93,23 +95,30 @@ class KernelSurrogate(Surrogate):
         if len(train) < 2:
             raise CannotFit(f"a kernel surrogate needs 2 rows at least, got {len(train)}")
         rows, scores = z[train].double(), y[train].double()
-        middle, unit = scores.mean(), scores.std(correction=0).clamp_min(_TINY)
-        target = (scores - middle) / unit
+        weight = torch.ones_like(scores)
+        if self.row_weight is not None:
+            weight = self.row_weight[train].double()
+            weight = weight / weight.mean()
+        middle = (weight * scores).mean()
+        unit = (weight * (scores - middle).square()).mean().sqrt().clamp_min(_TINY)
+        root = weight.sqrt()
+        target = root * (scores - middle) / unit
         distance = _squared_distances(rows, rows)
         apart = distance[distance > _TINY]
         median = float(apart.median()) if len(apart) else 1.0
         best = torch.inf
         for factor in (progress or NullProgress()).track(config.widths, "fitting kernel"):
-            values, vectors = torch.linalg.eigh(torch.exp(-distance / (factor * median)))
+            gram = torch.exp(-distance / (factor * median))
+            values, vectors = torch.linalg.eigh(root * gram * root[:, None])
             along, squares = vectors.T @ target, vectors.square()
             for noise in config.noises:
                 shrunk = 1 / (values.clamp_min(0) + noise)
-                weight = vectors @ (shrunk * along)
-                error = float((weight / (squares @ shrunk)).square().mean())  # each row left out
+                slopes = vectors @ (shrunk * along)
+                error = float((slopes / (squares @ shrunk)).square().mean())  # each row left out
                 if error < best:
                     best = error
                     self.width, self.noise = factor * median, noise
-                    found = weight
+                    found = root * slopes
         self._state = {
             "rows": rows.to(z.dtype),
             "weight": (unit * found).to(z.dtype),

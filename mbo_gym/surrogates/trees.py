@@ -137,9 +137,12 @@ class TreesSurrogate(Surrogate):
 
         config = self.config
         if config.model == "extra":
+            least = config.min_rows or (2 if n_rows > 500 else 1)
             return ExtraTreesRegressor(
                 config.n_trees or 60,
-                min_samples_leaf=config.min_rows or (2 if n_rows > 500 else 1),
+                min_samples_leaf=least,
+                # a row of little weight makes no leaf of its own
+                min_weight_fraction_leaf=0.0 if self.row_weight is None else 0.5 * least / n_rows,
                 max_features=config.share,
                 n_jobs=1,
                 random_state=seed,

@@ -212,3 +212,19 @@ def test_a_network_of_sequences_learns_and_comes_back(tmp_path):
     assert network.gradient(z).abs().max() > 0
     network.save(tmp_path / "n.safetensors")
     assert torch.equal(load_surrogate(tmp_path / "n.safetensors").predict(z), network.predict(z))
+
+
+@pytest.mark.parametrize("name", ["sequence_ridge", "sequence_cnn"])
+def test_precise_sequences_count_more(name):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (300, 8)).astype(np.int32)
+    rising = np.arange(300) % 2 == 0
+    y = np.where(rising, 1.0, -1.0) * (x[:, 0] == 1)
+    error = np.where(rising, 0.01, 5.0).astype(np.float32)
+    data = OfflineDataset(x, y.astype(np.float32), error)
+    problem = OfflineProblem("Letters-Test-v0", CategoricalSpace(8, 4), data, (-1.0, 1.0))
+    made = make_encoder(problem)
+    settings = LIGHT_CNN if name == "sequence_cnn" else {}
+    surrogate = fit_surrogate(problem, made, make_surrogate(name, **settings), seed=0)
+    prediction = surrogate.predict(made.features(x)).detach().numpy()
+    assert np.corrcoef(prediction, x[:, 0] == 1)[0, 1] > 0.6
