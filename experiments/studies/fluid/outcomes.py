@@ -15,6 +15,8 @@ __all__ = ["AT", "Outcome", "append", "expected_best", "kept", "markdown", "read
 
 AT = (1, 4, 8, 16, 32, 64, 160, 320)
 """Numbers of new evaluations at which the best score so far is kept."""
+SHOWN = (4, 8, 32, 320)
+"""Those that tables show."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,15 @@ def append(path: Path, outcomes: Iterable[Outcome]) -> None:
 
 def markdown(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield a Markdown table of one task and question: means over seeds with 95 % intervals."""
-    reached = AT[: max(len(o.best) for o in outcomes)]
+    longest = max(len(o.best) for o in outcomes)
+    reached = [at for at in AT[:longest] if at in SHOWN or longest == 1]
     heads = "".join(f" {at} |" for at in reached)
     yield f"| search | seeds | rows | before | learned |{heads} mean of samples |"
     yield "| --- | ---: | ---: | ---: | ---: |" + " --- |" * (len(reached) + 1)
     for name in dict.fromkeys(o.name for o in outcomes):
         own = [o for o in outcomes if o.name == name]
-        curves = [[o.best[i] for o in own if len(o.best) > i] for i in range(len(reached))]
-        cells = [_interval(values) for values in curves]
+        places = [AT.index(at) for at in reached]
+        cells = [_interval([o.best[i] for o in own if len(o.best) > i]) for i in places]
         cells.append(_interval([o.mean for o in own if o.mean is not None]))
         learned = _calls(own)
         facts = f"{len(own)} | {own[0].rows or ''} | {own[0].before} | {learned}"

@@ -262,7 +262,7 @@ def _radial(offset: Tensor) -> Tensor:
     return torch.cat([length, *bumps], -1)
 
 
-def save_network(network: FluidNetwork, path: Path, **training: int) -> None:
+def save_network(network: FluidNetwork, path: Path, **training: int | list[int]) -> None:
     """Write a network's weights, with its sizes, physics and how it was trained in the header.
 
     Args:

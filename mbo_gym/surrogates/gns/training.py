@@ -63,6 +63,13 @@ class StageConfig:
         require_at_least(self, 0, "noise_m_s")
 
 
+_STAGES = (
+    StageConfig(_training(28_000, 3e-3), 1, 0.06),
+    StageConfig(_training(4_000, 5e-4), 4, 0.02),
+    StageConfig(_training(2_500, 5e-4), 8, 0.02),
+)
+
+
 @dataclass(frozen=True)
 class GNSTrainingConfig:
     """Settings of the training of a graph network simulator.
@@ -70,16 +77,14 @@ class GNSTrainingConfig:
     Args:
         network: Sizes of the network.
         scenes: Scenes to train on.
-        single: Training one frame ahead.
-        unrolled: Training several frames ahead, afterwards: small errors of one sign, such as
-            friction on a slope, add up over frames.
+        stages: Trainings, one after the other: one frame ahead, then four, then eight. Small errors
+            of one sign, such as too much friction on a slope, add up over frames.
         seed: Seed of first weights, batches and noise.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
-    single: StageConfig = StageConfig(_training(28_000, 3e-3), 1, 0.06)
-    unrolled: StageConfig = StageConfig(_training(4_000, 5e-4), 4, 0.02)
+    stages: tuple[StageConfig, ...] = _STAGES
     seed: int = 0
 
 
@@ -211,7 +216,7 @@ def train_gns(
     network = build(lambda: FluidNetwork(config.network, physics), generator)
     network.speed_m_s, network.change_m_s = windows.units()
 
-    for name, stage in (("single", config.single), ("unrolled", config.unrolled)):
+    for number, stage in enumerate(config.stages):
 
         def loss(rows: Tensor, generator: torch.Generator, stage: StageConfig = stage) -> Tensor:
             return frames_loss(network, windows, rows, stage, generator)
@@ -224,24 +229,22 @@ def train_gns(
             seed=config.seed,
             device="cpu",
             progress=progress,
-            stage=f"gns_{name}",
-            checkpoints=folder / name,
+            stage="gns",
+            description=f"training {stage.n_frames} frames ahead",
+            checkpoints=folder / f"stage_{number}",
             checkpoint_every=checkpoint_every,
-            facts=_facts(config, physics, stage),
+            facts=_facts(config, physics, number),
         )
     return network
 
 
-def _facts(config: GNSTrainingConfig, physics: Physics, stage: StageConfig) -> Mapping[str, Any]:
-    """Return what decides the outcome of a stage beside the updates' settings."""
-    before = {} if stage is config.single else {"single": asdict(config.single)}
+def _facts(config: GNSTrainingConfig, physics: Physics, number: int) -> Mapping[str, Any]:
+    """Return what decides the outcome of a stage, the stages before it included."""
     return {
-        **before,
-        "n_frames": stage.n_frames,
         "network": asdict(config.network),
         "scenes": asdict(config.scenes),
         "physics": asdict(physics),
-        "noise_m_s": stage.noise_m_s,
+        "stages": [asdict(stage) for stage in config.stages[: number + 1]],
     }
 
 

@@ -285,7 +285,7 @@ def test_a_stopped_training_ends_in_the_same_weights(tmp_path, monkeypatch, stop
         steps=6, batch_size=2, warm_up=2, ema=0.9, precision="float32", compile="off"
     )
     single, unrolled = StageConfig(updates, 1, 0.02), StageConfig(updates, 2, 0.01)
-    config = GNSTrainingConfig(TINY, SHORT, single, unrolled)
+    config = GNSTrainingConfig(TINY, SHORT, (single, unrolled))
     whole = train_gns(config, tmp_path / "whole").state_dict()
     calls = 0
 
@@ -303,7 +303,7 @@ def test_a_stopped_training_ends_in_the_same_weights(tmp_path, monkeypatch, stop
     resumed = train_gns(config, tmp_path / "parts", checkpoint_every=3).state_dict()
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
     with pytest.raises(ValueError, match="another training"):
-        train_gns(replace(config, single=replace(single, noise_m_s=0.1)), tmp_path / "parts")
+        train_gns(replace(config, stages=(replace(single, noise_m_s=0.1),)), tmp_path / "parts")
     with pytest.raises(ValueError, match="other settings"):
         train_gns(replace(config, scenes=replace(SHORT, seed=3)), tmp_path / "parts")
 
