@@ -22,6 +22,7 @@ METHODS = {
     "cma_es": "agents.search.cma_es:CMAES",
     "cem": "agents.search.cem:CEM",
     "adam": "agents.search.adam:AdamSearch",
+    "matched": "agents.search.matched:Matched",
     "reinforce": "agents.search.reinforce:Reinforce",
     "cbas": "agents.generative.cbas:CbAS",
     "autofocused_cbas": "agents.generative.cbas:AutofocusedCbAS",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -288,6 +288,8 @@ class SequenceCNNConfig:
         channels: Channels of the two convolutions, and width of the layer after them.
         reach: Sites that a convolution sees, an odd number.
         training: Settings of each network's training.
+        passes: Most passes over the rows, where these end the training earlier: networks of few
+            rows learn them by heart.
         held_out: Share of the rows kept back for the report, in [0, 1).
     """
 
@@ -295,10 +297,11 @@ class SequenceCNNConfig:
     channels: int = 64
     reach: int = 5
     training: TrainingConfig = _TRAINING
+    passes: int = 10
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "members", "channels", "reach")
+        require_at_least(self, 1, "members", "channels", "reach", "passes")
         require_at_least(self, 0, "held_out")
         if self.held_out >= 1 or self.reach % 2 == 0:
             raise ValueError(
@@ -339,6 +342,7 @@ class SequenceCNNSurrogate(_OfLetters):
         rows, scores = self.indicators(z[train_rows]).float(), y[train_rows].float()
         weight = None if self.row_weight is None else self.row_weight[train_rows].float()
         _, length, n_letters = rows.shape
+        training = self._training(len(rows))
         networks = []
         for member in range(config.members):
             with seeded(seed * config.members + member):
@@ -352,7 +356,7 @@ class SequenceCNNSurrogate(_OfLetters):
                 network,
                 loss,
                 len(rows),
-                config.training,
+                training,
                 seed=seed * config.members + member,
                 device=z.device,
                 progress=progress,
@@ -365,10 +369,18 @@ class SequenceCNNSurrogate(_OfLetters):
             z[held],
             y[held],
             n_train=len(rows),
-            steps=config.members * config.training.steps,
+            steps=config.members * training.steps,
             seconds=time.perf_counter() - started,
         )
         return self.report
+
+    def _training(self, n: int) -> TrainingConfig:
+        """Return the settings of the training on `n` rows."""
+        training = self.config.training
+        steps = min(training.steps, self.config.passes * -(-n // training.batch_size))
+        warm_up = training.warm_up * steps // training.steps
+        made: TrainingConfig = replace(training, steps=steps, warm_up=warm_up)
+        return made
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,), differentiable in `z`."""

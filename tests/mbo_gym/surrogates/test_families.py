@@ -15,7 +15,7 @@ from mbo_gym.surrogates.base import CannotFit, NotDifferentiable
 from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
-LIGHT_CNN = {"training.steps": 150, "training.warm_up": 30, "channels": 16, "members": 1}
+LIGHT_CNN = {"training.steps": 150, "passes": 50, "channels": 16, "members": 1}
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -228,3 +228,10 @@ def test_precise_sequences_count_more(name):
     surrogate = fit_surrogate(problem, made, make_surrogate(name, **settings), seed=0)
     prediction = surrogate.predict(made.features(x)).detach().numpy()
     assert np.corrcoef(prediction, x[:, 0] == 1)[0, 1] > 0.6
+
+
+def test_a_network_of_few_sequences_is_trained_for_fewer_steps():
+    problem = sequences(300)
+    network = make_surrogate("sequence_cnn", channels=4, members=1, passes=2)
+    report = fit_surrogate(problem, make_encoder(problem), network, seed=0).report
+    assert report.steps == 2 * 3  # 270 rows in batches of 128

@@ -1,0 +1,269 @@
+"""A surrogate that races families on held-out rows, and takes the one, or the mean, that fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mbo_gym.encoders.base import Encoder
+from mbo_gym.problem.space import CategoricalSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.settings import require_at_least
+from mbo_gym.surrogates.base import (
+    CannotFit,
+    FitReport,
+    Surrogate,
+    predict_in_pieces,
+    require_fitted,
+)
+from mbo_gym.surrogates.committee import CommitteeConfig, CommitteeSurrogate
+from mbo_gym.surrogates.registry import make_surrogate
+
+__all__ = ["Entrant", "RaceConfig", "RaceSurrogate"]
+
+
+@dataclass(frozen=True)
+class RaceConfig:
+    """Settings of a race of families.
+
+    Args:
+        trends: Unbounded families, judged by leave-one-out on all rows.
+        bounded: Families that stay near the scores seen.
+        committee: Members of the mean that is taken where no trend predicts best.
+        letters: Families for sequences of letters, which are averaged by how well they predict.
+        rows: Most rows that bounded families are judged on; a fifth of them is held out.
+        few: Fewer rows than this are judged by five folds; a network of sequences needs as many.
+        least_weight: A family of letters with less than this share of the best one's squared R2 is
+            left out.
+    """
+
+    trends: tuple[str, ...] = ("trend",)
+    bounded: tuple[str, ...] = ("trees", "kernel")
+    committee: tuple[str, ...] = ("trees", "light_ensemble", "kernel")
+    letters: tuple[str, ...] = ("sequence_ridge", "trees", "sequence_cnn")
+    rows: int = 6000
+    few: int = 2000
+    least_weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 10, "rows")
+        require_at_least(self, 0, "few", "least_weight")
+        for name in ("trends", "bounded", "committee", "letters"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one surrogate")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A family in the race.
+
+    Args:
+        name: Its registered name.
+        r2: Share of the scores' variance that it predicts on rows it was not fitted on.
+        judged: How: ``leave-one-out``, ``folds`` or ``held out``.
+        n: Rows that it was judged with.
+        weight: Its weight in the surrogate that was taken; 0 for none.
+        seconds: Wall-clock time.
+        kind: Which of its kinds it chose, e.g. ``isotropic``; empty where it has none.
+        obstacle: Why it could not be fitted; empty where it could.
+    """
+
+    name: str
+    r2: float
+    judged: str
+    n: int
+    weight: float = 0.0
+    seconds: float = 0.0
+    kind: str = ""
+    obstacle: str = ""
+
+
+class RaceSurrogate(Surrogate):
+    """The family that fits the task: a trend, a committee of unlike kinds, or models of letters.
+
+    Algorithm:
+        1. judge every family by R2 on rows that it was not fitted on
+        2. sequences of letters: the mean of their families, weighed by (R2 / best R2)^2
+        3. else, where a trend predicts at least as well as the best bounded family: that trend
+        4. else the equal mean of the committee
+
+    A trend may lead only where it predicts best, since it is unbounded: inside a committee it would
+    rule far from the data whether it is right there or not. Only visible rows are used.
+
+    Args:
+        config: Settings.
+
+    Attributes:
+        table: Every family of the last race.
+        leads: Whether a trend was taken, which a search may climb.
+
+    References:
+        Rules and constants are our own, see the documentation's page of the method `matched`.
+    """
+
+    kind: ClassVar[str] = "race"
+    weighs_rows: ClassVar[bool] = True
+    Config: ClassVar[type[RaceConfig]] = RaceConfig
+
+    def __init__(self, config: RaceConfig | None = None) -> None:
+        self.config = config or RaceConfig()
+        self.table: tuple[Entrant, ...] = ()
+        self.leads = False
+        self._taken: CommitteeSurrogate | None = None
+        self._problem: tuple[OfflineProblem, Encoder] | None = None
+
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        """Whether what was taken is."""
+        return self._taken is None or self._taken.differentiable
+
+    def for_problem(self, problem: OfflineProblem, encoder: Encoder) -> None:
+        """Let the families take over what depends on the problem."""
+        self._problem = problem, encoder
+
+    def fit(
+        self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
+    ) -> FitReport:
+        """Race the families on features (N, d) and scores (N,), and fit what is taken.
+
+        The report is of what was taken, on the rows that its members hold out.
+
+        Raises:
+            CannotFit: No family can be fitted on such features.
+        """
+        started, config = time.perf_counter(), self.config
+        progress = progress or NullProgress()
+        letters = self._problem is not None and isinstance(self._problem[0].space, CategoricalSpace)
+        names = config.letters if letters else (*config.trends, *config.bounded)
+        judged = [
+            self._judge(name, z, y, seed, progress) for name in progress.track(names, "racing")
+        ]
+        able = [entrant for entrant in judged if not entrant.obstacle]
+        if not able:
+            reasons = "; ".join(f"{entrant.name}: {entrant.obstacle}" for entrant in judged)
+            raise CannotFit(f"no family can be fitted; {reasons}")
+        taken = self._weighed(able) if letters else self._led(able)
+        self.table = tuple(
+            Entrant(**{**vars(entrant), "weight": taken.get(entrant.name, 0.0)})
+            for entrant in judged
+        )
+        self._taken = CommitteeSurrogate(CommitteeConfig(tuple(taken), tuple(taken.values())))
+        if self._problem is not None:
+            self._taken.for_problem(*self._problem)
+        self._taken.row_weight = self.row_weight
+        report = self._taken.fit(z, y, seed=seed, progress=progress)
+        self.report = FitReport(**{**vars(report), "seconds": time.perf_counter() - started})
+        return self.report
+
+    def _weighed(self, able: Sequence[Entrant]) -> dict[str, float]:
+        """Return the weight of each family of letters that is taken."""
+        best = max(able, key=lambda entrant: entrant.r2)
+        if best.r2 <= 0:  # nothing was learned: the least bad alone
+            self.leads = False
+            return {best.name: 1.0}
+        shares = {e.name: (max(e.r2, 0.0) / best.r2) ** 2 for e in able}
+        self.leads = False
+        return {name: w for name, w in shares.items() if w >= self.config.least_weight}
+
+    def _led(self, able: Sequence[Entrant]) -> dict[str, float]:
+        """Return the best trend where it leads, else the committee."""
+        trends = [entrant for entrant in able if entrant.name in self.config.trends]
+        others = [entrant.r2 for entrant in able if entrant.name not in self.config.trends]
+        best = max(trends, key=lambda entrant: entrant.r2, default=None)
+        self.leads = best is not None and best.r2 >= max(others, default=-torch.inf)
+        if self.leads:
+            assert best is not None
+            return {best.name: 1.0}
+        return dict.fromkeys(self.config.committee, 1.0)
+
+    def _judge(self, name: str, z: Tensor, y: Tensor, seed: int, progress: Progress) -> Entrant:
+        """Return a family's R2 on rows that it was not fitted on."""
+        started = time.perf_counter()
+        order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+        try:
+            if hasattr(make_surrogate(name), "r2"):  # leave-one-out on all rows, in closed form
+                fitted = self._fitted(name, z, y, torch.arange(len(z)), seed, progress)
+                kind = fitted.chosen  # type: ignore[attr-defined]
+                r2 = fitted.r2[kind]  # type: ignore[attr-defined]
+                return Entrant(
+                    name, r2, "leave-one-out", len(z), 0.0, time.perf_counter() - started, kind
+                )
+            if name == "sequence_cnn" and len(z) < self.config.few:
+                raise CannotFit(f"a network of sequences needs {self.config.few} rows")
+            few = len(z) < self.config.few
+            rows = order if few else order[: self.config.rows]
+            n_parts = 5
+            found = y.new_empty(len(rows))
+            parts = [torch.arange(i, len(rows), n_parts) for i in range(n_parts)]
+            for part in parts if few else parts[:1]:
+                rest = torch.ones(len(rows), dtype=torch.bool)
+                rest[part] = False
+                fitted = self._fitted(name, z, y, rows[rest], seed, progress)
+                found[part] = predict_in_pieces(fitted.predict, z[rows[part]])
+            asked = torch.arange(len(rows)) if few else parts[0]
+            r2 = self._r2(y[rows[asked]], found[asked], rows[asked])
+        except CannotFit as error:
+            seconds = time.perf_counter() - started
+            return Entrant(name, float("nan"), "", 0, 0.0, seconds, "", str(error))
+        judged = "folds" if few else "held out"
+        return Entrant(name, r2, judged, len(rows), 0.0, time.perf_counter() - started)
+
+    def _fitted(
+        self, name: str, z: Tensor, y: Tensor, rows: Tensor, seed: int, progress: Progress
+    ) -> Surrogate:
+        """Return a family fitted on some rows."""
+        surrogate = make_surrogate(name)
+        if self._problem is not None:
+            surrogate.for_problem(*self._problem)
+        if self.row_weight is not None:
+            weight = self.row_weight[rows]
+            surrogate.row_weight = weight / weight.mean()
+        surrogate.fit(z[rows], y[rows], seed=seed, progress=progress)
+        return surrogate
+
+    def _r2(self, y: Tensor, predicted: Tensor, rows: Tensor) -> float:
+        """Return the share of the variance of scores (n,) that predictions (n,) explain."""
+        weight = torch.ones_like(y) if self.row_weight is None else self.row_weight[rows]
+        weight = weight / weight.sum()
+        spread = (weight * (y - (weight * y).sum()).square()).sum()
+        return 1 - float((weight * (y - predicted).square()).sum() / spread.clamp_min(1e-12))
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Predict the scores of features (B, d); (B,)."""
+        return require_fitted(self._taken, self.kind).predict(z)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the settings, and those of all families by name."""
+        config = self.config
+        names = {*config.trends, *config.bounded, *config.committee, *config.letters}
+        made = {name: make_surrogate(name) for name in sorted(names)}
+        return {
+            **super().facts(),
+            "families": {name: [one.kind, one.facts()] for name, one in made.items()},
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors of what was taken, and which families these are."""
+        taken = require_fitted(self._taken, self.kind)
+        names = ",".join(taken.config.members).encode()
+        return {
+            **{f"taken.{key}": value for key, value in taken.state().items()},
+            "names": torch.tensor(list(names), dtype=torch.uint8),
+            "weights": torch.tensor(taken.config.shares, dtype=torch.float64),
+            "leads": torch.tensor(self.leads),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        names = bytes(state["names"].tolist()).decode().split(",")
+        weights = tuple(state["weights"].tolist())
+        self._taken = CommitteeSurrogate(CommitteeConfig(tuple(names), weights))
+        own = {k.removeprefix("taken."): v for k, v in state.items() if k.startswith("taken.")}
+        self._taken.load_state(own)
+        self.leads = bool(state["leads"])
