@@ -62,6 +62,7 @@ class Matched(Method):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Matched: a model family that fits the task, a search that fits the space",
+        kind="own",
         metrics={
             "race/r2": "share of the variance of held-out scores that a family predicts, in the "
             "order of the race",

@@ -59,7 +59,7 @@ def search(fitted: Fitted, k: int, config: SearchConfig, *, climb: bool) -> tupl
     """Return the `k` best new designs by a fitted surrogate, best first, and how they were found.
 
     They are distinct, unmeasured, and inside the space with all its constraints. Where the space
-    has fewer, the best ones repeat.
+    has fewer, the best measured ones follow, and then all again.
 
     Args:
         fitted: Encoder and surrogate, fitted on the problem.
@@ -192,6 +192,7 @@ def _common_values(x: np.ndarray) -> np.ndarray:
 def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Proposals:
     """Return the `k` best of designs (N, d) that are distinct and not measured, more where there
     are fewer."""
+    data = fitted.problem.dataset
     x = _new(fitted, x)
     value = _predicted(fitted, x)
     chosen = _chosen(fitted, x, value, k, config.spread)
@@ -199,7 +200,7 @@ def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Pr
     for _ in range(_ROUNDS):
         if len(chosen) >= k or not np.isinf(fitted.problem.space.n_designs):
             break
-        seeds = x[chosen] if len(chosen) else fitted.problem.dataset.x[:k]
+        seeds = x[chosen] if len(chosen) else data.x[:k]
         x = _new(fitted, np.concatenate([x, breeder.near(seeds, 6 * k, strength)]))
         value = _predicted(fitted, x)
         chosen = _chosen(fitted, x, value, k, config.spread)
@@ -208,12 +209,14 @@ def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Pr
         others = _chosen(fitted, x, value, len(x), 0.0)
         others = others[~np.isin(others, chosen)]
         chosen = np.concatenate([chosen, others])[:k]
-    if not len(chosen):  # every design is measured: the best ones again
-        x = np.asarray(fitted.problem.dataset.x[fitted.problem.dataset.top_rows(k)])
-        value = fitted.predict(x)
-        chosen = np.argsort(-value, kind="stable")
-    chosen = chosen[np.sort(np.arange(k) % len(chosen))]
-    return Proposals(x[chosen], value[chosen], unit=fitted.unit)
+    x, value = x[chosen], value[chosen]
+    if len(x) < k:  # the space has no more new ones: the best of those measured, then all again
+        known = np.asarray(data.x[first_of_each_design(data.x)])
+        of_known = fitted.predict(known)
+        best = np.argsort(-of_known, kind="stable")[: k - len(x)]
+        x, value = np.concatenate([x, known[best]]), np.concatenate([value, of_known[best]])
+    rows = np.sort(np.arange(k) % len(x))
+    return Proposals(x[rows], value[rows], unit=fitted.unit)
 
 
 def _predicted(fitted: Fitted, x: np.ndarray) -> np.ndarray:

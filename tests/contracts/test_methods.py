@@ -465,7 +465,8 @@ def test_every_preset_and_every_task_setting_builds(name):
 
 @each_method
 def test_every_method_of_a_paper_has_the_papers_settings(name):
-    if getattr(method_class(name), "CONTROL", False) or name.startswith("sb3_"):
+    kind = method_class(name)
+    if kind.CONTROL or name.startswith("sb3_") or kind.info.kind == "own":
         pytest.skip("no paper proposes it for offline optimization")
     assert "paper" in method_class(name).PRESETS
 
