@@ -31,7 +31,7 @@ import torch
 import mbo_gym
 from diffusion.core.particles import particle_search
 from diffusion.dgid import ParticleConfig
-from experiments.studies.fluid.outcomes import Outcome, append, kept, markdown, read
+from experiments.studies.fluid.outcomes import Outcome, append, draw, kept, markdown, read
 from experiments.studies.fluid.priors import GANPrior, Prior, VAEPrior
 from experiments.studies.fluid.samples import N_SAMPLES, Form, Trial
 from experiments.studies.fluid.searches import (
@@ -40,13 +40,16 @@ from experiments.studies.fluid.searches import (
     searched,
     simulator,
 )
+from mbo_gym.files import store
 from mbo_gym.optimisers.searches import follow
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.settings import parse_seeds
 from mbo_gym.simulators.fluid.score import energy
 from mbo_gym.surrogates.gns.network import load_network
 
-OUTPUT = Path("experiments/results/fluid/dgid.jsonl")
+OUTPUT = Path(__file__).parents[1] / "results" / "fluid" / "dgid.jsonl"
+PAGE = OUTPUT.with_suffix(".md")
+"""The recorded tables, which the documentation shows."""
 TASKS = tuple(f"Fluid{scene}-MPM-v0" for scene in ("Contain", "Ramp", "Maze"))
 
 BUDGET = 320
@@ -69,6 +72,15 @@ UNSEEN = {
 }
 """Goals that no stored search had: between two of theirs, or (the second) beyond all."""
 
+DRAWN = (
+    *("CEM, random tool", "CEM, flat tool", "Adam, flat tool", "DGID, unguided"),
+    *(
+        "DGID, conditional",
+        "DGID, energy of the surrogate",
+        "DGID, particles, energy of the simulator",
+    ),
+)
+"""What the picture shows."""
 SEARCHED = Form(energy="simulator", particles=(N_SEARCHED, 4), n=N_SEARCHED)
 SIMULATED = Form("energy", "simulator", scale=1.0, n=8, steps=12)
 """Guidance by the simulator costs 8 evaluations a step and sample, so there are few of both."""
@@ -283,6 +295,7 @@ def main() -> None:
     parser.add_argument("--questions", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file of the outcomes")
     parser.add_argument("--summary", action="store_true", help="only show the tables")
+    parser.add_argument("--picture", type=Path, help="PNG of the question forms")
     args = parser.parse_args()
     if not args.summary:
         torch.set_num_threads(1)
@@ -290,7 +303,13 @@ def main() -> None:
         with RichProgress([]) as progress:
             for seed, task_id in progress.track(cells, "seeds and tasks"):
                 run(task_id, seed, args.questions, args.output)
-    print("\n".join(summary(read(args.output))))
+    outcomes = read(args.output)
+    text = "\n".join(summary(outcomes))
+    print(text)
+    if args.output == OUTPUT:
+        store.write_atomic(PAGE, (text + "\n").encode())
+    if args.picture:
+        draw([o for o in outcomes if o.question == "forms"], DRAWN, args.picture)
 
 
 def run(task_id: str, seed: int, questions: Sequence[str], output: Path) -> None:

@@ -39,6 +39,6 @@ def test_a_notebook_is_kept_with_its_outputs_and_a_picture(path: Path) -> None:
     assert "stderr" not in streams  # warnings of libraries name folders of the machine
 
 
-def test_there_are_two_small_notebooks() -> None:
-    assert len(NOTEBOOKS) == 2
-    assert sum(path.stat().st_size for path in NOTEBOOKS) < 200_000
+def test_there_are_three_small_notebooks() -> None:
+    assert len(NOTEBOOKS) == 3
+    assert max(path.stat().st_size for path in NOTEBOOKS) < 150_000

@@ -195,3 +195,11 @@ class Shift:
 
     def designs(self, noise, y):
         return noise
+
+
+def test_the_recorded_tables_are_those_of_the_recorded_outcomes():
+    outcomes = read(dgid.OUTPUT)
+    assert outcomes
+    assert dgid.PAGE.read_text(encoding="utf-8") == "\n".join(dgid.summary(outcomes)) + "\n"
+    keys = [(o.task, o.question, o.name, o.seed) for o in outcomes]
+    assert len(set(keys)) == len(keys)

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import mbo_gym
 from mbo_gym.benchmark.analysis.statistics import stratified_bootstrap
 
-__all__ = ["AT", "Outcome", "append", "expected_best", "kept", "markdown", "read"]
+__all__ = ["AT", "Outcome", "append", "draw", "expected_best", "kept", "markdown", "read"]
 
 AT = (1, 4, 8, 16, 32, 64, 160, 320)
 """Numbers of new evaluations at which the best score so far is kept."""
@@ -119,3 +121,48 @@ def _interval(values: Sequence[float]) -> str:
         return f"{np.mean(values):.3f}" if values else ""
     found = stratified_bootstrap([values], lambda resampled: resampled[0].mean(axis=1))
     return f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
+
+
+def draw(outcomes: Sequence[Outcome], names: Sequence[str], path: Path) -> None:
+    """Draw the best score against new evaluations, a panel a task, with 95 % intervals.
+
+    Args:
+        outcomes: Outcomes of one question.
+        names: Searches to draw.
+        path: PNG to write.
+    """
+    import matplotlib.pyplot as plt
+
+    tasks = list(dict.fromkeys(o.task for o in outcomes))
+    size = (4.2 * len(tasks), 3.4)
+    figure, panels = plt.subplots(1, len(tasks), figsize=size, layout="constrained", squeeze=False)
+    for panel, task_id in zip(panels[0], tasks, strict=True):
+        for name in names:
+            own = [o for o in outcomes if (o.task, o.name) == (task_id, name)]
+            if own:
+                _curve(panel, name, own)
+        best = mbo_gym.make_task(task_id).dataset.y.max()
+        panel.axhline(best, color="0.4", linestyle=":", linewidth=1, label="best visible row")
+        panel.set_xscale("log", base=2)
+        panel.set(title=task_id, xlabel="new evaluations of the simulator")
+        panel.set_xticks(AT, [str(at) for at in AT])
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_ylabel("best score so far")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _curve(panel: Any, name: str, own: Sequence[Outcome]) -> None:
+    """Draw the mean of a search over seeds, and its interval."""
+    n = min(len(o.best) for o in own)
+    values = np.array([o.best[:n] for o in own])
+    found = [
+        stratified_bootstrap([column], lambda resampled: resampled[0].mean(axis=1))
+        for column in values.T
+    ]
+    places = [own[0].before + at for at in AT[:n]]
+    (line,) = panel.plot(places, [f.value for f in found], marker=".", label=name)
+    low, high = [f.low for f in found], [f.high for f in found]
+    panel.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)

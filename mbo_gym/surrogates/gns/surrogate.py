@@ -107,8 +107,8 @@ class GNSSurrogate(Surrogate):
         4. standardised score = offset + slope * share; both by least squares on visible rows
 
     Differentiable in the features, but an episode is chaotic: the gradient is exact and yet rarely
-    a direction of ascent. A prediction costs 0.1-0.5 s on one core, a gradient about five times
-    that: more than the simulator itself. Both are counted, see `mbo_gym.surrogates.calls`.
+    a direction of ascent. A prediction costs about 0.2 s on one core, a gradient 0.6 s: more than
+    the simulator itself. Both are counted, see `mbo_gym.surrogates.calls`.
 
     Args:
         config: Settings.
