@@ -82,7 +82,7 @@ class TrendSurrogate(Surrogate):
         >>> import torch
         >>> from mbo_gym.surrogates.registry import make_surrogate
         >>> z = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-        >>> trend = make_surrogate("trend")
+        >>> trend = make_surrogate("trend", kinds=("linear", "isotropic"))
         >>> _ = trend.fit(z, z[:, 0] - z.square().sum(1), seed=0)
         >>> trend.chosen
         'isotropic'

@@ -108,6 +108,10 @@ def test_the_learned_simulators_gradient_is_that_of_its_scores(trial):
     scale = trial.mixed.dataset.x.std(axis=0)
     np.testing.assert_allclose(own.gradient(z).numpy(), gradient * scale, rtol=0.02, atol=1e-6)
     assert own.value(z).shape == (2,)
+    form = Form("energy", "learned", scale=1.0, n=2, steps=4)
+    guided = trial.sampled("mixed", form, "learned", "guided", learned)
+    assert guided.before == 0
+    assert guided.gradients == guided.rollouts > 0
 
 
 def test_a_vae_under_a_score_makes_what_has_that_score():

@@ -209,10 +209,11 @@ def learned_energy(method: DGID, learned: LearnedSimulator) -> Energy:
         return torch.from_numpy(energy(learned.scores(method.encoder.decode(z.numpy()))))
 
     def gradient(z: Tensor) -> Tensor:
-        z = z.detach().requires_grad_()
-        x = method.encoder.decode_tensor(z)
-        slope = torch.from_numpy(learned.energy_gradient(x.detach().numpy()))
-        (found,) = torch.autograd.grad((x * slope).sum(), z)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            x = method.encoder.decode_tensor(z)
+            slope = torch.from_numpy(learned.energy_gradient(x.detach().numpy()))
+            (found,) = torch.autograd.grad((x * slope).sum(), z)
         return found
 
     return Energy(value, gradient)

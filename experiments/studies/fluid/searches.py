@@ -63,8 +63,9 @@ class LearnedSimulator:
     def energy_gradient(self, x: np.ndarray) -> np.ndarray:
         """Return the gradients (n, d) of the energy -log(score + 0.001) at designs (n, d)."""
         angles = torch.from_numpy(x.astype(np.float32)).requires_grad_()
-        lost = -(self._scores(angles) + 1e-3).log().sum()
-        (gradient,) = torch.autograd.grad(lost, angles)
+        with torch.enable_grad():  # samplers switch it off
+            lost = -(self._scores(angles) + 1e-3).log().sum()
+            (gradient,) = torch.autograd.grad(lost, angles)
         return gradient.numpy()
 
     def _scores(self, angles: Tensor) -> Tensor:

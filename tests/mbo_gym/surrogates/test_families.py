@@ -15,7 +15,8 @@ from mbo_gym.surrogates.base import CannotFit, NotDifferentiable
 from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
-LIGHT_CNN = {"training.steps": 150, "passes": 50, "channels": 16, "members": 1}
+LIGHT_CNN = {"training.steps": 150, "training.warm_up": 30, "passes": 50}
+LIGHT_CNN |= {"channels": 16, "members": 1}
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
