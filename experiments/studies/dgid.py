@@ -206,8 +206,10 @@ def _optimiser(trial: Trial, question: str, optimiser: str, start: str, name: st
 def _best_stored(trial: Trial, question: str, name: str) -> Outcome:
     """Look up the best visible row: its evaluation was made before, under whatever goal."""
     y = trial.relabelled.dataset.y
-    best = (round(float(y.max()), 4),)
-    return Outcome(trial.mixed.info.task_id, question, name, trial.seed, best, rows=len(y))
+    best = round(float(y.max()), 4)
+    return Outcome(
+        trial.mixed.info.task_id, question, name, trial.seed, (best,), mean=best, rows=len(y)
+    )
 
 
 def _of_prior(trial: Trial, prior: Prior, model: str, form: str, asked: float) -> Outcome:
