@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from mbo_gym.files import store
-from mbo_gym.nn.trees import Trees, forest_trees
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import Oracle
 from mbo_gym.problem.plain import space_to_dict
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
+from mbo_gym.trees.arrays import Trees, forest_trees
 
 __all__ = ["ForestConfig", "ForestOracle", "fit_forest"]
 
@@ -44,7 +44,7 @@ class ForestOracle(Oracle):
     Args:
         space: The designs it can score; words and letters enter as one-hot
             indicators.
-        trees: Arrays of `mbo_gym.nn.trees.Trees` by name.
+        trees: Arrays of `mbo_gym.trees.arrays.Trees` by name.
         on_data: (N,) its scores of the rows it was fitted on, where they are kept.
     """
 

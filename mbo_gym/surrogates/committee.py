@@ -58,16 +58,19 @@ class CommitteeConfig:
         return [weight / total for weight in weights]
 
 
-class _Joined(Surrogate):
-    """What surrogates made of other surrogates share: their parts, by name."""
+class _Parts:
+    """What surrogates made of other surrogates share.
+
+    Attributes:
+        parts: The other surrogates.
+    """
 
     weighs_rows: ClassVar[bool] = True
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.parts = [make_surrogate(name) for name in names]
+    config: Any
+    parts: list[Surrogate]
 
     @property
-    def differentiable(self) -> bool:  # type: ignore[override]
+    def differentiable(self) -> bool:
         """Whether all parts are."""
         return all(part.differentiable for part in self.parts)
 
@@ -82,8 +85,9 @@ class _Joined(Surrogate):
             part.for_problem(problem, encoder)
 
     def facts(self) -> dict[str, Any]:
-        """Return own settings, and kind and settings of the parts."""
-        return {**super().facts(), "parts": [[part.kind, part.facts()] for part in self.parts]}
+        """Return kind and settings of the parts, in their order."""
+        own = {"weights": self.config.shares} if hasattr(self.config, "shares") else {}
+        return {**own, "parts": [[part.kind, part.facts()] for part in self.parts]}
 
     def state(self) -> dict[str, Tensor]:
         """Return the parts' tensors."""
@@ -100,7 +104,7 @@ class _Joined(Surrogate):
             part.load_state(own)
 
 
-class CommitteeSurrogate(_Joined):
+class CommitteeSurrogate(_Parts, Surrogate):  # type: ignore[override]
     """The weighed mean of surrogates of unlike kinds, whose errors cancel where they differ.
 
     Where one family is steep and wrong, the others hold the mean back.
@@ -117,7 +121,7 @@ class CommitteeSurrogate(_Joined):
 
     def __init__(self, config: CommitteeConfig | None = None) -> None:
         self.config = config or CommitteeConfig()
-        super().__init__(self.config.members)
+        self.parts = [make_surrogate(name) for name in self.config.members]
 
     def fit(
         self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
@@ -168,7 +172,7 @@ class ResidualConfig:
             raise ValueError("first and second must name surrogates other than residual")
 
 
-class ResidualSurrogate(_Joined):
+class ResidualSurrogate(_Parts, Surrogate):  # type: ignore[override]
     """A first surrogate plus a second one, which is fitted on what the first leaves over.
 
     A trend carries the shape far from the data, a network its details near them.
@@ -185,7 +189,8 @@ class ResidualSurrogate(_Joined):
 
     def __init__(self, config: ResidualConfig | None = None) -> None:
         self.config = config or ResidualConfig()
-        super().__init__((self.config.first, self.config.second))
+        names = self.config.first, self.config.second
+        self.parts = [make_surrogate(name) for name in names]
 
     def fit(
         self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None

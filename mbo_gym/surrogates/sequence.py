@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -42,7 +42,7 @@ KINDS = ("sites", "pairs", "sites_triples", "pairs_triples")
 """Terms of a sequence: letters at sites, pairs of them, and counts of gapped triples anywhere."""
 
 
-class _OfLetters(Surrogate):
+class _OfLetters:
     """What surrogates of sequences share: features are read as soft indicators of letters.
 
     Every encoder of letters but the learned one writes a site as a vector that is its own for each
@@ -50,8 +50,9 @@ class _OfLetters(Surrogate):
     differentiable in the features; between the letters they are an extension.
     """
 
-    def __init__(self) -> None:
-        self._to_indicators: Tensor | None = None  # (L, w + 1, A)
+    kind: ClassVar[str]
+    config: Any
+    _to_indicators: Tensor | None = None  # (L, w + 1, A)
 
     def for_problem(self, problem: OfflineProblem, encoder: Encoder) -> None:
         """Take over how the encoder writes letters, before `fit`.
@@ -97,7 +98,7 @@ class _OfLetters(Surrogate):
     def facts(self) -> dict[str, Any]:
         """Return the settings and the size of the space."""
         shape = None if self._to_indicators is None else list(self._to_indicators.shape)
-        return {**super().facts(), "sites": shape}
+        return {**asdict(self.config), "sites": shape}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class SequenceRidgeConfig:
             raise ValueError(f"kinds must be of {', '.join(KINDS)}, got {list(self.kinds)}")
 
 
-class SequenceRidgeSurrogate(_OfLetters):
+class SequenceRidgeSurrogate(_OfLetters, Surrogate):
     """Ridge regression on what letters stand where, in pairs, and in gapped triples anywhere.
 
     A transcription factor binds a motif wherever it stands, so the triples, which do not depend on
@@ -148,7 +149,6 @@ class SequenceRidgeSurrogate(_OfLetters):
     Config: ClassVar[type[SequenceRidgeConfig]] = SequenceRidgeConfig
 
     def __init__(self, config: SequenceRidgeConfig | None = None) -> None:
-        super().__init__()
         self.config = config or SequenceRidgeConfig()
         self.chosen = ""
         self.r2: dict[str, float] = {}
@@ -310,7 +310,7 @@ class SequenceCNNConfig:
             )
 
 
-class SequenceCNNSurrogate(_OfLetters):
+class SequenceCNNSurrogate(_OfLetters, Surrogate):
     """The mean of small convolutional networks of a sequence: what stands near what, and where.
 
     Differentiable.
@@ -324,7 +324,6 @@ class SequenceCNNSurrogate(_OfLetters):
     Config: ClassVar[type[SequenceCNNConfig]] = SequenceCNNConfig
 
     def __init__(self, config: SequenceCNNConfig | None = None) -> None:
-        super().__init__()
         self.config = config or SequenceCNNConfig()
         self._networks: nn.ModuleList | None = None
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mbo_gym.nn.trees import Trees, boosted_trees, forest_trees
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import require_at_least
 from mbo_gym.surrogates.base import (
@@ -20,6 +19,7 @@ from mbo_gym.surrogates.base import (
     hold_out,
     require_fitted,
 )
+from mbo_gym.trees.arrays import Trees, boosted_trees, forest_trees
 
 __all__ = ["TreesConfig", "TreesSurrogate"]
 

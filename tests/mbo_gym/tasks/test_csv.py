@@ -379,7 +379,7 @@ def test_forests_of_a_larger_alphabet_are_not_mixed_up_in_the_cache(tmp_path: Pa
     wide = make(tmp_path, content, oracle="random_forest", alphabet="ACGT")
     assert (narrow.dataset.x == wide.dataset.x).all()
     assert wide.oracle()(wide.dataset.x).argmax() == 2
-    features = wide.hidden_oracle._trees["feature"]  # type: ignore[union-attr]
+    features = wide.hidden_oracle._trees.feature  # type: ignore[union-attr]
     assert set(features.tolist()) <= {-1, 0, 1, 4, 5}  # A and C at both sites; G and T never occur
 
 

@@ -1,0 +1,1 @@
+"""Regression trees as arrays, for oracles and surrogates."""
