@@ -158,8 +158,7 @@ class _Breeder:
             child = np.where((rng.random(n) < 0.5)[:, None], changed, child)
         else:
             moved = rng.random((n, d)) < min(1.0, 3 / d)
-            moved &= np.abs(child - self._common) > 1e-9  # NaN: no common value
-            moved |= np.isnan(self._common) & (rng.random((n, d)) < min(1.0, 3 / d))
+            moved &= child != self._common  # NaN, no common value, differs from every number
             step = self._noise * (self._high - self._low) * rng.standard_normal((n, d))
             child = np.where(moved, child + step, child)
         child = self._space.project(np.clip(child, self._low, self._high))

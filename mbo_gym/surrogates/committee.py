@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -85,9 +85,8 @@ class _Parts:
             part.for_problem(problem, encoder)
 
     def facts(self) -> dict[str, Any]:
-        """Return kind and settings of the parts, in their order."""
-        own = {"weights": self.config.shares} if hasattr(self.config, "shares") else {}
-        return {**own, "parts": [[part.kind, part.facts()] for part in self.parts]}
+        """Return own settings, and kind and settings of the parts."""
+        return {**asdict(self.config), "parts": [[part.kind, part.facts()] for part in self.parts]}
 
     def state(self) -> dict[str, Tensor]:
         """Return the parts' tensors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbo_gym.progress.protocol import Progress
 
-__all__ = ["RIDGES", "Ridge", "Terms", "ridge_regression"]
+__all__ = ["RIDGES", "BestTerms", "Ridge", "Terms", "best_terms", "ridge_regression"]
 
 RIDGES = torch.logspace(-8, 3, 23, dtype=torch.float64)
 """The ridge weights to choose from, beside terms and scores of unit variance."""
@@ -95,6 +95,58 @@ def ridge_regression(
     best = int(error.argmin())
     slopes = vectors @ (along * shrunk[:, best])
     return Ridge(RIDGES[best].item(), float(error[best]) / n, slopes, centre)
+
+
+@dataclass(frozen=True, eq=False)
+class BestTerms:
+    """The kind of terms that predicts best, and its regression.
+
+    Args:
+        kind: Name of the kind.
+        r2: Share of the scores' variance that each kind predicts by leave-one-out.
+        slopes: (p,) weights of the terms of `kind`.
+        intercept: () prediction where all terms are 0.
+    """
+
+    kind: str
+    r2: dict[str, float]
+    slopes: Tensor
+    intercept: Tensor
+
+
+def best_terms(
+    rows: Tensor,
+    kinds: Mapping[str, tuple[Terms, int]],
+    y: Tensor,
+    row_weight: Tensor | None,
+    progress: Progress,
+) -> BestTerms:
+    """Regress scores on several kinds of terms, and return the one with the least leave-one-out
+    error.
+
+    Args:
+        rows: (N, ...) float64.
+        kinds: Terms of each kind, and how many there are.
+        y: (N,) scores.
+        row_weight: (N,) by which rows count, or None.
+        progress: Gets two bars a kind.
+    """
+    scores = y.double()
+    weight = None if row_weight is None else row_weight.double() / row_weight.double().mean()
+    counted = torch.ones_like(scores) if weight is None else weight
+    middle = (counted * scores).mean()
+    target = scores - middle
+    unit = (counted * target.square()).mean().sqrt().clamp_min(1e-300)
+    found = {
+        kind: ridge_regression(
+            rows, terms, n, target / unit, weight, progress, f"fitting {kind.replace('_', ' and ')}"
+        )
+        for kind, (terms, n) in kinds.items()
+    }
+    r2 = {kind: 1 - ridge.error for kind, ridge in found.items()}
+    best = max(r2, key=lambda kind: r2[kind])
+    slopes = found[best].slopes * unit
+    return BestTerms(best, r2, slopes, middle - found[best].centre @ slopes)
 
 
 def _moments(

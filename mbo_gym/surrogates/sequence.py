@@ -28,7 +28,7 @@ from mbo_gym.surrogates.base import (
     hold_out,
     require_fitted,
 )
-from mbo_gym.surrogates.ridge import Ridge, ridge_regression
+from mbo_gym.surrogates.ridge import best_terms
 
 __all__ = [
     "KINDS",
@@ -175,33 +175,14 @@ class SequenceRidgeSurrogate(_OfLetters, Surrogate):
                 f"terms at least, and max_terms={config.max_terms}. Take another surrogate, such "
                 "as 'light_ensemble', or raise max_terms."
             )
-        weight = None
-        if self.row_weight is not None:
-            weight = self.row_weight[train].double()
-            weight = weight / weight.mean()
-        scores = y[train].double()
-        middle = scores.mean() if weight is None else (weight * scores).mean()
-        target = scores - middle
-        unit = target.square().mean().sqrt().clamp_min(1e-300)
-        found: dict[str, Ridge] = {}
-        for kind in kinds:
-            found[kind] = ridge_regression(
-                rows,
-                partial(_terms, kind, config.span),
-                sizes[kind],
-                target / unit,
-                weight,
-                progress or NullProgress(),
-                f"fitting {kind.replace('_', ' and ')} of letters",
-            )
-        self.r2 = {kind: 1 - ridge.error for kind, ridge in found.items()}
-        self.chosen = max(kinds, key=lambda kind: self.r2[kind])
-        ridge = found[self.chosen]
-        slopes = ridge.slopes * unit
+        weight = None if self.row_weight is None else self.row_weight[train]
+        terms = {kind: (partial(_terms, kind, config.span), sizes[kind]) for kind in kinds}
+        best = best_terms(rows, terms, y[train], weight, progress or NullProgress())
+        self.r2, self.chosen = best.r2, best.kind
         self._state = {
-            "slopes": slopes.to(z.dtype),
-            "intercept": (middle - ridge.centre @ slopes).to(z.dtype),
-            "kind": torch.tensor(KINDS.index(self.chosen)),
+            "slopes": best.slopes.to(z.dtype),
+            "intercept": best.intercept.to(z.dtype),
+            "kind": torch.tensor(KINDS.index(best.kind)),
         }
         seconds = time.perf_counter() - started
         self.report = held_out_report(

@@ -21,7 +21,7 @@ from mbo_gym.surrogates.base import (
     hold_out,
     require_fitted,
 )
-from mbo_gym.surrogates.ridge import Ridge, ridge_regression
+from mbo_gym.surrogates.ridge import best_terms
 
 __all__ = ["KINDS", "TrendConfig", "TrendSurrogate"]
 
@@ -108,10 +108,7 @@ class TrendSurrogate(Surrogate):
         started = time.perf_counter()
         generator = torch.Generator(z.device).manual_seed(seed)
         held, train = hold_out(len(z), self.config.held_out, generator)
-        weight = None
-        if self.row_weight is not None:
-            weight = self.row_weight[train].double()
-            weight = weight / weight.mean()
+        weight = None if self.row_weight is None else self.row_weight[train]
         self._state = self._regress(z[train], y[train], weight, progress or NullProgress())
         seconds = time.perf_counter() - started
         self.report = held_out_report(
@@ -127,34 +124,16 @@ class TrendSurrogate(Surrogate):
         mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
         constant = scale <= 1e-9 * rows.abs().amax(dim=0)
         u = (rows - mean) / torch.where(constant, torch.inf, scale)  # constant: 0 in every row
-        scores = y.double()
-        middle = scores.mean() if weight is None else (weight * scores).mean()
-        target = scores - middle
-        unit = target.square().mean().sqrt().clamp_min(1e-300)
         kinds = [k for k in self.config.kinds if k != "full" or d <= self.config.max_features]
-        found: dict[str, Ridge] = {}
-        for kind in kinds:
-            found[kind] = ridge_regression(
-                u,
-                partial(_terms, kind),
-                _n_terms(kind, d),
-                target / unit,
-                weight,
-                progress,
-                f"fitting {kind} trend",
-            )
-        self.r2 = {kind: 1 - ridge.error for kind, ridge in found.items()}
-        self.chosen = max(kinds, key=lambda kind: self.r2[kind])
-        ridge = found[self.chosen]
-        slopes = ridge.slopes * unit
-        offset = middle - ridge.centre @ slopes
-        matrix = _matrix(self.chosen, slopes[d:], d)
+        terms = {kind: (partial(_terms, kind), _n_terms(kind, d)) for kind in kinds}
+        best = best_terms(u, terms, y, weight, progress)
+        self.r2, self.chosen = best.r2, best.kind
         tensors = {
             "mean": mean,
             "scale": torch.where(constant, torch.inf, scale),
-            "intercept": offset,
-            "linear": slopes[:d],
-            "matrix": matrix,  # (d,) of squares alone, or (d, d)
+            "intercept": best.intercept,
+            "linear": best.slopes[:d],
+            "matrix": _matrix(best.kind, best.slopes[d:], d),  # (d,) of squares alone, or (d, d)
         }
         number = torch.tensor(KINDS.index(self.chosen))
         return {key: value.to(z.dtype) for key, value in tensors.items()} | {"kind": number}
