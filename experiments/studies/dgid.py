@@ -70,7 +70,7 @@ UNSEEN = {
     "FluidRamp-MPM-v0": ((0.36, 0.17),),
     "FluidMaze-MPM-v0": ((0.62, 0.14),),
 }
-"""Goals that no stored search had: between two of theirs, or (the second) beyond all."""
+"""Goals that no stored search had: between two of theirs, or beyond all."""
 
 DRAWN = (
     *("CEM, random tool", "CEM, flat tool", "Adam, flat tool", "DGID, unguided"),

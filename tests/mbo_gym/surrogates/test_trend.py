@@ -114,3 +114,16 @@ def test_unknown_kinds_are_refused():
         TrendConfig(kinds=("linear", "cubic"))
     with pytest.raises(ValueError, match="another beside full"):
         TrendConfig(kinds=("full",))
+
+
+def test_r2_counts_rows_by_their_weight():
+    z = normal(200, 1, seed=1)
+    noise = torch.where(torch.arange(200) % 2 == 0, 0.0, 20.0)
+    y = z[:, 0] + noise * normal(200, seed=2)
+    trend = TrendSurrogate(TrendConfig(kinds=("linear",), held_out=0.0))
+    trend.row_weight = torch.where(noise > 0, 1e-4, 2.0)
+    trend.fit(z, y, seed=0)
+    assert 0.9 < trend.r2["linear"] < 1
+    trend.row_weight = None
+    trend.fit(z, y, seed=0)
+    assert trend.r2["linear"] < 0.1
