@@ -137,6 +137,8 @@ class CellResult:
         learned_rollouts: Episodes of learned simulators while the method learned and proposed; None
             where unknown.
         learned_gradients: Gradients of such episodes; None where unknown.
+        tables: Tables that the method recorded, by name: rows of the same columns. ``race`` is that
+            of the families (`mbo_gym.surrogates.race.Entrant`).
     """
 
     task_id: str
@@ -165,6 +167,7 @@ class CellResult:
     search: tuple[SearchStep, ...]
     learned_rollouts: int | None = None
     learned_gradients: int | None = None
+    tables: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellResult:
@@ -179,6 +182,7 @@ class CellResult:
         fields["controls"] = {name: KnownControl(**known) for name, known in controls.items()}
         fields["quantiles"] = tuple(fields["quantiles"] or ())
         fields["search"] = tuple(SearchStep(**step) for step in fields["search"])
+        fields["tables"] = {name: tuple(rows) for name, rows in fields.get("tables", {}).items()}
         return cls(**fields)
 
 
@@ -335,7 +339,8 @@ class CellRecord:
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:
     """Write a result with lists and an empty ceiling, as JSON has them."""
-    changed = {"quantiles": list(result["quantiles"]), "search": list(result["search"])}
+    changed: dict[str, Any] = {name: list(result[name]) for name in ("quantiles", "search")}
+    changed["tables"] = {name: list(rows) for name, rows in result["tables"].items()}
     return {**result, **changed, "ceiling": result["ceiling"] or {}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import Any
 
@@ -29,12 +29,14 @@ class RichProgress:
 
     Attributes:
         trace: The designs that were recorded, in order.
+        tables: The tables that were recorded, by name.
     """
 
     def __init__(
         self, loggers: Sequence[MetricsLogger] = (), prefix: str = "", *, quiet: bool = False
     ) -> None:
         self.trace: list[SearchPoint] = []
+        self.tables: dict[str, list[dict[str, Any]]] = {}
         self._loggers, self._prefix, self._quiet = loggers, prefix, quiet
         self._bars: Any = None
 
@@ -118,3 +120,7 @@ class RichProgress:
         self.trace.append(
             SearchPoint(stage, step, np.array(x), np.array(prediction, dtype=np.float64))
         )
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the rows in `tables`."""
+        self.tables[name] = [dict(row) for row in rows]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -59,6 +59,15 @@ class Progress(Protocol):
         """
         ...
 
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record a small table for the result and the report, such as the race of families.
+
+        Args:
+            name: Name of the table; a later one of that name replaces it.
+            rows: Rows of the same columns, as plain JSON values.
+        """
+        ...
+
 
 class NullProgress:
     """Reports nothing."""
@@ -75,4 +84,7 @@ class NullProgress:
         """Record nothing."""
 
     def designs(self, stage: str, step: int, x: np.ndarray, prediction: np.ndarray) -> None:
+        """Record nothing."""
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record nothing."""

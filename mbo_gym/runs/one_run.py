@@ -56,6 +56,7 @@ class RunResult:
         learned_rollouts: Episodes that learned simulators computed while the method learned and
             proposed, see `mbo_gym.surrogates.calls`.
         learned_gradients: Gradients of such episodes.
+        tables: Tables that the method recorded, by name, such as the race of families.
         folder: Where it is written.
     """
 
@@ -69,6 +70,7 @@ class RunResult:
     trace_oracle_calls: int
     learned_rollouts: int
     learned_gradients: int
+    tables: Mapping[str, list[dict[str, Any]]]
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class RunResult:
             "propose_seconds": self.propose_seconds,
             "peak_memory_mb": self.peak_memory_mb,
             "search": self.search,
+            "tables": dict(self.tables),
         }
 
 
@@ -181,7 +184,7 @@ def _run_into(
     seconds = fitted - started, proposed - fitted
     counts = trace_calls, learned.rollouts, learned.gradients
     return RunResult(
-        request, evaluation, search_calls, *seconds, peak, search, *counts, folder
+        request, evaluation, search_calls, *seconds, peak, search, *counts, progress.tables, folder
     ), proposals
 
 

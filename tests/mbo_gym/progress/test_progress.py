@@ -195,3 +195,14 @@ def test_designs_along_the_search_are_kept_as_they_were():
 def test_each_design_along_the_search_needs_a_prediction():
     with pytest.raises(ValueError, match="2 designs need as many predictions"):
         RichProgress().designs("ascent", 0, np.zeros((2, 3)), np.zeros((2, 1)))
+
+
+def test_tables_are_kept_and_a_later_one_replaces_its_name():
+    progress = RichProgress()
+    rows = [{"name": "trend", "r2": 0.5}]
+    progress.table("race", rows)
+    rows[0]["r2"] = 0.0
+    assert progress.tables == {"race": [{"name": "trend", "r2": 0.5}]}
+    progress.table("race", [])
+    assert progress.tables == {"race": []}
+    NullProgress().table("race", rows)
