@@ -1,4 +1,5 @@
-"""Controls: methods that learn nothing, or use a surrogate only as a filter.
+"""Controls: methods that learn nothing, or use a surrogate only as a filter; those with a model in
+closed form are in `agents.optima`.
 
 They reach many published maxima, so every table has them: a method is worth what it adds to the
 best of them.
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.errors import InvalidData
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
 from mbo_gym.methods.distinct import as_they_come
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
@@ -32,9 +34,13 @@ __all__ = [
     "Random",
     "RandomFiltered",
     "RandomFilteredConfig",
+    "RandomUnseen",
     "TopK",
     "TopKNoise",
 ]
+
+
+_MOST_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,61 @@ class Random(Method):
         seed = self.context.seed
         x = sampling_space(self.problem).sample(k, np.random.default_rng(seed))
         return as_they_come(self.problem, x, np.zeros(k), k, seed)
+
+
+class RandomUnseen(Method):
+    """RandomUnseen: uniform designs that were not measured.
+
+    Where the worse half of a finite space is visible, what is left is the better half, so drawing
+    blindly from it beats many methods.
+
+    Algorithm:
+        1. draw designs uniformly from the space, as in `Random`; leave out those that are visible,
+           and repeated ones
+        2. draw again until there are K; after 100 draws of a space with fewer, those found are
+           repeated
+        3. propose them in the order drawn
+
+    Args:
+        config: No settings.
+
+    Raises:
+        InvalidData: Every design drawn was measured.
+
+    Example:
+        >>> import mbo_gym
+        >>> method = mbo_gym.make_method("random_unseen")
+        >>> method.fit(mbo_gym.make_task("Branin-Exact-v0").problem())
+        >>> method.propose(4).x.shape
+        (4, 2)
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="RandomUnseen: uniform random designs that were not measured", kind="control"
+    )
+    Config: ClassVar[type[Any]] = NoConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {"light": NoConfig()}
+    CONTROL: ClassVar[bool] = True
+
+    def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
+        """Keep the problem and the seed."""
+        self.start(problem, context)
+
+    def propose(self, k: int) -> Proposals:
+        """Return `k` uniform designs that are not visible."""
+        problem, seed = self.problem, self.context.seed
+        space, rng = sampling_space(problem), np.random.default_rng([seed, 3])
+        x = problem.dataset.x[:0]
+        for _ in range(_MOST_DRAWS):
+            x = problem.dataset.unseen(np.concatenate([x, space.sample(2 * k, rng)]))
+            if len(x) >= k:
+                break
+        if not len(x):
+            raise InvalidData(
+                f"all {_MOST_DRAWS * 2 * k:,} designs drawn for {problem.task_id} are measured "
+                "ones: its space has none left, or hardly any. Choose another control."
+            )
+        return as_they_come(problem, x[np.arange(k) % len(x)], np.zeros(k), k, seed)
 
 
 class TopK(Method):

@@ -111,7 +111,7 @@ class DEMOConfig:
             None for none.
     """
 
-    surrogate: Choice = Choice("auto")
+    surrogate: Choice = Choice("least_error")
     ascent: PseudoTargetConfig = PseudoTargetConfig()
     model: DesignModelConfig = DesignModelConfig()
     noise: NoiseConfig = NoiseConfig()
@@ -276,7 +276,8 @@ class DEMO(Method):
         config = self.config
         surrogate = make_surrogate(config.surrogate)
         encoder = encoder_name(problem, config.encoder)
-        self.fitted = Fitted.fit(problem, surrogate, encoder, context)
+        climbed = config.prior == "pseudo"
+        self.fitted = Fitted.fit(problem, surrogate, encoder, context, climbed=climbed)
         data = encoded(problem, self.fitted.encoder, context.device)
         z, y = data.z, data.y  # (N, d), (N,)
         self._box = self._visible_box(z)

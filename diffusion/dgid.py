@@ -132,7 +132,7 @@ class DGIDConfig:
     rows: Literal["mixed", "matching", "non_matching"] = "mixed"
     score_quantile: float = 1.0
     boost: float = 2.0
-    surrogate: Choice = Choice("auto")
+    surrogate: Choice = Choice("least_error")
     energy: EnergyConfig = EnergyConfig()
     particle_search: ParticleConfig = ParticleConfig()
     model: DesignModelConfig = DesignModelConfig()
@@ -448,6 +448,7 @@ class DGID(Method):
             encoder_name(self.problem, self.config.encoder),
             self.context,
             rows=None if len(rows) == len(self.problem.dataset) else rows,
+            climbed=self.config.by_energy,
         )
 
     def write_state(self, folder: Path) -> None:

@@ -138,7 +138,7 @@ class GTGConfig:
     context_from: Literal["best", "random"] = "best"
     boost: float = 2.0
     n_samples: int = 1024
-    filter: Choice | None = Choice("auto")
+    filter: Choice | None = Choice("least_error")
     encoder: str | None = None
     checkpoints: str | None = None
 

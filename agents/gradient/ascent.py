@@ -316,7 +316,7 @@ class Grad(Method):
         """Fit the surrogate."""
         self.start(problem, context)
         surrogate = make_surrogate(self.config.surrogate)
-        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context, climbed=True)
 
     def propose(self, k: int) -> Proposals:
         """Ascend from the `k` best visible designs."""
@@ -378,7 +378,7 @@ class GradMean(Method):
         """Fit the ensemble."""
         self.start(problem, context)
         surrogate = make_surrogate(self.config.surrogate)
-        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context, climbed=True)
 
     def propose(self, k: int) -> Proposals:
         """Ascend from the `k` best visible designs."""
@@ -440,7 +440,7 @@ class GradMin(Method):
         """Fit the ensemble."""
         self.start(problem, context)
         surrogate = make_surrogate(self.config.surrogate)
-        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context, climbed=True)
 
     def propose(self, k: int) -> Proposals:
         """Ascend from the `k` best visible designs."""

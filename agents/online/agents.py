@@ -344,7 +344,10 @@ def train_policy(
     task: Any = problem
     if config.episodes.reward == "oracle":
         task = make_task(problem.task_id, **problem.options)
-    fitted = Fitted.fit(problem, make_surrogate(config.surrogate), config.encoder, context)
+    climbed = config.episodes.action_mode == "step_vector"
+    fitted = Fitted.fit(
+        problem, make_surrogate(config.surrogate), config.encoder, context, climbed=climbed
+    )
     env = make_env(fitted, config, task, training.n_envs)
     if action_noise is not None:
         settings["action_noise"] = _gaussian_noise(fitted.encoder.n_features, action_noise)
@@ -447,9 +450,12 @@ class TrainedPolicy:
         steps = episodes.horizon if config.search_steps is None else config.search_steps
         watch = fitted.watch("search", steps)
         for step in progress.track(range(steps), f"search with {self.algorithm}"):
-            value, gradient = surrogate.value_and_gradient(z)
+            along = None
+            if episodes.action_mode == "step_vector":
+                value, along = surrogate.value_and_gradient(z)
+            else:
+                value = predict_in_pieces(surrogate.predict, z)
             watch(step, z, value)
-            along = gradient if episodes.action_mode == "step_vector" else None
             z = transition(z, self.actions(z), along, self.scale, box)
         watch(steps, z, predict_in_pieces(surrogate.predict, z))
         return fitted.best(z, k)

@@ -36,7 +36,7 @@ class AdamConfig:
         encoder: Name of the encoder.
     """
 
-    surrogate: Choice = Choice("auto")
+    surrogate: Choice = Choice("least_error")
     search: BudgetConfig = BudgetConfig()
     gradient: Literal["differences", "surrogate"] = "differences"
     n_pairs: int = 4
@@ -122,7 +122,8 @@ class AdamSearch(Method):
         """Fit the surrogate."""
         self.start(problem, context)
         surrogate = make_surrogate(self.config.surrogate)
-        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
+        climbed = self.config.gradient == "surrogate"
+        self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context, climbed=climbed)
 
     def propose(self, k: int) -> Proposals:
         """Search from each start; the criterion is the prediction."""

@@ -34,7 +34,7 @@ class CEMConfig:
         encoder: Name of the encoder.
     """
 
-    surrogate: Choice = Choice("auto")
+    surrogate: Choice = Choice("least_error")
     search: BudgetConfig = BudgetConfig()
     population: int = 20
     n_elite: int = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals, Resourc
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.methods.search import SearchConfig, search
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.surrogates.race import RaceConfig, RaceSurrogate
+from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
 
 __all__ = ["Matched", "MatchedConfig"]
 
@@ -26,7 +27,7 @@ class MatchedConfig:
         encoder: Name of the encoder.
     """
 
-    race: RaceConfig = RaceConfig()
+    race: AutoConfig = AutoConfig()
     search: SearchConfig = SearchConfig()
     encoder: str = "z_score"
 
@@ -39,8 +40,9 @@ class Matched(Method):
     designs can be listed, no gradient is needed.
 
     Algorithm:
-        1. race the families on rows that they were not fitted on (`RaceSurrogate`): a trend that
-           predicts best leads; else unlike kinds are averaged
+        1. race the families on rows that they were not fitted on (`AutoSurrogate`): a trend that
+           predicts best leads; else unlike kinds are averaged. Where no family predicts better than
+           the mean score, warn that nothing was learned
         2. search (`search`): all designs, where they can be listed; Adam up the trend inside the
            data's box, where one leads; else crossover of the best visible designs, ten generations
         3. propose the K best designs that are new
@@ -73,7 +75,7 @@ class Matched(Method):
     Config: ClassVar[type[Any]] = MatchedConfig
     PRESETS: ClassVar[Mapping[str, Any]] = {
         "light": MatchedConfig(
-            RaceConfig(
+            AutoConfig(
                 bounded=("kernel",), committee=("trend", "kernel"), letters=("sequence_ridge",)
             ),
             SearchConfig(generations=2, children=128, population=32, ascent_steps=20),
@@ -84,16 +86,25 @@ class Matched(Method):
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Race the families, and fit what is taken on all visible rows."""
         self.start(problem, context)
-        surrogate = RaceSurrogate(self.config.race)
+        surrogate = AutoSurrogate(self.config.race)
         self.fitted = Fitted.fit(problem, surrogate, self.config.encoder, context)
         for place, entrant in enumerate(surrogate.table):
-            if not entrant.obstacle:
+            if entrant.judged:
                 context.progress.metrics("race", place, r2=entrant.r2)
+        if not surrogate.learned:
+            best = max(entrant.r2 for entrant in surrogate.table if entrant.judged)
+            warnings.warn(
+                "No model predicts rows it has not seen better than their mean (best R2 "
+                f"{best:.3f}, where 1 is exact): nothing was learned from these scores. The "
+                "proposals are no better than a guess. Measure more designs, or measure them "
+                "again.",
+                stacklevel=2,
+            )
 
     def propose(self, k: int) -> Proposals:
         """Search; the criterion is the prediction."""
         surrogate = self.fitted.surrogate
-        assert isinstance(surrogate, RaceSurrogate)
+        assert isinstance(surrogate, AutoSurrogate)
         proposals, self.how = search(self.fitted, k, self.config.search, climb=surrogate.leads)
         return proposals
 
@@ -103,7 +114,7 @@ class Matched(Method):
 
     def read_state(self, folder: Path) -> None:
         """Read the surrogate."""
-        surrogate = RaceSurrogate(self.config.race)
+        surrogate = AutoSurrogate(self.config.race)
         self.fitted = Fitted.load(
             folder, self.problem, self.config.encoder, self.context, surrogate
         )

@@ -138,7 +138,7 @@ class CellResult:
             where unknown.
         learned_gradients: Gradients of such episodes; None where unknown.
         tables: Tables that the method recorded, by name: rows of the same columns. ``race`` is that
-            of the families (`mbo_gym.surrogates.race.Entrant`).
+            of the families (`mbo_gym.surrogates.auto.Entrant`).
     """
 
     task_id: str

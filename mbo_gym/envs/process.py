@@ -163,11 +163,12 @@ class EnvConfig:
     @property
     def uses_surrogate(self) -> bool:
         """Whether actions, rewards or observations need a surrogate."""
-        return (
-            self.action_mode == "step_vector"
-            or self.reward == "surrogate"
-            or self.observation == "guided"
-        )
+        return self.needs_gradient or self.reward == "surrogate"
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether actions or observations need the surrogate's gradient."""
+        return self.action_mode == "step_vector" or self.observation == "guided"
 
     @property
     def asks_oracle(self) -> bool:
@@ -428,6 +429,8 @@ class Process:
         if isinstance(config.surrogate, Surrogate):
             guide = config.surrogate.to(self.device)
             judge = guide
+            if config.needs_gradient:
+                guide.require_gradient()
         else:
             guide, judge = fit_guide_and_judge(
                 self.problem,
@@ -437,6 +440,7 @@ class Process:
                 seed=config.surrogate_seed,
                 device=str(self.device),
                 cached=True,
+                climbed=config.needs_gradient,
             )
         if isinstance(config.judge, Surrogate):
             judge = config.judge.to(self.device)

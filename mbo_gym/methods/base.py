@@ -82,7 +82,8 @@ class MethodInfo:
         title: Short name and full name, e.g. ``"COMs: conservative objective models"``.
         paper: Reference; empty for a method without one.
         kind: ``reproduction`` of a paper, ``adaptation`` of a known algorithm to this problem,
-            ``control`` (learns nothing, or uses a surrogate only as a filter) or ``own``.
+            ``control`` (learns nothing, uses a surrogate only as a filter, or takes the optimum of
+            a model in closed form) or ``own``.
         differences: Differences from the paper.
         metrics: Meaning of each logged metric, ``stage/name``.
         equations: LaTeX of the main equations, one a line, for the documentation.
@@ -161,7 +162,7 @@ class Method(ABC):
         Config: Settings, a frozen dataclass, which may hold others.
         PRESETS: Named settings: ``paper``, and ``light``, which ends within seconds.
         SETTINGS: Settings for a task id, where a task needs its own.
-        CONTROL: Whether it learns nothing, or uses a surrogate only as a filter.
+        CONTROL: Whether it is a control, see `MethodInfo.kind`.
         RESOURCES: Resources of a run.
         config: Settings it was built from.
         problem: Problem it was fitted on.

@@ -58,6 +58,8 @@ class Fitted:
         encoder: str,
         context: Context,
         rows: np.ndarray | None = None,
+        *,
+        climbed: bool = False,
     ) -> Fitted:
         """Fit the named encoder and an unfitted surrogate on a problem.
 
@@ -67,7 +69,13 @@ class Fitted:
             encoder: Name of the encoder, which is fitted on all rows.
             context: Seed, device and progress.
             rows: (n,) visible rows that the surrogate is fitted on; None for all.
+            climbed: Whether the search needs the surrogate's gradient.
+
+        Raises:
+            NotDifferentiable: It needs one, and the surrogate has none.
         """
+        if climbed:
+            surrogate.for_ascent()
         made = make_encoder(problem, encoder)
         fit_surrogate(
             problem,

@@ -65,7 +65,7 @@ def search(fitted: Fitted, k: int, config: SearchConfig, *, climb: bool) -> tupl
         fitted: Encoder and surrogate, fitted on the problem.
         k: Number of designs.
         config: Settings.
-        climb: Whether the surrogate's gradient may lead, see `RaceSurrogate.leads`.
+        climb: Whether the surrogate's gradient may lead, see `AutoSurrogate.leads`.
 
     Returns:
         The designs with their predictions, and ``enumeration``, ``ascent`` or ``crossover``.
@@ -192,7 +192,7 @@ def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Pr
     """Return the `k` best of designs (N, d) that are distinct and not measured, more where there
     are fewer."""
     data = fitted.problem.dataset
-    x = _new(fitted, x)
+    x = data.unseen(x)
     value = _predicted(fitted, x)
     chosen = _chosen(fitted, x, value, k, config.spread)
     breeder, strength = _Breeder(fitted, config), 0.02
@@ -200,7 +200,7 @@ def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Pr
         if len(chosen) >= k or not np.isinf(fitted.problem.space.n_designs):
             break
         seeds = x[chosen] if len(chosen) else data.x[:k]
-        x = _new(fitted, np.concatenate([x, breeder.near(seeds, 6 * k, strength)]))
+        x = data.unseen(np.concatenate([x, breeder.near(seeds, 6 * k, strength)]))
         value = _predicted(fitted, x)
         chosen = _chosen(fitted, x, value, k, config.spread)
         strength = min(0.5, 1.5 * strength)
@@ -222,15 +222,6 @@ def _predicted(fitted: Fitted, x: np.ndarray) -> np.ndarray:
     """Return the predictions (N,) of designs (N, d), in bounded memory."""
     parts = [fitted.predict(x[i : i + _PIECE]) for i in range(0, len(x), _PIECE)]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
-
-
-def _new(fitted: Fitted, x: np.ndarray) -> np.ndarray:
-    """Return the first of each design of (N, d) that was not measured."""
-    data = fitted.problem.dataset
-    known = len(data)
-    both = np.concatenate([data.x, x.astype(data.x.dtype)])
-    first = first_of_each_design(both)
-    return np.asarray(x[first[first >= known] - known])
 
 
 def _chosen(fitted: Fitted, x: np.ndarray, value: np.ndarray, k: int, spread: float) -> np.ndarray:

@@ -144,6 +144,12 @@ class OfflineDataset:
         """Return the `k` best distinct designs, best first."""
         return self.take(self.top_rows(k))
 
+    def unseen(self, x: np.ndarray) -> np.ndarray:
+        """Return the first of each design of `x` (N, *shape) that is not among the rows."""
+        known = len(self)
+        first = first_of_each_design(np.concatenate([self.x, x.astype(self.x.dtype)]))
+        return np.asarray(x[first[first >= known] - known])
+
     def below_percentile(self, p: float, *, min_p: float = 0.0) -> OfflineDataset:
         """Keep the rows with scores between two percentiles, in file order.
 

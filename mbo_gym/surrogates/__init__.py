@@ -1,9 +1,10 @@
-"""Surrogates: differentiable models of the score, fitted on the visible data."""
+"""Surrogates: models of the score, fitted on the visible data."""
 
 from mbo_gym._moved import forwarded
 from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
 from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_surrogate, fitted_surrogate
+from mbo_gym.surrogates.least_error import LeastErrorConfig, LeastErrorSurrogate
 from mbo_gym.surrogates.mlp import (
     EnsembleConfig,
     EnsembleSurrogate,
@@ -27,6 +28,8 @@ __all__ = [
     "EnsembleConfig",
     "EnsembleSurrogate",
     "FitReport",
+    "LeastErrorConfig",
+    "LeastErrorSurrogate",
     "MLPConfig",
     "MLPSurrogate",
     "QuadraticConfig",

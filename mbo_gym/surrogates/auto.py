@@ -1,65 +1,139 @@
-"""A surrogate that fits several kinds and keeps the one that predicts held-out rows best."""
+"""A surrogate that races model families on held-out rows, and takes one or their mean."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder
-from mbo_gym.problem.space import DesignSpace
+from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
-from mbo_gym.surrogates.base import CannotFit, FitReport, Surrogate, require_fitted
+from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.settings import require_at_least
+from mbo_gym.surrogates.base import (
+    CannotFit,
+    FitReport,
+    NotDifferentiable,
+    Surrogate,
+    predict_in_pieces,
+    require_fitted,
+)
+from mbo_gym.surrogates.committee import CommitteeConfig, CommitteeSurrogate
 from mbo_gym.surrogates.registry import make_surrogate
 
-__all__ = ["AutoConfig", "AutoSurrogate"]
+__all__ = ["AutoConfig", "AutoSurrogate", "Entrant"]
 
 
 @dataclass(frozen=True)
 class AutoConfig:
-    """Settings of the choice among surrogates.
+    """Settings of a race of families.
 
     Args:
-        candidates: Registered names, each fitted with the settings of its name; the first one wins
-            a tie.
+        trends: Unbounded families, judged by leave-one-out on all rows.
+        bounded: Families that stay near the scores seen.
+        committee: Members of the mean that is taken where no trend predicts best.
+        letters: Families for sequences of letters, which are averaged by how well they predict.
+        rows: Most rows that bounded families are judged on; a fifth of them is held out.
+        few: Fewer rows than this are judged by five folds; a network of sequences needs as many.
+        most_rows: Most rows that are used at all; of more, so many are drawn at random, and a
+            warning says so.
+        least_weight: A family of letters with less than this share of the best one's squared R2 is
+            left out.
     """
 
-    candidates: tuple[str, ...] = ("light_ensemble", "quadratic")
+    trends: tuple[str, ...] = ("trend",)
+    bounded: tuple[str, ...] = ("trees", "kernel")
+    committee: tuple[str, ...] = ("trees", "light_ensemble", "kernel")
+    letters: tuple[str, ...] = ("sequence_ridge", "trees", "sequence_cnn")
+    rows: int = 6000
+    few: int = 2000
+    most_rows: int = 100_000
+    least_weight: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.candidates or "auto" in self.candidates:
-            raise ValueError(
-                "candidates must name at least one surrogate other than auto, "
-                f"got {self.candidates!r}"
-            )
+        require_at_least(self, 10, "rows", "most_rows")
+        require_at_least(self, 0, "few", "least_weight")
+        for name in ("trends", "bounded", "committee", "letters"):
+            families = getattr(self, name)
+            if not families or "auto" in families:
+                raise ValueError(
+                    f"{name} must name at least one surrogate other than auto, got {families!r}"
+                )
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A family in the race.
+
+    Args:
+        name: Its registered name.
+        r2: Share of the scores' variance that it predicts on rows it was not fitted on; NaN where
+            it was not judged.
+        judged: How: ``leave-one-out``, ``folds`` or ``held out``; empty for a family that is taken
+            into a committee unjudged, or could not be fitted.
+        n: Rows that its R2 is of.
+        weight: Its share of the surrogate that was taken; 0 for none.
+        seconds: Wall-clock time.
+        kind: Which of its kinds it chose, e.g. ``isotropic``; empty where it has none.
+        obstacle: Why it could not be fitted; empty where it could.
+    """
+
+    name: str
+    r2: float
+    judged: str
+    n: int
+    weight: float = 0.0
+    seconds: float = 0.0
+    kind: str = ""
+    obstacle: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return the entrant as a row of plain JSON values."""
+        return {**asdict(self), "r2": None if math.isnan(self.r2) else self.r2}
 
 
 class AutoSurrogate(Surrogate):
-    """Of several surrogates the one with the least root mean squared error on the same held-out
-    rows.
+    """The family that fits the task: a trend, a committee of unlike kinds, or models of letters.
 
-    The error rather than the rank correlation: a search follows the size of gradients, and a model
-    that overfits exaggerates them while it still orders rows as well as a careful one. Which
-    candidate wins can differ from seed to seed where they are equally good.
+    Algorithm:
+        1. judge every family by R2 on rows that it was not fitted on
+        2. sequences of letters: the mean of their families, weighed by (R2 / best R2)^2
+        3. else, where a trend predicts at least as well as the best bounded family: that trend
+        4. else the equal mean of the committee
 
-    A candidate that cannot be fitted on such features is left out. The others are fitted with one
-    and the same seed, and what is kept equals that candidate fitted on its own. `save` writes the
-    one that was kept, under its own kind and name, and `mbo_gym.surrogates.load_surrogate` returns
-    that one.
+    A trend may lead only where it predicts best, since it is unbounded: inside a committee it would
+    rule far from the data whether it is right there or not. Only visible rows are used. The
+    table of the race goes to the progress, and from there into the result and the report of a run.
+
+    Asked for a gradient (`for_ascent`), families without one do not take part.
 
     Args:
         config: Settings.
 
     Attributes:
-        reports: The candidates' reports of the last fit, by name.
-        chosen: Name of the one that was kept; empty before `fit`.
+        table: Every family of the last race.
+        leads: Whether a trend was taken, which a search may climb.
+        learned: Whether any family predicts rows it has not seen better than their mean does, by
+            more than chance: R2 > 4 / n, a correlation of more than two standard errors.
+
+    Example:
+        >>> import torch
+        >>> from mbo_gym.surrogates.registry import make_surrogate
+        >>> z = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+        >>> auto = make_surrogate("auto", bounded=("kernel",))
+        >>> _ = auto.fit(z, z[:, 0] - z.square().sum(1), seed=0)
+        >>> [(entrant.name, entrant.weight) for entrant in auto.table]
+        [('trend', 1.0), ('kernel', 0.0)]
+
+    References:
+        Rules and constants are our own, see the documentation's page of the method `matched`.
     """
 
     kind: ClassVar[str] = "auto"
@@ -68,111 +142,208 @@ class AutoSurrogate(Surrogate):
 
     def __init__(self, config: AutoConfig | None = None) -> None:
         self.config = config or AutoConfig()
-        self.reports: dict[str, FitReport] = {}
-        self.chosen = ""
-        self._surrogate: Surrogate | None = None
-        self._space: DesignSpace | None = None
+        self.table: tuple[Entrant, ...] = ()
+        self.leads = False
+        self.learned = True
+        self._climbed = False
+        self._taken: CommitteeSurrogate | None = None
         self._problem: tuple[OfflineProblem, Encoder] | None = None
 
-    def for_space(self, space: DesignSpace) -> None:
-        """Let the candidates take over what depends on the space."""
-        self._space = space
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        """Whether what was taken is."""
+        return self._taken is None or self._taken.differentiable
 
     def for_problem(self, problem: OfflineProblem, encoder: Encoder) -> None:
-        """Let the candidates take over what depends on the problem."""
-        super().for_problem(problem, encoder)
+        """Let the families take over what depends on the problem."""
         self._problem = problem, encoder
+
+    def for_ascent(self) -> None:
+        """Let families that have a gradient take part alone."""
+        self._climbed = True
 
     def fit(
         self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
     ) -> FitReport:
-        """Fit all candidates on features (N, d) and scores (N,), and keep one; see `Surrogate.fit`.
+        """Race the families on features (N, d) and scores (N,), and fit what is taken.
 
-        The report is the kept one's, but for the time, which is that of all.
+        The report is of what was taken, on the rows that its members hold out.
 
         Raises:
-            CannotFit: No candidate can be fitted on such features.
-            ValueError: The candidates hold no rows out, or not equally many.
-            UnknownId: A candidate is not registered.
+            CannotFit: No family can be fitted on such features.
         """
-        started, fitted, obstacles = time.perf_counter(), {}, []
-        for name, surrogate in self._candidates().items():
-            surrogate.row_weight = self.row_weight
-            try:
-                if self._problem is not None:
-                    surrogate.for_problem(*self._problem)
-                surrogate.fit(z, y, seed=seed, progress=progress)
-                fitted[name] = surrogate
-            except CannotFit as error:
-                obstacles.append(f"{name}: {error}")
-        if not fitted:
-            raise CannotFit(f"none of the candidates can be fitted; {'; '.join(obstacles)}")
-        reports = {name: surrogate.report for name, surrogate in fitted.items() if surrogate.report}
-        counts = {name: report.n_held_out for name, report in reports.items()}
-        if len(set(counts.values())) != 1 or 0 in counts.values():
-            raise ValueError(
-                "candidates are judged by the same held-out rows, of which there must be one at "
-                f"least; got {counts} of {len(z)} rows. Give more rows, candidates with one "
-                "held_out, or name a surrogate in place of auto"
-            )
-        self.chosen = min(
-            reports, key=lambda name: (math.isnan(reports[name].rmse), reports[name].rmse)
-        )
-        self._surrogate, self.reports = fitted[self.chosen], reports
-        self.report = replace(reports[self.chosen], seconds=time.perf_counter() - started)
+        started, config = time.perf_counter(), self.config
+        progress = progress or NullProgress()
+        if len(z) > config.most_rows:
+            z, y = self._drawn(z, y, seed)
+        letters = self._problem is not None and isinstance(self._problem[0].space, CategoricalSpace)
+        names = self._able(config.letters if letters else (*config.trends, *config.bounded))
+        judged = [
+            self._judge(name, z, y, seed, progress) for name in progress.track(names, "racing")
+        ]
+        able = [entrant for entrant in judged if not entrant.obstacle]
+        if not able:
+            reasons = "; ".join(f"{entrant.name}: {entrant.obstacle}" for entrant in judged)
+            raise CannotFit(f"no family can be fitted; {reasons}")
+        self.learned = any(entrant.r2 * entrant.n > 4 for entrant in able)
+        taken = self._weighed(able) if letters else self._led(able)
+        judged += [
+            Entrant(name, math.nan, "", 0)
+            for name in taken
+            if name not in {entrant.name for entrant in judged}
+        ]
+        total = sum(taken.values())
+        self.table = tuple(replace(e, weight=taken.get(e.name, 0.0) / total) for e in judged)
+        progress.table("race", [entrant.row() for entrant in self.table])
+        self._taken = CommitteeSurrogate(CommitteeConfig(tuple(taken), tuple(taken.values())))
+        if self._problem is not None:
+            self._taken.for_problem(*self._problem)
+        self._taken.row_weight = self.row_weight
+        if self._climbed:
+            self._taken.for_ascent()
+        report = self._taken.fit(z, y, seed=seed, progress=progress)
+        self.report = replace(report, seconds=time.perf_counter() - started)
         return self.report
+
+    def _drawn(self, z: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw `most_rows` of features (N, d), scores (N,) and the weights of rows."""
+        n = self.config.most_rows
+        warnings.warn(
+            f"The race of families uses {n:,} of {len(z):,} rows, drawn at random. Raise most_rows "
+            "to use more.",
+            stacklevel=3,
+        )
+        rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:n]
+        if self.row_weight is not None:
+            weight = self.row_weight[rows]
+            self.row_weight = weight / weight.mean()
+        return z[rows], y[rows]
+
+    def _able(self, names: Sequence[str]) -> list[str]:
+        """Return the families that may take part.
+
+        Raises:
+            NotDifferentiable: A gradient is asked for, and none of them has one.
+        """
+        able = [n for n in names if not self._climbed or make_surrogate(n).differentiable]
+        if not able:
+            raise NotDifferentiable(
+                f"none of the families {', '.join(names)} has a gradient to climb. Name one that "
+                "has among the settings of auto (trend, kernel, light_ensemble, sequence_ridge)."
+            )
+        return able
+
+    def _weighed(self, able: Sequence[Entrant]) -> dict[str, float]:
+        """Return the weight of each family of letters that is taken."""
+        best = max(able, key=lambda entrant: entrant.r2)
+        self.leads = False
+        if best.r2 <= 0:  # nothing was learned: the least bad alone
+            return {best.name: 1.0}
+        shares = {e.name: (max(e.r2, 0.0) / best.r2) ** 2 for e in able}
+        return {name: w for name, w in shares.items() if w >= self.config.least_weight}
+
+    def _led(self, able: Sequence[Entrant]) -> dict[str, float]:
+        """Return the best trend where it leads, else the committee."""
+        trends = [entrant for entrant in able if entrant.name in self.config.trends]
+        others = [entrant.r2 for entrant in able if entrant.name not in self.config.trends]
+        best = max(trends, key=lambda entrant: entrant.r2, default=None)
+        self.leads = best is not None and best.r2 >= max(others, default=-torch.inf)
+        if self.leads:
+            assert best is not None
+            return {best.name: 1.0}
+        return dict.fromkeys(self._able(self.config.committee), 1.0)
+
+    def _judge(self, name: str, z: Tensor, y: Tensor, seed: int, progress: Progress) -> Entrant:
+        """Return a family's R2 on rows that it was not fitted on."""
+        started = time.perf_counter()
+        order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+        try:
+            if hasattr(make_surrogate(name), "r2"):  # leave-one-out on all rows, in closed form
+                fitted = self._fitted(name, z, y, torch.arange(len(z)), seed, progress)
+                kind = fitted.chosen  # type: ignore[attr-defined]
+                r2 = fitted.r2[kind]  # type: ignore[attr-defined]
+                return Entrant(
+                    name, r2, "leave-one-out", len(z), 0.0, time.perf_counter() - started, kind
+                )
+            if name == "sequence_cnn" and len(z) < self.config.few:
+                raise CannotFit(f"a network of sequences needs {self.config.few} rows")
+            few = len(z) < self.config.few
+            rows = order if few else order[: self.config.rows]
+            n_parts = 5
+            found = y.new_empty(len(rows))
+            parts = [torch.arange(i, len(rows), n_parts) for i in range(n_parts)]
+            for part in parts if few else parts[:1]:
+                rest = torch.ones(len(rows), dtype=torch.bool)
+                rest[part] = False
+                fitted = self._fitted(name, z, y, rows[rest], seed, progress)
+                found[part] = predict_in_pieces(fitted.predict, z[rows[part]])
+            asked = torch.arange(len(rows)) if few else parts[0]
+            r2 = self._r2(y[rows[asked]], found[asked], rows[asked])
+        except CannotFit as error:
+            seconds = time.perf_counter() - started
+            return Entrant(name, float("nan"), "", 0, 0.0, seconds, "", str(error))
+        judged = "folds" if few else "held out"
+        return Entrant(name, r2, judged, len(asked), 0.0, time.perf_counter() - started)
+
+    def _fitted(
+        self, name: str, z: Tensor, y: Tensor, rows: Tensor, seed: int, progress: Progress
+    ) -> Surrogate:
+        """Return a family fitted on some rows."""
+        surrogate = make_surrogate(name)
+        if self._problem is not None:
+            surrogate.for_problem(*self._problem)
+        if self.row_weight is not None:
+            weight = self.row_weight[rows]
+            surrogate.row_weight = weight / weight.mean()
+        surrogate.fit(z[rows], y[rows], seed=seed, progress=progress)
+        return surrogate
+
+    def _r2(self, y: Tensor, predicted: Tensor, rows: Tensor) -> float:
+        """Return the share of the variance of scores (n,) that predictions (n,) explain."""
+        weight = torch.ones_like(y) if self.row_weight is None else self.row_weight[rows]
+        weight = weight / weight.sum()
+        spread = (weight * (y - (weight * y).sum()).square()).sum()
+        return 1 - float((weight * (y - predicted).square()).sum() / spread.clamp_min(1e-12))
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""
-        return self._kept.predict(z)
-
-    def value_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prediction (B,) and its gradient (B, d) at features (B, d), in one pass."""
-        return self._kept.value_and_gradient(z)
-
-    def hidden(self, z: Tensor) -> Tensor:
-        """Return the last hidden layer at features (B, d), where the kept one has any; (B, h)."""
-        return self._kept.hidden(z)
+        return require_fitted(self._taken, self.kind).predict(z)
 
     @property
     def spread(self) -> Callable[[Tensor], Tensor]:
-        """The kept ensemble's `spread`; an AttributeError where the kept one is no ensemble, as on
-        itself."""
-        spread: Callable[[Tensor], Tensor] = self._kept.spread  # type: ignore[attr-defined]
-        return spread
+        """The committee's `spread`; an AttributeError where one family alone was taken."""
+        taken = require_fitted(self._taken, self.kind)
+        if len(taken.parts) < 2:
+            raise AttributeError(f"a single {taken.parts[0].kind} has no spread of members")
+        return taken.spread
 
     def facts(self) -> dict[str, Any]:
-        """Return the candidates' kinds and settings, in their order."""
+        """Return the settings, and those of all families by name."""
+        config = self.config
+        names = {*config.trends, *config.bounded, *config.committee, *config.letters}
+        made = {name: make_surrogate(name) for name in sorted(names)}
         return {
-            "candidates": [
-                [name, made.kind, made.facts()] for name, made in self._candidates().items()
-            ]
+            **super().facts(),
+            "climbed": self._climbed,
+            "families": {name: [one.kind, one.facts()] for name, one in made.items()},
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Return the kept one's tensors."""
-        return self._kept.state()
+        """Return the tensors of what was taken, and which families these are."""
+        taken = require_fitted(self._taken, self.kind)
+        names = ",".join(taken.config.members).encode()
+        return {
+            **{f"taken.{key}": value for key, value in taken.state().items()},
+            "names": torch.tensor(list(names), dtype=torch.uint8),
+            "weights": torch.tensor(taken.config.shares, dtype=torch.float64),
+            "leads": torch.tensor(self.leads),
+        }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give the kept one other tensors of its kind."""
-        self._kept.load_state(state)
-
-    def to(self, device: torch.device | str) -> AutoSurrogate:
-        """Move the kept one to a device; returns itself."""
-        self._kept.to(device)
-        return self
-
-    def save(self, path: Path | str) -> None:
-        """Write the kept one as a surrogate of its own kind and name."""
-        self._kept.save(path)
-
-    @property
-    def _kept(self) -> Surrogate:
-        return require_fitted(self._surrogate, self.kind)
-
-    def _candidates(self) -> dict[str, Surrogate]:
-        made = {name: make_surrogate(name) for name in self.config.candidates}
-        if self._space is not None:
-            for surrogate in made.values():
-                surrogate.for_space(self._space)
-        return made
+        """Take over what `state` returned."""
+        names = bytes(state["names"].tolist()).decode().split(",")
+        weights = tuple(state["weights"].tolist())
+        self._taken = CommitteeSurrogate(CommitteeConfig(tuple(names), weights))
+        own = {k.removeprefix("taken."): v for k, v in state.items() if k.startswith("taken.")}
+        self._taken.load_state(own)
+        self.leads = bool(state["leads"])

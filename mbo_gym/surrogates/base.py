@@ -126,6 +126,15 @@ class Surrogate(ABC):
         """
         self.for_space(problem.space)
 
+    def for_ascent(self) -> None:
+        """Prepare for a search that climbs the prediction, before `fit`; a choice among surrogates
+        then takes only those that have a gradient.
+
+        Raises:
+            NotDifferentiable: Predictions of this kind have no gradient.
+        """
+        self.require_gradient()
+
     @abstractmethod
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,), in `z` if it is `differentiable`."""

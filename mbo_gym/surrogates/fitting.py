@@ -93,6 +93,7 @@ def fitted_surrogate(
     device: str = "cpu",
     progress: Progress | None = None,
     rows: np.ndarray | None = None,
+    climbed: bool = False,
 ) -> Surrogate:
     """Return a surrogate fitted on a problem, from the cache where the same fit was made before.
 
@@ -108,8 +109,14 @@ def fitted_surrogate(
         device: Device of the returned surrogate.
         progress: Observer of the fit.
         rows: (n,) visible rows to fit on; None for all.
+        climbed: Whether its gradient is needed.
+
+    Raises:
+        NotDifferentiable: Its gradient is needed, and it has none.
     """
     surrogate = make_surrogate(name)
+    if climbed:
+        surrogate.for_ascent()
     surrogate.for_problem(problem, encoder)
     facts = [
         problem.dataset.content_hash(),
@@ -142,6 +149,7 @@ def fit_guide_and_judge(
     device: str = "cpu",
     progress: Progress | None = None,
     cached: bool = False,
+    climbed: bool = True,
 ) -> tuple[Surrogate, Surrogate]:
     """Fit two surrogates of one kind: a guide that gives gradients, and a judge that rewards.
 
@@ -155,6 +163,10 @@ def fit_guide_and_judge(
         device: Device of the tensors.
         progress: Observer of the fits.
         cached: Fit by `fitted_surrogate`.
+        climbed: Whether their gradients are needed.
+
+    Raises:
+        NotDifferentiable: Their gradients are needed, and they have none.
     """
 
     def fit(seed: int, rows: np.ndarray | None) -> Surrogate:
@@ -167,8 +179,11 @@ def fit_guide_and_judge(
                 device=device,
                 progress=progress,
                 rows=rows,
+                climbed=climbed,
             )
         made = make_surrogate(surrogate)
+        if climbed:
+            made.for_ascent()
         return fit_surrogate(
             problem, encoder, made, seed=seed, device=device, progress=progress, rows=rows
         )

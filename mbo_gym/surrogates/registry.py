@@ -57,8 +57,9 @@ def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:
             ``bootstrap_ensemble_paper`` (design-baselines': five 1 x 256 on bootstraps),
             ``light_ensemble`` and ``light_min_ensemble`` (five 2 x 128, half as long trained),
             ``gtg_proxy`` (GTG's ten, which see good rows more often; ``light_gtg_proxy`` of 2 x
-            128), ``quadratic`` (all squares and products by ridge regression), ``auto`` (of
-            ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows),
+            128), ``quadratic`` (all squares and products by ridge regression), ``least_error``
+            (of ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows),
+            ``auto`` (a race of model families: the one, or the mean, that fits the task),
             ``trend`` (the best polynomial of few terms), ``kernel`` (Gaussian kernel ridge),
             ``trees`` and ``extra_trees`` (boosted and random ones, without a gradient),
             ``sequence_ridge`` (pairs and gapped triples of letters), ``sequence_cnn``,
@@ -102,7 +103,8 @@ def settings_of_surrogate(choice: Choice) -> list[str]:
 
 
 def load_surrogate(path: Path | str) -> Surrogate:
-    """Read a surrogate that `Surrogate.save` wrote; of an `AutoSurrogate`, the one that it kept."""
+    """Read a surrogate that `Surrogate.save` wrote; of a `LeastErrorSurrogate`, the one that it
+    kept."""
     from mbo_gym.surrogates.base import FitReport, read_saved
 
     tensors, facts = read_saved(path)
@@ -173,9 +175,9 @@ SURROGATES.register("trees", "mbo_gym.surrogates.trees:TreesSurrogate")
 SURROGATES.register("extra_trees", "mbo_gym.surrogates.trees:TreesSurrogate", model="extra")
 SURROGATES.register("sequence_ridge", "mbo_gym.surrogates.sequence:SequenceRidgeSurrogate")
 SURROGATES.register("sequence_cnn", "mbo_gym.surrogates.sequence:SequenceCNNSurrogate")
-SURROGATES.register("race", "mbo_gym.surrogates.race:RaceSurrogate")
 SURROGATES.register("committee", "mbo_gym.surrogates.committee:CommitteeSurrogate")
 SURROGATES.register("residual", "mbo_gym.surrogates.committee:ResidualSurrogate")
 SURROGATES.register("trend", "mbo_gym.surrogates.trend:TrendSurrogate")
+SURROGATES.register("least_error", "mbo_gym.surrogates.least_error:LeastErrorSurrogate")
 SURROGATES.register("auto", "mbo_gym.surrogates.auto:AutoSurrogate")
 SURROGATES.register("gns", "mbo_gym.surrogates.gns.surrogate:GNSSurrogate")

@@ -128,7 +128,10 @@ def make_trajectories(
         scale = default_action_scale(problem, encoder, recipe.action_mode)
     surrogate = None
     if recipe.needs_surrogate:
-        surrogate = fitted_surrogate(problem, encoder, recipe.surrogate, progress=progress)
+        climbed = recipe.action_mode == "step_vector"
+        surrogate = fitted_surrogate(
+            problem, encoder, recipe.surrogate, progress=progress, climbed=climbed
+        )
     batch = with_actions(
         batch, surrogate, recipe.action_mode, scale, reward=recipe.reward, outside=recipe.outside
     )

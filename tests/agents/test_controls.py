@@ -11,6 +11,7 @@ import torch
 import mbo_gym
 from agents.controls import NoiseConfig, RandomFiltered, RandomFilteredConfig, TopKNoise
 from mbo_gym.encoders.registry import make_encoder
+from mbo_gym.errors import InvalidData
 from mbo_gym.methods.ascent import best_first
 from mbo_gym.methods.base import Context
 from mbo_gym.problem.dataset import OfflineDataset
@@ -214,3 +215,63 @@ def test_best_first_orders_and_keeps_ties_in_place():
     best, prediction = best_first(MinusDistance(), z, 3)
     assert best.tolist() == [[1, 1], [1, 2], [3, 1]]
     assert prediction.tolist() == [0, -1, -4]
+
+
+def proposed(method, problem: OfflineProblem, k: int, seed: int = 0):
+    return propose(method, problem, k, seed)[0]
+
+
+def test_random_unseen_draws_distinct_designs_that_are_not_visible():
+    x = np.array([[a, b, c] for a in range(4) for b in range(4) for c in range(3)])
+    proposals = proposed("random_unseen", letters(x, np.arange(len(x))), 16)
+    assert {tuple(row) for row in proposals} == {(a, b, 3) for a in range(4) for b in range(4)}
+    again = proposed("random_unseen", letters(x, np.arange(len(x))), 20)  # more than there are
+    assert {tuple(row) for row in again} == {tuple(row) for row in proposals}
+    seeds = [proposed("random_unseen", line([1, 2]), 5, seed) for seed in (0, 0, 1)]
+    assert (seeds[0] == seeds[1]).all()
+    assert (seeds[0] != seeds[2]).any()
+    whole = np.array([[a] for a in range(4)])
+    with pytest.raises(InvalidData, match="has none left"):
+        proposed("random_unseen", letters(whole, np.arange(4)), 2)
+
+
+def box(score, n: int = 400, d: int = 3) -> OfflineProblem:
+    x = np.random.default_rng(0).uniform(-1, 1, (n, d)).astype(np.float32)
+    return problem(x, score(x), ContinuousSpace(np.full(d, -2.0), np.full(d, 2.0)))
+
+
+def test_linear_corner_goes_to_the_corner_of_the_data():
+    slopes = np.array([1.0, -2.0, 0.5])
+    made = box(lambda x: x @ slopes - (x**2).sum(axis=1))
+    x = made.dataset.x
+    corner = np.where(slopes > 0, x.max(axis=0), x.min(axis=0))  # not of the space
+    np.testing.assert_allclose(proposed("linear_corner", made, 4)[0], corner, atol=1e-3)
+
+
+def test_trend_goes_to_the_centre_of_a_bowl():
+    centre = np.array([0.3, -0.5, 0.1])
+    made = box(lambda x: -((x - centre) ** 2).sum(axis=1))
+    np.testing.assert_allclose(proposed("trend", made, 4)[0], centre, atol=0.05)
+    narrow = box(lambda x: -((x - centre) ** 2 @ np.array([9.0, 1.0, 0.2])))
+    assert np.abs(proposed("trend", narrow, 4)[0] - centre).max() > 0.1  # it knows one width
+
+
+def test_pair_ridge_sees_pairs_of_letters_and_of_features():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (150, 4))
+    x = x[~((x[:, 0] == 1) & (x[:, 2] == 2) & (x[:, 3] == 0))]
+    score = (x[:, 0] == 1) * (x[:, 2] == 2) + 0.5 * (x[:, 3] == 0)
+    best = proposed("pair_ridge", letters(x, score), 4)
+    assert {tuple(row[[0, 2, 3]]) for row in best} == {(1, 2, 0)}
+    made = box(lambda x: x[:, 0] * x[:, 1] + 0.1 * x[:, 0])
+    x = made.dataset.x
+    np.testing.assert_allclose(proposed("pair_ridge", made, 4)[0, :2], x.max(axis=0)[:2], atol=0.01)
+
+
+def test_kernel_crossover_stays_near_the_data():
+    made = box(lambda x: x.sum(axis=1))
+    proposals = proposed("kernel_crossover", made, 20)
+    x = made.dataset.x
+    assert proposals.sum(axis=1).min() > x.sum(axis=1).max() - 0.3
+    assert (proposals <= x.max(axis=0)).all()
+    assert len(np.unique(proposals, axis=0)) == 20

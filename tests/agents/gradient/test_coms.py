@@ -26,8 +26,8 @@ from mbo_gym.errors import UnknownId
 from mbo_gym.methods.ascent import ascend
 from mbo_gym.methods.registry import make_method
 from mbo_gym.nn.trainer import Trainer
-from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
 from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.least_error import LeastErrorConfig, LeastErrorSurrogate
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
@@ -220,7 +220,7 @@ def test_a_network_on_its_own_learns_the_kind_of_space_from_the_problem(tfbind8)
     told = make_surrogate("coms", **SMALL, categorical=False)
     fit_surrogate(tfbind8, make_encoder(tfbind8), told, seed=0)
     assert told.config.categorical is False
-    chosen = AutoSurrogate(AutoConfig(candidates=("coms",)))
+    chosen = LeastErrorSurrogate(LeastErrorConfig(candidates=("coms",)))
     chosen.for_space(tfbind8.space)
     assert chosen._candidates()["coms"].config.categorical is True
 

@@ -118,7 +118,7 @@ def test_a_file_makes_a_grid_and_flags_override_its_seeds_and_budgets(mbo, tmp_p
     for name in ("random", "top_k", "top_k_noise", "mean_design", "random_filtered"):
         rows = re.findall(rf"\b{name}\s.*{TASK}.*?\b([48])\b.*?\b3\b", out)
         assert rows == ["8", "4"], name
-    assert "0 done, 0 failed, 10 to run" in out
+    assert "0 done, 0 failed, 20 to run" in out
 
 
 def test_a_failed_cell_is_shown_and_run_again_on_request_only(mbo, tmp_path):

@@ -1,188 +1,172 @@
-"""The choice among surrogates: by the same held-out rows, and nothing but the chosen one
-afterwards."""
+"""The race of families: who is judged how, what is taken, and that it comes back."""
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
 import mbo_gym
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.errors import UnknownId
+from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.progress.bars import RichProgress
 from mbo_gym.surrogates.auto import AutoConfig, AutoSurrogate
-from mbo_gym.surrogates.base import CannotFit, FitReport
-from mbo_gym.surrogates.fitting import fitted_surrogate
-from mbo_gym.surrogates.mlp import EnsembleConfig, EnsembleSurrogate, MLPSurrogate
-from mbo_gym.surrogates.quadratic import QuadraticConfig, QuadraticSurrogate
-from mbo_gym.surrogates.registry import SURROGATES, load_surrogate, make_surrogate
+from mbo_gym.surrogates.base import CannotFit, NotDifferentiable
+from mbo_gym.surrogates.fitting import fit_surrogate
+from mbo_gym.surrogates.registry import load_surrogate
+from mbo_gym.surrogates.trees import TreesSurrogate
 
-NETWORKS = "networks_of_the_auto_tests"
-BOTH = (NETWORKS, "quadratic")
+LIGHT = AutoConfig(bounded=("kernel",), committee=("kernel", "trend"), letters=("sequence_ridge",))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _small_networks():
-    small = EnsembleConfig(hidden=32, train_steps=300, batch_size=64, members=2)
-    with SURROGATES.temporarily(NETWORKS, lambda: EnsembleSurrogate(small)):
-        yield
+def continuous(score, n: int = 300, noise: float = 0.1) -> OfflineProblem:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (n, 3)).astype(np.float32)
+    y = (score(x) + noise * rng.normal(size=n)).astype(np.float32)
+    space = ContinuousSpace(np.full(3, -1), np.full(3, 1))
+    return OfflineProblem("Own-Test-v0", space, OfflineDataset(x, y), (-1.0, 1.0))
 
 
-def data(kind: str, n: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    z = torch.randn(n, 6, generator=generator)
-    if kind == "quadratic":
-        return z, z[:, 0] - z[:, 1] * z[:, 2] + torch.randn(n, generator=generator)
-    return z, 3 * (z[:, 0] > 0.5).float() * (z[:, 1] > 0).float() + (4 * z[:, 0]).sin()
-
-
-def fitted(kind: str, seed: int = 0, candidates: tuple[str, ...] = BOTH) -> AutoSurrogate:
-    surrogate = AutoSurrogate(AutoConfig(candidates))
-    surrogate.fit(*data(kind), seed=seed)
+def raced(
+    problem: OfflineProblem, config: AutoConfig = LIGHT, *, climbed: bool = False
+) -> AutoSurrogate:
+    surrogate = AutoSurrogate(config)
+    if climbed:
+        surrogate.for_ascent()
+    fit_surrogate(problem, make_encoder(problem), surrogate, seed=0)
     return surrogate
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("quadratic", "quadratic"), ("steps", NETWORKS)])
-@pytest.mark.parametrize("candidates", [BOTH, BOTH[::-1]])
-def test_the_one_that_suits_the_data_is_kept(kind, expected, candidates):
-    surrogate = fitted(kind, candidates=candidates)
-    errors = {name: report.rmse for name, report in surrogate.reports.items()}
-    assert surrogate.chosen == expected == min(errors, key=errors.get)
-    assert set(errors) == set(BOTH)
+def test_a_trend_leads_where_it_predicts_best():
+    race = raced(continuous(lambda x: -(x**2).sum(axis=1)))
+    assert race.leads
+    trend, kernel = race.table
+    assert (trend.name, trend.judged, trend.n, trend.weight) == ("trend", "leave-one-out", 300, 1.0)
+    assert trend.kind in ("isotropic", "diagonal")
+    assert (kernel.name, kernel.judged, kernel.n, kernel.weight) == ("kernel", "folds", 300, 0.0)
+    assert trend.r2 > 0.8
+    assert race.differentiable
 
 
-@pytest.mark.parametrize("kind", ["quadratic", "steps"])
-def test_it_is_what_the_chosen_one_would_be_on_its_own(kind):
-    surrogate = fitted(kind)
-    alone = make_surrogate(surrogate.chosen)
-    report = alone.fit(*data(kind), seed=0)
-    z = data(kind)[0]
-    assert torch.equal(surrogate.predict(z), alone.predict(z))
-    assert torch.equal(surrogate.gradient(z), alone.gradient(z))
-    for ours, theirs in zip(
-        surrogate.value_and_gradient(z), alone.value_and_gradient(z), strict=True
-    ):
-        assert torch.equal(ours, theirs)
-    assert surrogate.report.rmse == report.rmse
-    assert (
-        surrogate.report.seconds > surrogate.reports[surrogate.chosen].seconds
-    )  # all candidates' together
+def test_a_committee_is_taken_where_no_trend_does():
+    race = raced(continuous(lambda x: np.sin(8 * x[:, 0])))
+    assert not race.leads
+    assert race._taken.config.members == LIGHT.committee
+    assert race.table[0].r2 < race.table[1].r2
 
 
-def test_only_an_ensemble_has_a_spread_and_hidden_layers():
-    networks, quadratic, z = fitted("steps"), fitted("quadratic"), data("steps")[0]
-    alone = make_surrogate(NETWORKS)
-    alone.fit(*data("steps"), seed=0)
-    assert torch.equal(networks.spread(z), alone.spread(z))
-    assert torch.equal(networks.hidden(z), alone.hidden(z))
-    assert not hasattr(quadratic, "spread")
-    with pytest.raises(NotImplementedError, match="'quadratic' surrogates have no hidden layer"):
-        quadratic.hidden(z)
+def test_a_familys_r2_is_of_rows_it_has_not_seen():
+    problem = continuous(lambda x: np.zeros(len(x)), noise=1.0)
+    config = AutoConfig(
+        bounded=("extra_trees",), committee=("trend", "kernel"), letters=("sequence_ridge",)
+    )
+    race = raced(problem, config)  # trees would fit seen rows nearly exactly
+    assert all(entrant.r2 < 0.1 for entrant in race.table)
 
 
-def test_all_kinds_hold_out_the_same_rows(monkeypatch):
-    seen = {}
-    for kind in (MLPSurrogate, EnsembleSurrogate, QuadraticSurrogate):
-
-        def predict(self, z, kind=kind, original=kind.predict):
-            seen[kind] = z
-            return original(self, z)
-
-        monkeypatch.setattr(kind, "predict", predict)
-        surrogate = (
-            kind() if kind is QuadraticSurrogate else kind(type(kind().config)(train_steps=1))
-        )
-        surrogate.fit(*data("steps"), seed=3)  # predicts for the report only
-    held = list(seen.values())
-    assert len(held) == 3
-    assert held[0].shape == (60, 6)
-    assert torch.equal(held[0], held[1])
-    assert torch.equal(held[0], held[2])
+def test_many_rows_are_judged_by_a_fifth_of_some():
+    problem = continuous(lambda x: x[:, 0], n=400)
+    config = AutoConfig(bounded=("kernel",), committee=("kernel", "trend"), rows=100, few=50)
+    race = raced(problem, config)
+    assert (race.table[1].judged, race.table[1].n) == ("held out", 20)
 
 
-@pytest.mark.parametrize("kind", ["quadratic", "steps"])
-def test_what_is_saved_is_the_chosen_one(kind, tmp_path):
-    surrogate = fitted(kind)
-    surrogate.save(tmp_path / "f.safetensors")
-    again, z = load_surrogate(tmp_path / "f.safetensors"), data(kind)[0]
-    assert torch.equal(again.predict(z), surrogate.predict(z))
-    assert torch.equal(again.gradient(z), surrogate.gradient(z))
-    assert (again.kind, again.name) == (make_surrogate(surrogate.chosen).kind, surrogate.chosen)
-    assert again.report == surrogate.reports[surrogate.chosen]
+def test_letters_have_families_of_their_own(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (400, 6)).astype(np.int32)
+    y = ((x[:, 0] == 1) & (x[:, 3] == 2)).astype(np.float32)
+    problem = OfflineProblem("L-v0", CategoricalSpace(6, 4), OfflineDataset(x, y), (0.0, 1.0))
+    config = AutoConfig(letters=("sequence_ridge", "extra_trees", "sequence_cnn"))
+    race = raced(problem, config)
+    ridge, trees, network = race.table
+    assert ridge.weight > trees.weight
+    assert network.obstacle == "a network of sequences needs 2000 rows"
+    assert (network.weight, np.isnan(network.r2)) == (0.0, True)
+    z = make_encoder(problem).features(x)
+    race.save(tmp_path / "r.safetensors")
+    again = load_surrogate(tmp_path / "r.safetensors")
+    assert torch.equal(again.predict(z), race.predict(z))
+    assert again.leads == race.leads
 
 
-def test_its_tensors_can_be_moved_and_replaced():
-    surrogate, z = fitted("quadratic"), data("quadratic")[0]
-    before = surrogate.predict(z)
-    assert surrogate.to("cpu") is surrogate
-    surrogate.load_state({key: value.double() for key, value in surrogate.state().items()})
-    assert surrogate.predict(z.double()).dtype == torch.float64
-    torch.testing.assert_close(surrogate.predict(z.double()).float(), before)
+def test_what_no_family_can_do_is_said():
+    problem = continuous(lambda x: x[:, 0])
+    config = AutoConfig(trends=("sequence_ridge",), bounded=("sequence_cnn",))
+    with pytest.raises(CannotFit, match=r"sequence_ridge.*continuous"):
+        raced(problem, config)
+    with pytest.raises(ValueError, match="trends"):
+        AutoConfig(trends=())
 
 
-def test_the_same_seed_gives_the_same_model():
-    z = data("steps")[0]
-    first, second, other = (fitted("steps", seed).predict(z) for seed in (0, 0, 1))
-    assert torch.equal(first, second)
-    assert not torch.allclose(first, other)
+def test_a_search_that_climbs_gets_families_with_a_gradient():
+    problem = continuous(lambda x: np.sin(8 * x[:, 0]))
+    config = AutoConfig(bounded=("extra_trees", "kernel"), committee=("extra_trees", "kernel"))
+    free, climbed = raced(problem, config), raced(problem, config, climbed=True)
+    assert not free.differentiable
+    assert [entrant.name for entrant in free.table] == ["trend", "extra_trees", "kernel"]
+    assert [entrant.name for entrant in climbed.table] == ["trend", "kernel"]
+    z = make_encoder(problem).features(problem.dataset.x[:4])
+    assert climbed.gradient(z).shape == z.shape
+    assert free.facts() != climbed.facts()  # two files in the cache
+    config = AutoConfig(trends=("trees",), bounded=("extra_trees",))
+    with pytest.raises(NotDifferentiable, match="trees, extra_trees has a gradient"):
+        raced(problem, config, climbed=True)
 
 
-def test_candidates_that_cannot_be_fitted_are_left_out():
-    z = torch.randn(100, 101, generator=torch.Generator().manual_seed(0))
-    surrogate = AutoSurrogate(AutoConfig(BOTH))
-    surrogate.fit(z, z[:, 0], seed=0)
-    assert surrogate.chosen == NETWORKS
-    assert set(surrogate.reports) == {NETWORKS}
-    with pytest.raises(
-        CannotFit, match=r"none of the candidates can be fitted; quadratic: .*got 101"
-    ):
-        AutoSurrogate(AutoConfig(("quadratic",))).fit(z, z[:, 0], seed=0)
+def test_a_method_that_climbs_refuses_trees_before_it_fits_them(monkeypatch):
+    monkeypatch.setattr(TreesSurrogate, "fit", lambda *_, **__: pytest.fail("was fitted"))
+    problem = continuous(lambda x: x[:, 0])
+    for name in ("grad", "grad_mean", "demo", "pgs"):
+        key = "env.surrogate" if name == "pgs" else "surrogate"
+        method = mbo_gym.make_method(name, preset="light", **{key: "extra_trees"})
+        with pytest.raises(NotDifferentiable, match="'extra_trees' surrogates have no gradient"):
+            method.fit(problem)
+    recipe = mbo_gym.TrajectoryRecipe(action_mode="step_vector", surrogate="trees")
+    with pytest.raises(NotDifferentiable, match="'trees' surrogates have no gradient"):
+        mbo_gym.make_trajectories(problem, recipe)
 
 
-def test_a_model_that_diverged_is_not_kept(monkeypatch):
-    nan = float("nan")
-
-    def diverge(self, z, y, *, seed, progress=None):
-        self.report = FitReport(nan, nan, 540, 60, 1, 0.1)
-
-    monkeypatch.setattr(EnsembleSurrogate, "fit", diverge)
-    assert fitted("steps").chosen == "quadratic"
-
-
-def test_rows_or_shares_that_allow_no_comparison_are_refused():
-    z, y = data("quadratic")
-    with pytest.raises(
-        ValueError, match=r"same held-out rows.*'quadratic': 0} of 9 rows. Give more rows"
-    ):
-        AutoSurrogate(AutoConfig(("quadratic",))).fit(z[:9], y[:9], seed=0)
-    AutoSurrogate(AutoConfig(("quadratic",))).fit(z[:10], y[:10], seed=0)
-    half = QuadraticConfig(held_out=0.5)
-    with (
-        SURROGATES.temporarily("half", lambda: QuadraticSurrogate(half)),
-        pytest.raises(ValueError, match=r"\{'quadratic': 60, 'half': 300\} of 600 rows"),
-    ):
-        AutoSurrogate(AutoConfig(("quadratic", "half"))).fit(z, y, seed=0)
+def test_the_table_of_the_race_is_recorded():
+    problem, progress = continuous(lambda x: np.sin(8 * x[:, 0])), RichProgress()
+    config = AutoConfig(
+        bounded=("kernel", "sequence_cnn"),
+        committee=("kernel", "extra_trees"),
+        letters=("sequence_ridge",),
+    )
+    surrogate = AutoSurrogate(config)
+    encoder = make_encoder(problem)
+    fit_surrogate(problem, encoder, surrogate, seed=0, progress=progress)
+    rows = {row["name"]: row for row in progress.tables["race"]}
+    assert list(rows) == ["trend", "kernel", "sequence_cnn", "extra_trees"]
+    assert (rows["kernel"]["weight"], rows["extra_trees"]["weight"]) == (0.5, 0.5)
+    assert rows["extra_trees"]["judged"] == ""  # a member, but not in the race
+    assert rows["sequence_cnn"]["r2"] is None
+    assert "2000 rows" in rows["sequence_cnn"]["obstacle"]
+    json.dumps(progress.tables, allow_nan=False)
 
 
-def test_settings_are_checked():
-    for candidates in [(), ("auto",), ("quadratic", "auto")]:
-        with pytest.raises(ValueError, match="at least one surrogate other than auto"):
-            AutoConfig(candidates)
-    with pytest.raises(UnknownId, match="quadratic"):
-        AutoSurrogate(AutoConfig(("quadratik",))).fit(*data("quadratic"), seed=0)
-    with pytest.raises(RuntimeError, match="this auto surrogate is not fitted"):
-        AutoSurrogate().predict(data("quadratic")[0])
-    assert make_surrogate("auto").config.candidates == ("light_ensemble", "quadratic")
+def test_scores_of_noise_alone_are_said_to_teach_nothing():
+    def noise(seed: int) -> OfflineProblem:
+        y = np.random.default_rng(seed).normal(size=300)
+        return continuous(lambda x: y, noise=0.0)
+
+    learned = [raced(noise(seed)).learned for seed in range(10)]
+    assert sum(learned) <= 2  # two standard errors, of the best of several
+    method = mbo_gym.make_method("matched", preset="light")
+    with pytest.warns(UserWarning, match="nothing was learned from these scores"):
+        method.fit(noise(learned.index(False)))
+    assert len(method.propose(5)) == 5
+    assert raced(continuous(lambda x: 0.1 * x[:, 0])).learned
 
 
-def test_the_cache_knows_the_candidates_settings(cache_folder):
-    problem = mbo_gym.make_task("Branin-Exact-v0").problem()
-    encoder, name = make_encoder(problem), "auto_of_the_cache_test"
-    known = SURROGATES.spec("quadratic")
-    with SURROGATES.temporarily(name, lambda: AutoSurrogate(AutoConfig(("quadratic",)))):
-        first = fitted_surrogate(problem, encoder, name)
-        files = set((cache_folder / "fitted").iterdir())
-        second, z = fitted_surrogate(problem, encoder, name), torch.zeros(5, 2)
-        assert torch.equal(first.predict(z), second.predict(z))
-        assert set((cache_folder / "fitted").iterdir()) == files
-        with SURROGATES.temporarily("quadratic", known.entry_point, held_out=0.5):
-            assert fitted_surrogate(problem, encoder, name).report.n_held_out == 1250
+def test_more_rows_than_asked_for_are_drawn_from_and_said():
+    problem = continuous(lambda x: x[:, 0], n=400)
+    config = AutoConfig(bounded=("kernel",), committee=("kernel", "trend"), most_rows=100)
+    with pytest.warns(UserWarning, match="uses 100 of 400 rows"):
+        race = raced(problem, config)
+    assert race.table[0].n == 100
+    assert race.report.n_train + race.report.n_held_out == 100

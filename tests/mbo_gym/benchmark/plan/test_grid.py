@@ -188,7 +188,18 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
     assert seen["options"] == options
 
 
-CONTROLS = ["mean_design", "random", "random_filtered", "top_k", "top_k_noise"]
+CONTROLS = [
+    "kernel_crossover",
+    "linear_corner",
+    "mean_design",
+    "pair_ridge",
+    "random",
+    "random_filtered",
+    "random_unseen",
+    "top_k",
+    "top_k_noise",
+    "trend",
+]
 
 
 def methods_of(*choices: str | dict) -> list[str]:
@@ -204,9 +215,8 @@ def test_a_control_that_is_named_anyway_comes_once():
     named = methods_of(
         "controls", "top_k", {"name": "top_k_noise", "settings": {"noise": 0.5}, "label": "noisy"}
     )
-    assert named == [
-        "mean_design", "random", "random_filtered", "top_k_noise", "top_k", "noisy",
-    ]  # fmt: skip
+    others = [name for name in CONTROLS if name not in ("top_k", "top_k_noise", "trend")]
+    assert named == [*others, "top_k_noise", "trend", "top_k", "noisy"]
 
 
 def test_a_method_may_run_on_some_tasks_only():
