@@ -1,4 +1,4 @@
-# make run    environment, install, gradient ascent and policy-guided search on the embedded TFBind8 data, ending in the table
+# make run    environment, install, gradient ascent, policy-guided search and matched search on the embedded TFBind8 data, ending in the table
 # make test   environment, install, the test suite
 # make check  lint, formatting and types, as CI runs them
 # make docs   environment, install, the documentation site in docs/_build/html (Python 3.11 or newer)
@@ -16,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed-run
-	$(BIN)/mbo-gym run grad,pgs TFBind8-Exact-v0 --overwrite
+	$(BIN)/mbo-gym run grad,pgs,matched TFBind8-Exact-v0 --overwrite
 
 test: $(VENV)/.installed-test
 	$(BIN)/pytest -n 2

@@ -30,7 +30,6 @@ from mbo_gym.tasks.registry import TASKS, make_task
 __all__ = [
     "DEFAULT_BATCH",
     "DEFAULT_METHOD",
-    "DEFAULT_PRESET",
     "Prepared",
     "designs_of",
     "is_table_of_measurements",
@@ -38,10 +37,9 @@ __all__ = [
     "propose",
 ]
 
-DEFAULT_METHOD = "grad_mean"
-DEFAULT_PRESET = "boxed"
-"""Second by mean rank in the recorded benchmark over five tasks (5.8 of 31 rows), the first that
-takes seconds; it runs on every kind of space and stays inside the box of the data."""
+DEFAULT_METHOD = "matched"
+"""It chooses its model by the data and its search by the space, and stays inside the box of the
+data; the recorded benchmark has its figures (``experiments/results/baselines``)."""
 DEFAULT_BATCH = 96
 
 _OWN_WORDS = {
@@ -135,7 +133,7 @@ def propose(
             frame of polars or pandas, a task id, a `Task` or an `OfflineProblem`.
         score: Column of the score; needed for a table, unless `space` names it.
         method: Name of the method that proposes candidates, see `mbo_gym.list_methods`; None for
-            ``grad_mean`` with the preset ``boxed``.
+            ``matched``.
         k: Number of designs; None for 96.
         batch: Another name of `k`.
         designs: Column or columns of the design; None for all but the score.
@@ -323,10 +321,8 @@ def _method(
     settings: Mapping[str, Any] | None,
     task_id: str | None,
 ) -> tuple[str, Method]:
-    """Return name and method; without a name the default, with its preset unless one is given."""
-    if method is None:
-        method = DEFAULT_METHOD
-        preset = DEFAULT_PRESET if preset is None else preset
+    """Return name and method; without a name the default."""
+    method = method or DEFAULT_METHOD
     return method, make_method(method, preset=preset, task_id=task_id, **(settings or {}))
 
 

@@ -24,7 +24,7 @@ def propose(
     score: Annotated[str | None, typer.Option(help="column of the score")] = None,
     batch: Annotated[int, typer.Option("--batch", "--k", help="designs to propose")] = 96,
     method: Annotated[
-        str | None, typer.Option(help="method that proposes candidates; default: grad_mean boxed")
+        str | None, typer.Option(help="method that proposes candidates; default: matched")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
     settings: Annotated[

@@ -16,6 +16,7 @@ from mbo_gym.files.designs import read_designs
 propose_module = import_module("mbo_gym.batch.propose")
 
 LIGHT = {"surrogate.hidden": 8, "surrogate.train_steps": 20, "ascent.steps": 3}
+MATCHED = {"race.committee": ["trend", "kernel"]}
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ FACTS = ["predicted", "low", "high", "chance", "distance", "nearest_line", "supp
 
 
 def test_one_line_gives_designs_in_the_columns_of_the_file(heat):
-    batch = mbo_gym.propose(heat, score="yield", k=12, settings=LIGHT)
+    batch = mbo_gym.propose(heat, score="yield", k=12, settings=MATCHED)
     assert isinstance(batch, Batch)
     assert isinstance(batch, mbo_gym.Proposals)
     assert batch.x.shape == (12, 3)
@@ -53,7 +54,7 @@ def test_one_line_gives_designs_in_the_columns_of_the_file(heat):
     assert len(rows) == 12
     assert list(rows[0]) == ["heat", "time", "salt", *FACTS]
     assert rows[3]["salt"] == batch.x[3, 2]
-    assert batch.method == "grad_mean"
+    assert batch.method == "matched"
 
 
 def test_the_same_seed_gives_the_same_batch(heat):
@@ -200,7 +201,7 @@ def test_mistakes_are_answered_in_the_words_of_this_function(heat, tmp_path):
         mbo_gym.propose(tmp_path / "nowhere.csv", "y")
     with pytest.raises(UnknownId, match=r"no method 'gard'\. Did you mean grad"):
         mbo_gym.propose(heat, "yield", "gard")
-    with pytest.raises(UnknownId, match="no setting of MeanConfig 'stepz'"):
+    with pytest.raises(UnknownId, match="no setting of MatchedConfig 'stepz'"):
         mbo_gym.propose(heat, "yield", settings={"stepz": 3})
     with pytest.raises(UnknownId, match=r"no task option 'bound'\. Did you mean bounds"):
         mbo_gym.propose(heat, "yield", bound="none")

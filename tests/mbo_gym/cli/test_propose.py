@@ -129,7 +129,7 @@ def test_a_task_will_do_too(mbo):
         (["--score", "yield", "--batch", "0"], "k must be at least 1, got 0"),
         (["--score", "yield", "--include", "nowhere.csv"], "there is no such file"),
         (["--score", "yield", "--output", "no/such/b.csv"], "there is no folder"),
-        (["--score", "yield", "--set", "stepz=3"], "no setting of MeanConfig 'stepz'"),
+        (["--score", "yield", "--set", "stepz=3"], "no setting of MatchedConfig 'stepz'"),
         (["--score", "yield", "-o", "bound=none"], "no task option 'bound'"),
     ],
 )
