@@ -139,6 +139,8 @@ class CellResult:
         learned_gradients: Gradients of such episodes; None where unknown.
         tables: Tables that the method recorded, by name: rows of the same columns. ``race`` is that
             of the families (`mbo_gym.surrogates.auto.Entrant`).
+        offline: What the method's surrogate says of itself, see
+            `mbo_gym.runs.offline.offline_numbers`; empty where it is not known.
     """
 
     task_id: str
@@ -168,6 +170,7 @@ class CellResult:
     learned_rollouts: int | None = None
     learned_gradients: int | None = None
     tables: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    offline: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellResult:

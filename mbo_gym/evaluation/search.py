@@ -10,11 +10,13 @@ import numpy as np
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.protocol import SearchPoint
 
-__all__ = ["score_search"]
+__all__ = ["score_search", "stability"]
 
 
 N_SEARCH = 64
 """Designs scored at each recorded step of a search."""
+
+_LEAST_GAIN = 0.01
 
 
 def score_search(task: Task, trace: Sequence[SearchPoint]) -> tuple[list[dict[str, Any]], int]:
@@ -45,3 +47,28 @@ def score_search(task: Task, trace: Sequence[SearchPoint]) -> tuple[list[dict[st
         )
         points.append({"step": point.step, "prediction": prediction, "score": score})
     return points, oracle.calls if oracle is not None else 0
+
+
+def stability(scores: Sequence[float], d_best: float) -> tuple[float, float]:
+    """Return how steadily a search stays above the data (Qian et al., SOO-Bench, ICLR 2025).
+
+    The curve of scores begins at D(best) and is shifted so that D(best) lies as far above 0 as the
+    best score lies above D(best), at least 0.01. The stability SI is its area over that of its
+    highest point, 1 for a search that is at its best all along. The optimality OI is its area over
+    that of D(best): above 1 for a search that is better than the data on the whole.
+
+    Differs from SOO-Bench's program: the scores are means over designs, and so is the best one.
+
+    Args:
+        scores: (T,) normalised scores along the search, one a recorded step, at least one.
+        d_best: Best visible score, normalised.
+
+    Returns:
+        SI, at most 1, and OI.
+    """
+    curve = np.array([d_best, *scores], dtype=np.float64)
+    gain = max(float(curve.max()) - d_best, _LEAST_GAIN)
+    curve = curve - (d_best - gain)
+    area = float(((curve[1:] + curve[:-1]) / 2).sum())
+    steps = len(curve) - 1
+    return area / (float(curve.max()) * steps), area / (float(curve[0]) * steps)

@@ -29,6 +29,7 @@ from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.runs.offline import offline_numbers
 from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
@@ -57,6 +58,8 @@ class RunResult:
             proposed, see `mbo_gym.surrogates.calls`.
         learned_gradients: Gradients of such episodes.
         tables: Tables that the method recorded, by name, such as the race of families.
+        offline: What the method's surrogate says of itself, see
+            `mbo_gym.runs.offline.offline_numbers`.
         folder: Where it is written.
     """
 
@@ -71,6 +74,7 @@ class RunResult:
     learned_rollouts: int
     learned_gradients: int
     tables: Mapping[str, list[dict[str, Any]]]
+    offline: Mapping[str, float | None]
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,6 +92,7 @@ class RunResult:
             "peak_memory_mb": self.peak_memory_mb,
             "search": self.search,
             "tables": dict(self.tables),
+            "offline": dict(self.offline),
         }
 
 
@@ -183,8 +188,9 @@ def _run_into(
             save_designs(partial, task, proposals.x, evaluation.scores)
     seconds = fitted - started, proposed - fitted
     counts = trace_calls, learned.rollouts, learned.gradients
+    told = progress.tables, offline_numbers(method, proposals, evaluation.scores)
     return RunResult(
-        request, evaluation, search_calls, *seconds, peak, search, *counts, progress.tables, folder
+        request, evaluation, search_calls, *seconds, peak, search, *counts, *told, folder
     ), proposals
 
 
