@@ -210,7 +210,8 @@ def make_synthetic(
         A_j = diag(s) R_j: R_j a random rotation; s^2 from 1 to 30 in equal ratios, scaled to mean 1
 
     F is 0 at c_1 and greater elsewhere. All basins have mean 1 over the samples, so each is the
-    least of them in about a third of the box, and the one with the optimum is the narrowest.
+    least of them in about a third of the box, and the one with the optimum is the narrowest. In few
+    dimensions the centre of a basin can lie inside another.
 
     Args:
         function: Name of the function, e.g. ``"Levy"``.
