@@ -100,7 +100,9 @@ def summary(records: Sequence[Mapping[str, str]]) -> str:
         f"| method | {' | '.join(task_id.replace('-Exact', '') for task_id in ids)} |",
         f"| --- {'| --- ' * len(ids)}|",
     ]
-    for name in dict.fromkeys(r["method"] for r in records):
+    names = {r["method"] for r in records}
+    first = [name for name in METHOD_NAMES if name in names]
+    for name in (*first, *sorted(names - set(first))):
         values = []
         for task_id in ids:
             own = [float(r["p50"]) for r in records if (r["method"], r["task"]) == (name, task_id)]
