@@ -26,8 +26,8 @@ __all__ = ["index_page", "page_names", "task_page"]
 K = 256
 
 _ORDER = (
-    *("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Branin"),
-    *("Fluid", "Olympus", "BOCoDe"),
+    *("TFBind", "Superconductor", "Levy", "Rastrigin", "Rosenbrock", "Ackley", "Griewank"),
+    *("Branin", "Fluid", "Olympus", "BOCoDe"),
 )
 _COMMON_OPTIONS = {
     "fraction": "share of the visible rows that is kept, in (0, 1]",
@@ -70,8 +70,9 @@ def index_page() -> str:
         "# Tasks",
         "Ids are `<Data>-<Oracle>-v<N>`. `-v0` is what the papers used, defects included. `-v1` "
         "mends them: doubled or contradicting rows, an optimum in the centre of the data, an "
-        "oracle that rewards noise. `mbo-gym list` shows which data are on your machine, "
-        "`mbo-gym show ID` the facts of a task.",
+        "oracle that rewards noise. `-v2` of the synthetic functions is [harder]"
+        "(../concepts/synthetic_v2.md): three basins in place of one. `mbo-gym list` shows which "
+        "data are on your machine, `mbo-gym show ID` the facts of a task.",
         table(["task", "designs", "versions", "data"], rows),
         "## Where data are looked for",
         "In the folder that `MBO_GYM_DATA` names, then in your cache folder; Design-Bench's own "

@@ -73,7 +73,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     | AntMorphology | 60 numbers | 60 | 123 |
     | DKittyMorphology | 56 numbers | 56 | 115 |
     | HopperController | 5126 numbers | 5126 | 10255 |
-    | Levy, Rastrigin, Rosenbrock | `dim` = 60 numbers | 60 | 123 |
+    | Levy, Rastrigin, Rosenbrock, Ackley, Griewank | `dim` = 60 numbers | 60 | 123 |
     | Branin | 2 numbers | 2 | 7 |
     | FluidContain, FluidRamp | 16 angles | 16 | 35 |
     | FluidMaze | 24 angles | 24 | 51 |

@@ -10,7 +10,14 @@ from mbo_gym.tasks.registry import TASKS, register_env, register_task
 
 __all__ = ["register_announced", "register_built_in"]
 
-_FUNCTIONS = ("Levy", "Rastrigin", "Rosenbrock")
+_FUNCTIONS = {
+    "Ackley": (2,),
+    "Griewank": (2,),
+    "Levy": (0, 1, 2),
+    "Rastrigin": (0, 1, 2),
+    "Rosenbrock": (0, 1, 2),
+}
+"""Versions of each function."""
 _DESIGN_BENCH = (
     "AntMorphology-Exact-v0",
     "DKittyMorphology-Exact-v0",
@@ -31,7 +38,8 @@ def register_built_in() -> None:
             "mbo_gym.tasks.superconductor:make_superconductor",
             version=v,
         )
-        for name in _FUNCTIONS:
+    for name, versions in _FUNCTIONS.items():
+        for v in versions:
             register_task(
                 f"{name}-Exact-v{v}",
                 "mbo_gym.tasks.synthetic:make_synthetic",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 
 from mbo_gym.errors import UnknownId
 from mbo_gym.registry import Registry
@@ -218,14 +219,30 @@ def register_task(task_id: str, entry_point: str | Callable[..., Task], /, **kwa
 
 def register_env(task_id: str) -> None:
     """Register ``mbo_gym/<task_id>`` with Gymnasium; nothing is imported or loaded yet."""
-    gym.register(
-        id=f"{NAMESPACE}/{task_id}",
-        entry_point="mbo_gym.envs.design_env:DesignEnv",
-        vector_entry_point="mbo_gym.envs.vector_env:make_vector_env",
-        kwargs={"task": task_id},
-    )
+    env_id = f"{NAMESPACE}/{task_id}"
+    hidden = _lower_versions(env_id)
+    for spec, version in hidden:
+        spec.version = version  # Gymnasium takes no version beside one without a number
+    try:
+        gym.register(
+            id=env_id,
+            entry_point="mbo_gym.envs.design_env:DesignEnv",
+            vector_entry_point="mbo_gym.envs.vector_env:make_vector_env",
+            kwargs={"task": task_id},
+        )
+    finally:
+        for spec, _ in hidden:
+            spec.version = None
     if not task_id.endswith("-v0"):
         # Gymnasium tells users of v0 that it is out of date wherever its registry holds a higher
         # version. Our v0 is not: it is what the papers used, and v1 stands beside it. Environments
         # that are made have their full version.
-        gym.registry[f"{NAMESPACE}/{task_id}"].version = None
+        gym.registry[env_id].version = None
+
+
+def _lower_versions(env_id: str) -> list[tuple[EnvSpec, int]]:
+    """Return the registered versions 1 and up below an environment's, with their numbers."""
+    name, _, version = env_id.rpartition("-v")
+    lower = range(1, int(version)) if name and version.isdecimal() else ()
+    specs = ((gym.registry.get(f"{name}-v{v}"), v) for v in lower)
+    return [(spec, v) for spec, v in specs if spec is not None]

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import gymnasium as gym
 import pytest
+from gymnasium.envs.registration import find_highest_version
 
 import mbo_gym
 from mbo_gym import registry
 from mbo_gym.errors import MissingDependency, UnknownId, nearest
 from mbo_gym.registry import Registry
-from mbo_gym.tasks.registry import TASKS
+from mbo_gym.tasks.registry import NAMESPACE, TASKS
 
 
 def test_an_entry_point_is_imported_only_when_it_is_made(tmp_path, monkeypatch):
@@ -153,3 +154,9 @@ def test_a_plugin_announces_names_with_arguments_of_their_own(monkeypatch):
     assert things.spec("one").make(a=1) == {"a": 1}
     assert things.spec("two").make(a=1) == {"a": 1, "b": 2}
     assert things.spec("two").make(b=3) == {"b": 3}
+
+
+def test_gymnasium_calls_no_version_out_of_date():
+    names = [f"{NAMESPACE}/Levy-Exact-v{v}" for v in range(3)]
+    assert [gym.registry[name].version for name in names] == [0, None, None]
+    assert find_highest_version(NAMESPACE, "Levy-Exact") == 0
