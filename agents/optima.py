@@ -170,7 +170,7 @@ class PairRidge(_Optimum, Method):
     def _model(self) -> Surrogate:
         if isinstance(self.problem.space, CategoricalSpace):
             return SequenceRidgeSurrogate(SequenceRidgeConfig(("pairs",)))
-        return TrendSurrogate(TrendConfig(("diagonal", "full")))
+        return TrendSurrogate(TrendConfig(("diagonal", "full"), concave=False))
 
 
 class KernelCrossover(_Optimum, Method):

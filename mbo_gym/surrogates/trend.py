@@ -39,11 +39,16 @@ class TrendConfig:
             standard deviations.
         max_features: Most features d of a full quadratic, which is left out beyond: it has
             d (d + 3) / 2 terms, and time grows with d^6.
+        concave: Whether a full quadratic is left out where it has no maximum. The others are sums
+            over features, and inside the data's box each of these stays in its measured range; a
+            full quadratic that rises along some mixed direction leads to a corner where nothing was
+            measured.
         held_out: Share of the rows kept back for the report, in [0, 1).
     """
 
     kinds: tuple[str, ...] = KINDS
     max_features: int = 60
+    concave: bool = True
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
@@ -66,7 +71,8 @@ class TrendSurrogate(Surrogate):
         1. bring features to mean 0 and variance 1: u
         2. for each kind, regress the scores on its terms of u; the ridge weight is the one with the
            least leave-one-out error
-        3. keep the kind with the least leave-one-out error
+        3. keep the kind with the least leave-one-out error; a full quadratic only where it has a
+           maximum
 
     It has few parameters, so it is right far from the data where the score follows it, and
     unbounded where it does not: search with it inside the data's box. Differentiable.
@@ -127,7 +133,11 @@ class TrendSurrogate(Surrogate):
         kinds = [k for k in self.config.kinds if k != "full" or d <= self.config.max_features]
         terms = {kind: (partial(_terms, kind), _n_terms(kind, d)) for kind in kinds}
         best = best_terms(u, terms, y, weight, progress)
-        self.r2, self.chosen = best.r2, best.kind
+        self.r2 = best.r2
+        if best.kind == "full" and self.config.concave and not _has_maximum(best.slopes[d:], d):
+            del terms["full"]
+            best = best_terms(u, terms, y, weight, progress)
+        self.chosen = best.kind
         tensors = {
             "mean": mean,
             "scale": torch.where(constant, torch.inf, scale),
@@ -172,6 +182,11 @@ def _terms(kind: str, u: Tensor) -> Tensor:
 def _n_terms(kind: str, d: int) -> int:
     """Return the number of terms p of d features."""
     return {"linear": d, "isotropic": d + 1, "diagonal": 2 * d, "full": d * (d + 3) // 2}[kind]
+
+
+def _has_maximum(slopes: Tensor, d: int) -> bool:
+    """Whether a full quadratic with these slopes of the products falls in every direction."""
+    return bool((torch.linalg.eigvalsh(_matrix("full", slopes, d)) < 0).all())
 
 
 def _matrix(kind: str, slopes: Tensor, d: int) -> Tensor:

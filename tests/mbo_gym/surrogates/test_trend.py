@@ -30,7 +30,7 @@ def truth(kind: str, z: torch.Tensor) -> torch.Tensor:
         "linear": 0.0,
         "isotropic": 0.7 * u.square().sum(dim=1),
         "diagonal": u.square() @ BEND,
-        "full": ((u @ MATRIX) * u).sum(dim=1),
+        "full": -(u @ MATRIX).square().sum(dim=1),
     }[kind]
     return 7 + u @ SLOPES + curved
 
@@ -58,6 +58,19 @@ def test_an_isotropic_bowl_takes_one_curvature():
     assert curvature.max() < -0.5
     gradient = trend.gradient(z[:5])
     assert torch.nn.functional.cosine_similarity(gradient, -z[:5]).min() > 0.9
+
+
+def test_a_saddle_is_left_out_unless_it_is_asked_for():
+    z = normal(300, 3, seed=6)
+    y = -z.square().sum(dim=1) + 3 * z[:, 0] * z[:, 1] + 0.1 * normal(300, seed=7)
+    trend = TrendSurrogate()
+    trend.fit(z, y, seed=0)
+    assert trend.chosen in ("isotropic", "diagonal")
+    assert trend.r2["full"] > trend.r2[trend.chosen]
+    saddle = TrendSurrogate(TrendConfig(concave=False))
+    saddle.fit(z, y, seed=0)
+    assert saddle.chosen == "full"
+    assert float(torch.linalg.eigvalsh(saddle.state()["matrix"]).max()) > 0
 
 
 def test_leave_one_out_is_exact():
