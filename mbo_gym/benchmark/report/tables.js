@@ -44,8 +44,7 @@
     }
     [...table.tHead.rows[0].cells].forEach((th, i) => {
       const cells = rows.map((row) => row.cells[i]);
-      const name = all("small", th).some((node) => /interval|·/.test(node.textContent)) ? words(th) : th.textContent.trim();
-      columns.push([name, cells.map(value)]);
+      columns.push([words(th), cells.map(value)]);
       for (const [part, texts] of details(cells)) columns.push([`${words(th)}, ${part}`, texts]);
     });
     const lines = [columns.map(([name]) => name), ...rows.map((_, r) => columns.map(([, texts]) => texts[r]))];
@@ -89,7 +88,7 @@
     const th = node.closest("table").tHead.rows[0].cells[node.cellIndex];
     const row = node.parentElement;
     const note = small(node);
-    return `${row.dataset.method ?? words(row.cells[0])}\n${th.textContent.trim()}: ${value(node)}${note ? `\n${note}` : ""}`;
+    return `${row.dataset.method ?? words(row.cells[0])}\n${words(th)}: ${value(node)}${note ? `\n${note}` : ""}`;
   }
   function show(node) {
     hide();
