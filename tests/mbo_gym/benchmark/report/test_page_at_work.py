@@ -138,6 +138,11 @@ function check(win) {
   doc.getElementById("method").value = "boxed";
   doc.getElementById("method").dispatchEvent(new win.Event("input"));
   out.searched = boxed.getClientRects().length;
+  const run = [...doc.querySelectorAll(".runs tbody")].find((body) => body.dataset.method === "m3");
+  out.filtered = run.getClientRects().length;
+  win.location.hash = run.id;
+  win.dispatchEvent(new win.Event("hashchange"));
+  out.revealed = run.getClientRects().length;
   return out;
 }
 """
@@ -222,3 +227,8 @@ def test_values_show_on_focus_and_on_hover(seen):
 def test_a_search_unfolds_what_it_looks_for(seen):
     assert seen["checks"]["hiddenRow"] == 0
     assert seen["checks"]["searched"] > 0
+
+
+def test_a_link_shows_its_run_whatever_is_filtered(seen):
+    assert seen["checks"]["filtered"] == 0
+    assert seen["checks"]["revealed"] > 0
