@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mbo_gym.benchmark.analysis.model import Analysis, Entry, TaskSetting
@@ -20,6 +20,7 @@ class HeatCell:
 
     Args:
         skill: Skill by the median over distinct designs, with its interval.
+        text: Skill in few digits.
         shade: Skill between -1 and 1, for the colour.
         better: Whether the interval lies above 0; None where that is unknown.
         number: Index of the entry in `Analysis.entries`.
@@ -27,6 +28,7 @@ class HeatCell:
     """
 
     skill: Interval
+    text: str
     shade: float
     better: bool | None
     number: int
@@ -98,8 +100,8 @@ def heat_map(analysis: Analysis) -> HeatMap | None:
 def variants(analysis: Analysis) -> set[str]:
     """Return the labels that large tables fold: variants of a method that stands there plainly.
 
-    A variant is labelled ``method [preset, setting=value]`` or ``method on surrogate``. The winners
-    of the finding are never folded.
+    The label of a variant continues that of the method: ``grad [boxed]``, ``pgs on coms`` or
+    ``demo without editing``. Controls and the winners of the finding are no variants.
 
     Args:
         analysis: Analysis to show.
@@ -107,14 +109,14 @@ def variants(analysis: Analysis) -> set[str]:
     labels = dict.fromkeys(entry.label for entry in analysis.entries)
     if len(labels) <= MOST_ROWS:
         return set()
-    found = {label for label in labels if _base(label, labels) != label}
-    return found - set(analysis.finding.winners)
+    controls = {entry.label for entry in analysis.entries if entry.control}
+    found = {label for label in labels if _continues(label, labels)}
+    return found - controls - set(analysis.finding.winners)
 
 
-def _base(label: str, labels: Collection[str]) -> str:
-    """Return the method that a label is a variant of, or the label itself."""
-    bases: Sequence[str] = [label.partition(mark)[0] for mark in (" [", " on ")]
-    return next((base for base in bases if base != label and base in labels), label)
+def _continues(label: str, labels: Iterable[str]) -> bool:
+    """Return whether a label is another one with more words."""
+    return any(label.startswith((f"{base} ", f"{base}, ")) for base in labels)
 
 
 def _cell(entry: Entry, number: int) -> HeatCell:
@@ -126,6 +128,8 @@ def _cell(entry: Entry, number: int) -> HeatCell:
     words.append("exact" if entry.exact else f"({seeds} {'seed' if seeds == 1 else 'seeds'})")
     return HeatCell(
         skill=skill,
+        # Plus 0.0 turns -0.0 into 0.0
+        text=f"{round(skill.value, 2) + 0.0:.{2 if abs(skill.value) < 10 else 0}f}",
         shade=min(max(skill.value, -1.0), 1.0),
         better=entry.better_than_control,
         number=number,

@@ -77,8 +77,18 @@ def test_colours_end_at_minus_one_and_numbers_do_not():
     analysis = analyse(cells("a", [-3.0, -3.0]) + cells("random", [0.4, 0.4]))
     cell = next(r for r in heat_map(analysis).rows if r.label == "a").cells[0]
     assert cell.shade == -1
-    assert cell.skill.value == pytest.approx(-8.5)
+    assert (cell.skill.value, cell.text) == (pytest.approx(-8.5), "-8.50")
     assert '<td class="low" style="--v:1.00" data-value="-8.5">' in to_html(analysis)
+
+
+def test_a_skill_of_almost_nothing_has_no_sign_and_a_large_one_no_decimals():
+    records = cells("a", [0.3999] * 2) + cells("b", [-30.0] * 2)
+    heat = heat_map(analyse([*records, *cells("random", [0.4, 0.4])]))
+    assert {row.label: row.cells[0].text for row in heat.rows} == {
+        "a": "0.00",
+        "b": "-76",
+        "random": "0.00",
+    }
 
 
 def test_where_no_skill_is_known_there_is_no_heat_map():
@@ -90,13 +100,15 @@ def test_where_no_skill_is_known_there_is_no_heat_map():
 
 
 def test_variants_are_folded_where_the_method_itself_stands_in_a_large_table():
-    analysis = many(("m1 [boxed]", 0.2), ("m1 on coms", 0.2), ("alone [paper]", 0.2), ("m1b", 0.2))
-    assert variants(analysis) == {"m1 [boxed]", "m1 on coms"}
+    folded = {"m1 [boxed]", "m1 on coms", "m2 without noise", "m3, constant step"}
+    others = ("alone [paper]", "m1b", "random at heart")
+    analysis = many(*((label, 0.2) for label in (*sorted(folded), *others)))
+    assert variants(analysis) == folded | {"random at heart"}
     heat = heat_map(analysis)
-    assert (heat.n_variants, heat.n_controls) == (2, 1)
+    assert (heat.n_variants, heat.n_controls) == (5, 1)
     page = to_html(analysis)
-    assert "Show 2 variants and 1 control too" in page
-    assert "Show 2 variants too" in page
+    assert "Show 5 variants and 1 control too" in page
+    assert "Show 5 variants too" in page
     row = re.search(r'<tr id="e\d+" data-method="m1 \[boxed\]"[^>]*>', page)
     assert 'class=" variant"' in row[0]
 
