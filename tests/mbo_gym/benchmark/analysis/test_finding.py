@@ -39,7 +39,7 @@ def test_the_winner_has_the_highest_mean_skill_of_the_methods():
 
 def test_methods_whose_intervals_overlap_are_all_named_and_others_are_not():
     finding = found(
-        cells("a", [0.6, 0.8]), cells("b", [0.5, 0.7]), cells("c", [0.41, 0.42]), CONTROL
+        cells("a", [0.6, 0.8]), cells("b", [0.5, 0.65]), cells("c", [0.41, 0.42]), CONTROL
     )
     assert finding.winners == ("a", "b")
     assert finding.headline.startswith("a and b cannot be told apart: their intervals overlap.")
