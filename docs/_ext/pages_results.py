@@ -32,7 +32,7 @@ THREE = ("TFBind8-Exact-v0", "Levy-Exact-v1", "Superconductor-RandomForest-v1")
 _LEGEND = (
     "Normalised scores of 256 designs: 100th percentile / 50th percentile over distinct designs ± "
     "its standard error, means over 8 seeds. Controls are in italics. \\* marks a method that is "
-    "no better than a control: the 95 % interval of its skill is not above 0. Rank and skill are "
+    "no better than a control: the 95 % interval of its skill is not above 0. Skill and rank are "
     "means over the tasks by the 50th percentile over distinct designs, with 95 % intervals over "
     "seeds. [How scores are counted](../concepts/scoring.md) defines them."
 )

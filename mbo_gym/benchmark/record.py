@@ -251,6 +251,12 @@ class CellRecord:
     error: CellError | None = None
     schema: int = SCHEMA
 
+    @property
+    def folder_name(self) -> str:
+        """Name of the run's folder, as `mbo_gym.benchmark.plan.grid.Cell.folder_name` writes it."""
+        request = self.request
+        return f"{request.method}-{request.task_id}-k{request.k}-seed{request.seed}-{self.key}"
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellRecord:
         """Build a record from the values of a JSON line, of this layout or an older one.

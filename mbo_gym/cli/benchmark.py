@@ -248,14 +248,16 @@ def _show_plan(plan: Plan, records: Sequence[CellRecord], workers: int | None) -
 
 
 def _show_results(records: Sequence[CellRecord]) -> None:
-    """Print the tables of a report, what a reader must know, and the failed cells."""
+    """Print the finding, the tables of a report, what a reader must know, and the failed cells."""
     from mbo_gym.benchmark.analysis.build import analyse
-    from mbo_gym.benchmark.report.text import LEADERBOARD_LEFT_OUT_FIRST, leaderboard_tables
+    from mbo_gym.benchmark.report import text
     from mbo_gym.cli.terminal import show
 
     analysis = analyse(records)
-    for table in leaderboard_tables(analysis):
-        show(table, left_out_first=LEADERBOARD_LEFT_OUT_FIRST, where="--markdown")
+    for line in text.finding_lines(analysis):
+        typer.echo(line)
+    for table in text.leaderboard_tables(analysis):
+        show(table, left_out_first=text.LEADERBOARD_LEFT_OUT_FIRST, where="--markdown")
     for note in analysis.notes:
         typer.echo(f"- {note}")
     for failed in analysis.failures:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mbo_gym.benchmark.analysis import over_seeds
-from mbo_gym.benchmark.analysis.model import CEILINGS, Analysis, Entry, Failure, TaskSetting
+from mbo_gym.benchmark.analysis.finding import finding
+from mbo_gym.benchmark.analysis.model import CEILINGS, Analysis, Entry, Failure, Run, TaskSetting
 from mbo_gym.benchmark.analysis.notes import notes
 from mbo_gym.benchmark.analysis.published import Reproduction, published_for, reproduce
 from mbo_gym.benchmark.analysis.remarks import Remark, add_remarks
@@ -18,7 +19,7 @@ from mbo_gym.benchmark.analysis.statistics import (
     skill_interval,
     welch_tests,
 )
-from mbo_gym.benchmark.record import CellError, CellRecord, Environment
+from mbo_gym.benchmark.record import CellError, CellRecord, CellResult, Environment
 
 __all__ = ["analyse"]
 
@@ -70,6 +71,7 @@ def analyse(
         environments=tuple(environments),
         notes=notes(tasks, entries, ranking, named),
         n_cells=len(records),
+        finding=finding(tasks, entries, ranking, len(records)),
     )
 
 
@@ -103,6 +105,20 @@ def _entry(task: str, records: Sequence[CellRecord], environments: list[Environm
         diagnostics=over_seeds.mean_diagnostics(done),
         command=over_seeds.merged_command(records),
         environments=tuple(sorted({environments.index(r.environment) for r in records})),
+        runs=tuple(_run(record, record.result) for record in done if record.result is not None),
+    )
+
+
+def _run(record: CellRecord, result: CellResult) -> Run:
+    scores = over_seeds.measures([result])
+    return Run(
+        seed=record.request.seed,
+        key=record.key,
+        folder="" if record.external else record.folder_name,
+        scores={measure: value for measure, (value,) in scores.items()},
+        seconds=record.seconds,
+        command=record.command,
+        tables=result.tables,
     )
 
 

@@ -19,6 +19,8 @@ __all__ = [
     "Analysis",
     "Entry",
     "Failure",
+    "Finding",
+    "Run",
     "Scale",
     "Standing",
     "TaskSetting",
@@ -62,6 +64,29 @@ class TaskSetting:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A finished cell of an entry: one seed, its scores and where they come from.
+
+    Args:
+        seed: Seed of the run.
+        key: Key of the cell.
+        folder: Name of the run's folder below ``cells/``; empty where designs came from a file.
+        scores: Score of each measure; empty without an oracle.
+        seconds: Wall-clock seconds of the whole cell.
+        command: Command that repeats the cell.
+        tables: Tables that the method recorded, by name: rows of plain values.
+    """
+
+    seed: int
+    key: str
+    folder: str
+    scores: Mapping[str, float]
+    seconds: float
+    command: str
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
 class Entry:
     """A method on a task, over its seeds.
 
@@ -89,6 +114,7 @@ class Entry:
         command: Command that repeats all seeds; several lines where one cannot; empty for an exact
             control.
         environments: Indices into `Analysis.environments`.
+        runs: The finished cells, in the order of `seeds`; empty for an exact control.
     """
 
     label: str
@@ -107,6 +133,7 @@ class Entry:
     diagnostics: Mapping[str, float | None]
     command: str
     environments: tuple[int, ...]
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +150,28 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What the results say, and how far to trust it; see `mbo_gym.benchmark.analysis.finding`.
+
+    Args:
+        winners: Labels of the best methods, the best first: those that the intervals cannot tell
+            apart. Empty where no method can be compared.
+        measure: ``skill``, or ``score`` where no skill is known; empty without a winner.
+        interval: Mean skill (or interquartile mean of the median scores) of the first winner.
+        headline: The result in one sentence.
+        sentences: Further results, a sentence each.
+        trust: What to know before trusting them, a sentence each.
+    """
+
+    winners: tuple[str, ...]
+    measure: str
+    interval: Interval | None
+    headline: str
+    sentences: tuple[str, ...]
+    trust: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Everything that a report shows.
 
@@ -130,8 +179,8 @@ class Analysis:
         title: Title of the report.
         tasks: Task settings, in the order of the records.
         entries: Methods on tasks, controls included: by task, the highest mean p50_distinct first.
-        standings: Methods over all tasks, the best mean rank by p50_distinct first, incomplete
-            ones last.
+        standings: Methods over all tasks, the highest skill first (the best mean rank by
+            p50_distinct where no skill is known), incomplete ones last.
         comparisons: For each task, Welch's tests between all pairs of methods on p50_distinct,
             Holm-corrected.
         reproduced: Published numbers beside ours.
@@ -139,6 +188,7 @@ class Analysis:
         environments: Distinct environments of the records.
         notes: Sentences that a reader must know, e.g. that controls are missing.
         n_cells: Number of cells in the records.
+        finding: The winner, and what to trust.
     """
 
     title: str
@@ -151,6 +201,7 @@ class Analysis:
     environments: tuple[Environment, ...]
     notes: tuple[str, ...]
     n_cells: int
+    finding: Finding
 
 
 CEILINGS = {"p100": "p100", "p50_distinct": "p50"}
@@ -179,6 +230,9 @@ class Standing:
         improvement: Probability that a run of the method beats a run of the best control
             (p50_distinct), mean over the tasks with a control; None where there is none, or
             incomplete.
+        beaten: Number of tasks where the method is better than the best control
+            (`Entry.better_than_control`), and of tasks where that is known; None for a control, and
+            where it is known on no task.
     """
 
     label: str
@@ -190,6 +244,7 @@ class Standing:
     median_rank: Mapping[str, float]
     skill: Interval | None
     improvement: Interval | None
+    beaten: tuple[int, int] | None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def standings(tasks: Sequence[TaskSetting], entries: Sequence[Entry]) -> tuple[S
         entries: Methods on tasks, with their scores.
 
     Returns:
-        Standings, the best mean rank by p50_distinct first, incomplete methods last.
+        Standings, the highest skill first, or the best mean rank by p50_distinct where no skill is
+        known; incomplete methods last.
     """
     runs: dict[str, dict[str, Entry]] = {}
     for entry in entries:
@@ -74,15 +75,22 @@ def standings(tasks: Sequence[TaskSetting], entries: Sequence[Entry]) -> tuple[S
                 median_rank=median_rank.get(label, {}),
                 skill=_mean_skill(of_label, scored, entries) if whole else None,
                 improvement=_improvement(of_label, scored, entries) if whole else None,
+                beaten=_beaten(of_label),
             )
         )
     return tuple(sorted(rows, key=_place))
 
 
-def _place(row: Standing) -> tuple[float, float]:
+def _place(row: Standing) -> tuple[float, float, float]:
     if not row.complete:
-        return float("inf"), -len(row.tasks)
-    return row.mean_rank["p50_distinct"].value, -row.iqm["p50_distinct"].value
+        return float("inf"), -len(row.tasks), 0
+    skill = -row.skill.value if row.skill else 0
+    return skill, row.mean_rank["p50_distinct"].value, -row.iqm["p50_distinct"].value
+
+
+def _beaten(of_label: Mapping[str, Entry]) -> tuple[int, int] | None:
+    judged = [e.better_than_control for e in of_label.values() if e.better_than_control is not None]
+    return (sum(judged), len(judged)) if judged else None
 
 
 def _scores(

@@ -1,7 +1,8 @@
 """Charts of the HTML report: pure functions from numbers to SVG text, coloured by the page's CSS.
 
-Written by hand: the page filters rows and changes theme inside the SVG, which matplotlib's cannot
-(and has 2.5 times the size); plotly.js adds 4.5 MB a page; Vega needs eval, which the page forbids.
+No charts library: the page filters rows and changes theme inside the SVG, which matplotlib's cannot
+(and has 2.5 times the size). The reasons against libraries of the browser, with their sizes, are in
+docs/guides/benchmark.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,28 @@ from mbo_gym.benchmark.report.charts import (
     scatter_chart,
     search_chart,
 )
+from mbo_gym.benchmark.report.heat import heat_map, variants
 from mbo_gym.benchmark.report.html_values import VALUES
 from mbo_gym.benchmark.report.page import read, render
+from mbo_gym.benchmark.report.recorded import RecordedTable, recorded_tables
 from mbo_gym.benchmark.report.svg import Style, marker, svg
 
 __all__ = ["to_html"]
 
 _COSTS = (("seconds", "seconds a cell", True), ("peak_memory_mb", "peak memory, MB", False))
+
+_THINNING = 2
+"""Every second of the quantiles is drawn: the ribbon looks the same in half the size."""
+
+_MEASURES = {
+    "p50_distinct": "Median, distinct",
+    "p100": "Best",
+    "p50": "Median, all K",
+    "mean": "Mean",
+    "first_p50": "Median, first 128",
+    "first_p100": "Best, first 128",
+    "share_above_best": "Share above D(best)",
+}
 
 
 def to_html(analysis: Analysis) -> str:
@@ -38,16 +53,23 @@ def to_html(analysis: Analysis) -> str:
         analysis: Analysis to show.
     """
     styles = _styles(analysis)
-    tasks = [_task(analysis, i, styles) for i in range(len(analysis.tasks))]
+    folded = variants(analysis)
+    tasks = [_task(analysis, i, styles, folded) for i in range(len(analysis.tasks))]
     return render(
         read(__package__, "report.html.jinja"),
-        script=read(__package__, "report.js"),
+        css=read(__package__, "report.css"),
+        script=read(__package__, "report.js") + read(__package__, "tables.js"),
         analysis=analysis,
         swatches={label: _swatch(style) for label, style in styles.items()},
         n_methods=len(styles),
         ranked=[s for s in analysis.standings if s.complete],
         overall=_overall_charts(analysis, styles),
-        beaten=_beaten(analysis),
+        heat=heat_map(analysis),
+        variants=folded,
+        n_variants=sum(row.label in folded for row in analysis.standings),
+        anchors={(e.label, e.task): i for i, e in enumerate(analysis.entries)},
+        measures=_run_measures(analysis),
+        any_runs=any(entry.runs for entry in analysis.entries),
         tasks=tasks,
         searches=any(task.searches for task in tasks),
         controls={e.label for e in analysis.entries if e.control},
@@ -68,13 +90,19 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _Task:
-    """Section of a task, its entries with the best median first."""
+    """Section of a task, its entries with the best median first.
+
+    `n_variants` is the number of its rows that are folded at first.
+    """
 
     anchor: str
     setting: TaskSetting
     entries: list[Entry]
     failures: list[Failure]
     scored: bool
+    skilled: bool
+    n_variants: int
+    recorded: list[list[RecordedTable]]
     charts: list[_Chart]
     searches: list[_Chart]
 
@@ -106,37 +134,37 @@ def _swatch(style: Style) -> str:
     return svg(14, 14, marker(style, 7, 7), label="", class_="swatch")
 
 
-def _beaten(analysis: Analysis) -> dict[str, tuple[int, int]]:
-    """Return for each method the tasks on which it is better than the controls, of those known."""
-    counts: dict[str, tuple[int, int]] = {}
-    for entry in analysis.entries:
-        if entry.better_than_control is not None:
-            better, known = counts.get(entry.label, (0, 0))
-            counts[entry.label] = (better + entry.better_than_control, known + 1)
-    return counts
-
-
 def _overall_charts(analysis: Analysis, styles: Mapping[str, Style]) -> list[_Chart]:
     complete = [s for s in analysis.standings if s.complete]
+    none: dict[str, float] = {}
     panels: tuple[
         tuple[str, list[tuple[Standing, Interval | None]], dict[str, float], bool], ...
     ] = (
+        ("Skill", [(s, s.skill) for s in complete], {"best control": 0.0, "ceiling": 1.0}, True),
         (
-            "Mean rank by median score",
-            [(s, s.mean_rank.get("p50_distinct")) for s in complete],
-            {},
-            False,
+            "Chance to beat the best control",
+            [(s, s.improvement) for s in complete],
+            {"even": 0.5},
+            True,
         ),
-        ("Mean rank by best score", [(s, s.mean_rank.get("p100")) for s in complete], {}, False),
-        ("Mean rank by skill", [(s, s.mean_rank.get("skill")) for s in complete], {}, False),
         (
             "Interquartile mean of median scores",
             [(s, s.iqm.get("p50_distinct")) for s in complete],
-            {},
+            none,
             True,
         ),
-        ("Interquartile mean of best scores", [(s, s.iqm.get("p100")) for s in complete], {}, True),
-        ("Skill", [(s, s.skill) for s in complete], {"best control": 0.0, "ceiling": 1.0}, True),
+        (
+            "Interquartile mean of best scores",
+            [(s, s.iqm.get("p100")) for s in complete],
+            none,
+            True,
+        ),
+        (
+            "Mean rank by median score",
+            [(s, s.mean_rank.get("p50_distinct")) for s in complete],
+            none,
+            False,
+        ),
     )
     charts = []
     for title, values, references, higher in panels:
@@ -156,7 +184,15 @@ def _overall_charts(analysis: Analysis, styles: Mapping[str, Style]) -> list[_Ch
     return charts
 
 
-def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
+def _run_measures(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return the measures that runs have scores of, each with its header."""
+    known = {measure for entry in analysis.entries for run in entry.runs for measure in run.scores}
+    return [(measure, title) for measure, title in _MEASURES.items() if measure in known]
+
+
+def _task(
+    analysis: Analysis, index: int, styles: Mapping[str, Style], folded: Collection[str]
+) -> _Task:
     setting = analysis.tasks[index]
     entries = [e for e in analysis.entries if e.task == setting.name]
     entries.sort(
@@ -172,6 +208,9 @@ def _task(analysis: Analysis, index: int, styles: Mapping[str, Style]) -> _Task:
         entries=entries,
         failures=[f for f in analysis.failures if f.task == setting.name],
         scored=bool(scored),
+        skilled=any(e.skill for e in entries),
+        n_variants=sum(e.label in folded for e in entries),
+        recorded=recorded_tables(entries),
         charts=_task_charts(setting, scored, styles) if scored else [],
         searches=_searches(setting, [e for e in entries if e.search], styles),
     )
@@ -192,7 +231,7 @@ def _task_charts(
         Distribution(
             e.label,
             styles[e.label],
-            e.quantiles,
+            e.quantiles[::_THINNING],
             e.scores["p50_distinct"].mean,
             e.scores["p100"].mean,
         )

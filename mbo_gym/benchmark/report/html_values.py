@@ -20,13 +20,21 @@ __all__ = [
     "p_value",
     "score",
     "seeds",
+    "shade",
     "skill",
-    "t_value",
     "theirs",
 ]
 
 
-def number(value: float | None, digits: int = 3, *, detail: str = "", sign: bool = False) -> str:
+def number(
+    value: float | None,
+    digits: int = 3,
+    *,
+    detail: str = "",
+    sign: bool = False,
+    exact: bool = True,
+    link: str = "",
+) -> str:
     """Return a `<td>` with a number in fixed decimals, a dash where there is none.
 
     Args:
@@ -34,11 +42,17 @@ def number(value: float | None, digits: int = 3, *, detail: str = "", sign: bool
         digits: Number of decimals.
         detail: Small line below the number.
         sign: Whether to write a plus sign.
+        exact: Whether to sort by more digits than are shown.
+        link: Address that the number leads to.
     """
     if value is None or math.isnan(value):
         return '<td class="none">—</td>'
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    full = f"{value:.6g}"
+    data = f' data-value="{full}"' if detail or (exact and full != text) else ""
     small = f"<small>{escape(detail)}</small>" if detail else ""
-    return f'<td data-value="{value:.6g}">{value:{"+" if sign else ""}.{digits}f}{small}</td>'
+    shown = f'<a href="{escape(link)}">{text}</a>' if link else text
+    return f"<td{data}>{shown}{small}</td>"
 
 
 def count(value: float | None) -> str:
@@ -86,28 +100,42 @@ def p_value(value: float) -> str:
     """Return a `<td>` with a p-value; tiny ones in powers of ten."""
     if math.isnan(value):
         return number(None)
-    return (
-        f'<td data-value="{value:.3g}">{f"{value:.4f}" if value >= 0.0001 else f"{value:.0e}"}</td>'
-    )
+    return f"<td>{f'{value:.4f}' if value >= 0.0001 else f'{value:.0e}'}</td>"
 
 
-def t_value(t: float, degrees: float) -> str:
-    """Return a `<td>` with Welch's t and its degrees of freedom."""
-    return (
-        number(None) if math.isnan(t) else f'<td data-value="{t:.4g}">{t:.2f} ({degrees:.1f})</td>'
-    )
+def seeds(entry: Entry, link: str) -> str:
+    """Return a `<td>` with the number of seeds that are done, and below it how many failed.
 
-
-def seeds(entry: Entry) -> str:
-    """Return a `<td>` with the number of seeds that are done, and below it how many failed."""
+    Args:
+        entry: Method on a task.
+        link: Address of its runs.
+    """
     if entry.exact:
         return '<td class="none">exact</td>'
-    return number(len(entry.seeds), 0, detail=f"{entry.n_failed} failed" if entry.n_failed else "")
+    failed = f"{entry.n_failed} failed" if entry.n_failed else ""
+    return number(len(entry.seeds), 0, detail=failed, link=link)
 
 
-def ours(row: Reproduction) -> str:
-    """Return a `<td>` with our mean, and below it the seeds and their standard deviation."""
-    return number(row.ours.mean, detail=_over_seeds(row.ours.n, row.ours.std, "std"))
+def shade(value: Interval | None) -> str:
+    """Return a `<td>` with a skill, coloured by its sign and size."""
+    if value is None:
+        return number(None)
+    share = min(abs(value.value), 1.0)
+    title = f"mean skill {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    return (
+        f'<td class="mean {"low" if value.value < 0 else "high"}" style="--v:{share:.2f}" '
+        f'title="{title}" data-value="{value.value:.5g}">{value.value:.2f}</td>'
+    )
+
+
+def ours(row: Reproduction, link: str) -> str:
+    """Return a `<td>` with our mean, and below it the seeds and their standard deviation.
+
+    Args:
+        row: Published number beside ours.
+        link: Address of our runs.
+    """
+    return number(row.ours.mean, detail=_over_seeds(row.ours.n, row.ours.std, "std"), link=link)
 
 
 def theirs(published: Published) -> str:
@@ -135,8 +163,8 @@ VALUES: dict[str, Callable[..., str]] = {
     "p_value": p_value,
     "score": score,
     "seeds": seeds,
+    "shade": shade,
     "skill": skill,
-    "t_value": t_value,
     "theirs": theirs,
 }
 """Functions that the template calls, by name."""

@@ -8,7 +8,8 @@ const byId = (id) => document.getElementById(id);
   const key = (cell) => {
     if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
     const text = cell.textContent.trim();
-    return text === "" || cell.classList.contains("none") ? null : text.toLowerCase();
+    if (text === "" || cell.classList.contains("none")) return null;
+    return Number.isNaN(Number(text)) ? text.toLowerCase() : Number(text);
   };
   const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
 

@@ -14,7 +14,8 @@ def render(template: str, *, css: str = "", script: str, **values: Any) -> str:
     """Fill in a page, with the styles and the script that all pages share before its own.
 
     Values are escaped, so that none can act as markup. The shared script sorts the tables of
-    class `sortable` and turns the theme with the button `theme`.
+    class `sortable` and turns the theme with the button `theme`. A template may include and import
+    those of this folder.
 
     Args:
         template: Jinja template, which places `css`, `script` and `script_hash`.
@@ -25,7 +26,11 @@ def render(template: str, *, css: str = "", script: str, **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(lambda name: read(__package__, name)),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     script = read(__package__, "page.js") + script
     return environment.from_string(template).render(

@@ -4,7 +4,7 @@
   const task = byId("task");
   const controls = byId("controls");
 
-  for (const row of all("details tbody tr:not([data-method])")) {
+  for (const row of all(".pairs tbody tr")) {
     row.dataset.method = `${row.cells[0].textContent} ${row.cells[1].textContent}`; // A pair of methods.
   }
 
@@ -19,6 +19,7 @@
         (controls.checked && node.classList.contains("control"));
       node.classList.toggle("off", hidden);
     }
+    document.documentElement.classList.toggle("searching", wanted !== "");
     all("svg.rows").forEach(close);
     const rows = all("main tbody tr[data-method]");
     const shown = rows.filter((row) => !row.closest(".off")).length;
@@ -41,6 +42,20 @@
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
   byId("tools").hidden = false;
   filter(); // A reload keeps what was typed.
+
+  // A link leads to its row, whatever is filtered or folded.
+  function reveal() {
+    const target = byId(decodeURIComponent(location.hash.slice(1)));
+    if (!target || !target.closest(".off, details:not([open])")) return;
+    method.value = "";
+    if (task) task.value = "";
+    controls.checked = false;
+    filter();
+    for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+    target.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
 
   addEventListener("beforeprint", () => all("details").forEach((details) => (details.open = true)));
 })();

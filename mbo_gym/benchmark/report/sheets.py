@@ -101,34 +101,36 @@ def overall_sheet(analysis: Analysis) -> Sheet | None:
         return None
     made: list[tuple[Column, Callable[[Standing], Value]]] = [
         (Column("method"), lambda s: Value(s.label)),
-        (Column("tasks", brief=False), lambda s: Value(f"{len(s.tasks)} of {n_tasks}")),
-        (Column("100th\nIQM", 1), lambda s: _interval(s.iqm.get("p100"))),
+        (Column("skill", 1), lambda s: _interval(s.skill)),
+        (Column("beats the\nbest control", 1), lambda s: _interval(s.improvement, 2)),
+        (Column("tasks\nbeaten", 1), _beaten),
         (Column("50th distinct\nIQM", 1), lambda s: _interval(s.iqm.get("p50_distinct"))),
-        (Column("100th\nmean rank", -1), lambda s: _interval(s.mean_rank.get("p100"), 2)),
+        (Column("100th\nIQM", 1), lambda s: _interval(s.iqm.get("p100"))),
         (
-            Column("100th\nmedian rank", -1, brief=False),
-            lambda s: _number(s.median_rank.get("p100"), "{:.1f}"),
+            Column("skill\nmean rank", -1, brief=False),
+            lambda s: _interval(s.mean_rank.get("skill"), 2),
         ),
         (
             Column("50th distinct\nmean rank", -1),
             lambda s: _interval(s.mean_rank.get("p50_distinct"), 2),
         ),
+        (Column("100th\nmean rank", -1), lambda s: _interval(s.mean_rank.get("p100"), 2)),
         (
             Column("50th distinct\nmedian rank", -1, brief=False),
             lambda s: _number(s.median_rank.get("p50_distinct"), "{:.1f}"),
         ),
         (
-            Column("skill\nmean rank", -1, brief=False),
-            lambda s: _interval(s.mean_rank.get("skill"), 2),
+            Column("100th\nmedian rank", -1, brief=False),
+            lambda s: _number(s.median_rank.get("p100"), "{:.1f}"),
         ),
-        (Column("skill", 1), lambda s: _interval(s.skill)),
-        (Column("beats the\nbest control", 1), lambda s: _interval(s.improvement, 2)),
+        (Column("tasks", brief=False), lambda s: Value(f"{len(s.tasks)} of {n_tasks}")),
     ]
     caption = (
-        "IQM: interquartile mean over tasks and seeds. Ranks: 1 is best, among methods with scores "
-        "on every task. Skill: mean over tasks of the skill by the 50th percentile over distinct "
-        "designs, none below -1. Beats the best control: the probability that a run does, by the "
-        "same percentile. Brackets: 95 % bootstrap intervals over seeds."
+        "Skill: mean over tasks of the skill by the 50th percentile over distinct designs, none "
+        "below -1. Beats the best control: the probability that a run does, by the same "
+        "percentile. Tasks beaten: those where the interval of the skill lies above 0. IQM: "
+        "interquartile mean over tasks and seeds. Ranks: 1 is best, among methods with scores on "
+        "every task. Brackets: 95 % bootstrap intervals over seeds."
     )
     rows = tuple(Row(tuple(value(s) for _, value in made), s.control) for s in analysis.standings)
     return Sheet("Over all tasks", tuple(column for column, _ in made), rows, caption)
@@ -143,7 +145,11 @@ def task_sheet(analysis: Analysis, task: TaskSetting) -> Sheet:
             lambda e: Value(e.label + (MARK if e.better_than_control is False else "")),
         ),
         (Column("seeds"), lambda e: Value("exact" if e.exact else str(len(e.seeds)))),
-        *(_score_columns() if any(entry.values for entry in entries) else _count_columns()),
+        *(
+            _score_columns(any(entry.skill for entry in entries))
+            if any(entry.values for entry in entries)
+            else _count_columns()
+        ),
         (Column("seconds"), lambda e: _number(e.diagnostics["seconds"], "{:.1f}")),
         (
             Column("memory\nMiB", brief=False),
@@ -195,7 +201,7 @@ def failures_sheet(analysis: Analysis) -> Sheet | None:
     return Sheet("Failed cells", columns, rows, caption) if rows else None
 
 
-def _score_columns() -> list[tuple[Column, Callable[[Entry], Value]]]:
+def _score_columns(skilled: bool) -> list[tuple[Column, Callable[[Entry], Value]]]:
     def score(measure: str) -> Callable[[Entry], Value]:
         return lambda e: _score(e.scores.get(measure))
 
@@ -203,14 +209,15 @@ def _score_columns() -> list[tuple[Column, Callable[[Entry], Value]]]:
         shares = entry.scores.get("share_above_best")
         return _number(shares.mean if shares else None, "{:.0%}")
 
+    skill: list[tuple[Column, Callable[[Entry], Value]]] = [(Column("skill", 1), _skill)]
     return [
-        (Column("100th", 1), score("p100")),
+        *(skill if skilled else []),
         (Column("50th\ndistinct", 1), score("p50_distinct")),
+        (Column("100th", 1), score("p100")),
         (Column("50th", 1), score("p50")),
         (Column("first 128\n100th", 1), score("first_p100")),
         (Column("first 128\n50th", 1), score("first_p50")),
         (Column("above\nD(best)", 1), share),
-        (Column("skill", 1), _skill),
     ]
 
 
@@ -265,6 +272,13 @@ def _described(scores: Description) -> str:
         if scores.n > 1
         else f"{scores.mean:.3f}"
     )
+
+
+def _beaten(row: Standing) -> Value:
+    if row.beaten is None:
+        return Value(_NONE)
+    better, known = row.beaten
+    return Value(f"{better} of {known}", better / known)
 
 
 def _skill(entry: Entry) -> Value:

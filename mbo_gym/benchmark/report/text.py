@@ -19,15 +19,22 @@ from mbo_gym.benchmark.report.sheets import (
     task_sheet,
 )
 
-__all__ = ["LEADERBOARD_LEFT_OUT_FIRST", "leaderboard_tables", "to_latex", "to_markdown"]
+__all__ = [
+    "LEADERBOARD_LEFT_OUT_FIRST",
+    "finding_lines",
+    "leaderboard_tables",
+    "to_latex",
+    "to_markdown",
+]
 
 LEADERBOARD_LEFT_OUT_FIRST = (
     "seconds",
     "first 128\n50th",
     "first 128\n100th",
-    "beats the\nbest control",
     "100th\nmean rank",
+    "100th\nIQM",
     "50th",
+    "50th distinct\nmean rank",
 )
 """Columns of the leaderboards that a narrow terminal leaves out first."""
 
@@ -53,14 +60,20 @@ def to_markdown(analysis: Analysis) -> str:
         analysis: Analysis to show.
 
     Returns:
-        Notes, the leaderboard over tasks where there are several, a table a task (the best
-        method of a column bold, controls in italics), published numbers beside ours, failed cells,
-        environments and commands.
+        The finding and what to trust, notes, the leaderboard over tasks where there are several, a
+        table a task (the best method of a column bold, controls in italics), published numbers
+        beside ours, failed cells, environments and commands.
     """
+    finding = analysis.finding
     parts = [
         f"# {_md(analysis.title)}",
-        f"{_LEGEND} Bold: the best of a column, controls (in italics) left out.",
+        "## Finding",
+        f"**{_md(finding.headline)}**",
+        *([_md(" ".join(finding.sentences))] if finding.sentences else []),
     ]
+    if finding.trust:
+        parts += ["What to trust:", "\n".join(f"- {_md(line)}" for line in finding.trust)]
+    parts.append(f"{_LEGEND} Bold: the best of a column, controls (in italics) left out.")
     if analysis.notes:
         parts += ["## Notes", "\n".join(f"- {_md(note)}" for note in analysis.notes)]
     failed = failures_sheet(analysis)
@@ -82,15 +95,31 @@ def to_latex(analysis: Analysis) -> str:
 
     Returns:
         Tables with captions and labels: over tasks where there are several, one a task,
-        published numbers beside ours. The best of a column is bold, controls are in italics. Notes
-        stand above them as comments.
+        published numbers beside ours. The best of a column is bold, controls are in italics. The
+        finding and the notes stand above them as comments.
     """
-    lines = [r"Needs \usepackage{booktabs}.", "", analysis.title, *analysis.notes]
+    lines = [
+        r"Needs \usepackage{booktabs}.",
+        "",
+        analysis.title,
+        *finding_lines(analysis),
+        *analysis.notes,
+    ]
     comments = "\n".join(f"% {' '.join(line.split())}".rstrip() for line in lines)
     tables = [
         _latex_table(sheet.brief(), number) for number, sheet in enumerate(_sheets(analysis), 1)
     ]
     return "\n\n".join([comments, *tables]) + "\n"
+
+
+def finding_lines(analysis: Analysis) -> list[str]:
+    """Return the finding as plain lines: the result first, then what to trust.
+
+    Args:
+        analysis: Analysis to show.
+    """
+    finding = analysis.finding
+    return [finding.headline, *finding.sentences, *(f"- {line}" for line in finding.trust)]
 
 
 def leaderboard_tables(analysis: Analysis) -> list[Table]:

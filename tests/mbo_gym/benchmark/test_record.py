@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mbo_gym.benchmark.execute.summary import COLUMNS, summary_csv
+from mbo_gym.benchmark.plan.grid import Cell
 from mbo_gym.benchmark.record import SCHEMA, CellRecord, finite
 from tests.mbo_gym.benchmark.records import failed, make_records, record, values
 
@@ -68,3 +69,9 @@ def test_a_summary_has_a_row_a_record():
     assert (second["p100"], second["n_unique"], second["status"]) == ("", "256", "done")
     assert (third["seed"], third["status"], third["p50"]) == ("4", "failed", "")
     assert third["seconds"] == "12.5"
+
+
+def test_the_folder_of_a_record_is_that_of_its_cell():
+    one = record("grad [adam]", "Levy-Exact-v0", 3)
+    cell = Cell(one.request, one.label, one.config)
+    assert replace(one, key=cell.key).folder_name == cell.folder_name

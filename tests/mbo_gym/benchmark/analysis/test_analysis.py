@@ -423,8 +423,8 @@ def test_a_whole_benchmark_is_analysed():
         ]
         assert means == sorted(means, reverse=True)
     assert [(s.label, s.complete) for s in analysis.standings][:2] == [
-        ("grad", True),
         ("pgs", True),
+        ("grad", True),
     ]
     assert entry_of(analysis, "pgs", f"{LEVY} [dim=30]").better_than_control is False
     assert entry_of(analysis, "pgs", TFBIND).better_than_control is True

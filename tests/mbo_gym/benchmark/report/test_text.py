@@ -11,6 +11,7 @@ from rich.console import Console
 from mbo_gym.benchmark.analysis.build import analyse
 from mbo_gym.benchmark.report.text import (
     LEADERBOARD_LEFT_OUT_FIRST,
+    finding_lines,
     leaderboard_tables,
     to_latex,
     to_markdown,
@@ -70,8 +71,10 @@ def shown(table, width):
 
 def test_markdown_has_every_section(analysis):
     text = to_markdown(analysis)
-    assert text.startswith("# Benchmark\n\nMeans over seeds; +- is the standard error of the mean.")
+    assert text.startswith("# Benchmark\n\n## Finding\n\n**")
+    assert "\n\nMeans over seeds; +- is the standard error of the mean." in text
     assert [plain(title) for title in sections(text)] == [
+        "Finding",
         "Notes",
         "Over all tasks",
         *(task.name for task in analysis.tasks),
@@ -149,6 +152,41 @@ def test_the_overall_table_says_who_is_compared(analysis):
     )
     assert rows["grad"]["skill"] == f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}]"
     assert set(rows["random"].values()) == {"random", "1 of 2", "-"}
+
+
+def test_skill_and_chance_come_first_and_ranks_last(analysis):
+    section = sections(to_markdown(analysis))["Over all tasks"]
+    headers = list(rows_of(section)[0])
+    assert headers[:4] == ["method", "skill", "beats the best control", "tasks beaten"]
+    assert not any("rank" in header for header in headers[:6])
+    assert all("rank" in header for header in headers[6:11])
+    brief, _ = tabulars(to_latex(analysis))[0][1][:2]
+    assert brief[:4] == headers[:4]
+    assert [c.header.replace("\n", " ") for c in leaderboard_tables(analysis)[0].columns] == brief
+    assert {"skill", "beats the\nbest control", "tasks\nbeaten"}.isdisjoint(
+        LEADERBOARD_LEFT_OUT_FIRST
+    )
+    rows = {row["method"]: row for row in rows_of(section)}
+    assert rows["pgs"]["tasks beaten"] == "1 of 2"
+    assert rows["random"]["tasks beaten"] == "-"
+
+
+def test_the_finding_stands_first_in_every_text(analysis):
+    finding = analysis.finding
+    part = sections(to_markdown(analysis))["Finding"]
+    assert finding.trust
+    assert f"**{finding.headline}**" in plain_text(part)
+    assert " ".join(finding.sentences) in plain_text(part)
+    assert [line[2:] for line in plain_text(part).splitlines() if line.startswith("- ")] == list(
+        finding.trust
+    )
+    assert finding_lines(analysis)[0] == finding.headline
+    latex = to_latex(analysis)
+    assert latex.index(f"% {finding.headline}\n") < latex.index(f"% {analysis.notes[0]}\n")
+
+
+def plain_text(section):
+    return re.sub(r"\\(.)", r"\1", section)
 
 
 def test_one_problem_needs_no_overall_table():
@@ -254,7 +292,9 @@ def test_latex_has_the_same_rows_as_markdown_with_fewer_columns(analysis):
         "pgs*",
         r"\textit{random}",
     )
-    assert re.fullmatch(r"\\textbf\{0\.\d{3} \$\\pm\$ 0\.\d{3}\}", grad[2])
+    assert header[2] == "skill"
+    assert re.fullmatch(r"\\textbf\{0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]\}", grad[2])
+    assert re.fullmatch(r"\\textbf\{0\.\d{3} \$\\pm\$ 0\.\d{3}\}", grad[3])
     assert re.fullmatch(r"\\textit\{\$-\$0\.\d{3} \$\\pm\$ 0\.\d{3}\}", random[3])
     assert not any("textbf" in cell for row in (top_k, random) for cell in row)
 
