@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class SearchConfig:
 
     Args:
         max_enumerated: Most designs of a space that is searched whole.
+        max_scored: Most designs that a surrogate of several parts scores whole; of more, those that
+            its leading part (`Surrogate.lead`) puts first.
         ascent_steps: Steps of Adam up a trend.
         ascent_rate: Length of a step in each feature, in standard deviations.
         population: Designs that the next generation comes from.
@@ -41,6 +43,7 @@ class SearchConfig:
     """
 
     max_enumerated: int = 10_000_000
+    max_scored: int = 200_000
     ascent_steps: int = 200
     ascent_rate: float = 0.05
     population: int = 512
@@ -52,6 +55,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         require_at_least(self, 2, "population", "children")
         require_at_least(self, 0, "max_enumerated", "ascent_steps", "ascent_rate")
+        require_at_least(self, 1, "max_scored")
         require_at_least(self, 0, "generations", "noise", "spread")
 
 
@@ -192,7 +196,7 @@ def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Pr
     """Return the `k` best of designs (N, d) that are distinct and not measured, more where there
     are fewer."""
     data = fitted.problem.dataset
-    x = data.unseen(x)
+    x = _promising(fitted, data.unseen(x), max(k, config.max_scored))
     value = _predicted(fitted, x)
     chosen = _chosen(fitted, x, value, k, config.spread)
     breeder, strength = _Breeder(fitted, config), 0.02
@@ -216,6 +220,16 @@ def _best_new(fitted: Fitted, x: np.ndarray, k: int, config: SearchConfig) -> Pr
         x, value = np.concatenate([x, known[best]]), np.concatenate([value, of_known[best]])
     rows = np.sort(np.arange(k) % len(x))
     return Proposals(x[rows], value[rows], unit=fitted.unit)
+
+
+def _promising(fitted: Fitted, x: np.ndarray, most: int) -> np.ndarray:
+    """Return the designs of (N, d) that the leading part of the surrogate puts first, at most so
+    many; all where there is no such part."""
+    lead = fitted.surrogate.lead
+    if lead is None or len(x) <= most:
+        return x
+    value = _predicted(replace(fitted, surrogate=lead), x)
+    return np.asarray(x[np.sort(np.argsort(-value, kind="stable")[:most])])
 
 
 def _predicted(fitted: Fitted, x: np.ndarray) -> np.ndarray:

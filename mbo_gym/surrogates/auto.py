@@ -146,6 +146,7 @@ class AutoSurrogate(Surrogate):
         self.leads = False
         self.learned = True
         self._climbed = False
+        self._whole: dict[str, Surrogate] = {}  # families fitted on all rows by the race
         self._taken: CommitteeSurrogate | None = None
         self._problem: tuple[OfflineProblem, Encoder] | None = None
 
@@ -174,6 +175,7 @@ class AutoSurrogate(Surrogate):
         """
         started, config = time.perf_counter(), self.config
         progress = progress or NullProgress()
+        self._whole = {}
         if len(z) > config.most_rows:
             z, y = self._drawn(z, y, seed)
         letters = self._problem is not None and isinstance(self._problem[0].space, CategoricalSpace)
@@ -196,6 +198,8 @@ class AutoSurrogate(Surrogate):
         self.table = tuple(replace(e, weight=taken.get(e.name, 0.0) / total) for e in judged)
         progress.table("race", [entrant.row() for entrant in self.table])
         self._taken = CommitteeSurrogate(CommitteeConfig(tuple(taken), tuple(taken.values())))
+        self._taken.adopt(self._whole)
+        self._whole = {}
         if self._problem is not None:
             self._taken.for_problem(*self._problem)
         self._taken.row_weight = self.row_weight
@@ -260,6 +264,7 @@ class AutoSurrogate(Surrogate):
         try:
             if hasattr(make_surrogate(name), "r2"):  # leave-one-out on all rows, in closed form
                 fitted = self._fitted(name, z, y, torch.arange(len(z)), seed, progress)
+                self._whole[name] = fitted
                 kind = fitted.chosen  # type: ignore[attr-defined]
                 r2 = fitted.r2[kind]  # type: ignore[attr-defined]
                 return Entrant(
@@ -308,6 +313,15 @@ class AutoSurrogate(Surrogate):
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""
         return require_fitted(self._taken, self.kind).predict(z)
+
+    @property
+    def lead(self) -> Surrogate | None:  # type: ignore[override]
+        """The member with the largest weight, if one has."""
+        if self._taken is None or len(self._taken.parts) < 2:
+            return None
+        shares = self._taken.config.shares
+        best = max(range(len(shares)), key=shares.__getitem__)
+        return self._taken.parts[best] if shares.count(shares[best]) == 1 else None
 
     @property
     def spread(self) -> Callable[[Tensor], Tensor]:

@@ -94,6 +94,8 @@ class Surrogate(ABC):
         weighs_rows: Whether `fit` lets each row count by `row_weight`.
         differentiable: Whether predictions have a gradient in the features.
         predicts_scores: Whether predictions are scores; else they only order designs.
+        lead: A part of the fitted model that orders designs much as the whole does, in less time;
+            None for none.
         row_weight: (N,) weights of the rows of the next `fit`, mean 1; None where all count alike.
     """
 
@@ -106,6 +108,7 @@ class Surrogate(ABC):
     differentiable: ClassVar[bool] = True
     predicts_scores: ClassVar[bool] = True
     row_weight: Tensor | None = None
+    lead: Surrogate | None = None
 
     @abstractmethod
     def fit(

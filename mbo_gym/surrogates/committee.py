@@ -121,6 +121,14 @@ class CommitteeSurrogate(_Parts, Surrogate):  # type: ignore[override]
     def __init__(self, config: CommitteeConfig | None = None) -> None:
         self.config = config or CommitteeConfig()
         self.parts = [make_surrogate(name) for name in self.config.members]
+        self._fitted: set[str] = set()
+
+    def adopt(self, members: Mapping[str, Surrogate]) -> None:
+        """Take over members that are fitted already, on the rows and the seed of the next `fit`."""
+        for place, name in enumerate(self.config.members):
+            if name in members:
+                self.parts[place] = members[name]
+                self._fitted.add(name)
 
     def fit(
         self, z: Tensor, y: Tensor, *, seed: int, progress: Progress | None = None
@@ -134,11 +142,15 @@ class CommitteeSurrogate(_Parts, Surrogate):  # type: ignore[override]
         """
         started, reports = time.perf_counter(), []
         for name, part in zip(self.config.members, self.parts, strict=True):
+            if name in self._fitted and part.report is not None:
+                reports.append(part.report)
+                continue
             part.row_weight = self.row_weight if part.weighs_rows else None
             try:
                 reports.append(part.fit(z, y, seed=seed, progress=progress))
             except CannotFit as error:
                 raise CannotFit(f"member {name} of the committee: {error}") from error
+        self._fitted.clear()
         self.report = _joint_report(self, z, y, reports, seed, started)
         return self.report
 

@@ -143,3 +143,24 @@ def test_matched_tells_of_its_race_and_comes_back(tmp_path):
     method.save(tmp_path / "m")
     again = mbo_gym.load_method(tmp_path / "m")
     np.testing.assert_array_equal(again.propose(8).x, found.x)
+
+
+def test_of_many_designs_the_leading_part_chooses_those_that_all_score(monkeypatch):
+    space = CategoricalSpace(6, 3)
+    made = problem(space, lambda x: (x == 2).sum(axis=1))
+    surrogate = make_surrogate(
+        "auto", letters=("sequence_ridge", "extra_trees"), least_weight=0.0, few=10
+    )
+    model = Fitted.fit(made, surrogate, "z_score", Context(0))
+    assert surrogate.lead is surrogate._taken.parts[0]
+    whole, _ = search(model, 10, CONFIG, climb=False)
+    scored = []
+    predict = type(surrogate).predict
+    monkeypatch.setattr(
+        type(surrogate), "predict", lambda self, z: scored.append(len(z)) or predict(self, z)
+    )
+    some, how = search(model, 10, replace(CONFIG, max_scored=50), climb=False)
+    assert (how, sum(scored)) == ("enumeration", 50)
+    assert len(np.unique(some.x, axis=0)) == 10
+    assert measured(made, some.x) == 0
+    assert some.criterion.mean() >= whole.criterion.mean() - 0.1

@@ -19,6 +19,7 @@ from mbo_gym.surrogates.base import CannotFit, NotDifferentiable
 from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.registry import load_surrogate
 from mbo_gym.surrogates.trees import TreesSurrogate
+from mbo_gym.surrogates.trend import TrendSurrogate
 
 LIGHT = AutoConfig(bounded=("kernel",), committee=("kernel", "trend"), letters=("sequence_ridge",))
 
@@ -170,3 +171,22 @@ def test_more_rows_than_asked_for_are_drawn_from_and_said():
         race = raced(problem, config)
     assert race.table[0].n == 100
     assert race.report.n_train + race.report.n_held_out == 100
+
+
+def test_what_was_fitted_on_all_rows_is_not_fitted_again(monkeypatch):
+    problem = continuous(lambda x: -(x**2).sum(axis=1))
+    fits = []
+    fit = TrendSurrogate.fit
+    monkeypatch.setattr(
+        TrendSurrogate,
+        "fit",
+        lambda self, z, y, **named: fits.append(len(z)) or fit(self, z, y, **named),
+    )
+    race = raced(problem)
+    assert (race.leads, fits) == (True, [300])
+    alone = TrendSurrogate()
+    encoder = make_encoder(problem)
+    fit_surrogate(problem, encoder, alone, seed=0)
+    z = encoder.features(problem.dataset.x)
+    torch.testing.assert_close(race.predict(z), alone.predict(z))
+    assert race.lead is None  # there is one part
