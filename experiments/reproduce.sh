@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Run a suite of this folder again and print its report: reproduce.sh SUITE [options of mbo-gym benchmark].
-# SUITE: core, pgs, diffusion, diffusion_data, baselines or baselines_data; each takes hours on two cores.
+# SUITE: core, pgs, diffusion, diffusion_data, baselines, baselines_data or matched; each takes hours on two cores.
 # What is recorded already is not run again. Superconductor: mbo-gym data get superconductor, or
 # $MBO_GYM_DATA; TFBind10: by hand. PYTHON=.venv/bin/python chooses the Python of the installation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
-suite="${1:?name a suite: core, pgs, diffusion, diffusion_data, baselines or baselines_data}"
+suite="${1:?name a suite: core, pgs, diffusion, diffusion_data, baselines, baselines_data or matched}"
 shift
 results="experiments/results/$suite"
 
