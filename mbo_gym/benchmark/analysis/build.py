@@ -103,6 +103,7 @@ def _entry(task: str, records: Sequence[CellRecord], environments: list[Environm
         quantiles=over_seeds.mean_quantiles(results),
         search=over_seeds.mean_search(results),
         diagnostics=over_seeds.mean_diagnostics(done),
+        offline=over_seeds.mean_offline(results),
         command=over_seeds.merged_command(records),
         environments=tuple(sorted({environments.index(r.environment) for r in records})),
         runs=tuple(_run(record, record.result) for record in done if record.result is not None),
@@ -150,6 +151,7 @@ def _exact_controls(task: str, by_label: Mapping[str, Sequence[CellRecord]]) -> 
                 quantiles=(),
                 search=(),
                 diagnostics=dict.fromkeys(over_seeds.DIAGNOSTICS),
+                offline=dict.fromkeys(over_seeds.OFFLINE),
                 command="",
                 environments=(),
             )

@@ -111,6 +111,8 @@ class Entry:
             a search.
         diagnostics: Means over seeds of `mbo_gym.benchmark.analysis.over_seeds.DIAGNOSTICS`; None
             where unknown.
+        offline: Means over seeds of `mbo_gym.benchmark.analysis.over_seeds.OFFLINE`; None where
+            unknown.
         command: Command that repeats all seeds; several lines where one cannot; empty for an exact
             control.
         environments: Indices into `Analysis.environments`.
@@ -131,6 +133,7 @@ class Entry:
     quantiles: tuple[float, ...]
     search: tuple[tuple[int, float, float | None], ...]
     diagnostics: Mapping[str, float | None]
+    offline: Mapping[str, float | None]
     command: str
     environments: tuple[int, ...]
     runs: tuple[Run, ...] = ()

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mbo_gym.benchmark.record import CellRecord, CellResult
+from mbo_gym.evaluation.search import stability
 
 __all__ = [
     "DIAGNOSTICS",
+    "OFFLINE",
     "mean_diagnostics",
+    "mean_offline",
     "mean_quantiles",
     "mean_search",
     "measures",
@@ -36,6 +39,17 @@ DIAGNOSTICS = (
     "learned_gradients",
 )
 """Numbers of a cell besides its scores; `seconds` is of the whole cell, the rest of its result."""
+
+OFFLINE = (
+    "r2",
+    "rank_correlation",
+    "coverage_data",
+    "coverage_proposals",
+    "stability",
+    "optimality",
+)
+"""What a surrogate says of itself (`mbo_gym.runs.offline.offline_numbers`), and how steadily the
+search stayed above the data (`mbo_gym.evaluation.search.stability`)."""
 
 _SEEDS = re.compile(r"(?<=--seeds )\S+")
 
@@ -114,6 +128,25 @@ def mean_diagnostics(records: Sequence[CellRecord]) -> dict[str, float | None]:
         if known:
             means[name] = float(np.mean(known))
     return means
+
+
+def mean_offline(results: Sequence[CellResult]) -> dict[str, float | None]:
+    """Return OFFLINE, means over the finished cells that have them; None where none has."""
+    rows = [_offline(result) for result in results]
+    means: dict[str, float | None] = dict.fromkeys(OFFLINE)
+    for name in OFFLINE:
+        known = [value for row in rows if (value := row.get(name)) is not None]
+        if known:
+            means[name] = float(np.mean(known))
+    return means
+
+
+def _offline(result: CellResult) -> dict[str, float | None]:
+    numbers = dict(result.offline)
+    scores = [point.score for point in result.search if point.score is not None]
+    if scores and len(scores) == len(result.search):
+        numbers["stability"], numbers["optimality"] = stability(scores, result.d_best)
+    return numbers
 
 
 def merged_command(records: Sequence[CellRecord]) -> str:

@@ -23,6 +23,7 @@ from mbo_gym.benchmark.report.heat import heat_map, variants
 from mbo_gym.benchmark.report.html_values import VALUES
 from mbo_gym.benchmark.report.page import read, render
 from mbo_gym.benchmark.report.recorded import RecordedTable, recorded_tables
+from mbo_gym.benchmark.report.sheets import OFFLINE_CAPTION
 from mbo_gym.benchmark.report.svg import Style, marker, svg
 
 __all__ = ["to_html"]
@@ -65,6 +66,7 @@ def to_html(analysis: Analysis) -> str:
         ranked=[s for s in analysis.standings if s.complete],
         overall=_overall_charts(analysis, styles),
         heat=heat_map(analysis),
+        offline_caption=OFFLINE_CAPTION,
         variants=folded,
         n_variants=sum(row.label in folded for row in analysis.standings),
         anchors={(e.label, e.task): i for i, e in enumerate(analysis.entries)},
@@ -102,6 +104,7 @@ class _Task:
     scored: bool
     skilled: bool
     n_variants: int
+    offline: list[Entry]
     recorded: list[list[RecordedTable]]
     charts: list[_Chart]
     searches: list[_Chart]
@@ -210,6 +213,7 @@ def _task(
         scored=bool(scored),
         skilled=any(e.skill for e in entries),
         n_variants=sum(e.label in folded for e in entries),
+        offline=[e for e in entries if any(v is not None for v in e.offline.values())],
         recorded=recorded_tables(entries),
         charts=_task_charts(setting, scored, styles) if scored else [],
         searches=_searches(setting, [e for e in entries if e.search], styles),

@@ -64,10 +64,12 @@
   }
 
   // The hint stands where a table is wider than its place.
-  const measure = new ResizeObserver((entries) => {
-    for (const { target } of entries) target.parentElement.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+  const mark = (scroll) => scroll.parentElement.classList.toggle("wide", scroll.scrollWidth > scroll.clientWidth + 1);
+  const measure = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target)));
+  all(".framed > .scroll").forEach((scroll) => {
+    mark(scroll);
+    measure.observe(scroll);
   });
-  all(".framed > .scroll").forEach((scroll) => measure.observe(scroll));
 
   // Values on hover and on keyboard focus.
   const tip = document.createElement("div");

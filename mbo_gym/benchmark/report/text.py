@@ -14,6 +14,7 @@ from mbo_gym.benchmark.analysis.notes import short_commit
 from mbo_gym.benchmark.report.sheets import (
     Sheet,
     failures_sheet,
+    offline_sheet,
     overall_sheet,
     reproduced_sheet,
     task_sheet,
@@ -61,8 +62,8 @@ def to_markdown(analysis: Analysis) -> str:
 
     Returns:
         The finding and what to trust, notes, the leaderboard over tasks where there are several, a
-        table a task (the best method of a column bold, controls in italics), published numbers
-        beside ours, failed cells, environments and commands.
+        table a task (the best method of a column bold, controls in italics), what was known
+        without an oracle, published numbers beside ours, failed cells, environments and commands.
     """
     finding = analysis.finding
     parts = [
@@ -144,8 +145,9 @@ def _leaderboards(analysis: Analysis) -> list[Sheet]:
 
 
 def _sheets(analysis: Analysis) -> list[Sheet]:
-    reproduced = reproduced_sheet(analysis)
-    return [*_leaderboards(analysis), *([reproduced] if reproduced else [])]
+    known = [offline_sheet(analysis, task) for task in analysis.tasks]
+    more = [sheet for sheet in (*known, reproduced_sheet(analysis)) if sheet]
+    return [*_leaderboards(analysis), *more]
 
 
 def _environments(analysis: Analysis) -> Iterator[str]:
