@@ -71,7 +71,8 @@ def by_method(name: str, **settings: Any) -> Search:
         method: Any = mbo_gym.make_method(name, **settings)
         method.start(fitted.problem, fitted.context)
         method.fitted = fitted
-        return method.propose(k)
+        proposals: Proposals = method.propose(k)
+        return proposals
 
     return propose
 
@@ -279,6 +280,23 @@ def predicts(outcomes: Sequence[Outcome], number: str) -> dict[str, float]:
     return {task: float(np.mean(values)) for task, values in found.items()}
 
 
+def regret(outcomes: Sequence[Outcome], number: str) -> dict[str, float]:
+    """Return what choosing the family by the highest value of a number costs, by task.
+
+    It is the mean over searches and seeds of the best family's score minus the chosen one's, among
+    the families that have the number.
+    """
+    groups = defaultdict(list)
+    for o in outcomes:
+        value = o.numbers.get(number)
+        if value is not None:
+            groups[o.task, o.search, o.seed].append((value, o.p50))
+    found = defaultdict(list)
+    for (task, _, _), pairs in groups.items():
+        found[task].append(max(p50 for _, p50 in pairs) - max(pairs)[1])
+    return {task: float(np.mean(values)) for task, values in found.items()}
+
+
 def summary(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield the lines of the tables, as Markdown."""
     mean = means(outcomes)
@@ -310,6 +328,13 @@ def summary(outcomes: Sequence[Outcome]) -> Iterator[str]:
         cells = [f"{rank[task]:.2f}" if task in rank else "" for task in tasks]
         middle = f"{np.mean(list(rank.values())):.2f}" if rank else ""
         yield f"| {words} | {' | '.join(cells)} | {middle} |"
+    yield "\n## What does choosing the family by it cost?\n"
+    yield f"| number | {' | '.join(tasks)} |"
+    yield f"|---|{'---|' * len(tasks)}"
+    for number, words in NUMBERS.items():
+        cost = regret(outcomes, number)
+        cells = [f"{cost[task]:.3f}" if task in cost else "" for task in tasks]
+        yield f"| {words} | {' | '.join(cells)} |"
     yield "\n## Do intervals hold, and is the search steady?\n"
     yield "| search | covers the data | covers the proposals | SI | OI |"
     yield "|---|---|---|---|---|"
