@@ -15,12 +15,20 @@ from mbo_gym.methods.fitted import Fitted
 from mbo_gym.methods.search import SearchConfig, search
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.settings import Choice
 from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.kernel import KernelSurrogate
+from mbo_gym.surrogates.registry import make_surrogate
 from mbo_gym.surrogates.sequence import SequenceRidgeConfig, SequenceRidgeSurrogate
 from mbo_gym.surrogates.trend import TrendConfig, TrendSurrogate
 
-__all__ = ["KernelCrossover", "LinearCorner", "OptimumConfig", "PairRidge", "TrendOptimum"]
+__all__ = [
+    "KernelCrossover",
+    "KernelCrossoverConfig",
+    "LinearCorner",
+    "OptimumConfig",
+    "PairRidge",
+    "TrendOptimum",
+]
 
 _ENCODER = "z_score"
 
@@ -36,13 +44,26 @@ class OptimumConfig:
     search: SearchConfig = SearchConfig()
 
 
+@dataclass(frozen=True)
+class KernelCrossoverConfig:
+    """Settings of `KernelCrossover`.
+
+    Args:
+        surrogate: Kernel surrogate.
+        search: Settings of the search.
+    """
+
+    surrogate: Choice = Choice("kernel")
+    search: SearchConfig = SearchConfig()
+
+
 _LIGHT = OptimumConfig(SearchConfig(generations=2, children=128, population=32, ascent_steps=50))
 
 
 class _Optimum:
     """What the controls of this module share: one model, and the search that the space allows."""
 
-    config: OptimumConfig
+    config: Any
     problem: OfflineProblem
     context: Context
     fitted: Fitted
@@ -185,7 +206,7 @@ class KernelCrossover(_Optimum, Method):
         3. propose the K best that were not measured
 
     Args:
-        config: Settings of the search.
+        config: Settings; the surrogate and the search.
 
     Example:
         >>> import mbo_gym
@@ -199,10 +220,12 @@ class KernelCrossover(_Optimum, Method):
         title="KernelCrossover: crossed designs, filtered by kernel ridge regression",
         kind="control",
     )
-    Config: ClassVar[type[Any]] = OptimumConfig
-    PRESETS: ClassVar[Mapping[str, Any]] = {"light": _LIGHT}
+    Config: ClassVar[type[Any]] = KernelCrossoverConfig
+    PRESETS: ClassVar[Mapping[str, Any]] = {
+        "light": KernelCrossoverConfig(Choice("light_kernel"), _LIGHT.search)
+    }
     CONTROL: ClassVar[bool] = True
     climb: ClassVar[bool] = False
 
     def _model(self) -> Surrogate:
-        return KernelSurrogate()
+        return make_surrogate(self.config.surrogate)

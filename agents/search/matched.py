@@ -76,7 +76,9 @@ class Matched(Method):
     PRESETS: ClassVar[Mapping[str, Any]] = {
         "light": MatchedConfig(
             AutoConfig(
-                bounded=("kernel",), committee=("trend", "kernel"), letters=("sequence_ridge",)
+                bounded=("light_kernel",),
+                committee=("trend", "light_kernel"),
+                letters=("sequence_ridge",),
             ),
             SearchConfig(generations=2, children=128, population=32, ascent_steps=20),
         )

@@ -60,7 +60,8 @@ def make_surrogate(name: str | Choice = "mlp", **config: Any) -> Surrogate:
             128), ``quadratic`` (all squares and products by ridge regression), ``least_error``
             (of ``light_ensemble`` and ``quadratic`` the one with the lower error on held-out rows),
             ``auto`` (a race of model families: the one, or the mean, that fits the task),
-            ``trend`` (the best polynomial of few terms), ``kernel`` (Gaussian kernel ridge),
+            ``trend`` (the best polynomial of few terms), ``kernel`` (Gaussian kernel ridge;
+            ``light_kernel`` on 300 rows),
             ``trees`` and ``extra_trees`` (boosted and random ones, without a gradient),
             ``sequence_ridge`` (pairs and gapped triples of letters), ``sequence_cnn``,
             ``committee`` (the mean of ``trees``, ``light_ensemble`` and ``kernel``), ``residual``
@@ -171,6 +172,9 @@ SURROGATES.register(
 )
 SURROGATES.register("quadratic", "mbo_gym.surrogates.quadratic:QuadraticSurrogate")
 SURROGATES.register("kernel", "mbo_gym.surrogates.kernel:KernelSurrogate")
+SURROGATES.register(
+    "light_kernel", "mbo_gym.surrogates.kernel:KernelSurrogate", max_rows=300, chosen_on=300
+)
 SURROGATES.register("trees", "mbo_gym.surrogates.trees:TreesSurrogate")
 SURROGATES.register("extra_trees", "mbo_gym.surrogates.trees:TreesSurrogate", model="extra")
 SURROGATES.register("sequence_ridge", "mbo_gym.surrogates.sequence:SequenceRidgeSurrogate")
