@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mbo_gym.benchmark.analysis.model import Analysis, Entry, Failure, Standing, TaskSetting
-from mbo_gym.benchmark.analysis.statistics import Interval
+from mbo_gym.benchmark.analysis.statistics import Comparison, Interval
 from mbo_gym.benchmark.report.charts import (
     LOWEST_SHOWN,
     Distribution,
@@ -32,6 +32,9 @@ _COSTS = (("seconds", "seconds a cell", True), ("peak_memory_mb", "peak memory, 
 
 _THINNING = 2
 """Every second of the quantiles is drawn: the ribbon looks the same in half the size."""
+
+_MOST_TESTS = 100
+"""Pairs of methods on a task up to which all tests are shown."""
 
 _MEASURES = {
     "p50_distinct": "Median, distinct",
@@ -106,6 +109,8 @@ class _Task:
     n_variants: int
     offline: list[Entry]
     recorded: list[list[RecordedTable]]
+    tests: list[Comparison]
+    n_tests: int
     charts: list[_Chart]
     searches: list[_Chart]
 
@@ -215,9 +220,25 @@ def _task(
         n_variants=sum(e.label in folded for e in entries),
         offline=[e for e in entries if any(v is not None for v in e.offline.values())],
         recorded=recorded_tables(entries),
+        tests=_tests_shown(analysis, setting, scored),
+        n_tests=len(analysis.comparisons.get(setting.name, ())),
         charts=_task_charts(setting, scored, styles) if scored else [],
         searches=_searches(setting, [e for e in entries if e.search], styles),
     )
+
+
+def _tests_shown(
+    analysis: Analysis, setting: TaskSetting, scored: Sequence[Entry]
+) -> list[Comparison]:
+    """Return the tests of a task; of many pairs, those of the best method and of the best
+    control."""
+    tests = analysis.comparisons.get(setting.name, ())
+    if len(tests) <= _MOST_TESTS:
+        return list(tests)
+    methods = [e.label for e in scored if not e.control]
+    controls = [e.label for e in scored if e.control and not e.exact]
+    kept = {*methods[:1], *controls[:1]}
+    return [test for test in tests if {test.a, test.b} & kept]
 
 
 def _references(setting: TaskSetting, ceiling: str) -> dict[str, float]:
