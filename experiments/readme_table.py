@@ -13,26 +13,26 @@ TASKS = {
     "Levy-Exact-v1": "Levy-v1",
     "Superconductor-RandomForest-v1": "Superconductor-v1",
 }
-"""Tasks shown and their short names; the mean rank is over all tasks of the folder."""
-ROWS = ("demo", "grad_mean [boxed]", "pgs", "gtg", "reinforce", "roma")
-CONTROLS = ("random_filtered", "mean_design", "top_k")
+"""Tasks shown and their short names; the mean skill is over all tasks of the folder."""
+ROWS = ("matched", "demo", "reinforce", "pgs", "grad_mean [boxed]", "roma")
+CONTROLS = ("pair_ridge", "trend", "kernel_crossover", "random_unseen")
 
 
 def main(folder: Path) -> None:
-    """Print medians over distinct designs, with standard errors over seeds, and mean ranks."""
+    """Print medians over distinct designs with standard errors over seeds, and mean skill."""
     analysis = analyse(ResultStore(folder).records())
     entries = {(entry.label, entry.task): entry for entry in analysis.entries}
-    ranks = {row.label: row.mean_rank.get("p50_distinct") for row in analysis.standings}
-    print(f"| method | {' | '.join(TASKS.values())} | mean rank |")
+    skills = {row.label: row.skill for row in analysis.standings}
+    print(f"| method | {' | '.join(TASKS.values())} | mean skill |")
     print("|---" * (len(TASKS) + 2) + "|")
     for label in (*ROWS, *CONTROLS):
         cells = []
         for task in TASKS:
             score = entries[label, task].scores["p50_distinct"]
             cells.append(f"{score.mean:.3f} ± {score.standard_error:.3f}")
-        rank = ranks.get(label)
+        skill = skills.get(label)
         name = f"*{label}*" if label in CONTROLS else f"`{label}`"
-        print(f"| {name} | {' | '.join(cells)} | {rank.value:.1f} |" if rank else "-")
+        print(f"| {name} | {' | '.join(cells)} | {skill.value:.2f} |" if skill else "-")
 
 
 if __name__ == "__main__":

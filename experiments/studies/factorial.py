@@ -260,6 +260,20 @@ def shares(outcomes: Sequence[Outcome], task: str) -> dict[str, float]:
     }
 
 
+def by_number(
+    outcomes: Sequence[Outcome], number: str
+) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """Yield the task and (number, p50) of each family that has the number, for every search and
+    seed."""
+    groups = defaultdict(list)
+    for o in outcomes:
+        value = o.numbers.get(number)
+        if value is not None:
+            groups[o.task, o.search, o.seed].append((value, o.p50))
+    for (task, _, _), pairs in groups.items():
+        yield task, pairs
+
+
 def predicts(outcomes: Sequence[Outcome], number: str) -> dict[str, float]:
     """Return how a number ranks families by their true score: mean Spearman's correlation by task.
 
@@ -267,13 +281,8 @@ def predicts(outcomes: Sequence[Outcome], number: str) -> dict[str, float]:
     """
     from scipy.stats import spearmanr
 
-    groups = defaultdict(list)
-    for o in outcomes:
-        value = o.numbers.get(number)
-        if value is not None:
-            groups[o.task, o.search, o.seed].append((value, o.p50))
     found = defaultdict(list)
-    for (task, _, _), pairs in groups.items():
+    for task, pairs in by_number(outcomes, number):
         a, b = np.array(pairs).T
         if len(a) >= 4 and a.std() > 0 and b.std() > 0:
             found[task].append(float(spearmanr(a, b).statistic))
@@ -286,13 +295,8 @@ def regret(outcomes: Sequence[Outcome], number: str) -> dict[str, float]:
     It is the mean over searches and seeds of the best family's score minus the chosen one's, among
     the families that have the number.
     """
-    groups = defaultdict(list)
-    for o in outcomes:
-        value = o.numbers.get(number)
-        if value is not None:
-            groups[o.task, o.search, o.seed].append((value, o.p50))
     found = defaultdict(list)
-    for (task, _, _), pairs in groups.items():
+    for task, pairs in by_number(outcomes, number):
         found[task].append(max(p50 for _, p50 in pairs) - max(pairs)[1])
     return {task: float(np.mean(values)) for task, values in found.items()}
 
