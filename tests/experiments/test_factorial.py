@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +102,21 @@ def test_the_table_of_pessimism_has_means_over_seeds():
     ]
     line = next(line for line in lcb.summary(rows) if line.startswith("| 0.5 x"))
     assert line == f"| 0.5 x spread | 0.500 ± {np.std([0.4, 0.6], ddof=1) / 2**0.5:.3f} |"
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_recorded_tables_are_those_of_the_recorded_outcomes():
+    outcomes = factorial.read(ROOT / factorial.OUTPUT)
+    assert outcomes
+    tables = (ROOT / factorial.PAGE).read_text().splitlines()
+    assert tables == "\n".join(factorial.summary(outcomes)).splitlines()
+    page = (ROOT / "docs/concepts/model_or_search.md").read_text().splitlines()
+    assert [line for line in page if line.startswith("|") and line not in tables] == []
+    assert sum(line.startswith("|") for line in page) > 20
+
+
+def test_the_page_of_matched_has_the_recorded_table_of_pessimism():
+    page = (ROOT / "docs/concepts/matched.md").read_text()
+    assert "\n".join(lcb.summary(lcb.read(ROOT / lcb.OUTPUT))) in page

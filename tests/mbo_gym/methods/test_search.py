@@ -139,7 +139,7 @@ def test_matched_tells_of_its_race_and_comes_back(tmp_path):
     method.fit(task.problem(), Context(1))
     found = method.propose(8)
     assert method.how == "crossover"
-    assert [entrant.name for entrant in method.fitted.surrogate.table] == ["trend", "kernel"]
+    assert [entrant.name for entrant in method.fitted.surrogate.table] == ["trend", "light_kernel"]
     method.save(tmp_path / "m")
     again = mbo_gym.load_method(tmp_path / "m")
     np.testing.assert_array_equal(again.propose(8).x, found.x)
