@@ -30,6 +30,8 @@ from mbo_gym.surrogates.registry import make_surrogate
 
 __all__ = ["AutoConfig", "AutoSurrogate", "Entrant"]
 
+_FOLDS = 5
+
 
 @dataclass(frozen=True)
 class AutoConfig:
@@ -74,8 +76,8 @@ class Entrant:
 
     Args:
         name: Its registered name.
-        r2: Share of the scores' variance that it predicts on rows it was not fitted on; NaN where
-            it was not judged.
+        r2: Share of the scores' variance that it predicts on rows it was not fitted on, the same
+            rows for all; NaN where it was not judged.
         judged: How: ``leave-one-out``, ``folds`` or ``held out``; empty for a family that is taken
             into a committee unjudged, or could not be fitted.
         n: Rows that its R2 is of.
@@ -103,7 +105,7 @@ class AutoSurrogate(Surrogate):
     """The family that fits the task: a trend, a committee of unlike kinds, or models of letters.
 
     Algorithm:
-        1. judge every family by R2 on rows that it was not fitted on
+        1. judge every family by R2 on rows that it was not fitted on, the same rows for all
         2. sequences of letters: the mean of their families, weighed by (R2 / best R2)^2
         3. else, where a trend predicts at least as well as the best bounded family: that trend
         4. else the equal mean of the committee
@@ -180,13 +182,14 @@ class AutoSurrogate(Surrogate):
             z, y = self._drawn(z, y, seed)
         letters = self._problem is not None and isinstance(self._problem[0].space, CategoricalSpace)
         names = self._able(config.letters if letters else (*config.trends, *config.bounded))
-        judged = [
+        found = [
             self._judge(name, z, y, seed, progress) for name in progress.track(names, "racing")
         ]
-        able = [entrant for entrant in judged if not entrant.obstacle]
-        if not able:
-            reasons = "; ".join(f"{entrant.name}: {entrant.obstacle}" for entrant in judged)
+        if all(entrant.obstacle for entrant, _ in found):
+            reasons = "; ".join(f"{entrant.name}: {entrant.obstacle}" for entrant, _ in found)
             raise CannotFit(f"no family can be fitted; {reasons}")
+        judged = self._with_r2(found, y)
+        able = [entrant for entrant in judged if not entrant.obstacle]
         self.learned = any(entrant.r2 * entrant.n > 4 for entrant in able)
         taken = self._weighed(able) if letters else self._led(able)
         judged += [
@@ -257,38 +260,40 @@ class AutoSurrogate(Surrogate):
             return {best.name: 1.0}
         return dict.fromkeys(self._able(self.config.committee), 1.0)
 
-    def _judge(self, name: str, z: Tensor, y: Tensor, seed: int, progress: Progress) -> Entrant:
-        """Return a family's R2 on rows that it was not fitted on."""
+    def _judge(
+        self, name: str, z: Tensor, y: Tensor, seed: int, progress: Progress
+    ) -> tuple[Entrant, Tensor]:
+        """Judge a family on rows that it was not fitted on.
+
+        Returns:
+            The entrant, still without R2, and (N,) errors, NaN for rows that it was not judged on.
+        """
         started = time.perf_counter()
-        order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+        errors = torch.full_like(y, torch.nan)
+        kind = obstacle = judged = ""
         try:
-            if hasattr(make_surrogate(name), "r2"):  # leave-one-out on all rows, in closed form
+            if hasattr(make_surrogate(name), "left_out"):  # in closed form, on all rows
+                judged = "leave-one-out"
                 fitted = self._fitted(name, z, y, torch.arange(len(z)), seed, progress)
                 self._whole[name] = fitted
                 kind = fitted.chosen  # type: ignore[attr-defined]
-                r2 = fitted.r2[kind]  # type: ignore[attr-defined]
-                return Entrant(
-                    name, r2, "leave-one-out", len(z), 0.0, time.perf_counter() - started, kind
-                )
-            if name == "sequence_cnn" and len(z) < self.config.few:
+                errors = fitted.left_out.to(y)  # type: ignore[attr-defined]
+            elif name == "sequence_cnn" and len(z) < self.config.few:
                 raise CannotFit(f"a network of sequences needs {self.config.few} rows")
-            few = len(z) < self.config.few
-            rows = order if few else order[: self.config.rows]
-            n_parts = 5
-            found = y.new_empty(len(rows))
-            parts = [torch.arange(i, len(rows), n_parts) for i in range(n_parts)]
-            for part in parts if few else parts[:1]:
-                rest = torch.ones(len(rows), dtype=torch.bool)
-                rest[part] = False
-                fitted = self._fitted(name, z, y, rows[rest], seed, progress)
-                found[part] = predict_in_pieces(fitted.predict, z[rows[part]])
-            asked = torch.arange(len(rows)) if few else parts[0]
-            r2 = self._r2(y[rows[asked]], found[asked], rows[asked])
+            else:
+                few = len(z) < self.config.few
+                judged = "folds" if few else "held out"
+                order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+                rows = order if few else order[-self.config.rows :]  # the first are for reports
+                for part in range(_FOLDS if few else 1):
+                    asked = torch.arange(len(rows)) % _FOLDS == part
+                    fitted = self._fitted(name, z, y, rows[~asked], seed, progress)
+                    found = predict_in_pieces(fitted.predict, z[rows[asked]])
+                    errors[rows[asked]] = y[rows[asked]] - found
         except CannotFit as error:
-            seconds = time.perf_counter() - started
-            return Entrant(name, float("nan"), "", 0, 0.0, seconds, "", str(error))
-        judged = "folds" if few else "held out"
-        return Entrant(name, r2, judged, len(asked), 0.0, time.perf_counter() - started)
+            judged, obstacle = "", str(error)
+        seconds = time.perf_counter() - started
+        return Entrant(name, math.nan, judged, 0, 0.0, seconds, kind, obstacle), errors
 
     def _fitted(
         self, name: str, z: Tensor, y: Tensor, rows: Tensor, seed: int, progress: Progress
@@ -303,12 +308,26 @@ class AutoSurrogate(Surrogate):
         surrogate.fit(z[rows], y[rows], seed=seed, progress=progress)
         return surrogate
 
-    def _r2(self, y: Tensor, predicted: Tensor, rows: Tensor) -> float:
-        """Return the share of the variance of scores (n,) that predictions (n,) explain."""
-        weight = torch.ones_like(y) if self.row_weight is None else self.row_weight[rows]
-        weight = weight / weight.sum()
-        spread = (weight * (y - (weight * y).sum()).square()).sum()
-        return 1 - float((weight * (y - predicted).square()).sum() / spread.clamp_min(1e-12))
+    def _with_r2(self, judged: Sequence[tuple[Entrant, Tensor]], y: Tensor) -> list[Entrant]:
+        """Return the entrants with R2 on the rows that all were judged on.
+
+        On the same rows, so that what is hard to predict there is so for all of them.
+        """
+        able = [errors for entrant, errors in judged if not entrant.obstacle]
+        rows = torch.stack([errors.isfinite() for errors in able]).all(dim=0)
+        weight = torch.ones_like(y) if self.row_weight is None else self.row_weight
+        weight = weight[rows] / weight[rows].sum()
+        spread = (weight * (y[rows] - (weight * y[rows]).sum()).square()).sum().clamp_min(1e-12)
+        return [
+            entrant
+            if entrant.obstacle
+            else replace(
+                entrant,
+                r2=1 - float((weight * errors[rows].square()).sum() / spread),
+                n=int(rows.sum()),
+            )
+            for entrant, errors in judged
+        ]
 
     def predict(self, z: Tensor) -> Tensor:
         """Predict the scores of features (B, d); (B,)."""

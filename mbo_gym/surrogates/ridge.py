@@ -11,7 +11,15 @@ from torch import Tensor
 
 from mbo_gym.progress.protocol import Progress
 
-__all__ = ["RIDGES", "BestTerms", "Ridge", "Terms", "best_terms", "ridge_regression"]
+__all__ = [
+    "RIDGES",
+    "BestTerms",
+    "Ridge",
+    "Terms",
+    "best_terms",
+    "ridge_regression",
+    "spread_over",
+]
 
 RIDGES = torch.logspace(-8, 3, 23, dtype=torch.float64)
 """The ridge weights to choose from, beside terms and scores of unit variance."""
@@ -32,12 +40,14 @@ class Ridge:
         error: Mean squared leave-one-out error, in the unit of the target squared.
         slopes: (p,) weights of the terms.
         centre: (p,) means of the terms; the prediction is ``(terms - centre) @ slopes``.
+        left_out: (N,) float32 error of each row by a fit without it, in the unit of the target.
     """
 
     weight: float
     error: float
     slopes: Tensor
     centre: Tensor
+    left_out: Tensor
 
 
 def ridge_regression(
@@ -83,18 +93,19 @@ def ridge_regression(
     along = cross @ vectors
     shrunk = 1 / (values.unsqueeze(1) + RIDGES.to(values.device))  # (rank, ridges)
     error, n = values.new_zeros(len(RIDGES)), len(rows)
+    left_out = []
     for found, part in blocks("choosing the ridge"):
         placed = found @ vectors - centre @ vectors
         influence = placed.square() @ shrunk / n + 1 / n  # of a row on its own prediction
         residual = target[part].unsqueeze(1) - placed @ (along.unsqueeze(1) * shrunk)
-        if weight is not None:
-            own = weight[part].unsqueeze(1)
-            influence = own * influence
-            residual = own.sqrt() * residual
-        error += (residual / (1 - influence).clamp_min(1e-12)).square().sum(dim=0)
+        own = 1.0 if weight is None else weight[part].unsqueeze(1)
+        without = residual / (1 - own * influence).clamp_min(1e-12)
+        error += (own * without.square()).sum(dim=0)
+        left_out.append(without.float())
     best = int(error.argmin())
     slopes = vectors @ (along * shrunk[:, best])
-    return Ridge(RIDGES[best].item(), float(error[best]) / n, slopes, centre)
+    errors = torch.cat([part[:, best] for part in left_out])
+    return Ridge(RIDGES[best].item(), float(error[best]) / n, slopes, centre, errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +117,14 @@ class BestTerms:
         r2: Share of the scores' variance that each kind predicts by leave-one-out.
         slopes: (p,) weights of the terms of `kind`.
         intercept: () prediction where all terms are 0.
+        left_out: (N,) float32 error of each row by a fit of `kind` without it.
     """
 
     kind: str
     r2: dict[str, float]
     slopes: Tensor
     intercept: Tensor
+    left_out: Tensor
 
 
 def best_terms(
@@ -146,7 +159,15 @@ def best_terms(
     r2 = {kind: 1 - ridge.error for kind, ridge in found.items()}
     best = max(r2, key=lambda kind: r2[kind])
     slopes = found[best].slopes * unit
-    return BestTerms(best, r2, slopes, middle - found[best].centre @ slopes)
+    intercept = middle - found[best].centre @ slopes
+    return BestTerms(best, r2, slopes, intercept, found[best].left_out * unit)
+
+
+def spread_over(n: int, rows: Tensor, values: Tensor) -> Tensor:
+    """Return (n,) with values (m,) at rows (m,), and NaN elsewhere."""
+    whole = values.new_full((n,), torch.nan)
+    whole[rows] = values
+    return whole
 
 
 def _moments(

@@ -28,7 +28,7 @@ from mbo_gym.surrogates.base import (
     hold_out,
     require_fitted,
 )
-from mbo_gym.surrogates.ridge import best_terms
+from mbo_gym.surrogates.ridge import best_terms, spread_over
 
 __all__ = [
     "KINDS",
@@ -142,6 +142,8 @@ class SequenceRidgeSurrogate(_OfLetters, Surrogate):
     Attributes:
         chosen: Kind of the last fit; empty before.
         r2: Share of the scores' variance that each kind predicts by leave-one-out.
+        left_out: (N,) error of each row of the last fit by a fit without it; NaN for the rows held
+            out for the report.
     """
 
     kind: ClassVar[str] = "sequence_ridge"
@@ -152,6 +154,7 @@ class SequenceRidgeSurrogate(_OfLetters, Surrogate):
         self.config = config or SequenceRidgeConfig()
         self.chosen = ""
         self.r2: dict[str, float] = {}
+        self.left_out = torch.empty(0)
         self._state: dict[str, Tensor] = {}
 
     def fit(
@@ -179,6 +182,7 @@ class SequenceRidgeSurrogate(_OfLetters, Surrogate):
         terms = {kind: (partial(_terms, kind, config.span), sizes[kind]) for kind in kinds}
         best = best_terms(rows, terms, y[train], weight, progress or NullProgress())
         self.r2, self.chosen = best.r2, best.kind
+        self.left_out = spread_over(len(z), train, best.left_out)
         self._state = {
             "slopes": best.slopes.to(z.dtype),
             "intercept": best.intercept.to(z.dtype),

@@ -21,7 +21,7 @@ from mbo_gym.surrogates.base import (
     hold_out,
     require_fitted,
 )
-from mbo_gym.surrogates.ridge import best_terms
+from mbo_gym.surrogates.ridge import best_terms, spread_over
 
 __all__ = ["KINDS", "TrendConfig", "TrendSurrogate"]
 
@@ -83,6 +83,8 @@ class TrendSurrogate(Surrogate):
     Attributes:
         chosen: Kind of the last fit; empty before.
         r2: Share of the scores' variance that each kind predicts by leave-one-out, in the last fit.
+        left_out: (N,) error of each row of the last fit by a fit without it; NaN for the rows held
+            out for the report.
 
     Example:
         >>> import torch
@@ -102,6 +104,7 @@ class TrendSurrogate(Surrogate):
         self.config = config or TrendConfig()
         self.chosen = ""
         self.r2: dict[str, float] = {}
+        self.left_out = torch.empty(0)
         self._state: dict[str, Tensor] = {}
 
     def fit(
@@ -116,6 +119,7 @@ class TrendSurrogate(Surrogate):
         held, train = hold_out(len(z), self.config.held_out, generator)
         weight = None if self.row_weight is None else self.row_weight[train]
         self._state = self._regress(z[train], y[train], weight, progress or NullProgress())
+        self.left_out = spread_over(len(z), train, self.left_out)
         seconds = time.perf_counter() - started
         self.report = held_out_report(
             self, z[held], y[held], n_train=len(train), steps=0, seconds=seconds
@@ -137,7 +141,7 @@ class TrendSurrogate(Surrogate):
         if best.kind == "full" and self.config.concave and not _has_maximum(best.slopes[d:], d):
             del terms["full"]
             best = best_terms(u, terms, y, weight, progress)
-        self.chosen = best.kind
+        self.chosen, self.left_out = best.kind, best.left_out
         tensors = {
             "mean": mean,
             "scale": torch.where(constant, torch.inf, scale),

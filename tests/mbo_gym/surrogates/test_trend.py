@@ -80,13 +80,16 @@ def test_leave_one_out_is_exact():
     trend.fit(z, y, seed=0)
     mean, scale = z.mean(0), z.std(0, correction=0)
     u = torch.cat([torch.ones(30, 1), (z - mean) / scale], dim=1)
-    errors = []
+    errors, each = [], []
     for ridge in torch.logspace(-8, 3, 23, dtype=torch.float64):
         penalty = 30 * ridge * torch.diag(torch.tensor([0.0, 1, 1, 1]).double())
         hat = u @ torch.linalg.solve(u.T @ u + penalty, u.T)
         left_out = (y - hat @ y) / (1 - hat.diagonal())
         errors.append(float(left_out.square().mean()))
+        each.append(left_out)
     assert trend.r2["linear"] == pytest.approx(1 - min(errors) / float(y.var(correction=0)))
+    best = each[errors.index(min(errors))]
+    torch.testing.assert_close(trend.left_out.double(), best, atol=1e-5, rtol=1e-4)
 
 
 def test_rows_count_by_their_weight():
