@@ -17,6 +17,7 @@ __all__ = ["index_page", "method_names", "method_page"]
 
 _GROUPS = {
     "agents.controls": "Controls: they learn nothing, or use a surrogate only as a filter",
+    "agents.optima": "Controls: the optimum of a model in closed form",
     "agents.gradient": "Gradient ascent on a surrogate",
     "agents.search": "Search on a surrogate without its gradient",
     "agents.generative": "Generative models",

@@ -110,8 +110,13 @@ def summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
         cells = []
         for task in tasks:
             values = found[task, weight]
-            error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-            cells.append(f"{np.mean(values):.3f} ± {error:.3f}")
+            if not values:
+                cells.append("")
+                continue
+            cell = f"{np.mean(values):.3f}"
+            if len(values) > 1:
+                cell += f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
+            cells.append(cell)
         yield f"| {weight:g} x spread | {' | '.join(cells)} |"
 
 
