@@ -62,8 +62,8 @@ def to_markdown(analysis: Analysis) -> str:
 
     Returns:
         The finding and what to trust, notes, the leaderboard over tasks where there are several, a
-        table a task (the best method of a column bold, controls in italics), what was known
-        without an oracle, published numbers beside ours, failed cells, environments and commands.
+        table a task (the best method of a column bold, controls in italics), published numbers
+        beside ours, what was known without an oracle, failed cells, environments and commands.
     """
     finding = analysis.finding
     parts = [
@@ -78,7 +78,7 @@ def to_markdown(analysis: Analysis) -> str:
     if analysis.notes:
         parts += ["## Notes", "\n".join(f"- {_md(note)}" for note in analysis.notes)]
     failed = failures_sheet(analysis)
-    for sheet in [*_sheets(analysis), *([failed] if failed else [])]:
+    for sheet in [*_sheets(analysis), *_known_offline(analysis), *([failed] if failed else [])]:
         parts += [f"## {_md(sheet.title)}", _md(sheet.caption), _markdown_table(sheet)]
     parts += ["## Environment", "\n".join(f"- {_md(line)}" for line in _environments(analysis))]
     commands = "\n".join(
@@ -145,9 +145,13 @@ def _leaderboards(analysis: Analysis) -> list[Sheet]:
 
 
 def _sheets(analysis: Analysis) -> list[Sheet]:
-    known = [offline_sheet(analysis, task) for task in analysis.tasks]
-    more = [sheet for sheet in (*known, reproduced_sheet(analysis)) if sheet]
-    return [*_leaderboards(analysis), *more]
+    reproduced = reproduced_sheet(analysis)
+    return [*_leaderboards(analysis), *([reproduced] if reproduced else [])]
+
+
+def _known_offline(analysis: Analysis) -> list[Sheet]:
+    sheets = (offline_sheet(analysis, task) for task in analysis.tasks)
+    return [sheet for sheet in sheets if sheet]
 
 
 def _environments(analysis: Analysis) -> Iterator[str]:
