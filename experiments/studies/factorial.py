@@ -365,23 +365,26 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
 
     mean = means(outcomes)
     tasks = [task for task in TASKS if any(key[0] == task for key in mean)]
+    n_rows = (len(tasks) + 1) // 2
     figure, axes = pyplot.subplots(
-        1, len(tasks), figsize=(4.3 * len(tasks), 4.6), layout="constrained", squeeze=False
+        n_rows, 2, figsize=(10, 4.3 * n_rows), layout="constrained", squeeze=False
     )
-    for axis, task in zip(axes[0], tasks, strict=True):
+    for axis in axes.flat[len(tasks) :]:
+        axis.remove()
+    for axis, task in zip(axes.flat, tasks, strict=False):
         families = list(dict.fromkeys(o.family for o in outcomes if o.task == task))
         searches = [s for s in SEARCHES if any(k[0] == task and k[2] == s for k in mean)]
         table = np.array([[mean.get((task, f, s), np.nan) for s in searches] for f in families])
         low, high = np.nanquantile(table, [0.1, 1.0])  # a few diverge
         axis.imshow(table, vmin=low, vmax=high, cmap="cividis", aspect="auto")
         axis.set_title(task, fontsize=10)
-        axis.set_xticks(range(len(searches)), searches, rotation=40, ha="right", fontsize=8)
-        axis.set_yticks(range(len(families)), families, fontsize=8)
+        axis.set_xticks(range(len(searches)), searches, rotation=40, ha="right", fontsize=9)
+        axis.set_yticks(range(len(families)), families, fontsize=9)
         for (i, j), value in np.ndenumerate(table):
             if np.isfinite(value):
                 dark = value < (low + high) / 2
                 colour = "white" if dark else "black"
-                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
     figure.suptitle("Median normalised score of 256 proposals; empty: no gradient to climb")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
