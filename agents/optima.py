@@ -5,7 +5,7 @@ On most tasks of the literature they beat the published methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,10 +68,7 @@ class _Optimum:
     context: Context
     fitted: Fitted
     climb: ClassVar[bool] = True
-
-    def _model(self) -> Surrogate:
-        """Return the unfitted model."""
-        raise NotImplementedError
+    _model: Callable[[], Surrogate]  # a subclass's method: the unfitted model
 
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Fit the model."""
