@@ -165,17 +165,16 @@ def check_health(
         unit: Name of the score, for sentences.
         seed: Seed of the sample, the folds and the models.
         most_rows: Rows that are used at most.
-        kinds: Kinds of models, the constant first; None for the constant, the linear model, the
-            forest and the ensemble of networks.
+        kinds: Kinds of models, the constant first; None for `default_models` of the space.
         progress: Observer of the fits.
 
     Example:
         >>> import mbo_gym
         >>> problem = mbo_gym.make_task("Branin-Exact-v0", max_rows=60).problem()
-        >>> check_health(problem, kinds=default_models()[:3]).learned
+        >>> check_health(problem, kinds=default_models(problem.space)[:3]).learned
         True
     """
-    kinds = default_models() if kinds is None else tuple(kinds)
+    kinds = default_models(problem.space) if kinds is None else tuple(kinds)
     rows = judged_rows(problem.dataset, seed, most_rows)
     group = _design_numbers(problem.dataset.x[rows])
     n_designs = int(group.max()) + 1
@@ -227,7 +226,7 @@ def fit_committee(
         seed: Seed of the models.
         kinds: As given to `check_health`.
     """
-    kinds = default_models() if kinds is None else tuple(kinds)
+    kinds = default_models(problem.space) if kinds is None else tuple(kinds)
     share = {model.name: model.share for model in health.models if model.share > 0}
     chosen = [kind for kind in kinds if kind.name in share] or [kinds[0]]
     weights = np.array([share.get(kind.name, 1.0) for kind in chosen])

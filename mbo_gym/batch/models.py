@@ -1,10 +1,10 @@
-"""Models of the score that judge data and designs: constant, linear, forest and ensemble."""
+"""Models of the score that judge data and designs: of a mean, trends, trees, kernels, networks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,17 +13,24 @@ from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import Choice
-from mbo_gym.surrogates.base import predict_in_pieces
+from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_surrogate
 from mbo_gym.surrogates.registry import make_surrogate
+from mbo_gym.surrogates.sequence import SequenceRidgeConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "Committee",
     "Constant",
     "Ensemble",
     "Forest",
+    "Kernel",
+    "Letters",
     "Linear",
     "Model",
+    "Trend",
     "default_models",
     "parameter_columns",
     "plain_features",
@@ -37,6 +44,10 @@ ENSEMBLE = Choice("mean_ensemble", {"hidden": 64, "members": 3})
 """Surrogate of the ensemble: smaller than a method's, since it is fitted once a fold."""
 STEPS_BY_ROOT = 16
 """Updates of the ensemble for each square root of the number of rows."""
+MOST_OF_A_QUADRATIC = 20
+"""Features of a full quadratic at most."""
+KERNEL_ROWS = 1000
+"""Rows that a kernel's settings are chosen on; it is fitted on twice as many."""
 LEAST_WEIGHT = 0.05
 """Share below which a model is left out of the committee."""
 
@@ -165,33 +176,80 @@ class Forest(Model):
         return np.asarray(self.model.predict(plain_features(self.space, x)), dtype=np.float64)
 
 
-class Ensemble(Model):
-    """Mean of the networks of mbo_gym's ensemble surrogate, on z-scored features.
+class _OfSurrogate:
+    """What models share that are one of mbo_gym's surrogates, on z-scored features.
 
     Predictions end at the range of the fitted scores, widened by half of it on each side: networks
-    extrapolate without limit.
+    and trends extrapolate without limit.
     """
 
-    name = "ensemble"
-    title = "Ensemble (networks)"
-
-    def fit(self, problem: OfflineProblem, rows: np.ndarray, seed: int) -> Ensemble:
-        """Fit the networks."""
+    def fit(self, problem: OfflineProblem, rows: np.ndarray, seed: int) -> Self:
+        """Fit the surrogate."""
         self.encoder = make_encoder(problem)
         self.scale = problem.dataset.score_scale
-        steps = int(STEPS_BY_ROOT * len(rows) ** 0.5)
-        surrogate = make_surrogate(ENSEMBLE, held_out=0.0, train_steps=steps)
+        surrogate = self.make(len(rows))
         self.surrogate = fit_surrogate(problem, self.encoder, surrogate, seed=seed, rows=rows)
         y = problem.dataset.y[rows].astype(np.float64)
         room = 0.5 * float(np.ptp(y))
         self.ends = (float(y.min()) - room, float(y.max()) + room)
         return self
 
+    def make(self, n: int) -> Surrogate:
+        """Make the surrogate for `n` rows."""
+        raise NotImplementedError
+
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the mean of the networks."""
+        """Return the surrogate's prediction, inside the ends."""
         z = self.encoder.features(x)
         value = self.scale.restore(predict_in_pieces(self.surrogate.predict, z).cpu().numpy())
         return np.asarray(np.clip(value, *self.ends))
+
+
+class Trend(_OfSurrogate, Model):
+    """The polynomial of degree 1 or 2 with the least leave-one-out error."""
+
+    name = "trend"
+    title = "Trend (polynomial)"
+
+    def make(self, n: int) -> Surrogate:
+        """Make the trend; a full quadratic where its terms are few."""
+        return make_surrogate("trend", held_out=0.0, max_features=MOST_OF_A_QUADRATIC)
+
+
+class Kernel(_OfSurrogate, Model):
+    """Kernel ridge regression, the mean of a Gaussian process."""
+
+    name = "kernel"
+    title = "Kernel (Gaussian)"
+
+    def make(self, n: int) -> Surrogate:
+        """Make the kernel."""
+        return make_surrogate(
+            "kernel", held_out=0.0, max_rows=2 * KERNEL_ROWS, chosen_on=KERNEL_ROWS
+        )
+
+
+class Letters(_OfSurrogate, Model):
+    """Ridge regression on letters at sites, pairs of them and gapped triples."""
+
+    name = "letters"
+    title = "Letters (pairs, triples)"
+
+    def make(self, n: int) -> Surrogate:
+        """Make the regression."""
+        return make_surrogate("sequence_ridge", held_out=0.0)
+
+
+class Ensemble(_OfSurrogate, Model):
+    """Mean of the networks of mbo_gym's ensemble surrogate."""
+
+    name = "ensemble"
+    title = "Ensemble (networks)"
+
+    def make(self, n: int) -> Surrogate:
+        """Make the networks, which train longer on more rows."""
+        steps = int(STEPS_BY_ROOT * n**0.5)
+        return make_surrogate(ENSEMBLE, held_out=0.0, train_steps=steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,9 +273,16 @@ class Committee:
         return np.stack([model.predict(x) for model in self.models])
 
 
-def default_models() -> tuple[type[Model], ...]:
-    """Return the kinds that health compares, the constant first."""
-    return (Constant, Linear, Forest, Ensemble)
+def default_models(space: DesignSpace) -> tuple[type[Model], ...]:
+    """Return the kinds that health compares on a space, the constant first.
+
+    The families that race in `mbo_gym.surrogates.auto`, where they are quick enough to be fitted
+    once a fold.
+    """
+    if not isinstance(space, CategoricalSpace):
+        return (Constant, Linear, Trend, Forest, Kernel, Ensemble)
+    few = space.length * (space.n_categories - 1) <= SequenceRidgeConfig().max_terms
+    return (Constant, Linear, *((Letters,) if few else ()), Forest, Kernel, Ensemble)
 
 
 def shares(r2: np.ndarray) -> np.ndarray:

@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 
 from mbo_gym.batch.health import check_health, fit_committee, judged_rows
-from mbo_gym.batch.models import Constant, Forest, Linear, parameter_columns, plain_features, shares
+from mbo_gym.batch.models import (
+    Constant,
+    Forest,
+    Linear,
+    default_models,
+    parameter_columns,
+    plain_features,
+    shares,
+)
 from mbo_gym.batch.study import SEEN
 from mbo_gym.problem.dataset import OfflineDataset
+from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace
+from mbo_gym.problem.task import OfflineProblem
 from tests.mbo_gym.batch.conftest import KINDS, categorical, continuous, mixed, noise
 
 
@@ -19,7 +29,9 @@ from tests.mbo_gym.batch.conftest import KINDS, categorical, continuous, mixed, 
 def test_a_learnable_table_is_healthy_and_every_model_is_judged(kind):
     problem = KINDS[kind]()
     health = check_health(problem, unit="yield")
-    assert [m.name for m in health.models] == ["constant", "linear", "forest", "ensemble"]
+    special = ["letters"] if kind == "categorical" else ["trend"]
+    numbers = ["constant", "linear", *special, "forest", "kernel", "ensemble"]
+    assert sorted(m.name for m in health.models) == sorted(numbers)
     constant, *others = health.models
     assert constant.r2 <= 0 < max(m.r2 for m in others)
     assert health.learned
@@ -121,3 +133,26 @@ def test_every_feature_belongs_to_one_parameter(make):
     columns = parameter_columns(problem.space)
     width = plain_features(problem.space, problem.dataset.x).shape[1]
     assert sorted(j for found in columns.values() for j in found) == list(range(width))
+
+
+def test_a_trend_that_predicts_a_noisy_parabola_best_ranks_designs_beyond_every_row():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-3, 3, (120, 5)).astype(np.float32)
+    best = np.array([1.0, -1.0, 0.5, 2.0, 0.0])
+    y = -((x - best) ** 2).sum(axis=1) + rng.normal(0, 1.5, len(x))
+    space = ContinuousSpace([-3] * 5, [3] * 5)
+    problem = OfflineProblem("test", space, OfflineDataset(x, y), (0.0, 1.0))
+    health = check_health(problem)
+    assert health.best.name == "trend"
+    committee = fit_committee(problem, health, health.rows, 0)
+    asked = space.sample(20_000, rng)
+    chosen = asked[np.argsort(-committee.predict(asked))[:8]]
+    off = np.sqrt(((chosen - best) ** 2).sum(axis=1))
+    assert off.max() < np.sqrt(((x - best) ** 2).sum(axis=1)).min()
+
+
+def test_long_sequences_have_no_model_of_letters():
+    long = CategoricalSpace(300, 20, tuple("ACDEFGHIKLMNPQRSTVWY"), "protein")
+    assert "letters" not in [kind.name for kind in default_models(long)]
+    short = CategoricalSpace(8, 4, tuple("ACGT"), "dna")
+    assert "letters" in [kind.name for kind in default_models(short)]
