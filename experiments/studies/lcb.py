@@ -7,7 +7,6 @@ python -m experiments.studies lcb --summary
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 import mbo_gym
+from experiments.studies.common import append_rows, read_rows
 from mbo_gym.methods.base import Context
 from mbo_gym.methods.fitted import Fitted
 from mbo_gym.methods.search import SearchConfig, search
@@ -36,7 +36,6 @@ MEMBERS = {
 WEIGHTS = (-0.5, 0.0, 0.5, 1.0)
 """Weights of the spread that are subtracted; below 0, added."""
 K = 256
-FIELDS = ("task", "seed", "weight", "p50", "p100")
 
 
 class Pessimistic(Surrogate):
@@ -90,14 +89,6 @@ def outcomes_of(task_id: str, seed: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a file; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     """Yield a Markdown table: mean p50 over seeds, and its standard error."""
     found = defaultdict(list)
@@ -129,25 +120,12 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="only show the table")
     args = parser.parse_args()
     if not args.summary:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        done = {(row["task"], int(row["seed"])) for row in read(args.output)}
+        done = {(row["task"], int(row["seed"])) for row in read_rows(args.output)}
         for task_id in args.tasks.split(","):
             for seed in parse_seeds(args.seeds):
                 if (task_id, seed) not in done:
-                    append(args.output, list(outcomes_of(task_id, seed)))
-    print("\n".join(summary(read(args.output))))
-
-
-def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append the rows of a task and a seed, and show them."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+                    append_rows(args.output, list(outcomes_of(task_id, seed)))
+    print("\n".join(summary(read_rows(args.output))))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ python -m experiments.studies synthetic --summary
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 import mbo_gym
-from mbo_gym.files import store
+from experiments.studies.common import append_rows, read_rows
 from mbo_gym.methods.base import Context
 from mbo_gym.methods.registry import METHODS
 from mbo_gym.problem.task import Task
@@ -30,7 +29,6 @@ TASK_IDS = (
     *(f"{name}-Exact-v2" for name in ("Levy", "Rastrigin", "Rosenbrock", "Griewank", "Ackley")),
 )
 K = 256
-FIELDS = ("method", "task", "seed", "p50", "p100")
 
 
 def registered(names: Sequence[str]) -> list[str]:
@@ -67,26 +65,6 @@ def run_cell(name: str, task: Task, seed: int) -> dict[str, str]:
         "p50": f"{scores.p50:.6g}",
         "p100": f"{scores.p100:.6g}",
     }
-
-
-def read_records(path: Path) -> list[dict[str, str]]:
-    """Return the records of a file, none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_records(path: Path, records: Sequence[Mapping[str, str]]) -> None:
-    """Write records whole or not at all."""
-
-    def write(target: Path) -> None:
-        with target.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(records)
-
-    store.write_atomic(path, write)
 
 
 def summary(records: Sequence[Mapping[str, str]]) -> str:
@@ -133,19 +111,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="finished cells are left")
     parser.add_argument("--summary", action="store_true", help="print the table and end")
     args = parser.parse_args()
-    records = read_records(args.output)
     if not args.summary:
-        done = {(r["method"], r["task"], r["seed"]) for r in records}
+        done = {(r["method"], r["task"], r["seed"]) for r in read_rows(args.output)}
         methods = registered(args.methods.split(","))
         for task_id in args.tasks.split(","):
             task = mbo_gym.make_task(task_id)
             for name in methods:
                 for seed in parse_seeds(args.seeds):
                     if (name, task_id, str(seed)) not in done:
-                        records.append(run_cell(name, task, seed))
-                        write_records(args.output, records)
-                        print(f"{name}, {task_id}, seed {seed}: {records[-1]['p50']}", flush=True)
-    print(summary(records))
+                        append_rows(args.output, [run_cell(name, task, seed)])
+    print(summary(read_rows(args.output)))
 
 
 if __name__ == "__main__":

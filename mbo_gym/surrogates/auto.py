@@ -148,6 +148,7 @@ class AutoSurrogate(Surrogate):
         self.leads = False
         self.learned = True
         self._climbed = False
+        self._weight: Tensor | None = None  # of the rows that race
         self._whole: dict[str, Surrogate] = {}  # families fitted on all rows by the race
         self._taken: CommitteeSurrogate | None = None
         self._problem: tuple[OfflineProblem, Encoder] | None = None
@@ -178,8 +179,9 @@ class AutoSurrogate(Surrogate):
         started, config = time.perf_counter(), self.config
         progress = progress or NullProgress()
         self._whole = {}
+        self._weight = self.row_weight
         if len(z) > config.most_rows:
-            z, y = self._drawn(z, y, seed)
+            z, y, self._weight = self._drawn(z, y, seed)
         letters = self._problem is not None and isinstance(self._problem[0].space, CategoricalSpace)
         names = self._able(config.letters if letters else (*config.trends, *config.bounded))
         found = [
@@ -205,15 +207,15 @@ class AutoSurrogate(Surrogate):
         self._whole = {}
         if self._problem is not None:
             self._taken.for_problem(*self._problem)
-        self._taken.row_weight = self.row_weight
+        self._taken.row_weight = self._weight
         if self._climbed:
             self._taken.for_ascent()
         report = self._taken.fit(z, y, seed=seed, progress=progress)
         self.report = replace(report, seconds=time.perf_counter() - started)
         return self.report
 
-    def _drawn(self, z: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw `most_rows` of features (N, d), scores (N,) and the weights of rows."""
+    def _drawn(self, z: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return `most_rows` of features (N, d), of scores (N,) and of the weights of rows."""
         n = self.config.most_rows
         warnings.warn(
             f"The race of families uses {n:,} of {len(z):,} rows, drawn at random. Raise most_rows "
@@ -221,10 +223,7 @@ class AutoSurrogate(Surrogate):
             stacklevel=3,
         )
         rows = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:n]
-        if self.row_weight is not None:
-            weight = self.row_weight[rows]
-            self.row_weight = weight / weight.mean()
-        return z[rows], y[rows]
+        return z[rows], y[rows], self._weight_of(rows)
 
     def _able(self, names: Sequence[str]) -> list[str]:
         """Return the families that may take part.
@@ -302,11 +301,16 @@ class AutoSurrogate(Surrogate):
         surrogate = make_surrogate(name)
         if self._problem is not None:
             surrogate.for_problem(*self._problem)
-        if self.row_weight is not None:
-            weight = self.row_weight[rows]
-            surrogate.row_weight = weight / weight.mean()
+        surrogate.row_weight = self._weight_of(rows)
         surrogate.fit(z[rows], y[rows], seed=seed, progress=progress)
         return surrogate
+
+    def _weight_of(self, rows: Tensor) -> Tensor | None:
+        """Return the weights of rows (n,), of mean 1; None where all count alike."""
+        if self._weight is None:
+            return None
+        weight = self._weight[rows]
+        return weight / weight.mean()
 
     def _with_r2(self, judged: Sequence[tuple[Entrant, Tensor]], y: Tensor) -> list[Entrant]:
         """Return the entrants with R2 on the rows that all were judged on.
@@ -315,7 +319,7 @@ class AutoSurrogate(Surrogate):
         """
         able = [errors for entrant, errors in judged if not entrant.obstacle]
         rows = torch.stack([errors.isfinite() for errors in able]).all(dim=0)
-        weight = torch.ones_like(y) if self.row_weight is None else self.row_weight
+        weight = torch.ones_like(y) if self._weight is None else self._weight
         weight = weight[rows] / weight[rows].sum()
         spread = (weight * (y[rows] - (weight * y[rows]).sum()).square()).sum().clamp_min(1e-12)
         return [

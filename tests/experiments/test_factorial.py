@@ -10,6 +10,7 @@ import torch
 
 import mbo_gym
 from experiments.studies import factorial, lcb
+from experiments.studies.common import read_rows
 from experiments.studies.factorial import Outcome
 from mbo_gym.surrogates.base import Surrogate
 
@@ -119,4 +120,4 @@ def test_the_recorded_tables_are_those_of_the_recorded_outcomes():
 
 def test_the_page_of_matched_has_the_recorded_table_of_pessimism():
     page = (ROOT / "docs/concepts/matched.md").read_text()
-    assert "\n".join(lcb.summary(lcb.read(ROOT / lcb.OUTPUT))) in page
+    assert "\n".join(lcb.summary(read_rows(ROOT / lcb.OUTPUT))) in page

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from experiments.studies import synthetic
+from experiments.studies.common import read_rows
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_records_are_kept_and_shown(study):
     methods = ["--methods", "top_k,no_such_method,random_filtered:light"]
     out = study(*methods, "--tasks", "Branin-Exact-v0", "--seeds", "0-1")
     assert "no_such_method is left out: no method has that name" in out
-    records = synthetic.read_records(study.path)
+    records = read_rows(study.path)
     cells = [(r["method"], r["seed"]) for r in records]
     assert cells == [(m, s) for m in ("top_k", "random_filtered:light") for s in ("0", "1")]
     assert all(float(r["p50"]) <= float(r["p100"]) for r in records)
