@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
 
 SEEN = (
-    Seen("the best half of all designs had never been measured", 89, 94, 60),
-    Seen("the best tenth had never been measured", 53, 22, 96),
+    Seen("the best half of all designs had never been measured", 91, 94, 52),
+    Seen("the best tenth had never been measured", 53, 22, 95),
     Seen("the measured rows were a random sample of all designs", 5, 3, 97),
 )
