@@ -27,6 +27,8 @@ _RESULTS = ("results.jsonl", "record.json", "result.json", "designs.npz", "desig
 _SHIPPED = (".npz", ".npy", ".csv", ".xz")
 _WALKS = ("gc.get_objects", "gc.get_referrers", "gc.get_referents")
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn")
+_HARMLESS = ("uname", "ldconfig", "nvidia-smi", "cc", "c++", "gcc", "g++", "ptxas")
+"""Programs by which libraries ask for the machine, or compile."""
 
 _marks: dict[str, None] = {}
 _armed = False
@@ -63,7 +65,9 @@ def _hook(data: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
         elif event in _WALKS:
             _mark(f"walks the objects of the process ({event})")
         elif event in _STARTS:
-            _mark(f"starts a process ({event})")
+            program = os.path.basename(os.fsdecode(arguments[0])) if arguments else "itself"
+            if program not in _HARMLESS:
+                _mark(f"starts a process ({event}: {program})")
         elif event == "socket.connect":
             _mark("connects to a network or another process (socket.connect)")
 

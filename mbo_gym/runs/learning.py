@@ -18,7 +18,7 @@ from mbo_gym.progress.protocol import SearchPoint
 from mbo_gym.surrogates.base import FitReport
 from mbo_gym.surrogates.calls import count_learned_calls
 
-__all__ = ["Learned", "learn"]
+__all__ = ["Learned", "learn", "report_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +86,13 @@ def learn(
         calls.count,
         learned.rollouts,
         learned.gradients,
-        _report(method),
+        report_of(method),
         progress.trace,
         progress.tables,
     )
 
 
-def _report(method: Method) -> FitReport | None:
+def report_of(method: Method) -> FitReport | None:
     """Return the report of a method's surrogate, if it predicts scores."""
     fitted = getattr(method, "fitted", None)
     if not isinstance(fitted, Fitted) or not fitted.surrogate.predicts_scores:
