@@ -112,6 +112,11 @@ class PPO(Method):
     }
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=2.0)
 
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether the reward is the oracle's."""
+        return bool(self.config.episodes.reward == "oracle")
+
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Fit the surrogate and train the policy, see `train_policy`."""
         self.start(problem, context)
@@ -202,6 +207,11 @@ class SAC(Method):
     }
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=2.0)
 
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether the reward is the oracle's."""
+        return bool(self.config.episodes.reward == "oracle")
+
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Fit the surrogate and train the policy, see `train_policy`."""
         self.start(problem, context)
@@ -278,6 +288,11 @@ class TD3(Method):
         )
     }
     RESOURCES: ClassVar[Resources] = Resources(cpus=1, memory_gb=2.0)
+
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether the reward is the oracle's."""
+        return bool(self.config.episodes.reward == "oracle")
 
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Fit the surrogate and train the policy, see `train_policy`."""

@@ -141,6 +141,11 @@ class CellResult:
             of the families (`mbo_gym.surrogates.auto.Entrant`).
         offline: What the method's surrogate says of itself, see
             `mbo_gym.runs.offline.offline_numbers`; empty where it is not known.
+        data: Hash of the task's data, see `mbo_gym.problem.task.Task.data_hash`; empty where
+            unknown.
+        touched: What the process that learned touched that a method needs not, see
+            `mbo_gym.runs.audit`.
+        isolated: Whether that process held the problem alone; None where unknown.
     """
 
     task_id: str
@@ -171,6 +176,9 @@ class CellResult:
     learned_gradients: int | None = None
     tables: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     offline: Mapping[str, float | None] = field(default_factory=dict)
+    data: str = ""
+    touched: tuple[str, ...] = ()
+    isolated: bool | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellResult:
@@ -186,6 +194,7 @@ class CellResult:
         fields["quantiles"] = tuple(fields["quantiles"] or ())
         fields["search"] = tuple(SearchStep(**step) for step in fields["search"])
         fields["tables"] = {name: tuple(rows) for name, rows in fields.get("tables", {}).items()}
+        fields["touched"] = tuple(fields.get("touched", ()))
         return cls(**fields)
 
 
@@ -348,7 +357,9 @@ class CellRecord:
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:
     """Write a result with lists and an empty ceiling, as JSON has them."""
-    changed: dict[str, Any] = {name: list(result[name]) for name in ("quantiles", "search")}
+    changed: dict[str, Any] = {
+        name: list(result[name]) for name in ("quantiles", "search", "touched")
+    }
     changed["tables"] = {name: list(rows) for name, rows in result["tables"].items()}
     return {**result, **changed, "ceiling": result["ceiling"] or {}}
 

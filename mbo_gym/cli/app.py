@@ -164,6 +164,7 @@ def run(
     from mbo_gym.cli.terminal import show as show_table
     from mbo_gym.methods.registry import make_method
     from mbo_gym.progress.loggers import check_loggers
+    from mbo_gym.runs.apart import fork_nursery
     from mbo_gym.runs.one_run import RunRequest, check_folder
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import DESIGNS, PICTURE
@@ -186,6 +187,7 @@ def run(
     ]
     for request in requests:  # and so does a finished run in the way of the last one
         check_folder(output / _folder_name(request), overwrite=overwrite)
+    fork_nursery()  # while this process has made no task
     made = make_task(task, **options)
     for note in made.info.notes:
         typer.echo(note, err=True)

@@ -210,6 +210,11 @@ class Method(ABC):
             k: Budget K, at least 1.
         """
 
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether its settings let it ask the oracle, as an upper bound on what it could learn."""
+        return False
+
     def start(self, problem: OfflineProblem, context: Context) -> None:
         """Keep the problem and the context; the first line of every `fit`.
 

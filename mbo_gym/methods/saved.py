@@ -16,7 +16,7 @@ from mbo_gym.problem.plain import space_from_dict, space_to_dict
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 
-__all__ = ["read_problem", "write_problem"]
+__all__ = ["name_problem", "read_problem", "write_problem"]
 
 FACTS_FILE = "problem.json"
 DATA_FILE = "problem.npz"
@@ -63,6 +63,15 @@ def write_problem(folder: Path, problem: OfflineProblem) -> None:
 
     store.write_atomic(folder / FACTS_FILE, json.dumps(facts, indent=2, default=str).encode())
     store.write_atomic(folder / DATA_FILE, write)
+
+
+def name_problem(folder: Path, problem: OfflineProblem) -> None:
+    """Write id and options of a problem into a folder that `write_problem` wrote, if it did."""
+    path = folder / FACTS_FILE
+    if path.exists():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts |= {"task_id": problem.task_id, "options": dict(problem.options)}
+        store.write_atomic(path, json.dumps(facts, indent=2, default=str).encode())
 
 
 def read_problem(folder: Path) -> OfflineProblem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,10 @@ from torch import Tensor
 from mbo_gym.errors import BudgetExceeded, InvalidDesign
 from mbo_gym.problem.space import DesignSpace
 
-__all__ = ["MeteredOracle", "Oracle", "OracleCalls", "count_oracle_calls"]
+__all__ = ["MADE", "MeteredOracle", "Oracle", "OracleCalls", "count_oracle_calls"]
+
+MADE = "mbo_gym.made"
+"""Audit event (PEP 578) of a task or an oracle that is made, with its kind and its name."""
 
 
 class OracleCalls:
@@ -33,7 +37,8 @@ def count_oracle_calls() -> Iterator[OracleCalls]:
     try:
         yield calls
     finally:
-        _counters.remove(calls)
+        if calls in _counters:  # a method may have emptied the list
+            _counters.remove(calls)
 
 
 class Oracle:
@@ -45,6 +50,7 @@ class Oracle:
     """
 
     def __init__(self, space: DesignSpace, *, batch_size: int = 1 << 20) -> None:
+        sys.audit(MADE, "oracle", type(self).__name__)
         self.space = space
         self.batch_size = batch_size
 

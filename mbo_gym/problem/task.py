@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +16,7 @@ import numpy as np
 from mbo_gym.errors import MissingData
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.mixed import MixedSpace
-from mbo_gym.problem.oracle import MeteredOracle, Oracle
+from mbo_gym.problem.oracle import MADE, MeteredOracle, Oracle
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
 from mbo_gym.settings import Limits, typed_arguments
 
@@ -175,6 +177,17 @@ class OfflineProblem:
     options: Mapping[str, Any] = field(default_factory=dict)
     context: np.ndarray | None = None
 
+    def opaque(self) -> OfflineProblem:
+        """Return the problem without what a task could be made by.
+
+        The id ends at its first ``-`` (``TFBind8``), which no task has. Options are kept where they
+        hold numbers alone: no path of the data is among them.
+        """
+        options = {key: value for key, value in self.options.items() if _is_numeric(value)}
+        dataset = replace(self.dataset, lines=None)
+        name = self.task_id.partition("-")[0]
+        return replace(self, task_id=name, options=options, dataset=dataset)
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -211,10 +224,26 @@ class Task:
     controls: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     drawing: Drawing | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        sys.audit(MADE, "task", self.info.task_id)
+
     @property
     def has_oracle(self) -> bool:
         """Whether proposals can be scored."""
         return self.hidden_oracle is not None
+
+    @cached_property
+    def data_hash(self) -> str:
+        """16 hex digits of the sha256 of visible data, range of the scores, and ceiling.
+
+        Results of different data have different ones, as where two machines hold different files
+        under one name.
+        """
+        digest = hashlib.sha256(self.dataset.content_hash().encode())
+        digest.update(repr((float(self.info.y_min), float(self.info.y_max))).encode())
+        if self.ceiling is not None:
+            digest.update(np.asarray(self.ceiling.scores, dtype=np.float64).tobytes())
+        return digest.hexdigest()[:16]
 
     def problem(self) -> OfflineProblem:
         """Return what a method may see: the same object every time, without the oracle."""
@@ -315,6 +344,13 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, (str, bool, Real))
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether an option is a number, or a list of numbers."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_numeric, value))
+    return isinstance(value, Real)
 
 
 def _space_in_words(space: DesignSpace) -> str:

@@ -76,6 +76,11 @@ class RichProgress:
         for logger in self._loggers:
             logger.close()
 
+    @property
+    def draws(self) -> bool:
+        """Whether bars are drawn."""
+        return self._bars is not None
+
     def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         """Yield `items` under a bar."""
         if self._bars is None:
@@ -94,12 +99,16 @@ class RichProgress:
 
     def bar(self, description: str, total: int) -> Callable[[int], None]:
         """Show a bar; it goes when `total` steps are done."""
+        return self.open_bar(description, total)
+
+    def open_bar(self, description: str, total: int | None) -> Callable[[int | None], None]:
+        """Show a bar; it goes when `total` steps are done, or None."""
         if self._bars is None:
             return lambda done: None
         bars, task = self._bars, self._bars.add_task(self._prefix + description, total=total)
 
-        def update(done: int) -> None:
-            if done >= total:
+        def update(done: int | None) -> None:
+            if done is None or (total is not None and done >= total):
                 bars.update(task, completed=total, visible=False)
             else:
                 bars.update(task, completed=done)

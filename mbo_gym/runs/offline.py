@@ -6,22 +6,22 @@ import math
 
 import numpy as np
 
-from mbo_gym.methods.base import Method, Proposals
-from mbo_gym.methods.fitted import Fitted
+from mbo_gym.methods.base import Proposals
+from mbo_gym.problem.dataset import ScoreScale
 from mbo_gym.surrogates.base import FitReport
 
 __all__ = ["offline_numbers"]
 
 
 def offline_numbers(
-    method: Method, proposals: Proposals, scores: np.ndarray | None
+    report: FitReport | None, scale: ScoreScale, proposals: Proposals, scores: np.ndarray | None
 ) -> dict[str, float | None]:
     """Return what a method's surrogate says of itself; None where unknown.
 
     Args:
-        method: Fitted method; without a `Fitted` surrogate that predicts scores, the result is
-            empty.
-        proposals: Its proposals.
+        report: Report of the surrogate; without one the result is empty.
+        scale: Mean and standard deviation of the visible scores.
+        proposals: The method's proposals.
         scores: (k,) raw scores of these, NaN for infeasible designs; None without an oracle.
 
     Returns:
@@ -29,31 +29,21 @@ def offline_numbers(
         ``coverage_proposals``: the share of the proposals whose score lies inside the interval that
         covers 90 % of the held-out rows.
     """
-    report = _report(method)
     if report is None:
         return {}
     numbers = {
         "r2": report.r2,
         "rank_correlation": report.rank_correlation,
         "coverage_data": report.coverage,
-        "coverage_proposals": _coverage(method, report, proposals, scores),
+        "coverage_proposals": _coverage(report, scale, proposals, scores),
     }
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _report(method: Method) -> FitReport | None:
-    """Return the report of a method's surrogate, if it predicts scores."""
-    fitted = getattr(method, "fitted", None)
-    if not isinstance(fitted, Fitted) or not fitted.surrogate.predicts_scores:
-        return None
-    return fitted.surrogate.report
-
-
 def _coverage(
-    method: Method, report: FitReport, proposals: Proposals, scores: np.ndarray | None
+    report: FitReport, scale: ScoreScale, proposals: Proposals, scores: np.ndarray | None
 ) -> float:
     """Return the share of the proposals' scores inside the interval; NaN where unknown."""
-    scale = method.problem.dataset.score_scale
     predicted = proposals.scores(scale)
     if scores is None or predicted is None or not math.isfinite(report.half_width):
         return math.nan

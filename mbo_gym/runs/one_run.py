@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,19 +20,19 @@ from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
-from mbo_gym.machine import peak_memory_mb, reset_peak_memory
+from mbo_gym.methods import saved
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
 from mbo_gym.optional import optional_import
-from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.runs.apart import CAN_ISOLATE, learn_apart, prepare
+from mbo_gym.runs.learning import Learned, learn
 from mbo_gym.runs.offline import offline_numbers
 from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
-from mbo_gym.surrogates.calls import count_learned_calls
 from mbo_gym.tasks.registry import make_task, task_options
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
@@ -60,6 +59,10 @@ class RunResult:
         tables: Tables that the method recorded, by name, such as the race of families.
         offline: What the method's surrogate says of itself, see
             `mbo_gym.runs.offline.offline_numbers`.
+        data: Hash of the task's data, see `Task.data_hash`.
+        touched: What the process that learned touched that a method needs not, see
+            `mbo_gym.runs.audit`.
+        isolated: Whether that process held the problem alone, see `mbo_gym.runs.apart`.
         folder: Where it is written.
     """
 
@@ -75,6 +78,9 @@ class RunResult:
     learned_gradients: int
     tables: Mapping[str, list[dict[str, Any]]]
     offline: Mapping[str, float | None]
+    data: str
+    touched: tuple[str, ...]
+    isolated: bool
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,6 +99,9 @@ class RunResult:
             "search": self.search,
             "tables": dict(self.tables),
             "offline": dict(self.offline),
+            "data": self.data,
+            "touched": list(self.touched),
+            "isolated": self.isolated,
         }
 
 
@@ -104,8 +113,12 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
     plot: bool = False,
+    isolated: bool = True,
 ) -> RunResult:
     """Run a method on a task and write its folder.
+
+    The method learns and proposes in a process apart, which gets the problem alone; task, oracle
+    and hidden rows stay here, where the proposals are scored.
 
     It holds ``config.json``, ``metrics.jsonl``, ``designs.npz``, ``designs.csv``, ``result.json``,
     ``model/`` and, where it is asked for, ``picture.png``. Everything is written to a temporary
@@ -118,8 +131,11 @@ def run(
         overwrite: Replace a finished run in `folder`.
         quiet: No progress bars, even on a terminal.
         plot: Draw what the method did, see `mbo_gym.runs.picture`.
+        isolated: Whether the method learns in a process apart. A method that asks the oracle by its
+            settings does not, nor does any on Windows.
 
     Raises:
+        TypeError: The method's class cannot be imported by another process.
         FileExistsError: `folder` exists and `overwrite` is off.
         MissingDependency: A library that a logger or the picture needs is not installed.
     """
@@ -127,6 +143,8 @@ def run(
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
     check_device(request.device)
+    if isolated and CAN_ISOLATE:
+        prepare()
     if task is None:
         # in their types and with absolute paths: what is kept means the same in every folder
         request = replace(request, options=task_options(request.task_id, **request.options))
@@ -140,9 +158,8 @@ def run(
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": request.command})
         result, proposals = _run_into(
-            partial, request, task, method, folder=folder, quiet=quiet, plot=plot
+            partial, request, task, method, folder=folder, quiet=quiet, plot=plot, apart=isolated
         )
-        method.save(partial / "model")
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
         partial.chmod(0o755)
@@ -161,37 +178,60 @@ def _run_into(
     folder: Path,
     quiet: bool,
     plot: bool,
+    apart: bool,
 ) -> tuple[RunResult, Proposals]:
     """Let the method learn and propose, score the proposals, draw them; return the result and the
     designs."""
     name = f"{request.method} on {request.task_id}, seed {request.seed}"
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
-    reset_peak_memory()
-    with (
-        RichProgress(
-            [JsonLinesLogger(partial / "metrics.jsonl"), *more], f"{name}: ", quiet=quiet
-        ) as progress,
-        count_oracle_calls() as calls,
-        count_learned_calls() as learned,
-    ):
-        started = time.perf_counter()
-        method.fit(task.problem(), Context(request.seed, request.device, progress))
-        fitted = time.perf_counter()
-        proposals = method.propose(request.k)
-        proposed = time.perf_counter()
-        search_calls, peak = calls.count, peak_memory_mb()
+    loggers = [JsonLinesLogger(partial / "metrics.jsonl"), *more]
+    with RichProgress(loggers, f"{name}: ", quiet=quiet) as progress:
+        learned = _learned(request, task, method, partial / "model", progress, apart=apart)
+    proposals = learned.proposals
     evaluation = evaluate(task, proposals.x)
-    search, trace_calls = score_search(task, progress.trace)
-    if plot:  # last, so that no oracle call of the picture is among those counted above
-        save_picture(partial / PICTURE, task, proposals.x, evaluation, progress.trace, name=name)
+    search, trace_calls = score_search(task, learned.trace)
+    if plot:
+        save_picture(partial / PICTURE, task, proposals.x, evaluation, learned.trace, name=name)
         if evaluation.scores is not None:
             save_designs(partial, task, proposals.x, evaluation.scores)
-    seconds = fitted - started, proposed - fitted
-    counts = trace_calls, learned.rollouts, learned.gradients
-    told = progress.tables, offline_numbers(method, proposals, evaluation.scores)
+    scale = task.dataset.score_scale
     return RunResult(
-        request, evaluation, search_calls, *seconds, peak, search, *counts, *told, folder
+        request=request,
+        evaluation=evaluation,
+        search_oracle_calls=learned.oracle_calls,
+        fit_seconds=learned.fit_seconds,
+        propose_seconds=learned.propose_seconds,
+        peak_memory_mb=learned.peak_memory_mb,
+        search=search,
+        trace_oracle_calls=trace_calls,
+        learned_rollouts=learned.learned_rollouts,
+        learned_gradients=learned.learned_gradients,
+        tables=learned.tables,
+        offline=offline_numbers(learned.report, scale, proposals, evaluation.scores),
+        data=task.data_hash,
+        touched=learned.touched,
+        isolated=learned.isolated,
+        folder=folder,
     ), proposals
+
+
+def _learned(
+    request: RunRequest,
+    task: Task,
+    method: Method,
+    model: Path,
+    progress: RichProgress,
+    *,
+    apart: bool,
+) -> Learned:
+    """Let the method learn, propose and write the folder `model`."""
+    problem, seed, device = task.problem(), request.seed, request.device
+    if not apart or not CAN_ISOLATE or method.asks_oracle:
+        return learn(method, problem, Context(seed, device, progress), request.k, model)
+    files = tuple(value for value in request.options.values() if isinstance(value, str))
+    learned = learn_apart(method, problem.opaque(), seed, device, request.k, model, progress, files)
+    saved.name_problem(model, problem)
+    return learned
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

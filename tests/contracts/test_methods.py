@@ -37,6 +37,8 @@ from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.problem.parameters import Category, Real
 from mbo_gym.problem.task import Task
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.runs.apart import CAN_ISOLATE, learn_apart
 from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
 from mbo_gym.surrogates.registry import SURROGATES
 
@@ -103,10 +105,13 @@ class Run:
     left_alone: bool  # whether the task is as it was
 
 
+def small_mlp() -> MLPSurrogate:
+    return MLPSurrogate(MLPConfig(hidden=16, train_steps=40, batch_size=64))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    config = MLPConfig(hidden=16, train_steps=40, batch_size=64)
-    with SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)):
+    with SURROGATES.temporarily(SURROGATE, small_mlp):
         yield
 
 
@@ -315,6 +320,19 @@ def test_hardly_any_method_refuses_mixed_spaces():
 @each_method
 def test_it_asks_no_oracle(run, name, task):
     assert run(name, task).oracle_calls == 0
+
+
+@pytest.mark.skipif(not CAN_ISOLATE, reason="this system cannot fork")
+@each_method
+def test_apart_it_proposes_the_same_and_touches_nothing(run, tasks, tmp_path, name):
+    problem = tasks["branin"].problem().opaque()
+    with RichProgress() as progress:
+        learned = learn_apart(small(name), problem, 0, "cpu", K["branin"], tmp_path, progress)
+    assert (learned.touched, learned.oracle_calls) == ((), 0)
+    assert learned.isolated
+    here = run(name, "branin")
+    assert np.array_equal(learned.proposals.x, here.designs)
+    assert np.array_equal(learned.proposals.criterion, here.criterion)
 
 
 @each_kind

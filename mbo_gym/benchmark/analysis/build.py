@@ -107,6 +107,7 @@ def _entry(task: str, records: Sequence[CellRecord], environments: list[Environm
         command=over_seeds.merged_command(records),
         environments=tuple(sorted({environments.index(r.environment) for r in records})),
         runs=tuple(_run(record, record.result) for record in done if record.result is not None),
+        touched=tuple(dict.fromkeys(mark for result in results for mark in result.touched)),
     )
 
 

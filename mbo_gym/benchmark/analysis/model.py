@@ -117,6 +117,7 @@ class Entry:
             control.
         environments: Indices into `Analysis.environments`.
         runs: The finished cells, in the order of `seeds`; empty for an exact control.
+        touched: What any of the processes that learned touched that a method needs not.
     """
 
     label: str
@@ -137,6 +138,7 @@ class Entry:
     command: str
     environments: tuple[int, ...]
     runs: tuple[Run, ...] = ()
+    touched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def notes(
         lines += _on_scores(task, mine)
         lines += _on_seeds(task, mine)
         lines += _on_oracle_calls(task, mine)
+        lines += _on_touched(task, mine)
     return (
         *lines,
         *_on_comparability(entries, standings),
@@ -86,6 +87,15 @@ def _on_oracle_calls(task: TaskSetting, entries: Sequence[Entry]) -> list[str]:
         f"({calls:.0f} calls a run): it is not offline."
         for entry in entries
         if (calls := entry.diagnostics["search_oracle_calls"])
+    ]
+
+
+def _on_touched(task: TaskSetting, entries: Sequence[Entry]) -> list[str]:
+    return [
+        f"The process in which {entry.label} learned on {task.name} did what a method needs not: "
+        f"{'; '.join(entry.touched)}. Its scores may not be honest."
+        for entry in entries
+        if entry.touched
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,10 +58,26 @@ _SEEDS = re.compile(r"(?<=--seeds )\S+")
 def task_names(records: Sequence[CellRecord]) -> list[str]:
     """Return the name of each record's task setting.
 
-    That is the task, its options in brackets, and K where the records hold several.
+    That is the task, its options in brackets, K where the records hold several, and the hash of the
+    data where records of one task were made with different data.
     """
     several = len({record.request.k for record in records}) > 1
-    return [_task_name(record, with_k=several) for record in records]
+    names = [_task_name(record, with_k=several) for record in records]
+    data: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, record in zip(names, records, strict=True):
+        if record.result is not None and record.result.data:
+            data[name][record.result.data] += 1
+    return [
+        _with_data(name, record, data[name]) if len(data[name]) > 1 else name
+        for name, record in zip(names, records, strict=True)
+    ]
+
+
+def _with_data(name: str, record: CellRecord, known: Counter[str]) -> str:
+    """Return the name of a task setting of different data; a failed cell goes to the most."""
+    own = record.result.data if record.result else known.most_common(1)[0][0]
+    text = f"data {own[:8] or 'unknown'}"
+    return f"{name[:-1]}, {text}]" if name.endswith("]") else f"{name} [{text}]"
 
 
 def _task_name(record: CellRecord, *, with_k: bool) -> str:

@@ -5,25 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
-from mbo_gym.benchmark.execute.worker import Job
-from mbo_gym.benchmark.record import CellRecord
+from mbo_gym.benchmark.execute.worker import Job, Lost, Outcome
 from mbo_gym.registry import Registry
 
 __all__ = ["Executor", "Lost", "Outcome", "available_cpus", "make_executor"]
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Outcome of a cell whose process or machine is gone."""
-
-    reason: str
-
-
-Outcome = CellRecord | Lost
-"""Outcome of a job: the record of its cell, or the reason why there is none."""
 
 
 class Executor(Protocol):

@@ -12,9 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from mbo_gym.benchmark.execute.executor import Lost, Outcome, available_cpus
-from mbo_gym.benchmark.execute.worker import Job, execute
-from mbo_gym.benchmark.record import CellRecord
+from mbo_gym.benchmark.execute.executor import available_cpus
+from mbo_gym.benchmark.execute.worker import Job, Lost, Outcome, execute
 from mbo_gym.machine import memory_gb
 
 __all__ = ["ProcessExecutor", "SerialExecutor"]
@@ -63,7 +62,7 @@ class _Worker:
     pool: ProcessPoolExecutor
     pid: Future[int]
     job: Job | None = None
-    future: Future[CellRecord] | None = None
+    future: Future[Outcome] | None = None
 
 
 class ProcessExecutor:
@@ -148,6 +147,9 @@ class ProcessExecutor:
 
 def _start_worker() -> None:
     """Leave Ctrl-C to the main process, and end with it."""
+    from mbo_gym.runs.apart import fork_nursery
+
+    fork_nursery()  # while this process has made no task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # KeyboardInterrupt lets a running cell remove its folder
     signal.signal(signal.SIGTERM, signal.default_int_handler)

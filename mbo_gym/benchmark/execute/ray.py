@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mbo_gym.benchmark.execute.executor import Lost, Outcome
-from mbo_gym.benchmark.execute.worker import Job, execute_elsewhere
+from mbo_gym.benchmark.execute.worker import Job, Lost, Outcome, execute_elsewhere
 from mbo_gym.files.store import ENVIRONMENT_VARIABLE
 from mbo_gym.optional import optional_import
 
@@ -90,7 +89,8 @@ class RayExecutor:
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
                 yield job, Lost(f"Ray lost it: {reason}")
                 continue
-            _place(job.folder, files)
+            if not isinstance(record, Lost):
+                _place(job.folder, files)
             yield job, record
 
     @property

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mbo_gym.benchmark.execute.executor import Executor, Lost, available_cpus, make_executor
+from mbo_gym.benchmark.execute.executor import Executor, available_cpus, make_executor
 from mbo_gym.benchmark.execute.results import ResultStore, write_record
-from mbo_gym.benchmark.execute.worker import Job, failure
+from mbo_gym.benchmark.execute.worker import Job, Lost, failure
 from mbo_gym.benchmark.plan.grid import Cell, Grid, cells_of
 from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.methods.base import Resources

@@ -21,7 +21,7 @@ from mbo_gym.benchmark.record import CellError, CellRecord, CellResult, Environm
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
 
-__all__ = ["Job", "execute", "execute_elsewhere", "failure", "limit_threads"]
+__all__ = ["Job", "Lost", "Outcome", "execute", "execute_elsewhere", "failure", "limit_threads"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,23 @@ class Job:
     attempt: int = 1
 
 
-def execute(job: Job) -> CellRecord:
+@dataclass(frozen=True)
+class Lost:
+    """Outcome of a cell whose process or machine is gone."""
+
+    reason: str
+
+
+Outcome = CellRecord | Lost
+"""Outcome of a job: the record of its cell, or the reason why there is none."""
+
+
+def execute(job: Job) -> Outcome:
     """Run a cell and return its record, which is written into its folder too.
 
-    An error of the method makes a failed record.
+    An error of the method makes a failed record; a method whose process died, none.
     """
+    from mbo_gym.runs.apart import LearnerLost
     from mbo_gym.runs.one_run import run
 
     started = time.perf_counter()
@@ -58,6 +70,8 @@ def execute(job: Job) -> CellRecord:
         with limit_threads(job.resources.cpus):
             task = _task(request.task_id, json.dumps(dict(request.options), sort_keys=True))
             result = run(request, job.folder, task=task, overwrite=True, quiet=True)
+    except LearnerLost as error:
+        return Lost(str(error))
     except (Exception, SystemExit) as error:  # whatever a method does wrong is kept as a result
         record = failure(job, error, time.perf_counter() - started)
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -68,11 +82,11 @@ def execute(job: Job) -> CellRecord:
     return record
 
 
-def execute_elsewhere(job: Job) -> tuple[CellRecord, dict[str, bytes]]:
+def execute_elsewhere(job: Job) -> tuple[Outcome, dict[str, bytes]]:
     """Run a cell on a machine that may share no disk with us.
 
     Returns:
-        The record, and the files of the cell's folder by their relative paths.
+        The record, or why there is none; and the files of the cell's folder by their paths in it.
     """
     with tempfile.TemporaryDirectory(prefix="mbo_gym-") as scratch:
         folder = Path(scratch) / job.folder.name
@@ -83,8 +97,11 @@ def execute_elsewhere(job: Job) -> tuple[CellRecord, dict[str, bytes]]:
 
 def failure(job: Job, error: BaseException, seconds: float) -> CellRecord:
     """Return the record of a cell that failed."""
+    from mbo_gym.runs.apart import MethodFailed
+
     text = "".join(traceback.format_exception(error))
-    return _record(job, seconds, error=CellError(type(error).__name__, str(error), text))
+    name = getattr(error, "name", "") if isinstance(error, MethodFailed) else type(error).__name__
+    return _record(job, seconds, error=CellError(name, str(error), text))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from mbo_gym.benchmark.analysis.statistics import Description, Interval
 
 __all__ = [
     "MARK",
+    "TOUCHED",
     "Column",
     "Row",
     "Sheet",
@@ -25,7 +26,11 @@ __all__ = [
 MARK = "*"
 """Mark after the name of a method that is not better than a control."""
 
+TOUCHED = "!"
+"""Mark after the name of a method whose process touched what a method needs not."""
+
 _MARKED = f"{MARK} no better than a control: the 95 % interval of its skill is not above 0."
+_TOUCHED = f"{TOUCHED} the process that learned touched what a method needs not: see the notes."
 _NONE = "-"
 
 OFFLINE_CAPTION = (
@@ -151,7 +156,11 @@ def task_sheet(analysis: Analysis, task: TaskSetting) -> Sheet:
     made: list[tuple[Column, Callable[[Entry], Value]]] = [
         (
             Column("method"),
-            lambda e: Value(e.label + (MARK if e.better_than_control is False else "")),
+            lambda e: Value(
+                e.label
+                + (MARK if e.better_than_control is False else "")
+                + (TOUCHED if e.touched else "")
+            ),
         ),
         (Column("seeds"), lambda e: Value("exact" if e.exact else str(len(e.seeds)))),
         *(
@@ -165,6 +174,8 @@ def task_sheet(analysis: Analysis, task: TaskSetting) -> Sheet:
             lambda e: _number(e.diagnostics["peak_memory_mb"], "{:.0f}"),
         ),
     ]
+    if any(entry.touched for entry in entries):
+        made.append((Column("touched", prose=True), lambda e: Value("; ".join(e.touched) or _NONE)))
     rows = tuple(Row(tuple(value(entry) for _, value in made), entry.control) for entry in entries)
     return Sheet(task.name, tuple(column for column, _ in made), rows, _task_caption(task, entries))
 
@@ -295,6 +306,8 @@ def _task_caption(task: TaskSetting, entries: Sequence[Entry]) -> str:
         )
     if any(entry.better_than_control is False for entry in entries):
         parts.append(_MARKED)
+    if any(entry.touched for entry in entries):
+        parts.append(_TOUCHED)
     return " ".join(parts)
 
 

@@ -257,15 +257,17 @@ def _scene_of(problem: OfflineProblem) -> Scene:
     Raises:
         CannotFit: It is no problem of a fluid task.
     """
-    scenes = {task_id_of(name): name for name in SCENES}
-    if problem.task_id not in scenes or not isinstance(problem.space, ContinuousSpace):
+    scenes = {task_id_of(name).partition("-")[0]: name for name in SCENES}
+    own = problem.task_id.partition("-")[0]  # a method may know no more of the id
+    if own not in scenes or not isinstance(problem.space, ContinuousSpace):
         raise CannotFit(
             "a 'gns' surrogate simulates water around a tool, so it works on "
-            f"{', '.join(scenes)}; got {problem.task_id}. Take another surrogate, such as 'mlp'."
+            f"{', '.join(map(task_id_of, SCENES))}; got {problem.task_id}. Take another "
+            "surrogate, such as 'mlp'."
         )
     known = ("goal", "sigma", "n_angles")
     options = {key: problem.options[key] for key in known if key in problem.options}
-    return fluid_scene(scenes[problem.task_id], **options)
+    return fluid_scene(scenes[own], **options)
 
 
 def _scaling(encoder: Encoder, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -40,7 +40,7 @@ from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals, Resourc
 
 @dataclass(frozen=True)
 class OddConfig:
-    """Settings: `what` is "", raise, exit, die, die_once or wait; marks are left in the folder `marks`."""
+    """Settings: `what` is "", raise, exit, interrupt, die, die_once or wait; marks are left in the folder `marks`."""
 
     what: str = ""
     marks: str = ""
@@ -66,6 +66,8 @@ class Odd(Method):
                 time.sleep(0.02)
         if what == "raise":
             raise ArithmeticError(f"seed {seed} is no good")
+        if what == "interrupt":
+            raise KeyboardInterrupt
         if what == "exit":
             raise SystemExit("a method that leaves")
         generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,7 @@ from mbo_gym.evaluation.search import stability
 from mbo_gym.problem.dataset import OfflineDataset
 from mbo_gym.problem.space import ContinuousSpace
 from mbo_gym.problem.task import OfflineProblem
+from mbo_gym.runs.learning import report_of
 from mbo_gym.runs.offline import offline_numbers
 from mbo_gym.runs.one_run import RunRequest, run
 from mbo_gym.surrogates.base import held_out_report
@@ -31,19 +32,22 @@ def test_a_line_with_known_noise_has_the_numbers_that_follow():
     method = mbo_gym.make_method("linear_corner")
     method.fit(problem)
     proposals = method.propose(100)
+    report, scale = report_of(method), problem.dataset.score_scale
     truth = proposals.x[:, 0].astype(np.float64)
-    numbers = offline_numbers(method, proposals, truth)
+    numbers = offline_numbers(report, scale, proposals, truth)
     variance = 1 / 3
     assert numbers["r2"] == pytest.approx(variance / (variance + 0.09), abs=0.08)
     assert numbers["rank_correlation"] > 0.8
     assert numbers["coverage_data"] == pytest.approx(0.9, abs=0.1)
     assert numbers["coverage_proposals"] == 1.0
-    far = offline_numbers(method, proposals, truth + 10)
+    far = offline_numbers(report, scale, proposals, truth + 10)
     assert far["coverage_proposals"] == 0.0
     half = np.where(np.arange(100) < 50, truth, truth + 10)
     half[0] = np.nan  # infeasible: not counted
-    assert offline_numbers(method, proposals, half)["coverage_proposals"] == pytest.approx(49 / 99)
-    assert offline_numbers(method, proposals, None)["coverage_proposals"] is None
+    assert offline_numbers(report, scale, proposals, half)["coverage_proposals"] == pytest.approx(
+        49 / 99
+    )
+    assert offline_numbers(report, scale, proposals, None)["coverage_proposals"] is None
 
 
 def test_methods_without_a_surrogate_of_scores_say_nothing():
@@ -51,7 +55,7 @@ def test_methods_without_a_surrogate_of_scores_say_nothing():
     for name in ("top_k", "ram_listnet"):
         method = mbo_gym.make_method(name, preset="light")
         method.fit(problem)
-        assert offline_numbers(method, method.propose(4), np.zeros(4)) == {}
+        assert report_of(method) is None
 
 
 def test_few_held_out_rows_give_no_interval():

@@ -59,9 +59,7 @@ class Odd(Method):
         self.start(problem, context)
         context.progress.metrics("odd", 0, seed=context.seed)
         if self.config.cheat_calls:
-            mbo_gym.make_task(problem.task_id).oracle()(
-                problem.dataset.x[: self.config.cheat_calls]
-            )
+            mbo_gym.make_task(TASK).oracle()(problem.dataset.x[: self.config.cheat_calls])
         self._stop("fit")
 
     def propose(self, k):
@@ -73,11 +71,14 @@ class Odd(Method):
         self._stop("save")
 
 
+def small_mlp() -> MLPSurrogate:
+    return MLPSurrogate(MLPConfig(hidden=8, train_steps=20))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def more_names() -> Iterator[None]:
-    config = MLPConfig(hidden=8, train_steps=20)
     with (
-        SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)),
+        SURROGATES.temporarily(SURROGATE, small_mlp),
         METHODS.temporarily("odd", Odd),
     ):
         yield
@@ -307,6 +308,10 @@ def test_a_method_that_asks_the_oracle_is_found_out(tmp_path):
     facts = json.loads((result.folder / "result.json").read_text())
     assert result.search_oracle_calls == facts["search_oracle_calls"] == 7
     assert facts["oracle_calls"] == 4  # those of the evaluation are not the search's
+    assert facts["touched"] == [f"makes the oracle {kind}" for kind in ("FunctionOracle",)] + [
+        f"makes the task {TASK}"
+    ]
+    assert facts["isolated"]
 
 
 def test_designs_outside_the_space_are_counted_not_hidden(tmp_path):

@@ -147,15 +147,9 @@ def test_a_failed_cell_leaves_nothing_of_an_older_run(tmp_path):
     assert files_of(job.folder) == FILES
 
 
-def test_ctrl_c_is_no_failure_and_leaves_nothing(tmp_path, monkeypatch):
-    import odd_methods
-
-    def interrupt(self, k):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(odd_methods.Odd, "propose", interrupt)
+def test_ctrl_c_is_no_failure_and_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        execute(job_of(odd(), tmp_path))
+        execute(job_of(odd("interrupt"), tmp_path))
     assert os.listdir(tmp_path) == []
 
 
