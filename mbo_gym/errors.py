@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "BudgetExceeded",
+    "DamagedFile",
     "InvalidData",
     "InvalidDesign",
     "MboGymError",
@@ -58,6 +59,10 @@ class UnknownId(MboGymError, KeyError):
 
     def __reduce__(self) -> tuple[type[UnknownId], tuple[str, Any, list[str], list[str]]]:
         return (type(self), (self.kind, self.name, self.known, self.moved_to))
+
+
+class DamagedFile(MboGymError, ValueError):
+    """A file is not what was written: truncated, changed, or another one under its name."""
 
 
 class MissingDependency(MboGymError, ImportError):

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["memory_gb", "peak_memory_mb", "reset_peak_memory"]
+__all__ = ["is_running", "memory_gb", "peak_memory_mb", "reset_peak_memory"]
 
 
 def memory_gb(device: str = "cpu") -> float:
@@ -52,3 +52,16 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this machine is running; True where that is not known."""
+    if sys.platform == "win32":  # there, the signal 0 would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

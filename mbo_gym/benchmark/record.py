@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -271,7 +272,7 @@ class CellRecord:
         """Build a record from the values of a JSON line, of this layout or an older one.
 
         Raises:
-            ValueError: The values are no record, or of a newer layout.
+            ValueError: The values are no record, of a newer layout, or not those that were written.
         """
         try:
             schema = values.get("schema", 0)
@@ -280,6 +281,10 @@ class CellRecord:
                     f"the record has schema {schema}, this version reads up to {SCHEMA}. "
                     "Update mbo-gym."
                 )
+            if "sha256" in values and values["sha256"] != _checksum(values):
+                raise ValueError("it was changed after it was written: its sha256 differs")
+            if unknown := set(values) - _FIELDS:
+                raise ValueError(f"a record has no {', '.join(sorted(map(repr, unknown)))}")
             result = values["result"]
             error = values["error"]
             return cls(
@@ -317,10 +322,11 @@ class CellRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the record as values of a JSON line, in the layout of `SCHEMA`.
 
-        Numbers of the result that are not finite become None, which JSON has for them.
+        Numbers of the result that are not finite become None, which JSON has for them. The last
+        value is the sha256 of the others, by which a changed record is known.
         """
         request = self.request
-        return {
+        values = {
             "schema": SCHEMA,
             "key": self.key,
             "status": self.status,
@@ -345,6 +351,7 @@ class CellRecord:
             "result": _plain(dataclasses.asdict(self.result)) if self.result else None,
             "error": dataclasses.asdict(self.error) if self.error else None,
         }
+        return {**values, "sha256": _checksum(values)}
 
     def line(self) -> str:
         """Return the record as a JSON line, without the line end.
@@ -353,6 +360,21 @@ class CellRecord:
             ValueError: A number outside the result is not finite.
         """
         return json.dumps(self.to_json(), default=str, allow_nan=False)
+
+
+_FIELDS = {
+    *("schema", "key", "status", "label", "method", "preset", "settings", "config", "control"),
+    *("external", "task", "options", "seed", "k", "device", "cpus", "command", "attempts"),
+    *("finished", "seconds", "environment", "result", "error", "sha256"),
+}
+"""Values of a JSON line."""
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Return the sha256 of the values of a JSON line, but for that itself."""
+    rest = {key: value for key, value in values.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:

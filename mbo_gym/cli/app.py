@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +61,8 @@ def main() -> None:
     # Set before torch loads: threads that wait by spinning make small networks ten times slower on
     # a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What schedulers and containers send is handled as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except (MboGymError, ValueError, OSError) as error:

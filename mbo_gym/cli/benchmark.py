@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmark", "evaluate", "pack", "report"]
 
+CELLS_FAILED = 3
+"""Exit code of a benchmark in which cells failed."""
+
 BenchmarkOptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")
 ]
@@ -51,7 +54,7 @@ def benchmark(
     """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
 
     The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the
-    file's.
+    file's. Exit code 3: all cells ended, and some of them failed.
     """
     from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
@@ -82,6 +85,14 @@ def benchmark(
         )
     _show_results(records)
     typer.echo(f"Results in {output}. A page of them: mbo-gym report {output} --html report.html")
+    failed = sum(record.status == "failed" for record in records)
+    if failed:
+        typer.echo(
+            f"{failed} of {len(records)} cells failed; the report has their errors, and --retry "
+            "runs them again.",
+            err=True,
+        )
+        raise typer.Exit(CELLS_FAILED)
 
 
 def report(

@@ -4,8 +4,10 @@ not at all."""
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
+from mbo_gym.machine import is_running
 from mbo_gym.methods import saved
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -139,6 +142,7 @@ def run(
         FileExistsError: `folder` exists and `overwrite` is off.
         MissingDependency: A library that a logger or the picture needs is not installed.
     """
+    _sweep(folder)
     check_folder(folder, overwrite=overwrite)
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
@@ -153,7 +157,8 @@ def run(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    prefix = f".{folder.name}.{os.getpid()}-"
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": request.command})
@@ -240,6 +245,19 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(
             f"{folder} exists already; choose another --output, or pass --overwrite to replace it"
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the hidden folders that killed runs of this name left, and bring an older run back
+    that had made room for one of them."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        owner = path.name.removeprefix(f".{folder.name}.").partition("-")[0]
+        if not owner.isdecimal() or is_running(int(owner)):
+            continue
+        if path.suffix == ".old" and not folder.exists():
+            path.rename(folder)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _put_in_place(finished: Path, folder: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import lzma
 import os
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 from mbo_gym.benchmark.execute.summary import summary_csv
 from mbo_gym.benchmark.plan.configs import ConfigIndex
 from mbo_gym.benchmark.record import CellRecord
+from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
 
 __all__ = ["ResultStore", "write_record"]
@@ -56,9 +58,11 @@ class ResultStore:
     def records(self) -> list[CellRecord]:
         """Return the latest record of each key, in the order in which the keys came.
 
+        A damaged line is left out, with a warning that names it.
+
         Raises:
             FileNotFoundError: The folder holds no file of records.
-            ValueError: A line other than a torn last one is no record.
+            DamagedFile: The compressed file cannot be read.
         """
         if not self.exists:
             raise FileNotFoundError(
@@ -74,6 +78,8 @@ class ResultStore:
     def writing(self) -> Iterator[dict[str, CellRecord]]:
         """Lock the folder, repair what a kill left, and yield the latest records by key.
 
+        Damaged lines and records are set aside, as ``*.damaged``; their cells run again.
+
         Raises:
             ValueError: Another process is writing to the folder.
         """
@@ -83,7 +89,9 @@ class ResultStore:
                 self._repair()
                 records = {record.key: record for record in self.records()}
                 for path in self.cells.glob(f"*/{RECORD}"):  # finished, but not yet a line
-                    record = CellRecord.from_json(json.loads(path.read_text()))
+                    record = _read_record(path)
+                    if record is None:
+                        continue
                     known = records.get(record.key)
                     if known is None or record.finished > known.finished:
                         self.add(record)
@@ -128,12 +136,25 @@ class ResultStore:
         return [self.packed, self.summary]
 
     def _repair(self) -> None:
-        """Cut off a torn last line and remove half-written folders."""
+        """Cut off a torn last line, set damaged ones aside, remove half-written folders."""
         self.lines.touch()
         content = self.lines.read_bytes()
         if content and not content.endswith(b"\n"):
+            content = content[: content.rfind(b"\n") + 1]
             with self.lines.open("rb+") as file:
-                file.truncate(content.rfind(b"\n") + 1)
+                file.truncate(len(content))
+        damaged = [n for n, found in _parsed(content.split(b"\n")) if isinstance(found, ValueError)]
+        if damaged:
+            lines = content.split(b"\n")
+            with self.lines.with_name(f"{self.lines.name}.damaged").open("ab") as file:
+                file.writelines(lines[n - 1] + b"\n" for n in damaged)
+            kept = [line for n, line in enumerate(lines, 1) if n not in damaged]
+            store.write_atomic(self.lines, b"\n".join(kept))
+            warnings.warn(
+                f"{self.lines}: {_lines_in_words(damaged)} damaged and set aside in "
+                f"{self.lines.name}.damaged. The cells run again where their folders are gone.",
+                stacklevel=3,
+            )
         for path in self.cells.glob(".*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -144,19 +165,58 @@ def write_record(folder: Path, record: CellRecord) -> None:
     store.write_atomic(folder / RECORD, text.encode())
 
 
+def _read_record(path: Path) -> CellRecord | None:
+    """Return the record of a cell's folder; None for a damaged one, which is set aside."""
+    try:
+        return CellRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # JSON and UTF-8 too
+        path.rename(path.with_name(f"{path.name}.damaged"))
+        warnings.warn(
+            f"{path} is damaged ({error}) and set aside as {path.name}.damaged. The cell runs "
+            "again unless results.jsonl has its record.",
+            stacklevel=4,
+        )
+        return None
+
+
 def _read(path: Path) -> Iterator[CellRecord]:
     """Yield the records of a file, which may be compressed and may be missing."""
     if not path.exists():
         return
     content = path.read_bytes()
-    lines = (lzma.decompress(content) if path.suffix == ".xz" else content).split(b"\n")
+    if path.suffix == ".xz":
+        try:
+            content = lzma.decompress(content)
+        except lzma.LZMAError as error:
+            raise DamagedFile(
+                f"{path} is damaged: {error}. Take an undamaged copy of it, or delete it and run "
+                "the benchmark again."
+            ) from error
+    lines = content.split(b"\n")
+    damaged = []
+    for number, found in _parsed(lines):
+        if isinstance(found, CellRecord):
+            yield found
+        elif number < len(lines):  # else no line end: a kill cut it off
+            damaged.append(number)
+    if damaged:
+        warnings.warn(
+            f"{path}: {_lines_in_words(damaged)} damaged and left out. Run the benchmark again: it "
+            "runs their cells anew.",
+            stacklevel=4,
+        )
+
+
+def _parsed(lines: Sequence[bytes]) -> Iterator[tuple[int, CellRecord | ValueError]]:
+    """Yield the number of each line that is not empty, from 1, and its record or what is wrong."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield CellRecord.from_json(json.loads(line))
+                yield number, CellRecord.from_json(json.loads(line))
             except ValueError as error:
-                if number == len(lines):  # no line end: a kill cut it off
-                    continue
-                raise ValueError(
-                    f"{path}, line {number}, is no record: {line[:60]!r} ({error})"
-                ) from error
+                yield number, error
+
+
+def _lines_in_words(numbers: Sequence[int]) -> str:
+    text = ", ".join(map(str, numbers[:5])) + (", .." if len(numbers) > 5 else "")
+    return f"line {text} is" if len(numbers) == 1 else f"lines {text} are"

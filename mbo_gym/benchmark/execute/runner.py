@@ -151,12 +151,23 @@ def run_grid(
     with store.writing() as known:
         plan = make_plan(cells, known, retry=retry)
         store.configs.save()
-        show.plan(plan)
-        if plan.to_run:
+        runner = None
+        if plan.to_run:  # what cannot work is said before anything is
+            _check_device(device)
             runner = make_executor(executor, workers=workers, address=address)
+        show.plan(plan)
+        if runner is not None:
             run_cells(plan.to_run, store, runner, device=device, loggers=loggers, show=show)
     keys = {cell.key for cell in cells}
     return [record for record in store.records() if record.key in keys]
+
+
+def _check_device(device: str) -> None:
+    """Raise ValueError where torch has no such device."""
+    if device != "cpu":  # which planning does without torch
+        from mbo_gym.runs.one_run import check_device
+
+        check_device(device)
 
 
 def run_cells(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -18,10 +19,21 @@ from typing import Any
 from mbo_gym.benchmark.execute.results import write_record
 from mbo_gym.benchmark.plan.grid import Cell
 from mbo_gym.benchmark.record import CellError, CellRecord, CellResult, Environment
+from mbo_gym.errors import MboGymError, MissingData
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
+from mbo_gym.runs.request import RunRequest
 
-__all__ = ["Job", "Lost", "Outcome", "execute", "execute_elsewhere", "failure", "limit_threads"]
+__all__ = [
+    "GridStopped",
+    "Job",
+    "Lost",
+    "Outcome",
+    "execute",
+    "execute_elsewhere",
+    "failure",
+    "limit_threads",
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,14 @@ class Job:
     attempt: int = 1
 
 
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+"""Errors that say nothing of a method: no space, quota, read-only, too many open files."""
+
+
+class GridStopped(MboGymError):
+    """A benchmark cannot go on, for a reason that is no method's."""
+
+
 @dataclass(frozen=True)
 class Lost:
     """Outcome of a cell whose process or machine is gone."""
@@ -60,6 +80,10 @@ def execute(job: Job) -> Outcome:
     """Run a cell and return its record, which is written into its folder too.
 
     An error of the method makes a failed record; a method whose process died, none.
+
+    Raises:
+        GridStopped: The task's data are missing.
+        OSError: The disk is full or cannot be written to.
     """
     from mbo_gym.runs.apart import LearnerLost
     from mbo_gym.runs.one_run import run
@@ -68,17 +92,40 @@ def execute(job: Job) -> Outcome:
     request = replace(job.cell.request, device=job.device, loggers=job.loggers)
     try:
         with limit_threads(job.resources.cpus):
-            task = _task(request.task_id, json.dumps(dict(request.options), sort_keys=True))
+            task = _made(request)
             result = run(request, job.folder, task=task, overwrite=True, quiet=True)
     except LearnerLost as error:
         return Lost(str(error))
+    except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise
+        record = _failed(job, error, started)
+    except GridStopped:
+        raise
     except (Exception, SystemExit) as error:  # whatever a method does wrong is kept as a result
-        record = failure(job, error, time.perf_counter() - started)
-        shutil.rmtree(job.folder, ignore_errors=True)
+        record = _failed(job, error, started)
     else:
         outcome = CellResult.from_json(result.to_dict())
         record = _record(job, time.perf_counter() - started, result=outcome)
     write_record(job.folder, record)
+    return record
+
+
+def _made(request: RunRequest) -> Any:
+    """Return the task of a run.
+
+    Raises:
+        GridStopped: Its data are missing here, which is no result of the method.
+    """
+    try:
+        return _task(request.task_id, json.dumps(dict(request.options), sort_keys=True))
+    except MissingData as error:
+        raise GridStopped(f"{request.task_id}: {error}") from error
+
+
+def _failed(job: Job, error: BaseException, started: float) -> CellRecord:
+    record = failure(job, error, time.perf_counter() - started)
+    shutil.rmtree(job.folder, ignore_errors=True)
     return record
 
 

@@ -29,8 +29,8 @@ class ConfigIndex:
     """Index of resolved configs, checked task options and the names of the controls.
 
     Args:
-        path: JSON file that keeps the index; None for this process alone. A file that cannot be
-            read counts as empty.
+        path: JSON file that keeps the index, with its checksum; None for this process alone. A file
+            that cannot be read, or was changed, counts as empty.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -98,7 +98,8 @@ class ConfigIndex:
     def save(self) -> None:
         """Write the index where it has changed."""
         if self._path is not None and self._changed:
-            store.write_atomic(self._path, json.dumps(self._known, indent=0).encode())
+            kept = {"sha256": _checksum(self._known), "known": self._known}
+            store.write_atomic(self._path, json.dumps(kept, indent=0).encode())
             self._changed = False
 
 
@@ -106,10 +107,15 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
     if path is None:
         return {}
     try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        known: dict[str, dict[str, Any]] = kept["known"]
+        return known if kept["sha256"] == _checksum(known) else {}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return known if isinstance(known, dict) else {}
+
+
+def _checksum(known: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _state(value: Any) -> list[int] | None:

@@ -26,6 +26,7 @@ SECONDS_TO_WAIT = 120
 _METHODS = '''
 """Methods that do what they are told to."""
 
+import errno
 import os
 import signal
 import time
@@ -40,7 +41,7 @@ from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals, Resourc
 
 @dataclass(frozen=True)
 class OddConfig:
-    """Settings: `what` is "", raise, exit, interrupt, die, die_once or wait; marks are left in the folder `marks`."""
+    """Settings: `what` is "", raise, exit, full, interrupt, die, die_once or wait; marks are left in the folder `marks`."""
 
     what: str = ""
     marks: str = ""
@@ -66,6 +67,8 @@ class Odd(Method):
                 time.sleep(0.02)
         if what == "raise":
             raise ArithmeticError(f"seed {seed} is no good")
+        if what == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
         if what == "interrupt":
             raise KeyboardInterrupt
         if what == "exit":
@@ -141,7 +144,7 @@ def cells_of(
 
 def comparable(record: CellRecord) -> dict[str, Any]:
     """Return what of a record must not depend on where the cell ran."""
-    changing = {"finished", "seconds", "environment"}
+    changing = {"finished", "seconds", "environment", "sha256"}
     kept = {key: value for key, value in record.to_json().items() if key not in changing}
     if kept["result"] is not None:
         measured = {"fit_seconds", "propose_seconds", "peak_memory_mb"}

@@ -375,6 +375,19 @@ def test_a_finished_run_survives_a_failed_one(tmp_path, where):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_what_killed_runs_left_is_swept_and_an_older_run_comes_back(tmp_path):
+    run(RunRequest("odd", TASK, k=4), tmp_path / "one")
+    gone, mine = 2**22 + 1, os.getpid()  # above the highest number of a process
+    (tmp_path / "one").rename(tmp_path / f".one.{gone}-ab.old")  # killed between two renames
+    for name in (f".one.{gone}-ab", f".one.{mine}-cd", ".one.notes", f".two.{gone}-ef"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(FileExistsError, match="one exists already"):
+        run(RunRequest("odd", TASK, k=5), tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "result.json").read_text())["k"] == 4
+    left = {".one.notes", f".one.{mine}-cd", f".two.{gone}-ef", "one"}
+    assert set(os.listdir(tmp_path)) == left
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta_device"])
 def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path, device):
     with pytest.raises(ValueError, match=f"torch cannot use the device '{device}' on this machine"):

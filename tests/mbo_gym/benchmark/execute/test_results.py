@@ -10,6 +10,7 @@ import pytest
 
 from mbo_gym.benchmark.execute.results import ResultStore, write_record
 from mbo_gym.benchmark.record import CellRecord
+from mbo_gym.errors import DamagedFile
 from tests.mbo_gym.benchmark.records import failed, record
 
 
@@ -86,16 +87,64 @@ def test_a_torn_line_may_end_within_a_letter(store):
     "garbage", ["no JSON", '{"key": "0f', "[1, 2]", "17", '"text"', '{"status": "done"}']
 )
 @pytest.mark.parametrize("line", [1, 2, 3])
-def test_any_other_line_that_is_no_record_is_named(store, garbage, line):
+def test_any_other_line_that_is_no_record_is_named_and_set_aside(store, garbage, line):
     lines = store.lines.read_text().splitlines()
     lines.insert(line - 1, garbage)
     store.lines.write_text("".join(f"{text}\n" for text in lines))
-    message = rf"results\.jsonl, line {line}, is no record: .*{re.escape(garbage[:10])}"
-    with pytest.raises(ValueError, match=message):
-        store.records()
-    with pytest.raises(ValueError, match=message), store.writing():
+    with pytest.warns(UserWarning, match=rf"results\.jsonl: line {line} is damaged and left out"):
+        assert store.records() == [dated(0), dated(1)]
+    with pytest.warns(UserWarning, match=f"line {line} is damaged and set aside"), store.writing():
         pass
-    assert len(store.lines.read_text().splitlines()) == 3  # nothing was thrown away
+    aside = store.lines.with_name("results.jsonl.damaged")
+    assert aside.read_text() == garbage + "\n"  # nothing was thrown away
+    assert store.records() == [dated(0), dated(1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"p100": 0.9', '"p100": 0.99'), ('"seed": 1', '"seed": 7'), ('"sha256"', '"sha255"')],
+)
+def test_a_line_that_was_changed_is_not_believed(store, old, new):
+    text = store.lines.read_text()
+    first, second = text.splitlines(keepends=True)
+    assert old in second
+    store.lines.write_text(first + second.replace(old, new, 1))
+    with pytest.warns(UserWarning, match="line 2 is damaged and left out"):
+        assert store.records() == [dated(0)]
+
+
+def test_a_line_of_an_older_program_has_no_checksum(store):
+    values = dated(2).to_json()
+    del values["sha256"]
+    with store.lines.open("a") as file:
+        file.write(json.dumps(values) + "\n")
+    assert store.records() == [dated(0), dated(1), dated(2)]
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "[]", '{"key": "x"}', "\x00", "é"])
+def test_a_damaged_record_of_a_cell_is_set_aside_and_never_stops_the_folder(store, content):
+    write_record(store.cells / "2", dated(2))
+    write_record(store.cells / "3", dated(3))
+    path = store.cells / "2" / "record.json"
+    path.write_bytes(content.encode("latin-1"))
+    with (
+        pytest.warns(UserWarning, match=r"record\.json is damaged"),
+        store.writing() as known,
+    ):
+        found = set(known)
+    assert dated(3).key in found
+    assert dated(2).key not in found
+    assert not path.exists()
+    assert path.with_name("record.json.damaged").exists()
+
+
+def test_a_damaged_packed_file_is_named(store):
+    store.pack()
+    content = bytearray(store.packed.read_bytes())
+    content[len(content) // 2] ^= 255
+    store.packed.write_bytes(bytes(content))
+    with pytest.raises(DamagedFile, match=r"results\.jsonl\.xz is damaged"):
+        store.records()
 
 
 def test_empty_lines_do_no_harm(store):

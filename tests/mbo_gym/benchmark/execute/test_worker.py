@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 from mbo_gym.benchmark.execute import worker
 from mbo_gym.benchmark.execute.worker import (
+    GridStopped,
     Job,
     execute,
     execute_elsewhere,
@@ -129,12 +130,19 @@ def test_what_a_method_does_wrong_is_kept(tmp_path, what, kind, message):
     assert json.loads((job.folder / "record.json").read_text()) == json.loads(record.line())
 
 
-def test_a_file_that_is_not_there_is_a_failed_cell_too(tmp_path):
+def test_a_full_disk_is_no_result_of_the_method(tmp_path):
+    with pytest.raises(OSError, match="No space left on device"):
+        execute(job_of(odd("full"), tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_data_are_no_result_of_the_method(tmp_path):
     (cell,) = cells_of("top_k")
     options = {"path": str(tmp_path / "none.csv")}
     cell = replace(cell, request=replace(cell.request, task_id="csv", options=options))
-    record = execute(Job(cell, tmp_path / "cell", "cpu", Resources()))
-    assert (record.status, record.error.type) == ("failed", "MissingData")
+    with pytest.raises(GridStopped, match=r"csv: .*none\.csv"):
+        execute(Job(cell, tmp_path / "cell", "cpu", Resources()))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_cell_leaves_nothing_of_an_older_run(tmp_path):

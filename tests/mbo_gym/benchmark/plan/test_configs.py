@@ -76,6 +76,16 @@ def test_a_file_that_cannot_be_read_counts_as_empty(tmp_path, made, content):
     assert made == ["random"]
 
 
+def test_a_file_that_was_changed_counts_as_empty(tmp_path, made):
+    path = tmp_path / "configs.json"
+    index = ConfigIndex(path)
+    config = index.resolve("grad", None, TASK, {})
+    index.save()
+    path.write_text(path.read_text().replace('"step_size": null', '"step_size": 77.0'))
+    assert ConfigIndex(path).resolve("grad", None, TASK, {}) == config
+    assert made == ["grad", "grad"]
+
+
 def test_another_source_asks_again(tmp_path, made, monkeypatch):
     path = tmp_path / "configs.json"
     index = ConfigIndex(path)
