@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from agents.rl.data import Episodes
 from agents.rl.learner_config import OfflineConfig
 from mbo_gym.files import store
-from mbo_gym.files.weights import save_weights
+from mbo_gym.files.weights import load_weights, save_weights
 
 __all__ = ["Checkpoints"]
 
@@ -97,7 +96,7 @@ class Checkpoints:
                     f"{self.folder} holds no snapshot of the policy after {step} updates, but has "
                     f"come to step_{done}; remove the folder to train anew"
                 )
-            snapshots[step] = safetensors.torch.load_file(path)
+            snapshots[step] = load_weights(path)
 
     def save(self, algo: Any, rng: np.random.Generator, step: int) -> None:
         """Write the checkpoint after `step` updates."""

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from agents.rl.checkpoints import Checkpoints
 from agents.rl.data import Episodes
 from agents.rl.learner_config import OfflineConfig
-from mbo_gym.files.weights import save_weights
+from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
 
@@ -125,7 +124,7 @@ def load_policy(
     with third_party_seed(0):
         algo = _create(d3rlpy, config, device)
         algo.create_impl((n_observed,), n_actions)
-    algo.impl.policy.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
+    algo.impl.policy.load_state_dict(load_weights(folder / WEIGHTS_FILE))
     return algo
 
 

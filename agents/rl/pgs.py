@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from mbo_gym.envs.dynamics import Gradient, Sign, default_action_scale
 from mbo_gym.envs.observation import Observation
 from mbo_gym.envs.process import EnvConfig, Process
 from mbo_gym.files import store
-from mbo_gym.files.weights import save_weights
+from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch, best_distinct, start_features
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.distinct import distinct_proposals
@@ -564,7 +563,7 @@ class PolicyGuidedSearch(Method):
 
     def _read_ranking(self, folder: Path) -> None:
         table = json.loads((folder / RANKING_FILE).read_text(encoding="utf-8"))
-        tensors = safetensors.torch.load_file(folder / CANDIDATES_FILE)
+        tensors = load_weights(folder / CANDIDATES_FILE)
         self.ranking = [
             (Candidate(row["p"], row["step"], tensors[str(i)]), row["score"])
             for i, row in enumerate(table)

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder, require_categorical
+from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
+from mbo_gym.files.weights import read_weights, save_weights
 from mbo_gym.nn.sequence_vae import SequenceVAE, VAEConfig, new_network, train_vae
 from mbo_gym.problem.space import CategoricalSpace
 from mbo_gym.problem.task import OfflineProblem
@@ -24,6 +24,7 @@ from mbo_gym.progress.protocol import Progress
 
 __all__ = ["VAEEncoder", "VAEReport", "cached_vae_encoder", "fit_vae_encoder"]
 
+_HEADER = ("length", "letters", "config", "report")
 _CACHE_VERSION = 1  # raise it when a change of the code changes what a training returns
 _PIECE = 1 << 11  # designs in the network at once
 _MOST_REPORT_ROWS = 1 << 14
@@ -147,20 +148,23 @@ class VAEEncoder(Encoder):
             "report": asdict(self.report) if self.report else None,
         }
         header = {key: json.dumps(value) for key, value in about.items()}
-        tensors = self._tensors()
-        store.write_atomic(
-            Path(path),
-            lambda partial: safetensors.torch.save_file(tensors, partial, metadata=header),
-        )
+        save_weights(Path(path), self._tensors(), header)
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "cpu") -> VAEEncoder:
-        """Read an encoder that `save` wrote; features and designs are equal bit for bit."""
-        with safetensors.safe_open(path, framework="pt") as file:
-            about = {key: json.loads(value) for key, value in file.metadata().items()}
-            # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by
-            # alignment.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        """Read an encoder that `save` wrote; features and designs are equal bit for bit.
+
+        Raises:
+            MissingData: There is no such file.
+            DamagedFile: It is not what was written, or no encoder.
+        """
+        tensors, header = read_weights(path)
+        try:
+            about = {key: json.loads(header[key]) for key in _HEADER}
+        except (KeyError, ValueError) as error:
+            raise DamagedFile(
+                f"{path} is no saved encoder. Pass a file that save() wrote."
+            ) from error
         config, letters = VAEConfig(**about["config"]), tuple(about["letters"])
         space = CategoricalSpace(about["length"], len(letters), letters)
         shift, scale = tensors.pop("shift"), tensors.pop("scale")

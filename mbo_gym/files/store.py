@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import stat
 import tempfile
@@ -23,22 +24,26 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-from mbo_gym.errors import MissingData
+from mbo_gym.errors import DamagedFile, MissingData
 
 __all__ = [
     "cached_arrays",
     "cached_file",
+    "check_sealed",
     "find",
     "folders",
     "load_npz",
     "lock",
     "read_checked",
+    "seal",
     "sha256",
     "write_atomic",
     "write_folder",
 ]
 
 ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
+SEAL = "checksums.json"
+"""Checksums of the other files of a folder."""
 
 
 def folders() -> list[Path]:
@@ -130,6 +135,39 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of a folder's files into it, for `check_sealed`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
+
+
+def check_sealed(folder: Path) -> None:
+    """Compare a folder's files with the checksums that `seal` wrote; others are not looked at.
+
+    A folder of an older mbo_gym has none, and is not checked.
+
+    Raises:
+        DamagedFile: A file is missing or was changed.
+    """
+    path = folder / SEAL
+    if not path.exists():
+        return
+    remedy = "Take an undamaged copy of the whole folder, or save it again."
+    try:
+        sums = {str(name): str(known) for name, known in json.loads(path.read_bytes()).items()}
+    except (ValueError, AttributeError) as error:
+        raise DamagedFile(f"{path} is damaged: {error}. {remedy}") from error
+    for name, known in sums.items():
+        file = folder / name
+        if not file.is_file():
+            raise DamagedFile(f"{folder} is damaged: {name} is missing. {remedy}")
+        if sha256(file) != known:
+            raise DamagedFile(
+                f"{file} is damaged: its content differs from its checksum in {SEAL}. {remedy}"
+            )
 
 
 @contextmanager

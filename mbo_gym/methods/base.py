@@ -262,6 +262,7 @@ class Method(ABC):
         save_config(folder, self.config)
         saved.write_problem(folder, self.problem)
         self.write_state(folder)
+        store.seal(folder)
 
     @classmethod
     def load(cls, folder: Path, *, device: str | None = None) -> Self:
@@ -274,6 +275,7 @@ class Method(ABC):
         Raises:
             MissingData: The folder holds no method, or a file of it is missing.
             InvalidData: The folder holds another method.
+            DamagedFile: A file of it is missing or was changed.
         """
         from mbo_gym.methods import saved
 
@@ -292,11 +294,13 @@ class Method(ABC):
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return class, seed and device of a saved method.
+    """Check the files of a saved method, and return its class, seed and device.
 
     Raises:
         MissingData: The folder holds no method.
+        DamagedFile: A file of it is missing or was changed.
     """
+    store.check_sealed(folder)
     try:
         facts: dict[str, Any] = json.loads((folder / METHOD_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

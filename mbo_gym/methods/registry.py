@@ -103,6 +103,7 @@ def load_method(folder: str | os.PathLike[str], *, device: str | None = None) ->
 
     Raises:
         MissingData: The folder holds no method.
+        DamagedFile: A file of it is missing or was changed.
     """
     path = Path(folder)
     if not (path / "method.json").exists() and (path / "model" / "method.json").exists():

@@ -72,6 +72,7 @@ def name_problem(folder: Path, problem: OfflineProblem) -> None:
         facts = json.loads(path.read_text(encoding="utf-8"))
         facts |= {"task_id": problem.task_id, "options": dict(problem.options)}
         store.write_atomic(path, json.dumps(facts, indent=2, default=str).encode())
+        store.seal(folder)
 
 
 def read_problem(folder: Path) -> OfflineProblem:

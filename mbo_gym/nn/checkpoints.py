@@ -12,12 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from mbo_gym.files import store
+from mbo_gym.errors import DamagedFile
+from mbo_gym.files.weights import read_weights, save_weights
 from mbo_gym.nn.rows import RowPool
 from mbo_gym.nn.trainer import Trainer
 
@@ -70,26 +69,23 @@ class Checkpoint:
             "versions": {"torch": str(torch.__version__)},
             "training": self._facts,
         }
-        tensors, metadata = self._tensors(), {"json": json.dumps(header)}
-        store.write_atomic(
-            self.path, lambda partial: safetensors.torch.save_file(tensors, partial, metadata)
-        )
+        save_weights(self.path, self._tensors(), {"json": json.dumps(header)})
 
     def resume(self) -> None:
         """Load the checkpoint, if there is one, into trainer, rows and generators.
 
         Raises:
-            ValueError: It is damaged, or of another training.
+            DamagedFile: It is damaged, or no checkpoint.
+            ValueError: It is of another training.
         """
         if not self.path.exists():
             return
         try:
-            with safetensors.safe_open(self.path, framework="pt") as file:
-                header = json.loads(file.metadata()["json"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{self.path} is damaged or no checkpoint: {error}; remove it to train anew"
+            tensors, about = read_weights(self.path)
+            header = json.loads(about["json"])
+        except (DamagedFile, KeyError) as error:
+            raise DamagedFile(
+                f"{self.path} is damaged or no checkpoint: {error} Remove it to train anew."
             ) from error
         if differences := _differences(header["training"], self._facts):
             raise ValueError(

@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from mbo_gym.encoders.base import Encoder
-from mbo_gym.errors import MboGymError
-from mbo_gym.files.weights import save_weights
+from mbo_gym.errors import DamagedFile, MboGymError
+from mbo_gym.files.weights import read_weights, save_weights
 from mbo_gym.problem.space import DesignSpace
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import Progress
@@ -273,18 +271,25 @@ def held_out_report(
 
 
 def read_saved(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the facts (kind, config, report) of a surrogate's file."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
+    """Return the tensors and the facts (kind, config, report) of a surrogate's file.
+
+    Raises:
+        MissingData: There is no such file.
+        DamagedFile: It is not what was written, or no surrogate.
+    """
+    tensors, about = read_weights(path)
+    try:
         facts = {
             "kind": about["kind"],
             "name": about["name"],
             "config": json.loads(about["config"]),
             "report": json.loads(about["report"]),
         }
-        # Cloned: in the file they lie at any multiple of 8 bytes, and matrix products round by how
-        # memory is aligned.
-        return {key: file.get_tensor(key).clone() for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
+    except (KeyError, ValueError) as error:
+        raise DamagedFile(
+            f"{path} is no saved surrogate. Pass a file that save() wrote."
+        ) from error
+    return tensors, facts
 
 
 def predict_in_pieces(

@@ -6,12 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mbo_gym.files.weights import load_weights, save_weights
+from mbo_gym.files.weights import read_weights, save_weights
 from mbo_gym.settings import require_at_least
 from mbo_gym.simulators.fluid.physics import Physics
 from mbo_gym.surrogates.gns.geometry import distances_m2, keep_outside, nearest_points
@@ -284,9 +283,7 @@ def load_network(path: Path = SHIPPED) -> FluidNetwork:
     Raises:
         MissingData: There is no such file.
     """
-    weights = load_weights(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        about = file.metadata()
+    weights, about = read_weights(path)
     sizes, physics = (json.loads(about[key]) for key in ("network", "physics"))
     network = FluidNetwork(NetworkConfig(**sizes), Physics(**physics))
     network.load_state_dict(weights)

@@ -17,6 +17,8 @@ from torch import nn
 from diffusion.core.denoiser import Denoiser
 from diffusion.core.losses import denoising_loss
 from diffusion.core.networks import ConcatMLP
+from mbo_gym.errors import DamagedFile
+from mbo_gym.files.weights import save_weights
 from mbo_gym.nn.training import CHECKPOINT, TrainingConfig, train
 from mbo_gym.nn.weights import seeded
 from mbo_gym.progress.protocol import NullProgress
@@ -394,11 +396,11 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     for content in (whole[:-100], b"", b"not a checkpoint at all"):
         path.write_bytes(content)
         with pytest.raises(
-            ValueError, match=r"is damaged or no checkpoint: .* remove it to train anew"
+            DamagedFile, match=r"is damaged or no checkpoint: .* Remove it to train anew"
         ):
             Trained(checkpoints=tmp_path)
-    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="is damaged or no checkpoint"):
+    save_weights(path, {"a": torch.zeros(1)})
+    with pytest.raises(DamagedFile, match="is damaged or no checkpoint"):
         Trained(checkpoints=tmp_path)
 
 
