@@ -29,6 +29,10 @@ from mbo_gym.registry import Registry
 
 __all__ = ["REGISTRIES", "nurse", "preload", "registry", "serve"]
 
+_NEEDED = (
+    *("torch", "torch._dynamo", "scipy.stats", "sklearn"),  # the second with the first optimizer
+    *("mbo_gym.runs.learning", "mbo_gym.runs.audit"),
+)
 _SECONDS_OF_A_BAR = 0.1
 _SECONDS_OF_A_LOOK = 0.5
 
@@ -56,7 +60,7 @@ def serve(descriptor: int) -> NoReturn:
 
 def preload() -> None:
     """Import what every run needs, before any fork; and run none of it."""
-    for name in ("torch", "sklearn", "mbo_gym.runs.learning", "mbo_gym.runs.audit"):
+    for name in _NEEDED:
         import_module(name)
     for place in REGISTRIES:
         list(registry(place))
