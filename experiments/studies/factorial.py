@@ -197,12 +197,11 @@ def _scored(
 ) -> Outcome:
     """Score proposals; the only place that asks the oracle."""
     evaluation = mbo_gym.evaluate(task, proposals.x)
-    method: Any = mbo_gym.make_method("random_filtered")
-    method.start(fitted.problem, fitted.context)
-    method.fitted = fitted
-    told = offline_numbers(method, proposals, evaluation.scores)
+    scale = fitted.problem.dataset.score_scale
+    report = fitted.surrogate.report if fitted.surrogate.predicts_scores else None
+    told = offline_numbers(report, scale, proposals, evaluation.scores)
     covered = told.pop("coverage_proposals", None)
-    predicted = proposals.scores(fitted.problem.dataset.score_scale)
+    predicted = proposals.scores(scale)
     promise = None if predicted is None else float(np.mean(task.normalise(predicted)))
     steps, _ = score_search(task, progress.trace)
     along = [step["score"] for step in steps if step["score"] is not None]

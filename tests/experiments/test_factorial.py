@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import mbo_gym
-from experiments.studies import factorial, lcb
+from experiments import leaders_table
+from experiments.studies import factorial, informed, lcb
 from experiments.studies.common import read_rows
 from experiments.studies.factorial import Outcome
 from mbo_gym.surrogates.base import Surrogate
@@ -121,3 +122,11 @@ def test_the_recorded_tables_are_those_of_the_recorded_outcomes():
 def test_the_page_of_matched_has_the_recorded_table_of_pessimism():
     page = (ROOT / "docs/concepts/matched.md").read_text()
     assert "\n".join(lcb.summary(read_rows(ROOT / lcb.OUTPUT))) in page
+
+
+def test_the_page_of_matched_has_the_recorded_leaders_and_limits():
+    page = (ROOT / "docs" / "concepts" / "matched.md").read_text()
+    found = list(leaders_table.table("matched", [ROOT / "experiments" / "results" / "matched"]))
+    assert len(found) > 30
+    assert "\n".join(found) in page
+    assert "\n".join(informed.summary(read_rows(ROOT / informed.OUTPUT))) in page
