@@ -99,6 +99,9 @@ def save_policy(algo: Any, folder: Path) -> None:
 
     ``policy.safetensors`` is what `load_policy` reads, ``policy.d3`` what `d3rlpy.load_learnable`
     reads, ``policy.pt`` what `torch.jit.load` reads.
+
+    ``policy.d3`` is a pickle, d3rlpy's own format: loading one runs whatever program is in it. Load
+    files of your own only, and share the others.
     """
     save_weights(folder / WEIGHTS_FILE, algo.impl.policy.state_dict())
     algo.save(str(folder / "policy.d3"))

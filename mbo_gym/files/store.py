@@ -44,6 +44,8 @@ __all__ = [
 ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 SEAL = "checksums.json"
 """Checksums of the other files of a folder."""
+_FOREIGN = (".d3", ".pt")
+"""d3rlpy's pickles and TorchScript."""
 
 
 def folders() -> list[Path]:
@@ -138,8 +140,15 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
 
 
 def seal(folder: Path) -> None:
-    """Write the checksums of a folder's files into it, for `check_sealed`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    """Write the checksums of a folder's files into it, for `check_sealed`.
+
+    Files that only other programs read (`_FOREIGN`) are left out, so that they can be taken away.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != SEAL and path.suffix not in _FOREIGN
+    )
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
 

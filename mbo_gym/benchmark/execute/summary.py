@@ -37,6 +37,10 @@ COLUMNS = (
 """Columns of ``summary.csv``: the name in tables, the request, scores, counts and costs."""
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a text that spreadsheets would compute."""
+
+
 def summary_csv(records: Iterable[CellRecord]) -> str:
     """Return a table with a row a record, in their order; numbers have five significant digits."""
     text = io.StringIO()
@@ -87,4 +91,6 @@ def _counts(result: CellResult) -> list[float | None]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
     return f"{value:.5g}" if isinstance(value, float) else str(value)

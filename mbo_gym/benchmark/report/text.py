@@ -84,7 +84,9 @@ def to_markdown(analysis: Analysis) -> str:
     commands = "\n".join(
         dict.fromkeys(entry.command for entry in analysis.entries if entry.command)
     )
-    parts += ["## Commands", f"```\n{commands}\n```"]
+    longest = max((len(run) for run in re.findall("`+", commands)), default=0)
+    fence = "`" * max(3, longest + 1)  # so that no command ends the block
+    parts += ["## Commands", f"{fence}\n{commands}\n{fence}"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -71,6 +71,12 @@ def test_a_summary_has_a_row_a_record():
     assert third["seconds"] == "12.5"
 
 
+@pytest.mark.parametrize("label", ["=1+1", "+1", "-x", "@sum", "\t=1"])
+def test_no_text_of_a_summary_is_a_formula(label):
+    row = summary_csv([record(label)]).splitlines()[1]
+    assert row.startswith(f"'{label}")
+
+
 def test_the_folder_of_a_record_is_that_of_its_cell():
     one = record("grad [adam]", "Levy-Exact-v0", 3)
     cell = Cell(one.request, one.label, one.config)

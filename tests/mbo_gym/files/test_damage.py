@@ -152,6 +152,14 @@ def test_a_file_of_an_older_program_is_read_with_a_warning(tmp_path):
         read_weights(tmp_path / "none")
 
 
+def test_a_pickle_for_another_program_can_be_taken_away(tmp_path):
+    for name in ("policy.d3", "policy.pt", "config.json"):
+        (tmp_path / name).write_text("1")
+    store.seal(tmp_path)
+    (tmp_path / "policy.d3").unlink()
+    store.check_sealed(tmp_path)
+
+
 def test_a_seal_names_what_differs(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"a": 1}))
     store.check_sealed(tmp_path)  # of an older program

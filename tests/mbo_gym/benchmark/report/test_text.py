@@ -331,3 +331,10 @@ def test_each_note_stands_in_markdown_and_above_the_latex_tables(analysis):
     notes = sections(to_markdown(analysis))["Notes"].strip().splitlines()
     assert [plain(note.removeprefix("- ")) for note in notes] == list(analysis.notes)
     assert all(f"% {note}\n" in to_latex(analysis) for note in analysis.notes)
+
+
+def test_no_command_ends_its_block_in_markdown():
+    command = "mbo-gym run x\n```\n<script>alert(1)</script>"
+    text = to_markdown(analyse([record("grad", command=command), record("random")]))
+    assert f"````\n{command}" in text
+    assert text.rstrip().endswith("````")
