@@ -53,6 +53,24 @@ SpaceOption = Annotated[
 ]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from mbo_gym._version import __version__
+
+        typer.echo(f"mbo-gym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="show the version"),
+    ] = False,
+) -> None:
+    """Offline model-based optimization: tasks, methods, honest scores."""
+
+
 def main() -> None:
     """Run the command line.
 

@@ -103,13 +103,24 @@ def report(
     markdown: Annotated[Path | None, typer.Option(help="write tables in Markdown")] = None,
     latex: Annotated[Path | None, typer.Option(help="write tables in LaTeX")] = None,
     title: Annotated[str, typer.Option(help="of the report")] = "Benchmark",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="compare the records with their cells, and score the designs again"
+        ),
+    ] = False,
 ) -> None:
-    """Turn results into a report: tables here, or a page, Markdown or LaTeX in a file."""
+    """Turn results into a report: tables here, or a page, Markdown or LaTeX in a file.
+
+    With --verify, check the records first; exit code 2 where one of them is wrong.
+    """
     from mbo_gym.benchmark.analysis.build import analyse
     from mbo_gym.benchmark.analysis.remarks import read_remarks
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.files.store import write_atomic
 
+    if verify:
+        _verify(results)
     records: dict[str, CellRecord] = {}
     for folder in results:
         records |= {record.key: record for record in ResultStore(folder).records()}
@@ -130,6 +141,38 @@ def report(
         for path, render in ((markdown, text.to_markdown), (latex, text.to_latex)):
             if path is not None:
                 typer.echo(write_atomic(path, render(analysis).encode()))
+
+
+def _verify(results: Sequence[Path]) -> None:
+    """Check the records of folders.
+
+    Raises:
+        DamagedFile: A record is wrong.
+    """
+    from mbo_gym.benchmark.execute.results import ResultStore
+    from mbo_gym.benchmark.execute.verify import Checked, verify
+    from mbo_gym.errors import DamagedFile
+    from mbo_gym.progress.bars import RichProgress
+
+    checked: list[Checked] = []
+    with RichProgress() as progress:
+        for folder in results:
+            checked += verify(ResultStore(folder), progress)
+    unchecked = [one for one in checked if one.unchecked]
+    wrong = [one for one in checked if one.problem]
+    for reason in dict.fromkeys(one.unchecked for one in unchecked):
+        n = sum(one.unchecked == reason for one in unchecked)
+        typer.echo(f"{n} of {len(checked)} records not checked: {reason}", err=True)
+    for one in wrong:
+        request = one.record.request
+        place = f"{one.record.label} on {request.task_id}, seed {request.seed}"
+        typer.echo(f"{place}: {one.problem}", err=True)
+    if wrong:
+        raise DamagedFile(f"{len(wrong)} of {len(checked)} records are wrong, see above.")
+    typer.echo(
+        f"{len(checked) - len(unchecked)} of {len(checked)} records checked, none is wrong.",
+        err=True,
+    )
 
 
 def pack(

@@ -63,6 +63,7 @@ def score_file(path: Path, task: Task, name: str, seed: int) -> tuple[Evaluation
         "propose_seconds": None,
         "peak_memory_mb": None,
         "search": [],
+        "data": task.data_hash,
     }
     return evaluation, CellRecord(
         key=content_key([task_id, options, "external", name, seed, evaluation.k]),

@@ -19,7 +19,7 @@ from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
 
-__all__ = ["ResultStore", "write_record"]
+__all__ = ["RECORD", "ResultStore", "write_record"]
 
 RECORD = "record.json"
 

@@ -91,6 +91,11 @@ def test_the_console_script_is_main():
     assert script.load() is cli.main
 
 
+def test_the_version_is_told(mbo):
+    code, out, _ = mbo("--version")
+    assert (code, out.strip()) == (0, f"mbo-gym {mbo_gym.__version__}")
+
+
 def test_help_names_every_command():
     shown = CliRunner().invoke(cli.app, ["--help"])
     assert shown.exit_code == 0

@@ -34,7 +34,7 @@ def task():
 
 def scores(record):
     cost = {"search_oracle_calls", "fit_seconds", "propose_seconds", "peak_memory_mb"}
-    cost |= {"learned_rollouts", "learned_gradients"}
+    cost |= {"learned_rollouts", "learned_gradients", "isolated"}
     return {key: value for key, value in asdict(record.result).items() if key not in cost}
 
 
