@@ -113,13 +113,17 @@ class _Nursery:
 _nursery: _Nursery | None = None
 
 
-def fork_nursery() -> None:
+def fork_nursery(*, training: bool = True) -> None:
     """Start the nursery by a fork of this process, which must not have made a task or run torch.
 
     It takes milliseconds, where a fresh interpreter takes as long as importing torch.
+
+    Args:
+        training: Whether to import here what most trainings need, which takes seconds and spares
+            them in every run.
     """
     if CAN_ISOLATE and threading.active_count() == 1:
-        preload()
+        preload(training=training)
         _keep(_Nursery(fork=True))
 
 

@@ -29,10 +29,9 @@ from mbo_gym.registry import Registry
 
 __all__ = ["REGISTRIES", "nurse", "preload", "registry", "serve"]
 
-_NEEDED = (
-    *("torch", "torch._dynamo", "scipy.stats", "sklearn"),  # the second with the first optimizer
-    *("mbo_gym.runs.learning", "mbo_gym.runs.audit"),
-)
+_NEEDED = ("torch", "mbo_gym.runs.learning", "mbo_gym.runs.audit")
+_OF_TRAINING = ("torch._dynamo", "scipy.stats", "sklearn")
+"""What most trainings import, the first with the first optimizer: seconds, in each process anew."""
 _SECONDS_OF_A_BAR = 0.1
 _SECONDS_OF_A_LOOK = 0.5
 
@@ -54,13 +53,17 @@ def registry(place: str) -> Registry:
 def serve(descriptor: int) -> NoReturn:
     """Be a nursery, in a fresh interpreter."""
     connection = Connection(descriptor)
-    preload()
+    preload(training=True)
     nurse(connection)
 
 
-def preload() -> None:
-    """Import what every run needs, before any fork; and run none of it."""
-    for name in _NEEDED:
+def preload(*, training: bool) -> None:
+    """Import what every run needs, before any fork, and run none of it.
+
+    Args:
+        training: Whether to import what most trainings need, too.
+    """
+    for name in (*_NEEDED, *(_OF_TRAINING if training else ())):
         import_module(name)
     for place in REGISTRIES:
         list(registry(place))
