@@ -28,8 +28,10 @@ __all__ = [
     "TaskInfo",
     "name_of_score",
     "offline_split",
+    "tasks_made",
 ]
 
+_n_made = 0
 _MINUS = "minus "
 _MINIMISED = " (to be minimised)"
 
@@ -225,6 +227,8 @@ class Task:
     drawing: Drawing | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        global _n_made
+        _n_made += 1
         sys.audit(MADE, "task", self.info.task_id)
 
     @property
@@ -326,6 +330,11 @@ class Task:
             space=self.info.space or _space_in_words(self.space),
         )
         return replace(self, dataset=dataset, info=info)
+
+
+def tasks_made() -> int:
+    """Return the number of tasks that this process has made: 0 where it holds nothing hidden."""
+    return _n_made
 
 
 def _best_score(dataset: OfflineDataset, context: np.ndarray | None) -> np.ndarray:

@@ -22,8 +22,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbo_gym.errors import MboGymError
+from mbo_gym.problem.task import tasks_made
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import SearchPoint
 from mbo_gym.runs.nursery import REGISTRIES, nurse, preload, registry
@@ -111,18 +112,22 @@ class _Nursery:
 
 
 _nursery: _Nursery | None = None
+_in_use = threading.Lock()
 
 
 def fork_nursery(*, training: bool = True) -> None:
-    """Start the nursery by a fork of this process, which must not have made a task or run torch.
+    """Start the nursery by a fork of this process, which must not have run torch yet.
 
-    It takes milliseconds, where a fresh interpreter takes as long as importing torch.
+    It takes milliseconds, where a fresh interpreter takes as long as importing torch. Where this
+    process has made a task, has other threads, or has a nursery, nothing happens.
 
     Args:
         training: Whether to import here what most trainings need, which takes seconds and spares
             them in every run.
     """
-    if CAN_ISOLATE and threading.active_count() == 1:
+    if not CAN_ISOLATE or tasks_made() or threading.active_count() > 1:
+        return
+    if _nursery is None or _nursery.owner != os.getpid():
         preload(training=training)
         _keep(_Nursery(fork=True))
 
@@ -184,19 +189,35 @@ def learn_apart(
         TypeError: The method's class cannot be imported by another process.
     """
     order = _order(method, problem, seed, device, k, folder, progress.draws, data)
-    connection = _own_nursery().connection
-    try:
-        connection.send_bytes(order)
-        found = _listen(connection, progress)
-    except (EOFError, OSError) as error:
-        _forget()
-        raise LearnerLost("the process that learned is gone") from error
-    except BaseException:
-        _forget()
-        raise
+    with _a_nursery() as connection:
+        try:
+            connection.send_bytes(order)
+            found = _listen(connection, progress)
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            raise LearnerLost("the process that learned is gone") from error
     if isinstance(found, BaseException):
         raise found
     return found
+
+
+@contextmanager
+def _a_nursery() -> Iterator[Connection]:
+    """Yield the connection to this process's nursery, or to one for this run alone where another
+    thread uses that; one that is left by an error is ended."""
+    if not _in_use.acquire(blocking=False):
+        own = _Nursery(fork=False)
+        try:
+            yield own.connection
+        finally:
+            own.close()
+        return
+    try:
+        yield _own_nursery().connection
+    except BaseException:
+        _forget()
+        raise
+    finally:
+        _in_use.release()
 
 
 def _order(method: Any, problem: Any, *rest: Any) -> bytes:
@@ -207,8 +228,8 @@ def _order(method: Any, problem: Any, *rest: Any) -> bytes:
     try:
         if kind.__module__ == "__main__":
             raise TypeError("it is defined in the program that runs")
+        pickle.loads(pickle.dumps(method))  # large data are not read back
         body = pickle.dumps((method, problem, *rest))
-        pickle.loads(body)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
             f"the method {kind.__qualname__} of {kind.__module__} cannot be handed to the process "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 import mbo_gym
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals
 from mbo_gym.methods.registry import METHODS
+from mbo_gym.problem.task import tasks_made
 from mbo_gym.runs import apart
 from mbo_gym.runs.apart import CAN_ISOLATE, LearnerLost, MethodFailed
 from mbo_gym.runs.one_run import RunRequest, run
@@ -228,3 +230,27 @@ def _wait_for_the_end_of(pid: int) -> None:
             return
         time.sleep(0.05)
     pytest.fail(f"the process {pid} goes on")
+
+
+def test_runs_of_several_threads_do_not_mix(tmp_path):
+    with ThreadPoolExecutor(3) as threads:
+        results = list(threads.map(lambda i: run(odd(), tmp_path / str(i)), range(3)))
+    assert len({told(result)["pid"] for result in results}) == 3
+    assert all(result.evaluation == results[0].evaluation for result in results)
+
+
+def test_a_process_that_has_made_a_task_is_not_forked(monkeypatch):
+    mbo_gym.make_task("Branin-Exact-v0")
+    assert tasks_made() > 0
+    monkeypatch.setattr(apart, "_Nursery", None)  # calling it would be an error
+    apart.fork_nursery()
+
+
+def test_a_full_disk_while_metrics_are_written_is_no_lost_process(tmp_path, monkeypatch):
+    def full(self, stage, step, values):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mbo_gym.progress.loggers.JsonLinesLogger.log", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(odd(), tmp_path / "run")
+    assert os.listdir(tmp_path) == []
