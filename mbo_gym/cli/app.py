@@ -42,6 +42,8 @@ app.command()(cli_propose.propose)
 app.command()(cli_benchmark.benchmark)
 app.command()(cli_benchmark.report)
 app.command()(cli_benchmark.evaluate)
+app.command()(cli_benchmark.merge)
+app.command()(cli_benchmark.status)
 results_app.command()(cli_benchmark.pack)
 data_app.command()(make)
 

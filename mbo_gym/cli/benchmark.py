@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mbo_gym.benchmark.plan.grid import Cell, Grid
     from mbo_gym.benchmark.record import CellRecord
 
-__all__ = ["benchmark", "evaluate", "pack", "report"]
+__all__ = ["benchmark", "evaluate", "merge", "pack", "report", "status"]
 
 CELLS_FAILED = 3
 """Exit code of a benchmark in which cells failed."""
@@ -50,6 +50,10 @@ def benchmark(
         bool, typer.Option("--dry-run", help="list the cells and the time they will take")
     ] = False,
     log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
+    shard: Annotated[
+        str | None,
+        typer.Option(help="run one part of the cells, e.g. 3/20; the parts may share the folder"),
+    ] = None,
 ) -> None:
     """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
 
@@ -65,10 +69,13 @@ def benchmark(
     grids = _grids(file, methods, tasks, seeds, k, option)
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
+    part = _shard(shard)
     if dry_run:
         store = ResultStore(output)
         records = store.records() if store.exists else []
-        plan = make_plan(cells_of(grids, store.configs), {r.key: r for r in records}, retry=retry)
+        cells = cells_of(grids, store.configs)
+        cells = cells if part is None else cells[part[0] - 1 :: part[1]]
+        plan = make_plan(cells, {r.key: r for r in records}, retry=retry)
         _show_plan(plan, records, workers)
         return
     with Live() as live:
@@ -82,6 +89,7 @@ def benchmark(
             retry=retry,
             loggers=loggers,
             show=live,
+            shard=part,
         )
     _show_results(records)
     typer.echo(f"Results in {output}. A page of them: mbo-gym report {output} --html report.html")
@@ -141,6 +149,78 @@ def report(
         for path, render in ((markdown, text.to_markdown), (latex, text.to_latex)):
             if path is not None:
                 typer.echo(write_atomic(path, render(analysis).encode()))
+
+
+def merge(
+    results: Annotated[list[Path], typer.Argument(help="results folders")],
+    output: Annotated[
+        Path | None, typer.Option(help="folder for all of them; default: each by itself")
+    ] = None,
+) -> None:
+    """Put the records of several writers into one file: of --shard, or of several folders.
+
+    Without --output, the parts that --shard wrote into a folder become its results.jsonl. With it,
+    records and cells of all folders are copied into one.
+    """
+    import shutil
+
+    from mbo_gym.benchmark.execute.results import ResultStore
+
+    if output is None:
+        for folder in results:
+            n = ResultStore(folder).join()
+            typer.echo(f"{folder}: {n} parts put into results.jsonl")
+        return
+    store = ResultStore(output)
+    with store.writing() as known:
+        for folder in results:
+            theirs = ResultStore(folder)
+            new = [r for r in theirs.records() if r.key not in known]
+            for record in new:
+                source = theirs.cells / record.folder_name
+                if source.is_dir():
+                    shutil.copytree(source, store.cells / record.folder_name, dirs_exist_ok=True)
+                store.add(record)
+                known[record.key] = record
+            typer.echo(f"{folder}: {len(new)} records copied to {output}")
+
+
+def status(
+    results: Annotated[Path, typer.Argument(help="results folder")],
+    file: Annotated[
+        Path | None, typer.Argument(help="TOML file of the grid, to count what is left")
+    ] = None,
+) -> None:
+    """Show how far a benchmark is: cells that are done, failed, running, lost and left."""
+    from mbo_gym.benchmark.execute.live import duration
+    from mbo_gym.benchmark.execute.results import ResultStore
+    from mbo_gym.benchmark.execute.runner import estimate_seconds
+    from mbo_gym.benchmark.plan.grid import cells_of
+
+    store = ResultStore(results)
+    records = {r.key: r for r in store.records()} if store.exists else {}
+    running, lost = store.at_work()
+    cells = cells_of(_grids(file, None, None, None, None, None), store.configs) if file else []
+    kept = [records[cell.key] for cell in cells if cell.key in records] or list(records.values())
+    done = sum(record.status == "done" for record in kept)
+    counts = [f"{done} done", f"{len(kept) - done} failed", f"{running} running", f"{lost} lost"]
+    if cells:
+        left = [cell for cell in cells if cell.key not in records]
+        counts.append(f"{len(left)} of {len(cells)} left")
+        known = [s for s in estimate_seconds(left, list(records.values())) if s is not None]
+        if known:
+            counts.append(f"about {duration(sum(known))} of work for {len(known)} of these")
+    typer.echo(", ".join(counts))
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """Return (i, n) of ``i/n``."""
+    if text is None:
+        return None
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+        raise ValueError(f"--shard takes the part and the number of parts, e.g. 3/20, got {text!r}")
+    return int(first), int(second)
 
 
 def _verify(results: Sequence[Path]) -> None:

@@ -7,8 +7,8 @@ import lzma
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,6 +18,7 @@ from mbo_gym.benchmark.plan.configs import ConfigIndex
 from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
+from mbo_gym.machine import is_running
 
 __all__ = ["RECORD", "ResultStore", "write_record"]
 
@@ -33,8 +34,13 @@ class ResultStore:
     ``configs.json`` the resolved configs. A report needs one of the two files of records, and shows
     ``remarks.toml`` where there is one (`mbo_gym.benchmark.analysis.remarks`).
 
+    Several processes may write to one folder, also from several machines, where each has a name of
+    its own and cells of its own: its lines are in ``results-<writer>.jsonl``, and no lock is held,
+    since shared file systems may have none.
+
     Args:
         folder: Results folder; `writing` creates it.
+        writer: Name of this process among several; empty for one that writes alone.
 
     Example:
         >>> from pathlib import Path
@@ -42,10 +48,11 @@ class ResultStore:
         224
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writer: str = "") -> None:
         self.folder = folder
+        self.writer = writer
         self.cells = folder / "cells"
-        self.lines = folder / "results.jsonl"
+        self.lines = folder / (f"results-{writer}.jsonl" if writer else "results.jsonl")
         self.packed = folder / "results.jsonl.xz"
         self.summary = folder / "summary.csv"
         self.configs = ConfigIndex(folder / "configs.json")
@@ -53,7 +60,11 @@ class ResultStore:
     @property
     def exists(self) -> bool:
         """Whether the folder holds records."""
-        return self.lines.exists() or self.packed.exists()
+        return self.packed.exists() or bool(self._written())
+
+    def _written(self) -> list[Path]:
+        """Return the files of lines, those of other writers too."""
+        return sorted(self.folder.glob("results*.jsonl"))
 
     def records(self) -> list[CellRecord]:
         """Return the latest record of each key, in the order in which the keys came.
@@ -69,28 +80,39 @@ class ResultStore:
                 f"{self.folder} holds no results.jsonl and no results.jsonl.xz. "
                 f"Run `mbo-gym benchmark .. --output {self.folder}` first."
             )
-        found: dict[str, CellRecord] = {}
-        for path in (self.packed, self.lines):
-            found |= {record.key: record for record in _read(path)}
-        return list(found.values())
+        found = {record.key: record for record in _read(self.packed)}
+        unpacked: dict[str, CellRecord] = {}
+        for path in self._written():
+            for record in _read(path):
+                known = unpacked.get(record.key)
+                if known is None or path == self.lines or record.finished >= known.finished:
+                    unpacked[record.key] = record
+        return list((found | unpacked).values())
 
     @contextmanager
-    def writing(self) -> Iterator[dict[str, CellRecord]]:
+    def writing(self, own: Set[str] | None = None) -> Iterator[dict[str, CellRecord]]:
         """Lock the folder, repair what a kill left, and yield the latest records by key.
 
         Damaged lines and records are set aside, as ``*.damaged``; their cells run again.
+
+        Args:
+            own: Keys of the cells of this writer, where there are several; None for all.
 
         Raises:
             ValueError: Another process is writing to the folder.
         """
         self.cells.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            lock = FileLock(self.folder / ".lock", timeout=0)
+            with nullcontext() if self.writer else lock:
                 self._repair()
                 records = {record.key: record for record in self.records()}
-                for path in self.cells.glob(f"*/{RECORD}"):  # finished, but not yet a line
+                # finished, but not yet a line; others of several writers may be at it right now
+                for path in self.cells.glob(f"*/{RECORD}"):
+                    if own is not None and path.parent.name[-16:] not in own:
+                        continue
                     record = _read_record(path)
-                    if record is None:
+                    if record is None or (own is not None and record.key not in own):
                         continue
                     known = records.get(record.key)
                     if known is None or record.finished > known.finished:
@@ -132,7 +154,8 @@ class ResultStore:
             packed = lzma.compress(lines.encode(), preset=9 | lzma.PRESET_EXTREME)
             store.write_atomic(self.packed, packed)
             store.write_atomic(self.summary, summary_csv(records).encode())
-            self.lines.unlink()
+            for path in self._written():
+                path.unlink()
         return [self.packed, self.summary]
 
     def _repair(self) -> None:
@@ -155,8 +178,34 @@ class ResultStore:
                 f"{self.lines.name}.damaged. The cells run again where their folders are gone.",
                 stacklevel=3,
             )
-        for path in self.cells.glob(".*"):
-            shutil.rmtree(path, ignore_errors=True)
+        if not self.writer:  # else others may be at work there; a run sweeps its own
+            for path in self.cells.glob(".*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def at_work(self) -> tuple[int, int]:
+        """Return how many cells are running, and how many a process of this machine left half-way.
+
+        A cell of another machine counts as running.
+        """
+        owners = [path.name.split(".")[-1].partition("-")[0] for path in self.cells.glob(".*")]
+        dead = [owner.isdecimal() and not is_running(int(owner)) for owner in owners]
+        return len(owners) - sum(dead), sum(dead)
+
+    def join(self) -> int:
+        """Put the lines of all writers into ``results.jsonl``; return how many files there were.
+
+        No writer may be at work.
+
+        Raises:
+            ValueError: Another process is writing to the folder.
+        """
+        others = [path for path in self._written() if path != self.lines]
+        with self.writing() as known:
+            lines = "".join(f"{record.line()}\n" for record in known.values())
+            store.write_atomic(self.lines, lines.encode())
+            for path in others:
+                path.unlink()
+        return len(others)
 
 
 def write_record(folder: Path, record: CellRecord) -> None:

@@ -123,6 +123,7 @@ def run_grid(
     retry: bool = False,
     loggers: tuple[str, ...] = (),
     show: RunObserver | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> list[CellRecord]:
     """Run the missing cells of a grid, and return the records of all its cells.
 
@@ -140,15 +141,19 @@ def run_grid(
         retry: Whether failed cells run again.
         loggers: Loggers of the metrics, see `mbo_gym.runs.request.RunRequest`.
         show: Observer of the run, or None.
+        shard: (i, n): run the i-th of n parts of the cells, from 1; n processes with one folder,
+            one for each part, run all. None for all cells.
 
     Raises:
         UnknownId: No method, preset, setting, task, option or executor has that name.
         ValueError: The grid is empty or doubled, or another process is writing to the folder.
     """
     show = show or RunObserver()
-    store = ResultStore(folder)
+    store = ResultStore(folder, "" if shard is None else "{}of{}".format(*shard))
     cells = cells_of([grid] if isinstance(grid, Grid) else grid, store.configs)
-    with store.writing() as known:
+    if shard is not None:
+        cells = cells[shard[0] - 1 :: shard[1]]
+    with store.writing(None if shard is None else {cell.key for cell in cells}) as known:
         plan = make_plan(cells, known, retry=retry)
         store.configs.save()
         runner = None

@@ -1,0 +1,118 @@
+"""Several processes write to one folder, one for each part of the cells."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mbo_gym.benchmark.execute.results import ResultStore
+from mbo_gym.benchmark.execute.runner import run_grid
+from mbo_gym.benchmark.plan.grid import Grid, MethodChoice, TaskChoice
+from mbo_gym.cli import main
+from tests.mbo_gym.benchmark.conftest import comparable
+
+TASK = "Branin-Exact-v0"
+
+
+def grid(n: int = 3) -> Grid:
+    methods = [MethodChoice("random"), MethodChoice("top_k"), MethodChoice("top_k_noise")]
+    return Grid(methods, [TaskChoice(TASK)], seeds=tuple(range(n)), ks=(8,))
+
+
+def found(folder) -> dict[str, dict]:
+    return {record.key: comparable(record) for record in ResultStore(folder).records()}
+
+
+def test_the_parts_together_are_the_whole_bit_for_bit(tmp_path):
+    run_grid(grid(), tmp_path / "whole", executor="serial")
+    for part in (2, 1, 3):
+        records = run_grid(grid(), tmp_path / "parts", executor="serial", shard=(part, 3))
+        assert len(records) == 3
+    names = sorted(path.name for path in (tmp_path / "parts").glob("results*.jsonl"))
+    assert names == ["results-1of3.jsonl", "results-2of3.jsonl", "results-3of3.jsonl"]
+    assert found(tmp_path / "parts") == found(tmp_path / "whole")
+    again = run_grid(grid(), tmp_path / "parts", executor="serial", shard=(2, 3))
+    assert len(again) == 3
+    assert len((tmp_path / "parts" / "results-2of3.jsonl").read_text().splitlines()) == 3
+    assert ResultStore(tmp_path / "parts").join() == 3
+    assert os.listdir(tmp_path / "parts").count("results.jsonl") == 1
+    assert not list((tmp_path / "parts").glob("results-*.jsonl"))
+    assert found(tmp_path / "parts") == found(tmp_path / "whole")
+    whole = run_grid(grid(), tmp_path / "parts", executor="serial")  # nothing is left to run
+    assert len(whole) == 9
+
+
+def test_a_part_leaves_what_others_are_at_alone(tmp_path):
+    half = tmp_path / "cells" / f".random-{TASK}-k8-seed9-x.{os.getpid()}-ab"
+    half.mkdir(parents=True)
+    run_grid(grid(1), tmp_path, executor="serial", shard=(1, 3))
+    assert half.is_dir()
+    running, lost = ResultStore(tmp_path).at_work()
+    assert (running, lost) == (1, 0)
+    half.rename(half.with_name(half.name.replace(str(os.getpid()), str(2**22 + 1))))
+    assert ResultStore(tmp_path).at_work() == (0, 1)
+
+
+@pytest.mark.slow
+def test_parts_that_are_killed_lose_and_double_nothing(tmp_path):
+    parts, draw = 4, random.Random(0)
+    program = (
+        "import sys\nfrom tests.mbo_gym.benchmark.execute.test_shards import grid\n"
+        "from mbo_gym.benchmark.execute.runner import run_grid\nfrom pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        f"    run_grid(grid(4), Path({str(tmp_path / 'parts')!r}), executor='serial', "
+        "shard=(int(sys.argv[1]), 4))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def start(part: int) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", program, str(part)], env=environment)
+
+    for _ in range(2):  # each part is killed twice, at some time
+        running = [start(part) for part in range(1, parts + 1)]
+        time.sleep(draw.uniform(4, 12))
+        for process in running:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert [process.wait() for process in map(start, range(1, parts + 1))] == [0] * parts
+    run_grid(grid(4), tmp_path / "whole", executor="serial")
+    assert found(tmp_path / "parts") == found(tmp_path / "whole")
+    keys = [
+        line.split('"key": "')[1][:16]
+        for path in (tmp_path / "parts").glob("results-*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert len(keys) == len(set(keys)) == 12
+
+
+def test_the_commands_on_parts(tmp_path, monkeypatch, capsys):
+    (tmp_path / "grid.toml").write_text(
+        f'methods = ["random", "top_k"]\ntasks = ["{TASK}"]\nk = 8\n'
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def mbo(*words: str) -> tuple[int | None, str, str]:
+        monkeypatch.setattr("sys.argv", ["mbo-gym", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        shown = capsys.readouterr()
+        return end.value.code, shown.out, shown.err
+
+    run = ("benchmark", "grid.toml", "--output", "a", "--executor", "serial", "--seeds", "0-1")
+    assert mbo(*run, "--shard", "1/2")[0] == 0
+    assert "2 done, 0 failed, 0 running, 0 lost" in mbo("status", "a")[1]
+    assert mbo(*run, "--shard", "2/2", "--output", "b")[0] == 0
+    assert mbo("merge", "a", "b", "--output", "all")[0] == 0
+    assert len(ResultStore(tmp_path / "all").records()) == 4
+    assert len(list((tmp_path / "all" / "cells").glob("*/designs.npz"))) == 4
+    assert mbo("merge", "a")[0] == 0
+    assert (tmp_path / "a" / "results.jsonl").exists()
+    code, _, err = mbo(*run, "--shard", "3/2")
+    assert code == 2
+    assert "--shard takes the part and the number of parts, e.g. 3/20, got '3/2'" in err
