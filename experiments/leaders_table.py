@@ -33,14 +33,9 @@ def _row(method: str, analysis: Analysis, task: TaskSetting) -> str:
     family = [entry for entry in entries if not entry.label.startswith(method)]
     controls = [entry for entry in family if entry.control]
     others = [entry for entry in family if not entry.control]
-    cells = [
-        task.name,
-        _score(own, "p50_distinct", named=False),
-        _best(controls, "p50_distinct"),
-        _best(others, "p50_distinct"),
-        _score(own, "p100", named=False),
-        _best(family, "p100"),
-    ]
+    medians = [_best(group, "p50_distinct") for group in (controls, others)]
+    own_median, own_best = (_score(own, m, named=False) for m in ("p50_distinct", "p100"))
+    cells = [task.name, own_median, *medians, own_best, _best(family, "p100")]
     return f"| {' | '.join(cells)} |"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -162,8 +163,6 @@ def merge(
     Without --output, the parts that --shard wrote into a folder become its results.jsonl. With it,
     records and cells of all folders are copied into one.
     """
-    import shutil
-
     from mbo_gym.benchmark.execute.results import ResultStore
 
     if output is None:

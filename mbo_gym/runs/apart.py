@@ -28,16 +28,19 @@ from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from mbo_gym.errors import MboGymError
+from mbo_gym.files.store import load_npz
+from mbo_gym.methods.base import Proposals
 from mbo_gym.problem.task import tasks_made
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import SearchPoint
+from mbo_gym.runs.learning import Learned
 from mbo_gym.runs.nursery import REGISTRIES, nurse, preload, registry
-
-if TYPE_CHECKING:
-    from mbo_gym.runs.learning import Learned
+from mbo_gym.surrogates.base import FitReport
 
 __all__ = ["CAN_ISOLATE", "LearnerLost", "MethodFailed", "fork_nursery", "learn_apart", "prepare"]
 
@@ -222,8 +225,6 @@ def _a_nursery() -> Iterator[Connection]:
 
 def _order(method: Any, problem: Any, *rest: Any) -> bytes:
     """Return the bytes of a run: first what the process must be like, then what it shall do."""
-    import torch
-
     kind = type(method)
     try:
         if kind.__module__ == "__main__":
@@ -307,11 +308,6 @@ def _error(message: Mapping[str, Any]) -> BaseException:
 
 
 def _read_learned(message: Mapping[str, Any], content: bytes) -> Learned:
-    from mbo_gym.files.store import load_npz
-    from mbo_gym.methods.base import Proposals
-    from mbo_gym.runs.learning import Learned
-    from mbo_gym.surrogates.base import FitReport
-
     arrays, facts = load_npz(content), dict(message["facts"])
     report = facts.pop("report")
     trace = [

@@ -21,15 +21,18 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 
 from mbo_gym.errors import MboGymError
+from mbo_gym.methods.base import Context
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import T
 from mbo_gym.registry import Registry
+from mbo_gym.runs import audit
+from mbo_gym.runs.learning import learn
 
 __all__ = ["REGISTRIES", "nurse", "preload", "registry", "serve"]
 
-_NEEDED = ("torch", "mbo_gym.runs.learning", "mbo_gym.runs.audit")
 _OF_TRAINING = ("torch._dynamo", "scipy.stats", "sklearn")
 """What most trainings import, the first with the first optimizer: seconds, in each process anew."""
 _SECONDS_OF_A_BAR = 0.1
@@ -63,7 +66,7 @@ def preload(*, training: bool) -> None:
     Args:
         training: Whether to import what most trainings need, too.
     """
-    for name in (*_NEEDED, *(_OF_TRAINING if training else ())):
+    for name in _OF_TRAINING if training else ():
         import_module(name)
     for place in REGISTRIES:
         list(registry(place))
@@ -142,12 +145,7 @@ def _told(error: BaseException) -> dict[str, Any]:
 
 
 def _learn(connection: Connection, order: bytes) -> None:
-    import torch
     from threadpoolctl import threadpool_limits
-
-    from mbo_gym.methods.base import Context
-    from mbo_gym.runs import audit
-    from mbo_gym.runs.learning import learn
 
     settings, body = pickle.loads(order)
     sys.path[:] = settings["path"]

@@ -324,6 +324,7 @@ def test_what_was_learned_is_saved(tfbind8, tmp_path):
     method = fitted(tfbind8)
     method.save(tmp_path)
     files = {
+        "checksums.json",
         "config.json",
         "surrogate.safetensors",
         "prior.safetensors",

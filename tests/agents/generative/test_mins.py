@@ -227,7 +227,7 @@ def test_proposals_come_as_drawn_and_the_search_is_shown(tfbind8):
 
 def test_what_was_learned_is_saved(tfbind8, tmp_path):
     fitted(tfbind8).save(tmp_path)
-    files = {"config.json", "generator.safetensors", "critic.safetensors"} | {
+    files = {"checksums.json", "config.json", "generator.safetensors", "critic.safetensors"} | {
         "method.json",
         "problem.json",
         "problem.npz",

@@ -435,6 +435,7 @@ def test_the_saved_weights_are_those_of_the_librarys_own_policy(
     method = fitted(name, task.problem())
     method.save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "checksums.json",
         "config.json",
         "method.json",
         "policy.safetensors",

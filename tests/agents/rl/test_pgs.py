@@ -49,7 +49,7 @@ SEARCH = {
     "env.surrogate": MLP,
     "n_starts": None,
 }
-ALWAYS = {"config.json", "method.json", "problem.json", "problem.npz"}
+ALWAYS = {"checksums.json", "config.json", "method.json", "problem.json", "problem.npz"}
 GROUPS = {
     f.name: group
     for group, kind in (

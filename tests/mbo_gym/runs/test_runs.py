@@ -98,6 +98,7 @@ def done(tmp_path_factory):
 def test_the_folder_holds_everything(done):
     assert sorted(os.listdir(done.folder)) == FILES
     assert sorted(os.listdir(done.folder / "model")) == [
+        "checksums.json",
         "config.json",
         "method.json",
         "problem.json",
@@ -354,6 +355,7 @@ def test_overwriting_replaces_the_whole_folder(tmp_path):
     run(RunRequest("odd", TASK, k=5), tmp_path / "one", overwrite=True)
     assert sorted(os.listdir(tmp_path / "one")) == FILES
     assert sorted(os.listdir(tmp_path / "one" / "model")) == [
+        "checksums.json",
         "config.json",
         "method.json",
         "problem.json",

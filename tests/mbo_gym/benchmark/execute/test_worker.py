@@ -34,6 +34,7 @@ FILES = {
     "designs.csv",
     "designs.npz",
     "metrics.jsonl",
+    "model/checksums.json",
     "model/config.json",
     "model/method.json",
     "model/problem.json",
