@@ -191,7 +191,7 @@ def learn_apart(
         LearnerLost: The process died.
         TypeError: The method's class cannot be imported by another process.
     """
-    order = _order(method, problem, seed, device, k, folder, progress.draws, data)
+    order = _order(data, method, problem, seed, device, k, folder, progress.draws)
     with _a_nursery() as connection:
         try:
             connection.send_bytes(order)
@@ -223,7 +223,7 @@ def _a_nursery() -> Iterator[Connection]:
         _in_use.release()
 
 
-def _order(method: Any, problem: Any, *rest: Any) -> bytes:
+def _order(data: tuple[str, ...], method: Any, problem: Any, *rest: Any) -> bytes:
     """Return the bytes of a run: first what the process must be like, then what it shall do."""
     kind = type(method)
     try:
@@ -243,6 +243,7 @@ def _order(method: Any, problem: Any, *rest: Any) -> bytes:
         "folder": os.getcwd(),
         "threads": torch.get_num_threads(),
         "names": _registered(),
+        "data": data,
     }
     return pickle.dumps((settings, body))
 

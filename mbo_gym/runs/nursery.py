@@ -152,14 +152,14 @@ def _learn(connection: Connection, order: bytes) -> None:
     os.environ.clear()
     os.environ.update(settings["environment"])
     os.chdir(settings["folder"])
+    audit.arm(settings["data"])  # before a line of the method's module runs
     for place, name, spec in settings["names"]:
         if name not in registry(place):
             known = pickle.loads(spec)
             registry(place).register(name, known.entry_point, **known.kwargs)
-    method, problem, seed, device, k, folder, draws, data = pickle.loads(body)
+    method, problem, seed, device, k, folder, draws = pickle.loads(body)
     warnings.showwarning = partial(_tell, connection)
     torch.set_num_threads(settings["threads"])
-    audit.arm(data)
     with (
         _PipedProgress(connection, draws=draws) as progress,
         threadpool_limits(settings["threads"]),
