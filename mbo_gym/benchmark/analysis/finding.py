@@ -135,6 +135,12 @@ def _trust(
     *,
     compared: bool,
 ) -> Iterator[str]:
+    touched = dict.fromkeys(entry.label for entry in entries if entry.touched)
+    if touched:
+        yield (
+            "The process that learned did what a method needs not, so that scores may not be "
+            f"honest (see the notes): {_named(list(touched))}."
+        )
     yield from _on_seeds(entries)
     failed = sum(entry.n_failed for entry in entries)
     if failed:

@@ -29,6 +29,7 @@ def test_a_method_that_touched_something_is_marked_everywhere():
     assert rows["demo"] == "-"
     assert "! the process that learned touched" in sheet.caption
     assert sum("did what a method needs not" in note for note in analysis.notes) == 1
+    assert "scores may not be honest (see the notes): grad" in analysis.finding.trust[0]
     page = to_html(analysis)
     assert "touched what a method needs not: makes the task &lt;TFBind8" in page
     assert "!" in to_markdown(analysis)
