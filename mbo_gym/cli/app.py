@@ -210,7 +210,7 @@ def run(
     ]
     for request in requests:  # and so does a finished run in the way of the last one
         check_folder(output / _folder_name(request), overwrite=overwrite)
-    fork_nursery(training=len(requests) > 3)  # while this process has made no task
+    fork_nursery(training=len(requests) > 2)  # while this process has made no task
     made = make_task(task, **options)
     for note in made.info.notes:
         typer.echo(note, err=True)
