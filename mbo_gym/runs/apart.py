@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 
-from mbo_gym.errors import MboGymError
+from mbo_gym.errors import MboGymError, UnknownId
 from mbo_gym.files.store import load_npz
 from mbo_gym.methods.base import Proposals
 from mbo_gym.problem.task import tasks_made
@@ -198,6 +198,11 @@ def learn_apart(
             found = _listen(connection, progress)
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise LearnerLost("the process that learned is gone") from error
+    if isinstance(found, UnknownId) and found.name in _not_handed_on():
+        raise TypeError(
+            f"{found.name!r} is registered here as an object that another process cannot import. "
+            'Register it as "module:name", or pass isolated=False (the result then says so).'
+        ) from found
     if isinstance(found, BaseException):
         raise found
     return found
@@ -256,6 +261,12 @@ def _registered() -> list[tuple[str, str, bytes]]:
             with suppress(pickle.PicklingError, AttributeError, TypeError):
                 found.append((place, name, pickle.dumps(registry(place).spec(name))))
     return found
+
+
+def _not_handed_on() -> set[str]:
+    """Return the names that are registered here as objects that cannot be pickled."""
+    known = {name for _, name, _ in _registered()}
+    return {name for place in REGISTRIES for name in registry(place)} - known
 
 
 def _listen(connection: Connection, progress: RichProgress) -> Learned | BaseException:

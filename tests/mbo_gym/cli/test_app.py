@@ -49,10 +49,13 @@ class Outcome(NamedTuple):
     err: str
 
 
+def small_mlp() -> MLPSurrogate:
+    return MLPSurrogate(MLPConfig(hidden=8, train_steps=20))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small_surrogate() -> Iterator[None]:
-    config = MLPConfig(hidden=8, train_steps=20)
-    with SURROGATES.temporarily(SURROGATE, lambda: MLPSurrogate(config)):
+    with SURROGATES.temporarily(SURROGATE, small_mlp):
         yield
 
 

@@ -23,6 +23,8 @@ from mbo_gym.problem.task import tasks_made
 from mbo_gym.runs import apart
 from mbo_gym.runs.apart import CAN_ISOLATE, LearnerLost, MethodFailed
 from mbo_gym.runs.one_run import RunRequest, run
+from mbo_gym.surrogates.mlp import MLPConfig, MLPSurrogate
+from mbo_gym.surrogates.registry import SURROGATES
 from tests.mbo_gym.runs.cheats import TASK, WAYS, Cheat
 
 pytestmark = pytest.mark.skipif(not CAN_ISOLATE, reason="this system cannot fork")
@@ -254,3 +256,12 @@ def test_a_full_disk_while_metrics_are_written_is_no_lost_process(tmp_path, monk
     with pytest.raises(OSError, match="No space left"):
         run(odd(), tmp_path / "run")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_cannot_be_handed_on_is_told_from_an_unknown_one(tmp_path):
+    request = RunRequest("grad", TASK, k=2, settings={"surrogate": "mine"}, options=FEW)
+    with (
+        SURROGATES.temporarily("mine", lambda: MLPSurrogate(MLPConfig(hidden=8, train_steps=2))),
+        pytest.raises(TypeError, match="'mine' is registered here as an object"),
+    ):
+        run(request, tmp_path / "run")
