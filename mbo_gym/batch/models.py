@@ -194,9 +194,9 @@ class _OfSurrogate:
         self.ends = (float(y.min()) - room, float(y.max()) + room)
         return self
 
+    @abstractmethod
     def make(self, n: int) -> Surrogate:
         """Make the surrogate for `n` rows."""
-        raise NotImplementedError
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the surrogate's prediction, inside the ends."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -170,18 +169,9 @@ def merge(
             n = ResultStore(folder).join()
             typer.echo(f"{folder}: {n} parts put into results.jsonl")
         return
-    store = ResultStore(output)
-    with store.writing() as known:
-        for folder in results:
-            theirs = ResultStore(folder)
-            new = [r for r in theirs.records() if r.key not in known]
-            for record in new:
-                source = theirs.cells / record.folder_name
-                if source.is_dir():
-                    shutil.copytree(source, store.cells / record.folder_name, dirs_exist_ok=True)
-                store.add(record)
-                known[record.key] = record
-            typer.echo(f"{folder}: {len(new)} records copied to {output}")
+    brought = ResultStore(output).take_over([ResultStore(folder) for folder in results])
+    for folder, n in zip(results, brought, strict=True):
+        typer.echo(f"{folder}: {n} records copied to {output}")
 
 
 def status(

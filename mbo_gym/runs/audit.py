@@ -19,11 +19,11 @@ from mbo_gym.problem.oracle import MADE
 
 __all__ = ["arm", "touched"]
 
-MOST = 20
+_MOST = 20
 """Marks that are kept."""
 _OWN_CACHE = ("surrogate-", "vae-", ".surrogate-", ".vae-")
 """What methods cache of visible data; all else in the cache was made of hidden data."""
-_RESULTS = ("results.jsonl", "record.json", "result.json", "designs.npz", "designs.csv")
+_RESULTS = ("record.json", "result.json", "designs.npz", "designs.csv")
 _SHIPPED = (".npz", ".npy", ".csv", ".xz")
 _WALKS = ("gc.get_objects", "gc.get_referrers", "gc.get_referents")
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn")
@@ -75,7 +75,7 @@ def _hook(data: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
 
 
 def _mark(text: str) -> None:
-    if text and len(_marks) < MOST:
+    if text and len(_marks) < _MOST:
         _marks[text] = None
 
 
@@ -93,7 +93,7 @@ def _opened(path: Any, own: set[str], folders: list[str], shipped: list[str]) ->
             if inside[0] == "locks" or (inside[0] == "fitted" and name.startswith(_OWN_CACHE)):
                 return ""
             return f"opens {'/'.join(inside)} of the data"
-    if name in _RESULTS:
+    if name in _RESULTS or (name.startswith("results") and ".jsonl" in name):
         return f"opens {name} of a run"
     for folder in shipped:
         if real.startswith(folder + os.sep) and name.endswith(_SHIPPED):

@@ -112,7 +112,7 @@ class ResultStore:
                     if own is not None and path.parent.name[-16:] not in own:
                         continue
                     record = _read_record(path)
-                    if record is None or (own is not None and record.key not in own):
+                    if record is None:
                         continue
                     known = records.get(record.key)
                     if known is None or record.finished > known.finished:
@@ -144,7 +144,8 @@ class ResultStore:
 
         Raises:
             FileNotFoundError: The folder holds no file of records.
-            ValueError: A line is no record, or another process is writing to the folder.
+            DamagedFile: The compressed file cannot be read.
+            ValueError: Another process is writing to the folder.
         """
         if not self.exists:
             self.records()  # says what is missing, before anything is created
@@ -190,6 +191,30 @@ class ResultStore:
         owners = [path.name.split(".")[-1].partition("-")[0] for path in self.cells.glob(".*")]
         dead = [owner.isdecimal() and not is_running(int(owner)) for owner in owners]
         return len(owners) - sum(dead), sum(dead)
+
+    def take_over(self, others: Sequence[ResultStore]) -> list[int]:
+        """Copy records and cells of other folders that are missing here.
+
+        Returns:
+            Number of records that each of them brought.
+
+        Raises:
+            FileNotFoundError: A folder holds no file of records.
+            ValueError: Another process is writing to this folder.
+        """
+        brought = []
+        with self.writing() as known:
+            for other in others:
+                new = [record for record in other.records() if record.key not in known]
+                for record in new:
+                    source = other.cells / record.folder_name
+                    if source.is_dir():
+                        target = self.cells / record.folder_name
+                        shutil.copytree(source, target, dirs_exist_ok=True)
+                    self.add(record)
+                    known[record.key] = record
+                brought.append(len(new))
+        return brought
 
     def join(self) -> int:
         """Put the lines of all writers into ``results.jsonl``; return how many files there were.
