@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
+from click.core import ParameterSource
 from typer.core import TyperCommand
 
 from mbo_gym.cli.docstrings import entries, parse, plain
@@ -34,8 +35,13 @@ class RecipeCommand(TyperCommand):
         """Call the function, with the recipe in `ctx.obj`."""
         from mbo_gym.trajectories.recipe import TrajectoryRecipe
 
-        names = [field.name for field in fields(TrajectoryRecipe)]
-        ctx.obj = TrajectoryRecipe(**{name: ctx.params.pop(name) for name in names})
+        values = {field.name: ctx.params.pop(field.name) for field in fields(TrajectoryRecipe)}
+        given = {
+            name: value
+            for name, value in values.items()
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        }
+        ctx.obj = TrajectoryRecipe.of(ctx.params.pop("preset"), **given)
         return super().invoke(ctx)
 
 
@@ -64,7 +70,19 @@ def _recipe_options() -> list[Any]:
             )
             for field in fields(TrajectoryRecipe)
         ]
+        + [
+            inspect.Parameter(
+                "preset",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=collect.__annotations__["preset"],
+            )
+        ]
     )
+    collect.__annotations__["preset"] = Annotated[
+        str | None,
+        typer.Option(help=f"named fields: {', '.join(TrajectoryRecipe.PRESETS)} (PGS's)"),
+    ]
     app = typer.Typer(add_completion=False)
     app.command()(collect)
     command: Any = typer.main.get_command(app)

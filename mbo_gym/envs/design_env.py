@@ -32,10 +32,11 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     An encoder maps a design to features z of length d (by default z-scores, on sequences of
     smoothed letters), and features back to the nearest design. With the surrogate f and actions a:
 
-        step_vector     z' = clip(z + scale * a * grad f(z))    the default
+        step_vector     z' = clip(z + scale * a * direction(z))    the default
         displacement    z' = clip(z + scale * a)
 
-    ``clip`` keeps z' in the box that the visible designs span.
+    ``direction`` is the surrogate's gradient, divided by its root mean square over the features
+    (``gradient="unit"``, the default) or as it is (``gradient="raw"``). ``clip`` keeps z' in the box that the visible designs span.
 
     ## Action space
     ``Box(-1, 1, (d,), float32)``; ``Box(-1, 1, (1,), float32)`` with ``step="scalar"``. A component
@@ -131,6 +132,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
     Args:
         render_mode: ``ansi``, ``rgb_array`` or None.
+        preset: Name of arguments in `EnvConfig.PRESETS`; further ones count where both are given.
         **config: Fields of `EnvConfig`.
 
     Example:
@@ -148,7 +150,9 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     }
     _spec: EnvSpec | None = None
 
-    def __init__(self, render_mode: str | None = None, **config: Any) -> None:
+    def __init__(
+        self, render_mode: str | None = None, preset: str | None = None, **config: Any
+    ) -> None:
         if render_mode == "rgb_array" and render_mode not in self.metadata["render_modes"]:
             raise MissingDependency("matplotlib", "report")
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -157,7 +161,7 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
                 f"got {render_mode!r}"
             )
         self.render_mode = render_mode
-        self.process = Process(EnvConfig(**config))
+        self.process = Process(EnvConfig.of(preset, **config))
         low, high = self.process.observation_box()
         n_actions = (self.process.n_actions,)
         self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -32,9 +32,11 @@ from mbo_gym.envs.observation import (
     Observation,
     observation_box,
 )
-from mbo_gym.errors import InvalidDesign
+from mbo_gym.errors import InvalidDesign, UnknownId
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import Drawing, OfflineProblem, Task
+from mbo_gym.progress.bars import RichProgress
+from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import Choice, require_at_least
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_guide_and_judge
@@ -49,6 +51,7 @@ Start: TypeAlias = Literal["top", "any"]
 Box: TypeAlias = Literal["data", "none"]
 
 LEAST_TRUST = 0.05
+DEFAULT_SURROGATE = "auto"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class EnvConfig:
             judge. ``oracle``: the improvement of the true score, an upper bound that costs oracle
             calls and is no offline method. In standard deviations of the visible scores.
         surrogate: Name of a surrogate f, or a `Choice` of one with settings (fitted once per data
-            set and cached), a fitted `Surrogate`, or None for ``mlp``.
+            set and cached), a fitted `Surrogate`, or None for ``auto``, the race of families.
         start: ``top``: an episode starts at one of the `n_starts` best distinct visible designs;
             ``any``: at any visible row.
         n_starts: Number of start designs.
@@ -72,9 +75,9 @@ class EnvConfig:
             number by another name, and counts where both are given.
         action_scale: Unit of an action, a number or one of each feature; None for
             `dynamics.default_action_scale`.
-        gradient: In step_vector mode, grad f is the surrogate's gradient (``raw``, the paper's), or
-            the same divided by its root mean square over the features (``unit``), so that steps are
-            in standard deviations.
+        gradient: In step_vector mode, grad f is the surrogate's gradient divided by its root mean
+            square over the features (``unit``), so that steps are in standard deviations, or the
+            gradient as it is (``raw``, the paper's).
         encoder: Name of an encoder, see `mbo_gym.encoders.registry.make_encoder`, or an `Encoder`.
         oracle_info: Put the oracle's score of every design visited into `info` (counted oracle
             calls).
@@ -104,7 +107,7 @@ class EnvConfig:
     n_starts: int = 128
     horizon: int = 50
     action_scale: float | Sequence[float] | None = None
-    gradient: Gradient = "raw"
+    gradient: Gradient = "unit"
     encoder: str | Encoder = "z_score"
     oracle_info: bool = False
     step: Step = "vector"
@@ -115,6 +118,22 @@ class EnvConfig:
     judge: str | Surrogate | None = None
     pessimism: float | None = None
     surrogate_seed: int = 0
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"surrogate": "mlp_paper", "gradient": "raw", "bounds": "none"},
+    }
+    """Named arguments: ``paper`` has the environment of PGS."""
+
+    @classmethod
+    def of(cls, preset: str | None = None, **arguments: Any) -> EnvConfig:
+        """Return the config of a preset, with further arguments; those count where both are given.
+
+        Raises:
+            UnknownId: No preset has that name.
+        """
+        if preset is not None and preset not in cls.PRESETS:
+            raise UnknownId("preset of the environment", preset, cls.PRESETS)
+        return cls(**{**(cls.PRESETS[preset] if preset else {}), **arguments})
 
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)
@@ -215,6 +234,8 @@ class Process:
     Args:
         config: Arguments of the environment.
         device: Device of the tensors.
+        progress: Observer of the fit of surrogates; None for a progress bar where the error stream
+            is a terminal.
 
     Attributes:
         problem: What a method may know.
@@ -236,7 +257,9 @@ class Process:
         torch.Size([4])
     """
 
-    def __init__(self, config: EnvConfig, device: str = "cpu") -> None:
+    def __init__(
+        self, config: EnvConfig, device: str = "cpu", progress: Progress | None = None
+    ) -> None:
         self.config = config
         self.device = torch.device(device)
         task = _make_task(config)
@@ -256,7 +279,7 @@ class Process:
         gradient = config.gradient if config.action_mode == "step_vector" else None
         self._view: DesignView | GuidedView = DesignView(None, gradient)
         if config.uses_surrogate:
-            self._take_surrogates(*self._surrogates(), gradient)
+            self._take_surrogates(*self._surrogates(progress), gradient)
         self.dynamics = Dynamics(self._scale(), self._box(), config.step, config.sign)
         self.starts = self._starts()
 
@@ -423,8 +446,11 @@ class Process:
         raw = self.oracle.score_tensor(self.encoder.decode_tensor(z))
         return (raw - self.score_scale.mean) / self.score_scale.std
 
-    def _surrogates(self) -> tuple[Surrogate, Surrogate]:
+    def _surrogates(self, progress: Progress | None) -> tuple[Surrogate, Surrogate]:
         """Return guide and judge: the given ones, or fitted by name."""
+        if progress is None and not isinstance(self.config.surrogate, Surrogate):
+            with RichProgress() as progress:
+                return self._surrogates(progress)
         config = self.config
         if isinstance(config.surrogate, Surrogate):
             guide = config.surrogate.to(self.device)
@@ -435,10 +461,11 @@ class Process:
             guide, judge = fit_guide_and_judge(
                 self.problem,
                 self.encoder,
-                config.surrogate or "mlp",
+                config.surrogate or DEFAULT_SURROGATE,
                 "cross" if config.judge == "cross" else "same",
                 seed=config.surrogate_seed,
                 device=str(self.device),
+                progress=progress,
                 cached=True,
                 climbed=config.needs_gradient,
             )

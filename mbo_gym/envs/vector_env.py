@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mbo_gym.envs.process import EnvConfig, Process, State
+from mbo_gym.envs.rollout import Policy, Rollout, roll_out
 from mbo_gym.envs.spec import complete_spec, require_steps
 from mbo_gym.problem.mixed import MixedSpace
 
@@ -19,25 +18,6 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
 __all__ = ["ArrayVectorEnv", "DesignVectorEnv", "Rollout", "make_vector_env"]
-
-
-@dataclass(frozen=True, eq=False)
-class Rollout:
-    """B trajectories of T steps.
-
-    Args:
-        z: (B, T+1, d) features.
-        observations: (B, T+1, o).
-        actions: (B, T, m).
-        values: (B, T+1) what rewards are differences of.
-        rewards: (B, T).
-    """
-
-    z: Tensor
-    observations: Tensor
-    actions: Tensor
-    values: Tensor
-    rewards: Tensor
 
 
 class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -60,6 +40,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         num_envs: B, number of designs.
         device: Device of the tensors: ``cpu``, ``cuda``, ...
         max_episode_steps: Gymnasium's name of `horizon`; counts where both are given.
+        preset: Name of arguments in `EnvConfig.PRESETS`; further ones count where both are given.
         **config: Fields of `EnvConfig`.
 
     Example:
@@ -86,6 +67,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         num_envs: int = 1,
         device: str = "cpu",
         max_episode_steps: int | None = None,
+        preset: str | None = None,
         **config: Any,
     ) -> None:
         if num_envs < 1:
@@ -93,7 +75,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if max_episode_steps not in (None, -1):
             config["horizon"] = require_steps(max_episode_steps)
         config.pop("render_mode", None)
-        self.process = Process(EnvConfig(**config), device)
+        self.process = Process(EnvConfig.of(preset, **config), device)
         self.num_envs = num_envs
         self.device = torch.device(device)
         low, high = self.process.observation_box()
@@ -156,7 +138,7 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def rollout(
         self,
-        policy: Callable[[Tensor], Tensor | np.ndarray],
+        policy: Policy,
         steps: int | None = None,
         *,
         seed: int | list[int] | None = None,
@@ -176,21 +158,9 @@ class DesignVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if seed is not None:
             self._np_random = np.random.default_rng(seed)
         steps = self.process.config.horizon if steps is None else steps
-        states = [self.process.start(self.num_envs, self.np_random, options, steps)]
-        actions = []
-        for _ in range(steps):
-            action = policy(states[-1].observation)
-            actions.append(torch.as_tensor(action, dtype=torch.float32, device=self.device))
-            states.append(self.process.step(states[-1], actions[-1])[0])
-        self._state = states[-1]
-        values = torch.stack([state.value for state in states], dim=1)  # (B, T+1)
-        return Rollout(
-            torch.stack([state.z for state in states], dim=1),
-            torch.stack([state.observation for state in states], dim=1),
-            torch.stack(actions, dim=1),
-            values,
-            values.diff(dim=1),
-        )
+        start = self.process.start(self.num_envs, self.np_random, options, steps)
+        trajectories, self._state = roll_out(self.process, start, policy, steps)
+        return trajectories
 
     def designs(self) -> np.ndarray:
         """Return the current native designs (num_envs, *shape)."""
@@ -244,6 +214,7 @@ class ArrayVectorEnv(DesignVectorEnv):
     Args:
         num_envs: B, number of designs.
         max_episode_steps: Gymnasium's name of `horizon`; counts where both are given.
+        preset: Name of arguments in `EnvConfig.PRESETS`; further ones count where both are given.
         **config: Fields of `EnvConfig`.
 
     Example:
@@ -266,9 +237,14 @@ class ArrayVectorEnv(DesignVectorEnv):
     }
 
     def __init__(
-        self, num_envs: int = 1, *, max_episode_steps: int | None = None, **config: Any
+        self,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = None,
+        preset: str | None = None,
+        **config: Any,
     ) -> None:
-        super().__init__(num_envs, "cpu", max_episode_steps, **config)
+        super().__init__(num_envs, "cpu", max_episode_steps, preset, **config)
 
     def reset(  # type: ignore[override]
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None

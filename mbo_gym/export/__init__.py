@@ -130,7 +130,7 @@ def export_task(
     progress: Progress | None = None,
     **old: Any,
 ) -> Exported:
-    """Make trajectories of a task's visible designs and write them.
+    """Make trajectories of a task and write them.
 
     Args:
         task_id: Id of the task, see `mbo_gym.make_task`.
@@ -184,4 +184,7 @@ def _from_old(
     path = fields.pop("output", path)
     if fields and recipe is not None:
         raise TypeError(f"{', '.join(fields)} belong into the recipe. Pass them there only.")
-    return TrajectoryRecipe(**typed_fields(TrajectoryRecipe, fields)) if fields else recipe, path
+    if recipe is not None:
+        return recipe, path
+    fields.setdefault("sampler", "random_top")  # the default of that version
+    return TrajectoryRecipe(**typed_fields(TrajectoryRecipe, fields)), path

@@ -114,6 +114,8 @@ def env_spec_of(batch: TrajectoryBatch) -> gym.envs.registration.EnvSpec:
         )
     kwargs = {key: meta[key] for key in ("encoder", "action_mode", "action_scale")}
     kwargs |= {"reward": "surrogate", "horizon": batch.horizon}
+    if meta["action_mode"] == "step_vector":  # batches of older versions name no gradient
+        kwargs["gradient"] = meta.get("gradient") or "raw"
     if meta.get("task_options"):
         kwargs["task_options"] = meta["task_options"]
     if meta.get("surrogate"):
@@ -211,9 +213,9 @@ def _description(batch: TrajectoryBatch, terminal: bool) -> str:
     """Say what the data are, and how they differ from what the recovered environment would give."""
     meta = batch.meta
     size = f"{len(batch)} trajectories of {batch.horizon} steps"
-    parts = [
-        f"{size} between visible designs of {meta['task_id']}, made with mbo_gym {__version__}."
-    ]
+    rollout = meta.get("sampler") == "rollout"
+    where = "in the environment" if rollout else "between visible designs"
+    parts = [f"{size} {where} of {meta['task_id']}, made with mbo_gym {__version__}."]
     whose = (
         "the data's scores" if meta.get("reward") == "difference" else "the surrogate's predictions"
     )
@@ -222,7 +224,7 @@ def _description(batch: TrajectoryBatch, terminal: bool) -> str:
     )
     if meta.get("reward") == "difference":
         parts.append("The recovered environment pays the surrogate's differences instead.")
-    if meta["action_mode"] == "step_vector":
+    if meta["action_mode"] == "step_vector" and not rollout:
         parts.append(
             "Actions end at -1 and 1, so the environment does not quite arrive at the recorded "
             "next design."

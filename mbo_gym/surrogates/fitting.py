@@ -22,7 +22,7 @@ from mbo_gym.surrogates.registry import load_surrogate, make_surrogate
 
 __all__ = ["fit_guide_and_judge", "fit_surrogate", "fitted_surrogate", "row_weights"]
 
-_CACHE_VERSION = 1  # raise it when a change of the training code changes what a fit returns
+_CACHE_VERSION = 2  # raise it when a change of the training code changes what a fit returns
 
 
 def row_weights(

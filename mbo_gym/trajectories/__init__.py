@@ -1,9 +1,10 @@
-"""Trajectories: sequences of visible designs, as data for offline RL and generators."""
+"""Trajectories: sequences of designs, as data for offline RL and generators."""
 
 from mbo_gym._moved import forwarded
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.recipe import TrajectoryRecipe, TrajectoryReward, make_trajectories
+from mbo_gym.trajectories.rollouts import random_rollouts
 from mbo_gym.trajectories.samplers import (
     SAMPLERS,
     Distance,
@@ -21,6 +22,7 @@ __all__ = [
     "TrajectoryReward",
     "local_improving",
     "make_trajectories",
+    "random_rollouts",
     "random_top",
     "sorted_top",
     "top_rows_of_percentile",

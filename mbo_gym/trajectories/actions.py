@@ -8,7 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mbo_gym.envs.dynamics import ActionMode, action_between, check_action_mode
+from mbo_gym.envs.dynamics import (
+    ActionMode,
+    Gradient,
+    action_between,
+    check_action_mode,
+    unit_gradient,
+)
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.trajectories.batch import TrajectoryBatch
 
@@ -26,10 +32,12 @@ def with_actions(
     *,
     reward: Literal["difference", "surrogate_difference"] = "difference",
     outside: Literal["clip", "zero"] = "clip",
+    gradient: Gradient = "raw",
 ) -> TrajectoryBatch:
     """Add the actions along trajectories and their rewards, in the environment's units.
 
-    step_vector: a = (z' - z) / (scale * grad f(z)), component by component, 0 where the gradient's
+    step_vector: a = (z' - z) / (scale * direction(z)), with the surrogate's gradient as direction,
+    component by component, 0 where the gradient's
     component is 0. displacement: a = (z' - z) / scale. The environment takes components in [-1, 1]
     only.
 
@@ -48,6 +56,8 @@ def with_actions(
         reward: ``difference`` of the data's scores, as in the paper, or ``surrogate_difference``,
             the default of the environment.
         outside: Treatment of components outside [-1, 1]: ``clip`` or ``zero``.
+        gradient: ``raw``, the paper's, or ``unit``: divided by its root mean square over the
+            features, the default of the environment.
 
     Raises:
         ValueError: An argument is not one of those above, or there is no surrogate where one is
@@ -63,12 +73,13 @@ def with_actions(
     start, end = batch.z[:, :-1], batch.z[:, 1:]  # (B, T, d)
     first, inverse = _distinct(batch)
     flat = batch.z.flatten(0, 1)
-    gradient = None
+    direction = None
     if action_mode == "step_vector":
         assert surrogate is not None
         table = torch.cat([surrogate.gradient(flat[part]) for part in torch.split(first, _PIECE)])
-        gradient = table[inverse[:, :-1]]
-    actions = action_between(start, end, gradient, scale, outside)
+        table = unit_gradient(table) if gradient == "unit" else table
+        direction = table[inverse[:, :-1]]
+    actions = action_between(start, end, direction, scale, outside)
     if reward == "difference":
         value = batch.y
     else:
@@ -80,6 +91,7 @@ def with_actions(
         "action_scale": scale.tolist() if isinstance(scale, Tensor) else float(scale),
         "reward": reward,
         "outside": outside,
+        "gradient": gradient if action_mode == "step_vector" else None,
         "surrogate": (surrogate.name or surrogate.kind) if surrogate else None,
     }
     return replace(batch, actions=actions, rewards=value[:, 1:] - value[:, :-1], meta=meta)

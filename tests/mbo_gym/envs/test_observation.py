@@ -121,7 +121,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 def test_the_paper_sees_the_design_and_follows_the_raw_gradient(process):
     z = rows([3.0, 2.0], [-1.0, 0.5])
-    look = process().look(z, 0.3)
+    look = process(gradient="raw").look(z, 0.3)
     assert torch.equal(look.observation, z)
     torch.testing.assert_close(look.direction, rows([-3.0, -4.0], [1.0, -1.0]))
 
@@ -241,11 +241,11 @@ def test_the_largest_step_is_the_papers_or_a_share_of_a_standard_deviation(proce
         assert len(set(made.tolist())) == 1
         return float(made[0])
 
-    assert scale(process.problem) == pytest.approx(0.05 * 2**0.5)
-    assert scale(letters) == pytest.approx(2 * 9**0.5)
-    assert scale(process.problem, gradient="unit") == pytest.approx(0.1)
-    assert scale(letters, gradient="unit") == pytest.approx(0.5)
-    assert scale(letters, gradient="unit", action_scale=0.7) == pytest.approx(0.7)
+    assert scale(process.problem, gradient="raw") == pytest.approx(0.05 * 2**0.5)
+    assert scale(letters, gradient="raw") == pytest.approx(2 * 9**0.5)
+    assert scale(process.problem) == pytest.approx(0.1)
+    assert scale(letters) == pytest.approx(0.5)
+    assert scale(letters, action_scale=0.7) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(("known", "share"), [(0.4, 0.4), (-0.3, 0.05), (float("nan"), 1.0)])

@@ -225,7 +225,7 @@ def test_import_is_silent_and_keeps_the_notices() -> None:
 
 
 def test_export_task(tmp_path: Path) -> None:
-    recipe = TrajectoryRecipe(n=B, horizon=T)
+    recipe = TrajectoryRecipe("random_top", n=B, horizon=T)
     said = export_task("Branin-Exact-v0", recipe, to="d3rlpy", path=tmp_path / "b.h5")
     check_transitions(load(tmp_path / "b.h5"), make_batch("Branin-Exact-v0"), terminal=False)
     assert said.transitions == B * T

@@ -214,7 +214,8 @@ def test_missing_library(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_export_task(capfd: pytest.CaptureFixture[str]) -> None:
-    recipe = TrajectoryRecipe(n=B, horizon=T, reward="surrogate_difference", surrogate="tiny")
+    reward = "surrogate_difference"
+    recipe = TrajectoryRecipe("random_top", n=B, horizon=T, reward=reward, surrogate="tiny")
     said = export_task("Branin-Exact-v0", recipe, to="minari", path=ID)
     assert capfd.readouterr() == ("", "")
     assert str(said).endswith(f"read them with minari.load_dataset('{ID}').")

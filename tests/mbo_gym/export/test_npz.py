@@ -131,9 +131,9 @@ def test_transition_arrays_need_actions_and_transitions(batch: TrajectoryBatch) 
 def test_export_task_fits_no_surrogate_without_need(
     batch: TrajectoryBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mbo_gym.trajectories.recipe.fitted_surrogate", None)
+    monkeypatch.setattr("mbo_gym.envs.process.fit_guide_and_judge", None)
     output = tmp_path / "b.npz"
-    recipe = TrajectoryRecipe(n=4, horizon=5)
+    recipe = TrajectoryRecipe("random_top", n=4, horizon=5)
     said = export_task("Branin-Exact-v0", recipe, to="npz", path=output, options={"fraction": 0.2})
     assert (said.episodes, said.transitions, said.output) == (4, 20, str(output))
     assert str(said) == (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, asdict, replace
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -41,22 +43,68 @@ def test_a_recipe_is_the_same_as_the_steps_by_hand(problem):
     batch = make_trajectories(problem, recipe)
     encoder = make_encoder(problem)
     drawn = sorted_top(problem, encoder, 30.0, 6, 4, torch.Generator().manual_seed(3))
-    scale = default_action_scale(problem, encoder, "step_vector")
+    scale = default_action_scale(problem, encoder, "step_vector", "unit")
     surrogate = fitted_surrogate(problem, encoder, TINY)
     expected = with_actions(
-        drawn, surrogate, "step_vector", scale, reward="surrogate_difference", outside="clip"
+        drawn,
+        surrogate,
+        "step_vector",
+        scale,
+        reward="surrogate_difference",
+        outside="clip",
+        gradient="unit",
     )
     for name in ("z", "y", "rows", "actions", "rewards"):
         assert torch.equal(getattr(batch, name), getattr(expected, name)), name
     assert batch.meta == {**expected.meta, "recipe": asdict(recipe)}
 
 
-def test_the_defaults_need_no_surrogate(problem, monkeypatch):
-    monkeypatch.setattr("mbo_gym.trajectories.recipe.fitted_surrogate", None)
-    batch = make_trajectories(problem, TrajectoryRecipe(n=3, horizon=5))
+def test_displacements_between_designs_need_no_surrogate(problem, monkeypatch):
+    monkeypatch.setattr("mbo_gym.envs.process.fit_guide_and_judge", None)
+    batch = make_trajectories(problem, TrajectoryRecipe("random_top", n=3, horizon=5))
     assert batch.actions.shape == (3, 5, 2)
     assert batch.meta["surrogate"] is None
-    assert batch.meta["recipe"]["sampler"] == "random_top"
+    assert batch.meta["recipe"]["reward"] == "difference"
+
+
+def test_the_defaults_are_random_steps_that_lead_where_they_say(problem):
+    recipe = TrajectoryRecipe(n=40, horizon=5, surrogate=TINY, p=10.0)
+    batch = make_trajectories(problem, recipe)
+    assert (recipe.action_mode, recipe.reward) == ("step_vector", "surrogate_difference")
+    actions, rewards = batch.require_actions()
+    assert actions.shape == (40, 5, 2)
+    assert 0 <= float(actions.min()) < float(actions.max()) <= 1
+    assert float(actions.amax(dim=(1, 2)).min()) < 0.3  # some trajectories have small steps
+    envs = gym.make_vec(
+        "mbo_gym/Branin-Exact-v0",
+        num_envs=40,
+        device="cpu",
+        task_options={"max_rows": 400},
+        **recipe.env_arguments(),
+    )
+    process = envs.unwrapped.process
+    state = process.at(batch.z[:, 0])
+    for t in range(5):
+        state, reward = process.step(state, actions[:, t])
+        torch.testing.assert_close(state.z, batch.z[:, t + 1])
+        torch.testing.assert_close(reward, rewards[:, t])
+    starts = problem.dataset.x[problem.dataset.y >= np.percentile(problem.dataset.y, 90)]
+    best = process.encoder.features(starts)
+    assert all((best - z).abs().amax(dim=1).min() < 1e-6 for z in batch.z[:, 0])
+
+
+def test_displacements_of_a_rollout_go_both_ways(problem):
+    recipe = TrajectoryRecipe(n=8, horizon=3, surrogate=TINY, action_mode="displacement")
+    actions, _ = make_trajectories(problem, recipe).require_actions()
+    assert -1 <= float(actions.min()) < 0 < float(actions.max()) <= 1
+
+
+def test_a_preset_has_the_papers_trajectories():
+    recipe = TrajectoryRecipe.of("paper", n=7)
+    assert (recipe.sampler, recipe.n, recipe.gradient) == ("random_top", 7, "raw")
+    assert (recipe.action_mode, recipe.reward) == ("step_vector", "difference")
+    with pytest.raises(UnknownId, match=r"no preset of trajectories 'papers'. Did you mean paper"):
+        TrajectoryRecipe.of("papers")
 
 
 def test_encoder_scale_and_outside_are_used(problem):
@@ -87,6 +135,8 @@ WRONG = [
     ({"action_mode": "jump"}, ValueError, "action_mode must be one of"),
     ({"reward": "oracle"}, ValueError, "reward must be one of"),
     ({"outside": "wrap"}, ValueError, "outside must be one of"),
+    ({"reward": "difference"}, ValueError, "rollout do not have"),
+    ({"gradient": "long"}, ValueError, "gradient must be one of"),
     ({"n": 0}, ValueError, "must be positive"),
     ({"horizon": 0}, ValueError, "must be positive"),
     ({"action_scale": 0.0}, ValueError, "must be positive"),
