@@ -7,7 +7,7 @@ for each transition.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +20,19 @@ from torch import Tensor
 from agents.rl.checkpoints import Checkpoints
 from agents.rl.data import Episodes
 from agents.rl.learner_config import OfflineConfig
+from agents.rl.transformer import create_transformer, episode_batch
 from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
 
-__all__ = ["load_policy", "policy_actions", "save_policy", "third_party_seed", "train_offline"]
+__all__ = [
+    "load_policy",
+    "policy_actions",
+    "policy_network",
+    "save_policy",
+    "third_party_seed",
+    "train_offline",
+]
 
 WEIGHTS_FILE = "policy.safetensors"
 
@@ -37,6 +45,7 @@ def train_offline(
     device: str,
     progress: Progress,
     snapshots: dict[int, Any] | None = None,
+    watch: Callable[[Any, int], None] | None = None,
 ) -> Any:
     """Train a d3rlpy algorithm on episodes.
 
@@ -48,6 +57,8 @@ def train_offline(
         device: Device of the networks: ``cpu``, ``cuda``, ...
         progress: Observer of the training; gets the losses.
         snapshots: Numbers of updates; their values are set to the policy's weights after them.
+        watch: Function that is called with the algorithm and the number of updates, about ten times
+            and at the start; it draws no random numbers.
 
     Returns:
         The trained d3rlpy algorithm.
@@ -58,8 +69,9 @@ def train_offline(
     """
     d3rlpy = optional_import("d3rlpy", "rl")
     with third_party_seed(seed):
-        algo = _create(d3rlpy, config, device)
+        algo = _create(d3rlpy, config, device, episodes.actions.shape[1])
         algo.create_impl((episodes.observations.shape[2],), episodes.actions.shape[2])
+        cut = episode_batch if config.algorithm == "dt" else _mini_batch
         rng = np.random.default_rng(seed)
         saved = (
             Checkpoints(config.checkpoints, config, seed, episodes) if config.checkpoints else None
@@ -69,10 +81,12 @@ def train_offline(
             saved.read_snapshots(snapshots, done)
         adapter = _adapter(d3rlpy, algo, config)
         every = max(1, config.train_steps // 100)
+        if watch and not done:
+            watch(algo, 0)
         for step in progress.track(
             range(done + 1, config.train_steps + 1), f"training {config.algorithm}"
         ):
-            losses = algo.update(_mini_batch(d3rlpy, episodes, config, rng))
+            losses = algo.update(cut(d3rlpy, episodes, config, rng))
             if step % every == 0:
                 values = {key: float(value) for key, value in losses.items()}
                 progress.metrics("offline_rl", step, **values)
@@ -81,10 +95,12 @@ def train_offline(
                         adapter.write_metric(step, step, key, value)
             if snapshots is not None and step in snapshots:
                 snapshots[step] = {
-                    key: value.clone() for key, value in algo.impl.policy.state_dict().items()
+                    key: value.clone() for key, value in policy_network(algo).state_dict().items()
                 }
                 if saved:
                     saved.keep_snapshot(step, snapshots[step])
+            if watch and (step % max(1, config.train_steps // 10) == 0):
+                watch(algo, step)
             if saved and (
                 step % max(1, config.train_steps // 10) == 0 or step == config.train_steps
             ):
@@ -97,19 +113,33 @@ def train_offline(
 def save_policy(algo: Any, folder: Path) -> None:
     """Write a trained policy three times: weights, d3rlpy's own file, and TorchScript.
 
+    A decision transformer is written twice: as a function of one step alone it has no TorchScript.
+
     ``policy.safetensors`` is what `load_policy` reads, ``policy.d3`` what `d3rlpy.load_learnable`
     reads, ``policy.pt`` what `torch.jit.load` reads.
 
     ``policy.d3`` is a pickle, d3rlpy's own format: loading one runs whatever program is in it. Load
     files of your own only, and share the others.
     """
-    save_weights(folder / WEIGHTS_FILE, algo.impl.policy.state_dict())
+    save_weights(folder / WEIGHTS_FILE, policy_network(algo).state_dict())
     algo.save(str(folder / "policy.d3"))
-    algo.save_policy(str(folder / "policy.pt"))
+    if hasattr(algo.impl, "policy"):
+        algo.save_policy(str(folder / "policy.pt"))
+
+
+def policy_network(algo: Any) -> Any:
+    """Return the network that acts: the policy, or the decision transformer."""
+    impl = algo.impl
+    return impl.policy if hasattr(impl, "policy") else impl.modules.transformer
 
 
 def load_policy(
-    folder: Path, config: OfflineConfig, n_observed: int, n_actions: int, device: str
+    folder: Path,
+    config: OfflineConfig,
+    n_observed: int,
+    n_actions: int,
+    device: str,
+    horizon: int = 1,
 ) -> Any:
     """Return a d3rlpy algorithm with the policy that `save_policy` wrote; its critics are new.
 
@@ -119,15 +149,16 @@ def load_policy(
         n_observed: Numbers in an observation.
         n_actions: Numbers in an action.
         device: Device of the networks.
+        horizon: Steps of an episode; counts for a decision transformer.
 
     Raises:
         MissingDependency: d3rlpy is not installed.
     """
     d3rlpy = optional_import("d3rlpy", "rl")
     with third_party_seed(0):
-        algo = _create(d3rlpy, config, device)
+        algo = _create(d3rlpy, config, device, horizon)
         algo.create_impl((n_observed,), n_actions)
-    algo.impl.policy.load_state_dict(load_weights(folder / WEIGHTS_FILE))
+    policy_network(algo).load_state_dict(load_weights(folder / WEIGHTS_FILE))
     return algo
 
 
@@ -156,7 +187,9 @@ def third_party_seed(seed: int) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
+def _create(d3rlpy: Any, config: OfflineConfig, device: str, horizon: int) -> Any:
+    if config.algorithm == "dt":
+        return create_transformer(d3rlpy, config, horizon, device)
     encoder = d3rlpy.models.VectorEncoderFactory([config.hidden, config.hidden])
     algos, rate = d3rlpy.algos, config.learning_rate
     if config.algorithm == "bc":
@@ -173,11 +206,20 @@ def _create(d3rlpy: Any, config: OfflineConfig, device: str) -> Any:
         "critic_encoder_factory": encoder,
     }
     if config.algorithm == "iql":
-        settings = algos.IQLConfig(**shared, value_encoder_factory=encoder)
+        settings = algos.IQLConfig(
+            **shared,
+            value_encoder_factory=encoder,
+            expectile=config.expectile,
+            weight_temp=config.inverse_temperature,
+        )
+    elif config.algorithm == "awac":
+        settings = algos.AWACConfig(**shared, lam=config.temperature)
     elif config.algorithm == "td3bc":
         settings = algos.TD3PlusBCConfig(**shared, alpha=config.greed)
     elif config.algorithm == "rebrac":
-        settings = algos.ReBRACConfig(**shared)
+        settings = algos.ReBRACConfig(
+            **shared, actor_beta=config.actor_penalty, critic_beta=config.critic_penalty
+        )
     elif config.algorithm == "sac":
         settings = algos.SACConfig(**shared, temp_learning_rate=rate)
     else:

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
-from click.core import ParameterSource
 from typer.core import TyperCommand
 
 from mbo_gym.cli.docstrings import entries, parse, plain
@@ -39,7 +38,7 @@ class RecipeCommand(TyperCommand):
         given = {
             name: value
             for name, value in values.items()
-            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+            if ctx.get_parameter_source(name).name != "DEFAULT"
         }
         ctx.obj = TrajectoryRecipe.of(ctx.params.pop("preset"), **given)
         return super().invoke(ctx)
@@ -53,40 +52,30 @@ def _recipe_options() -> list[Any]:
 
     def collect(**fields: Any) -> None: ...
 
-    collect.__annotations__ = {
-        field.name: Annotated[
+    parameters = [
+        _parameter(
+            field.name,
+            field.default,
             _READERS.get(str(field.type), str),
             typer.Option(*_names(field.name), help=plain(meanings[field.name])),
-        ]
+        )
         for field in fields(TrajectoryRecipe)
-    }
-    collect.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=collect.__annotations__[field.name],
-            )
-            for field in fields(TrajectoryRecipe)
-        ]
-        + [
-            inspect.Parameter(
-                "preset",
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=collect.__annotations__["preset"],
-            )
-        ]
-    )
-    collect.__annotations__["preset"] = Annotated[
-        str | None,
-        typer.Option(help=f"named fields: {', '.join(TrajectoryRecipe.PRESETS)} (PGS's)"),
     ]
+    presets = f"Named fields; options given beside it count: {', '.join(TrajectoryRecipe.PRESETS)}."
+    parameters.append(_parameter("preset", None, str | None, typer.Option(help=presets)))
+    collect.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
     app.command()(collect)
     command: Any = typer.main.get_command(app)
     return list(command.params)
+
+
+def _parameter(name: str, default: Any, kind: Any, option: Any) -> inspect.Parameter:
+    annotation = Annotated[kind, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _names(field: str) -> list[str]:

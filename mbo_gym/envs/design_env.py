@@ -36,7 +36,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
         displacement    z' = clip(z + scale * a)
 
     ``direction`` is the surrogate's gradient, divided by its root mean square over the features
-    (``gradient="unit"``, the default) or as it is (``gradient="raw"``). ``clip`` keeps z' in the box that the visible designs span.
+    (``gradient="unit"``, the default) or as it is (``gradient="raw"``). ``clip`` keeps z' in the
+    box that the visible designs span.
 
     ## Action space
     ``Box(-1, 1, (d,), float32)``; ``Box(-1, 1, (1,), float32)`` with ``step="scalar"``. A component

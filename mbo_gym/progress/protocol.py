@@ -8,7 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["NullProgress", "Progress", "SearchPoint"]
+__all__ = ["LEARNING", "NullProgress", "Progress", "SearchPoint"]
+
+LEARNING = "learning"
+"""Stage of the designs that a policy reaches in the course of its training."""
 
 
 T = TypeVar("T")
@@ -52,7 +55,7 @@ class Progress(Protocol):
         They are scored after the search is over.
 
         Args:
-            stage: Name of the stage.
+            stage: Name of the stage; `LEARNING` for the learning curve.
             step: Step of the stage.
             x: (k, *shape) native designs.
             prediction: (k,) the surrogate's predictions in raw score units.

@@ -48,8 +48,10 @@ K = {"branin": 20, "tfbind8": 20, "csv": 64, "formulation": 16, "coarse": 16}  #
 N_COARSE = 29
 NO_SCORE = {"ram_listnet", "ram_rankcosine", "top_k_noise"}  # of the design proposed
 DRAW_NOTHING = {"top_k", "mean_design"}  # the same designs whatever the seed
+D3RLPY = ("cql", "iql", "td3bc", "rebrac", "bc", "awac", "dt")
 LIBRARIES = {
     "pgs": "d3rlpy",
+    **{f"d3rlpy_{name}": "d3rlpy" for name in D3RLPY},
     **dict.fromkeys(("sb3_ppo", "sb3_sac", "sb3_td3"), "stable_baselines3"),
 }
 OTHER_LIBRARIES = {"bo_qei": "botorch", "cma_es": "cma"}
@@ -68,6 +70,7 @@ SMALL = {  # what makes any method quick, for the settings that it has
     "filter": SURROGATE,
     "sample_steps": 3,
     "context_length": 2,
+    "context": 3,
     "n_samples": 10,
     "width": 8,
     "negative_steps": 3,
@@ -397,7 +400,9 @@ def test_fitting_leaves_the_task_alone(run, name):
 
 
 # What d3rlpy and TorchScript read is made by them; the same weights lie beside it as safetensors.
-FOR_OTHERS = {"pgs": {"policy.d3", "policy.pt"}}
+FOR_OTHERS = {
+    name: {"policy.d3", "policy.pt"} for name in ("pgs", *(f"d3rlpy_{name}" for name in D3RLPY))
+}
 
 
 @each_method
