@@ -130,11 +130,14 @@ class CellResult:
         ceiling: Best reachable scores; None where unknown.
         controls: Controls whose scores are known exactly, by name.
         search_oracle_calls: Oracle calls while the method learned and proposed; None where unknown.
-        trace_oracle_calls: Oracle calls for the scores of `search`, made after the search.
+        trace_oracle_calls: Oracle calls for the scores of `search` and `learning`, made after the
+            search.
         fit_seconds: Wall-clock seconds of fitting; None where unknown.
         propose_seconds: Wall-clock seconds of proposing; None where unknown.
         peak_memory_mb: Peak memory of the process in MiB; None where unknown.
         search: Predictions and scores along the search; empty without a search.
+        learning: The same of the designs that a policy reaches, by updates or environment steps of
+            its training; empty without a policy.
         learned_rollouts: Episodes of learned simulators while the method learned and proposed; None
             where unknown.
         learned_gradients: Gradients of such episodes; None where unknown.
@@ -180,6 +183,7 @@ class CellResult:
     data: str = ""
     touched: tuple[str, ...] = ()
     isolated: bool | None = None
+    learning: tuple[SearchStep, ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellResult:
@@ -194,6 +198,7 @@ class CellResult:
         fields["controls"] = {name: KnownControl(**known) for name, known in controls.items()}
         fields["quantiles"] = tuple(fields["quantiles"] or ())
         fields["search"] = tuple(SearchStep(**step) for step in fields["search"])
+        fields["learning"] = tuple(SearchStep(**step) for step in fields.get("learning", ()))
         fields["tables"] = {name: tuple(rows) for name, rows in fields.get("tables", {}).items()}
         fields["touched"] = tuple(fields.get("touched", ()))
         return cls(**fields)

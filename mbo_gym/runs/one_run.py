@@ -30,6 +30,7 @@ from mbo_gym.optional import optional_import
 from mbo_gym.problem.task import Task
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
+from mbo_gym.progress.protocol import LEARNING
 from mbo_gym.runs.apart import CAN_ISOLATE, learn_apart, prepare
 from mbo_gym.runs.learning import Learned, learn
 from mbo_gym.runs.offline import offline_numbers
@@ -55,6 +56,8 @@ class RunResult:
         peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.machine.peak_memory_mb`.
         search: {"step", "prediction", "score"} along the search, see
             `mbo_gym.evaluation.search.score_search`; empty where the method records none.
+        learning: The same of the designs that a policy reaches, along its training; empty where the
+            method trains none.
         trace_oracle_calls: Oracle calls for these scores, made when the search was over.
         learned_rollouts: Episodes that learned simulators computed while the method learned and
             proposed, see `mbo_gym.surrogates.calls`.
@@ -76,6 +79,7 @@ class RunResult:
     propose_seconds: float
     peak_memory_mb: float | None
     search: list[dict[str, Any]]
+    learning: list[dict[str, Any]]
     trace_oracle_calls: int
     learned_rollouts: int
     learned_gradients: int
@@ -100,6 +104,7 @@ class RunResult:
             "propose_seconds": self.propose_seconds,
             "peak_memory_mb": self.peak_memory_mb,
             "search": self.search,
+            "learning": self.learning,
             "tables": dict(self.tables),
             "offline": dict(self.offline),
             "data": self.data,
@@ -194,9 +199,12 @@ def _run_into(
         learned = _learned(request, task, method, partial / "model", progress, apart=apart)
     proposals = learned.proposals
     evaluation = evaluate(task, proposals.x)
-    search, trace_calls = score_search(task, learned.trace)
+    walks = [point for point in learned.trace if point.stage != LEARNING]
+    training = [point for point in learned.trace if point.stage == LEARNING]
+    search, search_calls = score_search(task, walks)
+    learning, learning_calls = score_search(task, training)
     if plot:
-        save_picture(partial / PICTURE, task, proposals.x, evaluation, learned.trace, name=name)
+        save_picture(partial / PICTURE, task, proposals.x, evaluation, walks, name=name)
         if evaluation.scores is not None:
             save_designs(partial, task, proposals.x, evaluation.scores)
     scale = task.dataset.score_scale
@@ -208,7 +216,8 @@ def _run_into(
         propose_seconds=learned.propose_seconds,
         peak_memory_mb=learned.peak_memory_mb,
         search=search,
-        trace_oracle_calls=trace_calls,
+        learning=learning,
+        trace_oracle_calls=search_calls + learning_calls,
         learned_rollouts=learned.learned_rollouts,
         learned_gradients=learned.learned_gradients,
         tables=learned.tables,

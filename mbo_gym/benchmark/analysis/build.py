@@ -102,6 +102,7 @@ def _entry(task: str, records: Sequence[CellRecord], environments: list[Environm
         better_than_control=None,
         quantiles=over_seeds.mean_quantiles(results),
         search=over_seeds.mean_search(results),
+        learning=over_seeds.mean_learning(results),
         diagnostics=over_seeds.mean_diagnostics(done),
         offline=over_seeds.mean_offline(results),
         command=over_seeds.merged_command(records),

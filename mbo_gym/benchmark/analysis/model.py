@@ -118,6 +118,8 @@ class Entry:
         environments: Indices into `Analysis.environments`.
         runs: The finished cells, in the order of `seeds`; empty for an exact control.
         touched: What any of the processes that learned touched that a method needs not.
+        learning: (step, prediction, score or None) along the training of a policy, means over
+            seeds; empty without one.
     """
 
     label: str
@@ -139,6 +141,7 @@ class Entry:
     environments: tuple[int, ...]
     runs: tuple[Run, ...] = ()
     touched: tuple[str, ...] = ()
+    learning: tuple[tuple[int, float, float | None], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mbo_gym.benchmark.record import CellRecord, CellResult
+from mbo_gym.benchmark.record import CellRecord, CellResult, SearchStep
 from mbo_gym.evaluation.search import stability
 
 __all__ = [
@@ -118,12 +118,24 @@ def mean_quantiles(results: Sequence[CellResult]) -> tuple[float, ...]:
 
 
 def mean_search(results: Sequence[CellResult]) -> tuple[tuple[int, float, float | None], ...]:
-    """Return (step, prediction, score) along the search, means over cells.
+    """Return (step, prediction, score) along the search, means over cells."""
+    return _mean_curve([result.search for result in results])
+
+
+def mean_learning(results: Sequence[CellResult]) -> tuple[tuple[int, float, float | None], ...]:
+    """Return the same along the training of a policy."""
+    return _mean_curve([result.learning for result in results])
+
+
+def _mean_curve(
+    curves: Sequence[Sequence[SearchStep]],
+) -> tuple[tuple[int, float, float | None], ...]:
+    """Return (step, prediction, score), means over the curves that are not empty.
 
     A step needs a prediction from every cell that searched: else the mean would jump where one
     cell, whose surrogate diverged, say, drops out. The score needs the same, and is None otherwise.
     """
-    searches = [{point.step: point for point in r.search} for r in results if r.search]
+    searches = [{point.step: point for point in points} for points in curves if points]
     curve = []
     for step in sorted(set[int]().union(*searches)):
         points = [search[step] for search in searches if step in search]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbo_gym.benchmark.analysis.model import Analysis, Entry, Failure, Standing, TaskSetting
+from mbo_gym.benchmark.analysis.over_steps import AgentGain, gains
 from mbo_gym.benchmark.analysis.statistics import Comparison, Interval
 from mbo_gym.benchmark.report.charts import (
     LOWEST_SHOWN,
@@ -77,6 +78,7 @@ def to_html(analysis: Analysis) -> str:
         any_runs=any(entry.runs for entry in analysis.entries),
         tasks=tasks,
         searches=any(task.searches for task in tasks),
+        learning=any(task.learning for task in tasks),
         controls={e.label for e in analysis.entries if e.control},
         **{name: _marked(value) for name, value in VALUES.items()},
     )
@@ -113,6 +115,8 @@ class _Task:
     n_tests: int
     charts: list[_Chart]
     searches: list[_Chart]
+    learning: list[_Chart]
+    gains: list[AgentGain]
 
 
 def _marked(function: Any) -> Any:
@@ -223,7 +227,9 @@ def _task(
         tests=_tests_shown(analysis, setting, scored),
         n_tests=len(analysis.comparisons.get(setting.name, ())),
         charts=_task_charts(setting, scored, styles) if scored else [],
-        searches=_searches(setting, [e for e in entries if e.search], styles),
+        searches=_curves(setting, [(e, e.search) for e in entries], styles),
+        learning=_curves(setting, [(e, e.learning) for e in entries], styles),
+        gains=gains(entries),
     )
 
 
@@ -299,27 +305,33 @@ def _task_charts(
     return charts
 
 
-def _searches(
-    setting: TaskSetting, entries: list[Entry], styles: Mapping[str, Style]
+def _curves(
+    setting: TaskSetting,
+    curves: Sequence[tuple[Entry, tuple[tuple[int, float, float | None], ...]]],
+    styles: Mapping[str, Style],
 ) -> list[_Chart]:
-    """Draw the searches on a task on one scale, up to 1 above the best known score."""
+    """Draw the curves of predictions and scores on a task on one scale, up to 1 above the best
+    known score."""
     references = _references(setting, "p100")
-    scores = [s for e in entries for _, _, s in e.search if s is not None]
-    values = [p for e in entries for _, p, _ in e.search] + scores + list(references.values())
-    if not values:
+    steps = [step for _, curve in curves for step in curve]
+    scores = [score for _, _, score in steps if score is not None]
+    if not steps:
         return []
+    values = [prediction for _, prediction, _ in steps] + scores + list(references.values())
     reach = max([1.0, *references.values(), *scores]) + 1
     low, high = max(min(values), LOWEST_SHOWN), min(max(values), reach)
     room = 0.05 * (high - low) or 0.05
     charts = []
-    for entry in entries:
-        _, prediction, score = entry.search[-1]
+    for entry, curve in curves:
+        if not curve:
+            continue
+        _, prediction, score = curve[-1]
         text = f"At the end predicted {prediction:.3f}, " + (
             "no oracle" if score is None else f"oracle {score:.3f}"
         )
         label = f"{entry.label} on {setting.name}. {text}"
         drawing = search_chart(
-            entry.search,
+            curve,
             styles[entry.label],
             label=label,
             score_range=(low - room, high + room),
