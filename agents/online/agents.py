@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -16,20 +15,20 @@ from agents.online.configs import (
     PPOConfig,
     SACConfig,
     SACLearner,
-    SearchConfig,
     TD3Config,
     TD3Learner,
     TrainingConfig,
 )
 from agents.rl.learner import third_party_seed
-from mbo_gym.envs.dynamics import transition
+from agents.rl.search import learning_curve, search_ends
+from mbo_gym.envs.process import EnvConfig, Process
+from mbo_gym.envs.rollout import Policy
 from mbo_gym.envs.vector_env import DesignVectorEnv
 from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
 from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.surrogates.base import predict_in_pieces
 from mbo_gym.surrogates.registry import make_surrogate
 from mbo_gym.tasks.registry import make_task
 
@@ -55,6 +54,7 @@ _BUFFER = Difference(
     "trainings are this short",
 )
 _METRICS = {
+    "learning/prediction": "mean prediction of the designs that the policy reaches, by steps",
     "online_rl/...": "metrics of stable-baselines3 by environment steps, e.g. "
     "`rollout/ep_rew_mean`, without those of time",
     "search/prediction": "mean prediction of the designs at a step of the search, in standard "
@@ -131,7 +131,7 @@ class PPO(Method):
 
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs; the criterion is the prediction."""
-        return self.policy.search(self.config.search, k)
+        return self.policy.search(k)
 
     def write_state(self, folder: Path) -> None:
         """Write the surrogate and the weights of the policy, see `TrainedPolicy.save`."""
@@ -221,7 +221,7 @@ class SAC(Method):
 
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs; the criterion is the prediction."""
-        return self.policy.search(self.config.search, k)
+        return self.policy.search(k)
 
     def write_state(self, folder: Path) -> None:
         """Write the surrogate and the weights of the policy, see `TrainedPolicy.save`."""
@@ -305,7 +305,7 @@ class TD3(Method):
 
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs; the criterion is the prediction."""
-        return self.policy.search(self.config.search, k)
+        return self.policy.search(k)
 
     def write_state(self, folder: Path) -> None:
         """Write the surrogate and the weights of the policy, see `TrainedPolicy.save`."""
@@ -364,6 +364,7 @@ def train_policy(
         problem, make_surrogate(config.surrogate), config.encoder, context, climbed=climbed
     )
     env = make_env(fitted, config, task, training.n_envs)
+    trained = TrainedPolicy(algorithm, fitted, config)
     if action_noise is not None:
         settings["action_noise"] = _gaussian_noise(fitted.encoder.n_features, action_noise)
     from agents.online.env import DesignVecEnv, ProgressCallback, ProgressWriter
@@ -384,11 +385,13 @@ def train_policy(
         # With a logger of its own the library would make a folder.
         writers = [ProgressWriter(progress)]
         agent.set_logger(sb3.common.logger.Logger(folder=None, output_formats=writers))
-        callback = ProgressCallback(progress, f"training {algorithm}", training.train_steps)
+        curve = learning_curve(fitted, trained.process, lambda policy: (policy_of(policy), None))
+        callback = ProgressCallback(progress, f"training {algorithm}", training.train_steps, curve)
         # PPO counts rounds. The others count episodes, of which one ends in each environment.
         log_interval = 1 if algorithm == "PPO" else training.n_envs
         agent.learn(training.train_steps, callback=callback, log_interval=log_interval)
-    return TrainedPolicy(algorithm, fitted, config.episodes, env.process.scale, agent.policy)
+    trained.policy = agent.policy
+    return trained
 
 
 def load_policy(
@@ -408,7 +411,7 @@ def load_policy(
             net_arch=[hidden, hidden],
         ).to(context.device)
     policy.load_state_dict(load_weights(folder / POLICY_FILE, context.device))
-    return TrainedPolicy(algorithm, fitted, config.episodes, env.process.scale, policy)
+    return TrainedPolicy(algorithm, fitted, config, policy)
 
 
 def make_env(fitted: Fitted, config: Config, task: Any, n_envs: int) -> DesignVectorEnv:
@@ -429,56 +432,66 @@ def make_env(fitted: Fitted, config: Config, task: Any, n_envs: int) -> DesignVe
         encoder=config.encoder,
         reward="surrogate" if task is fitted.problem else episodes.reward,
         action_mode=episodes.action_mode,
+        gradient=episodes.gradient,
         action_scale=episodes.action_scale,
         horizon=episodes.horizon,
         n_starts=episodes.n_starts,
     )
 
 
-@dataclass(frozen=True, eq=False)
+def policy_of(policy: Any) -> Policy:
+    """Return the deterministic policy of stable-baselines3 as a function of tensors."""
+
+    def act(observations: Tensor) -> Tensor:
+        actions, _ = policy.predict(observations.cpu().numpy(), deterministic=True)
+        return torch.from_numpy(actions).to(observations.device)
+
+    return act
+
+
 class TrainedPolicy:
     """A policy of stable-baselines3 and the surrogate that it was trained on.
 
     Args:
         algorithm: Its class in stable-baselines3.
         fitted: Encoder and surrogate.
-        episodes: Settings of the episodes.
-        scale: (d,) unit of an action.
-        policy: Policy.
+        config: Settings of the method.
+        policy: Policy; None until it is trained.
+
+    Attributes:
+        process: Decision process of the search.
     """
 
-    algorithm: str
-    fitted: Fitted
-    episodes: EpisodeConfig
-    scale: Tensor
-    policy: Any
+    def __init__(self, algorithm: str, fitted: Fitted, config: Config, policy: Any = None) -> None:
+        self.algorithm = algorithm
+        self.fitted = fitted
+        self.policy = policy
+        steps = config.search.search_steps
+        self._steps = config.episodes.horizon if steps is None else steps
+        self.process = Process(
+            EnvConfig(
+                task=fitted.problem,
+                encoder=fitted.encoder,
+                surrogate=fitted.surrogate,
+                action_mode=config.episodes.action_mode,
+                gradient=config.episodes.gradient,
+                action_scale=config.episodes.action_scale,
+                bounds=config.search.bounds,
+                horizon=max(self._steps, 1),
+            ),
+            fitted.context.device,
+        )
 
-    def search(self, config: SearchConfig, k: int) -> Proposals:
+    def search(self, k: int) -> Proposals:
         """Take steps from the `k` best visible designs; return the ends, the highest prediction
         first."""
-        fitted = self.fitted
-        episodes = self.episodes
-        surrogate = fitted.surrogate
-        progress = fitted.context.progress
-        z = fitted.starts(k)  # (k, d)
-        box = fitted.box(config.bounds)
-        steps = episodes.horizon if config.search_steps is None else config.search_steps
-        watch = fitted.watch("search", steps)
-        for step in progress.track(range(steps), f"search with {self.algorithm}"):
-            along = None
-            if episodes.action_mode == "step_vector":
-                value, along = surrogate.value_and_gradient(z)
-            else:
-                value = predict_in_pieces(surrogate.predict, z)
-            watch(step, z, value)
-            z = transition(z, self.actions(z), along, self.scale, box)
-        watch(steps, z, predict_in_pieces(surrogate.predict, z))
-        return fitted.best(z, k)
+        if self._steps == 0:
+            return self.fitted.best(self.fitted.starts(k), k)
+        return search_ends(self.fitted, self.process, self.actions, k)
 
     def actions(self, z: Tensor) -> Tensor:
         """Return the deterministic actions (B, d) for features (B, d), on their device."""
-        actions, _ = self.policy.predict(z.cpu().numpy(), deterministic=True)
-        return torch.from_numpy(actions).to(z.device)
+        return policy_of(self.policy)(z)
 
     def save(self, folder: Path) -> None:
         """Write the surrogate and the weights of the policy.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mbo_gym.envs.dynamics import ActionMode, check_action_mode
+from mbo_gym.envs.dynamics import ActionMode, Gradient, check_action_mode
 from mbo_gym.envs.process import Reward
 from mbo_gym.settings import Choice, require_at_least
 
@@ -59,6 +59,7 @@ class EpisodeConfig:
             ``displacement``: steps.
         action_scale: Unit of an action in training and search; None for the default of the
             environment.
+        gradient: ``unit``: divided by its root mean square over the features, or ``raw``.
         reward: ``surrogate``, or ``oracle``: an upper bound that calls the oracle; not an offline
             method.
     """
@@ -68,6 +69,7 @@ class EpisodeConfig:
     action_mode: ActionMode = "step_vector"
     action_scale: float | None = None
     reward: Reward = "surrogate"
+    gradient: Gradient = "unit"
 
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)
@@ -168,7 +170,7 @@ class PPOConfig:
     learner: PPOLearner = PPOLearner()
     episodes: EpisodeConfig = EpisodeConfig()
     search: SearchConfig = SearchConfig()
-    surrogate: Choice = Choice("mlp")
+    surrogate: Choice = Choice("auto")
     encoder: str = "z_score"
 
     def __post_init__(self) -> None:
@@ -197,7 +199,7 @@ class SACConfig:
     learner: SACLearner = SACLearner()
     episodes: EpisodeConfig = EpisodeConfig()
     search: SearchConfig = SearchConfig()
-    surrogate: Choice = Choice("mlp")
+    surrogate: Choice = Choice("auto")
     encoder: str = "z_score"
 
 
@@ -218,5 +220,5 @@ class TD3Config:
     learner: TD3Learner = TD3Learner()
     episodes: EpisodeConfig = EpisodeConfig()
     search: SearchConfig = SearchConfig()
-    surrogate: Choice = Choice("mlp")
+    surrogate: Choice = Choice("auto")
     encoder: str = "z_score"

@@ -5,7 +5,7 @@ Importing this module imports stable-baselines3 (MissingDependency where it is n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,19 +113,40 @@ class ProgressCallback(_callbacks.BaseCallback):  # type: ignore[misc]
         progress: Where it is shown.
         description: What is trained.
         total: Environment steps.
+        watch: Function that is called with the policy and the steps so far, at the start and about
+            ten times more.
     """
 
-    def __init__(self, progress: Progress, description: str, total: int) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        description: str,
+        total: int,
+        watch: Callable[[Any, int], None] | None = None,
+    ) -> None:
         super().__init__()
         self._advance = progress.bar(description, total)
         self._total = total
+        self._watch = watch
+        self._due = 0
+
+    def _on_training_start(self) -> None:
+        self._look()
 
     def _on_step(self) -> bool:
         self._advance(self.num_timesteps)
+        if self.num_timesteps >= self._due:
+            self._look()
         return True
 
     def _on_training_end(self) -> None:
         self._advance(self._total)
+
+    def _look(self) -> None:
+        if self._watch:
+            self._watch(self.model.policy, self.num_timesteps)
+            self.model.policy.set_training_mode(False)  # as rollouts have it
+        self._due = self.num_timesteps + max(1, self._total // 10)
 
 
 class ProgressWriter(_logger.KVWriter):  # type: ignore[misc]

@@ -16,10 +16,8 @@ from agents.rl.learner_config import Algorithm, OfflineConfig
 from agents.rl.search import (
     AgentEnvConfig,
     See,
-    fit_process,
+    fit_surrogate_of,
     learning_curve,
-    load_process,
-    save_process,
     search_ends,
 )
 from agents.rl.transformer import TransformerPolicy, most_return
@@ -27,7 +25,7 @@ from mbo_gym.envs.process import Process
 from mbo_gym.envs.rollout import Policy
 from mbo_gym.files import store
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals, Resources
-from mbo_gym.methods.fitted import LIGHT_SURROGATE
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.settings import require_at_least
@@ -119,6 +117,7 @@ class _OfflineAgent:
     config: Any
     problem: OfflineProblem
     context: Context
+    fitted: Fitted
     process: Process
     algo: Any = None
     target: float = 0.0
@@ -140,13 +139,14 @@ class _OfflineAgent:
                 f"learner.algorithm of this agent is {own!r}, got {config.learner.algorithm!r}. "
                 "Take the agent of that algorithm."
             )
-        self.learn(fit_process(problem, config.env, context))
+        self.learn(fit_surrogate_of(config.env, problem, context))
 
-    def learn(self, process: Process) -> None:
-        """Take random steps in a process that is fitted already, and learn a policy from them."""
+    def learn(self, fitted: Fitted) -> None:
+        """Take random steps in the environment of a fitted surrogate, and learn a policy."""
         config = self.config
         context = self.context
-        self.process = process
+        self.fitted = fitted
+        self.process = config.env.process(fitted)
         episodes = self._episodes()
         self.target = config.learner.target * most_return(episodes)
         self.algo = train_offline(
@@ -155,24 +155,26 @@ class _OfflineAgent:
             seed=context.seed,
             device=context.device,
             progress=context.progress,
-            watch=learning_curve(self.process, self._policy, context),
+            watch=learning_curve(fitted, self.process, self._policy),
         )
 
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs; the criterion is the prediction."""
         policy, see = self._policy(self.algo)
-        return search_ends(self.process, policy, k, self.context, see)
+        return search_ends(self.fitted, self.process, policy, k, see)
 
     def write_state(self, folder: Path) -> None:
         """Write surrogate and policy, see `agents.rl.learner.save_policy`."""
-        save_process(self.process, folder)
+        self.fitted.save(folder)
         save_policy(self.algo, folder)
         facts = {"target": self.target, "unit": self.unit}
         store.write_atomic(folder / TARGET_FILE, json.dumps(facts).encode())
 
     def read_state(self, folder: Path) -> None:
         """Read surrogate and policy."""
-        self.process = load_process(self.problem, self.config.env, self.context, folder)
+        env = self.config.env
+        self.fitted = Fitted.load(folder, self.problem, env.encoder, self.context)
+        self.process = env.process(self.fitted)
         facts = json.loads((folder / TARGET_FILE).read_text(encoding="utf-8"))
         self.target = facts["target"]
         self.unit = facts["unit"]
@@ -182,7 +184,7 @@ class _OfflineAgent:
             len(self.process.observation_box()[0]),
             self.process.n_actions,
             self.context.device,
-            self.config.env.horizon,
+            env.horizon,
         )
 
     def _episodes(self) -> Episodes:
@@ -253,6 +255,7 @@ class CQL(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 
@@ -323,6 +326,7 @@ class IQL(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 
@@ -392,6 +396,7 @@ class TD3PlusBC(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 
@@ -458,6 +463,7 @@ class ReBRAC(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 
@@ -523,6 +529,7 @@ class BC(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 
@@ -590,6 +597,7 @@ class AWAC(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 
@@ -659,6 +667,7 @@ class DecisionTransformer(_OfflineAgent, Method):
         config: Settings of learner, environment and episodes.
 
     Attributes:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         algo: Trained d3rlpy algorithm.
 

@@ -1,44 +1,28 @@
-"""The environment that agents of d3rlpy and their controls share, and the search with a policy."""
+"""The environment that agents and their controls share, and the search with a policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-import torch
-
-from mbo_gym.encoders.registry import make_encoder
 from mbo_gym.envs.dynamics import Gradient
 from mbo_gym.envs.process import EnvConfig, Process, State
 from mbo_gym.envs.rollout import Policy, roll_out
-from mbo_gym.methods.ascent import SearchWatch, start_features
 from mbo_gym.methods.base import Context, Proposals
-from mbo_gym.methods.distinct import distinct_proposals
-from mbo_gym.problem.mixed import MixedSpace
+from mbo_gym.methods.fitted import Fitted
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import LEARNING
 from mbo_gym.settings import Choice, require_at_least
-from mbo_gym.surrogates.base import Surrogate
-from mbo_gym.surrogates.fitting import fit_guide_and_judge
-from mbo_gym.surrogates.registry import load_surrogate
+from mbo_gym.surrogates.registry import make_surrogate
 
-__all__ = [
-    "AgentEnvConfig",
-    "fit_process",
-    "learning_curve",
-    "load_process",
-    "save_process",
-    "search_ends",
-]
+__all__ = ["AgentEnvConfig", "See", "fit_surrogate_of", "learning_curve", "search_ends"]
 
-SURROGATE_FILE = "surrogate.safetensors"
 N_CURVE = 64
 """Designs of a point of the learning curve."""
 
-See = Callable[[State], None]
+See: TypeAlias = Callable[[State], None]
+"""Function that is called with each state, before the policy acts there."""
 
 
 @dataclass(frozen=True)
@@ -63,90 +47,57 @@ class AgentEnvConfig:
         require_at_least(self, 1, "horizon")
         require_at_least(self, 0, "action_scale")
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `gym.make`, without the surrogate and the encoder."""
-        return {
-            "gradient": self.gradient,
-            "action_scale": self.action_scale,
-            "horizon": self.horizon,
-        }
+    def process(self, fitted: Fitted) -> Process:
+        """Return the decision process of the environment of a fitted surrogate."""
+        config = EnvConfig(
+            task=fitted.problem,
+            encoder=fitted.encoder,
+            surrogate=fitted.surrogate,
+            gradient=self.gradient,
+            action_scale=self.action_scale,
+            horizon=self.horizon,
+        )
+        return Process(config, fitted.context.device)
 
 
-def fit_process(problem: OfflineProblem, config: AgentEnvConfig, context: Context) -> Process:
-    """Fit the surrogate, and return the decision process of the environment."""
-    encoder = make_encoder(
-        problem, config.encoder, device=context.device, progress=context.progress
-    )
-    surrogate, _ = fit_guide_and_judge(
-        problem,
-        encoder,
-        config.surrogate,
-        "same",
-        seed=context.seed,
-        device=context.device,
-        progress=context.progress,
-    )
-    return _process(problem, config, context, encoder, surrogate)
+def fit_surrogate_of(config: AgentEnvConfig, problem: OfflineProblem, context: Context) -> Fitted:
+    """Fit the surrogate of an environment.
 
-
-def save_process(process: Process, folder: Path) -> None:
-    """Write the surrogate."""
-    assert process.surrogate is not None
-    process.surrogate.save(folder / SURROGATE_FILE)
-
-
-def load_process(
-    problem: OfflineProblem, config: AgentEnvConfig, context: Context, folder: Path
-) -> Process:
-    """Return the process of the surrogate that `save_process` wrote."""
-    encoder = make_encoder(problem, config.encoder, device=context.device)
-    surrogate = load_surrogate(folder / SURROGATE_FILE).to(context.device)
-    return _process(problem, config, context, encoder, surrogate)
+    Raises:
+        NotDifferentiable: It has no gradient.
+    """
+    surrogate = make_surrogate(config.surrogate)
+    return Fitted.fit(problem, surrogate, config.encoder, context, climbed=True)
 
 
 def search_ends(
-    process: Process, policy: Policy, k: int, context: Context, see: See | None = None
+    fitted: Fitted, process: Process, policy: Policy, k: int, see: See | None = None
 ) -> Proposals:
-    """Follow a policy from the `k` best visible designs; propose the ends, best first.
+    """Follow a policy from the `k` best visible designs; propose the ends, best prediction first.
 
     Args:
-        process: Decision process of the environment.
+        fitted: Encoder and surrogate.
+        process: Decision process of the environment; the search has its horizon.
         policy: Policy.
         k: Number of proposals.
-        context: Seed and progress.
-        see: Function that is called with each state before the policy acts there.
+        see: Function that is called with each state, before the policy acts there.
     """
-    problem = process.problem
     steps = process.config.horizon
-    generator = torch.Generator().manual_seed(context.seed)
-    z = start_features(problem, process.encoder, k, generator).to(process.device)
-    watch = SearchWatch(problem, process.encoder, "search", steps, context.progress)
-    advance = context.progress.bar("search with the policy", steps)
+    watch = fitted.watch("search", steps)
+    advance = fitted.context.progress.bar("search with the policy", steps)
 
     def look(state: State) -> None:
         if see:
             see(state)
-        watch(state.step, state.z, state.value)
+        watch(state.step, state.z, state.prediction)
         advance(state.step)
 
-    _, end = roll_out(process, process.at(z, horizon=steps), policy, steps, look)
-    x = process.designs(end.z)
-    value = end.value.cpu().numpy()
-    unit = "deviations" if process.surrogate and process.surrogate.predicts_scores else "own"
-    if isinstance(problem.space, MixedSpace):
-
-        def values(x: np.ndarray) -> np.ndarray:
-            features = process.encoder.features(x, str(process.device))
-            return np.asarray(process.value(features).cpu().numpy())
-
-        found = distinct_proposals(problem, x, k, seed=context.seed, predict=values)
-        return Proposals(found.x, found.criterion, unit=unit)
-    order = np.argsort(-value, kind="stable")
-    return Proposals(x[order], value[order], unit=unit)
+    _, end = roll_out(process, process.at(fitted.starts(k)), policy, steps, look)
+    return fitted.best(end.z, k)
 
 
 def learning_curve(
-    process: Process, make_policy: Callable[[Any], tuple[Policy, See | None]], context: Context
+    fitted: Fitted, process: Process, make_policy: Callable[[Any], tuple[Policy, See | None]]
 ) -> Callable[[Any, int], None]:
     """Return an observer of a training: it records the designs that the policy reaches.
 
@@ -154,33 +105,21 @@ def learning_curve(
     oracle scores them after the proposals were made, for the learning curve of the report.
 
     Args:
+        fitted: Encoder and surrogate.
         process: Decision process of the environment.
         make_policy: Function of the learner that returns its policy, and what is to be called with
             each state before the policy acts there, or None.
-        context: Progress.
     """
     steps = process.config.horizon
-    problem = process.problem
-    generator = torch.Generator().manual_seed(context.seed)
-    starts = start_features(problem, process.encoder, N_CURVE, generator).to(process.device)
+    starts = fitted.starts(N_CURVE)
+    scale = fitted.problem.dataset.score_scale
+    progress = fitted.context.progress
 
     def watch(learner: Any, step: int) -> None:
         policy, see = make_policy(learner)
-        _, end = roll_out(process, process.at(starts, horizon=steps), policy, steps, see)
-        prediction = problem.dataset.score_scale.restore(end.value.cpu().numpy())
-        context.progress.designs(LEARNING, step, process.designs(end.z), prediction)
-        context.progress.metrics(LEARNING, step, prediction=float(end.value.mean()))
+        _, end = roll_out(process, process.at(starts), policy, steps, see)
+        prediction = scale.restore(end.prediction.cpu().numpy())
+        progress.designs(LEARNING, step, process.designs(end.z), prediction)
+        progress.metrics(LEARNING, step, prediction=float(end.prediction.mean()))
 
     return watch
-
-
-def _process(
-    problem: OfflineProblem,
-    config: AgentEnvConfig,
-    context: Context,
-    encoder: Any,
-    surrogate: Surrogate,
-) -> Process:
-    arguments = config.arguments()
-    env = EnvConfig(task=problem, encoder=encoder, surrogate=surrogate, **arguments)
-    return Process(env, context.device)

@@ -9,17 +9,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from agents.rl.search import (
-    AgentEnvConfig,
-    fit_process,
-    load_process,
-    save_process,
-    search_ends,
-)
+from agents.rl.search import AgentEnvConfig, fit_surrogate_of, search_ends
 from mbo_gym.envs.process import Process
 from mbo_gym.envs.rollout import RandomSteps, constant_steps
 from mbo_gym.methods.base import Context, Method, MethodInfo, Proposals, Resources
-from mbo_gym.methods.fitted import LIGHT_SURROGATE
+from mbo_gym.methods.fitted import LIGHT_SURROGATE, Fitted
 from mbo_gym.problem.task import OfflineProblem
 
 __all__ = ["ConstantStep", "RandomStep", "StepConfig"]
@@ -50,20 +44,26 @@ class _Steps:
     config: StepConfig
     problem: OfflineProblem
     context: Context
+    fitted: Fitted
     process: Process
 
     def fit(self, problem: OfflineProblem, context: Context = Context()) -> None:
         """Fit the surrogate of the environment."""
         self.start(problem, context)  # type: ignore[attr-defined]
-        self.process = fit_process(problem, self.config.env, context)
+        self.take(fit_surrogate_of(self.config.env, problem, context))
+
+    def take(self, fitted: Fitted) -> None:
+        """Search in the environment of a fitted surrogate."""
+        self.fitted = fitted
+        self.process = self.config.env.process(fitted)
 
     def write_state(self, folder: Path) -> None:
         """Write the surrogate."""
-        save_process(self.process, folder)
+        self.fitted.save(folder)
 
     def read_state(self, folder: Path) -> None:
         """Read the surrogate."""
-        self.process = load_process(self.problem, self.config.env, self.context, folder)
+        self.take(Fitted.load(folder, self.problem, self.config.env.encoder, self.context))
 
 
 class ConstantStep(_Steps, Method):
@@ -99,7 +99,7 @@ class ConstantStep(_Steps, Method):
 
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs; the criterion is the prediction."""
-        return search_ends(self.process, constant_steps(self.process), k, self.context)
+        return search_ends(self.fitted, self.process, constant_steps(self.process), k)
 
 
 class RandomStep(_Steps, Method):
@@ -137,4 +137,5 @@ class RandomStep(_Steps, Method):
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs; the criterion is the prediction."""
         generator = torch.Generator().manual_seed(self.context.seed)
-        return search_ends(self.process, RandomSteps(self.process, k, generator), k, self.context)
+        steps = RandomSteps(self.process, k, generator)
+        return search_ends(self.fitted, self.process, steps, k)

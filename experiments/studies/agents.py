@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import mbo_gym
-from agents.rl.search import AgentEnvConfig, fit_process
+from agents.rl.search import AgentEnvConfig, fit_surrogate_of
 from agents.rl.steps import ConstantStep, RandomStep
 from experiments.studies.common import append_rows, read_rows
 from mbo_gym.methods.base import Context
@@ -90,16 +90,16 @@ def outcomes_of(
     problem = task.problem()
     context = Context(seed)
     config = AgentEnvConfig(surrogate=Choice(surrogate))
-    process = fit_process(problem, config, context)
+    fitted = fit_surrogate_of(config, problem, context)
     for label in labels:
         name, settings = agents[label]
         method: Any = mbo_gym.make_method(name, **settings)
         started = time.perf_counter()
         method.start(problem, context)
         if isinstance(method, (ConstantStep, RandomStep)):
-            method.process = process
+            method.take(fitted)
         else:
-            method.learn(process)
+            method.learn(fitted)
         proposals = method.propose(K)
         seconds = time.perf_counter() - started
         before = mbo_gym.evaluate(task, task.dataset.top(K).x)
