@@ -17,6 +17,7 @@ from mbo_gym.cli import completion
 from mbo_gym.cli import propose as cli_propose
 from mbo_gym.cli.chatter import working
 from mbo_gym.cli.commands import CommandLine, Group, QuietOption
+from mbo_gym.cli.demo import demo
 from mbo_gym.cli.init import init
 from mbo_gym.cli.making import make
 from mbo_gym.cli.recipe_options import RecipeCommand
@@ -37,6 +38,7 @@ data_app = CommandLine(cls=Group, no_args_is_help=True)
 results_app = CommandLine(cls=Group, no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
+app.command()(demo)
 app.command()(init)
 app.command()(cli_propose.propose)
 app.command()(cli_benchmark.benchmark)
@@ -77,7 +79,7 @@ def about(
     """Offline model-based optimization: tasks, methods, honest scores.
 
     Examples:
-        mbo-gym list methods
+        mbo-gym demo
         mbo-gym run grad,random_unseen TFBind8-Exact-v0 --seeds 0-3
         mbo-gym propose my.csv --score yield
     """

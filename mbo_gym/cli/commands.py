@@ -35,9 +35,7 @@ QuietOption = Annotated[
 class CommandLine(typer.Typer):
     """Typer app whose commands are of the class `Command`."""
 
-    def command(  # type: ignore[override]
-        self, name: str | None = None, **facts: Any
-    ) -> Callable[..., Any]:
+    def command(self, name: str | None = None, **facts: Any) -> Callable[..., Any]:
         """Return a decorator that adds a function as a command.
 
         Args:
