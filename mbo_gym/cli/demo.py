@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from mbo_gym.cli.chatter import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.table import Table
 
     from mbo_gym.problem.task import Task
@@ -119,8 +119,6 @@ def _scores(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
     They are for the picture; no method gets them.
     """
-    import numpy as np
-
     from mbo_gym.problem.space import CategoricalSpace
 
     space = task.space
@@ -187,8 +185,6 @@ def _table(task: Task, results: Sequence[RunResult]) -> Table:
 
 def _reading(task: Task, results: Sequence[RunResult]) -> str:
     """Return in words what the table shows."""
-    import numpy as np
-
     medians = {
         entrant.name: float(
             np.mean([_percentiles(r)[0] for r in results if r.request.method == entrant.name])
@@ -208,8 +204,6 @@ def _reading(task: Task, results: Sequence[RunResult]) -> str:
 def _picture(
     task: Task, results: Sequence[RunResult], visible: np.ndarray, hidden: np.ndarray
 ) -> str:
-    import numpy as np
-
     from mbo_gym.cli.demo_picture import Row, draw
 
     rows = []
