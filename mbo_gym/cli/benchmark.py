@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mbo_gym.cli import completion
+from mbo_gym.cli.chatter import say
+from mbo_gym.methods.registry import METHODS
+from mbo_gym.tasks.registry import TASKS
+
 if TYPE_CHECKING:
     from mbo_gym.benchmark.execute.runner import Plan
     from mbo_gym.benchmark.plan.grid import Cell, Grid
@@ -22,6 +27,10 @@ CELLS_FAILED = 3
 BenchmarkOptionPairs = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="key=value, an option of every task")
 ]
+ResultsFolders = Annotated[
+    list[Path],
+    typer.Argument(help="results folders", autocompletion=completion.results_folder),
+]
 
 
 def benchmark(
@@ -30,9 +39,15 @@ def benchmark(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="names with commas; `controls` stands for those that learn nothing"),
+        typer.Option(
+            help="names with commas; `controls` stands for those that learn nothing",
+            autocompletion=completion.several(METHODS, ("controls",)),
+        ),
     ] = None,
-    tasks: Annotated[str | None, typer.Option(help="task ids with commas")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="task ids with commas", autocompletion=completion.several(TASKS)),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="e.g. 0, 0-7 or 0,3,5")] = None,
     k: Annotated[str | None, typer.Option(help="designs to propose; several with commas")] = None,
     option: BenchmarkOptionPairs = None,
@@ -59,6 +74,11 @@ def benchmark(
 
     The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the
     file's. Exit code 3: all cells ended, and some of them failed.
+
+    Examples:
+        mbo-gym benchmark --methods controls,grad --tasks Branin-Exact-v0 --seeds 0-3
+        mbo-gym benchmark grid.toml --output results --dry-run
+        mbo-gym benchmark grid.toml --output results --shard 3/20
     """
     from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
@@ -92,7 +112,7 @@ def benchmark(
             shard=part,
         )
     _show_results(records)
-    typer.echo(f"Results in {output}. A page of them: mbo-gym report {output} --html report.html")
+    say(f"Results in {output}. A page of them: mbo-gym report {output} --html report.html")
     failed = sum(record.status == "failed" for record in records)
     if failed:
         typer.echo(
@@ -105,7 +125,11 @@ def benchmark(
 
 def report(
     results: Annotated[
-        list[Path], typer.Argument(help="results folders; the cells of all are put together")
+        list[Path],
+        typer.Argument(
+            help="results folders; the cells of all are put together",
+            autocompletion=completion.results_folder,
+        ),
     ],
     html: Annotated[Path | None, typer.Option(help="write one self-contained page")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write tables in Markdown")] = None,
@@ -121,6 +145,11 @@ def report(
     """Turn results into a report: tables here, or a page, Markdown or LaTeX in a file.
 
     With --verify, check the records first; exit code 2 where one of them is wrong.
+
+    Examples:
+        mbo-gym report benchmark
+        mbo-gym report benchmark --html report.html --title "My methods"
+        mbo-gym report results mine --verify --latex tables.tex
     """
     from mbo_gym.benchmark.analysis.build import analyse
     from mbo_gym.benchmark.analysis.remarks import read_remarks
@@ -152,7 +181,7 @@ def report(
 
 
 def merge(
-    results: Annotated[list[Path], typer.Argument(help="results folders")],
+    results: ResultsFolders,
     output: Annotated[
         Path | None, typer.Option(help="folder for all of them; default: each by itself")
     ] = None,
@@ -161,6 +190,10 @@ def merge(
 
     Without --output, the parts that --shard wrote into a folder become its results.jsonl. With it,
     records and cells of all folders are copied into one.
+
+    Examples:
+        mbo-gym merge benchmark
+        mbo-gym merge monday tuesday --output both
     """
     from mbo_gym.benchmark.execute.results import ResultStore
 
@@ -175,12 +208,19 @@ def merge(
 
 
 def status(
-    results: Annotated[Path, typer.Argument(help="results folder")],
+    results: Annotated[
+        Path, typer.Argument(help="results folder", autocompletion=completion.results_folder)
+    ],
     file: Annotated[
         Path | None, typer.Argument(help="TOML file of the grid, to count what is left")
     ] = None,
 ) -> None:
-    """Show how far a benchmark is: cells that are done, failed, running, lost and left."""
+    """Show how far a benchmark is: cells that are done, failed, running, lost and left.
+
+    Examples:
+        mbo-gym status benchmark
+        mbo-gym status benchmark grid.toml
+    """
     from mbo_gym.benchmark.execute.live import duration
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.benchmark.execute.runner import estimate_seconds
@@ -245,11 +285,15 @@ def _verify(results: Sequence[Path]) -> None:
 
 
 def pack(
-    results: Annotated[list[Path], typer.Argument(help="results folders")],
+    results: ResultsFolders,
 ) -> None:
     """Compress the records of results folders for version control, with a summary.csv each.
 
     results.jsonl becomes results.jsonl.xz; reports read it, and a benchmark goes on beside it.
+
+    Examples:
+        mbo-gym results pack benchmark
+        mbo-gym results pack results/core results/mine
     """
     from mbo_gym.benchmark.execute.results import ResultStore
 
@@ -259,7 +303,7 @@ def pack(
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(help="task id")],
+    task: Annotated[str, typer.Argument(help="task id", autocompletion=completion.task)],
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -272,7 +316,12 @@ def evaluate(
     option: BenchmarkOptionPairs = None,
     output: Annotated[Path | None, typer.Option(help="results folder to add them to")] = None,
 ) -> None:
-    """Score designs that another program made, and add them to a benchmark's results."""
+    """Score designs that another program made, and add them to a benchmark's results.
+
+    Examples:
+        mbo-gym evaluate TFBind8-Exact-v0 designs.csv
+        mbo-gym evaluate TFBind8-Exact-v0 0.npz 1.npz --name mine --output mine
+    """
     from mbo_gym.benchmark.execute.external import check_name, score_file
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.tasks.registry import make_task, read_task_options
@@ -287,7 +336,7 @@ def evaluate(
         with store.writing():
             for _, record in scored:
                 store.add(record)
-        typer.echo(
+        say(
             f"Added to {output} as {name!r}. "
             f"A page of it: mbo-gym report {output} --html report.html"
         )

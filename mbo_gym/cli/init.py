@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mbo_gym.cli.chatter import say
 from mbo_gym.errors import InvalidData
 
 __all__ = ["init"]
@@ -30,7 +31,13 @@ def init(
     decimal: Annotated[str | None, typer.Option(help=". or , before a fraction")] = None,
     header: Annotated[bool, typer.Option(help="whether the first line names columns")] = True,
 ) -> None:
-    """Infer the design space of your table and write it down for you to correct."""
+    """Infer the design space of your table and write it down for you to correct.
+
+    Examples:
+        mbo-gym init my.csv --score yield
+        mbo-gym init my.csv --score cost --minimise --output -
+        mbo-gym init --schema
+    """
     from mbo_gym.files import store
     from mbo_gym.files.space_schema import schema_text
     from mbo_gym.tasks.table_space import write_space
@@ -60,4 +67,4 @@ def init(
         typer.echo(text, nl=False)
         return
     store.write_atomic(output, text.encode())
-    typer.echo(f"{output} says what each column is. Correct it, then pass --space {output}.")
+    say(f"{output} says what each column is. Correct it, then pass --space {output}.")

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mbo_gym.cli import completion
+from mbo_gym.cli.chatter import say
+
 __all__ = ["make"]
 
 _SECONDS = {"torch": 0.1, "numba": 0.01}
@@ -14,7 +17,10 @@ _SECONDS = {"torch": 0.1, "numba": 0.01}
 
 
 def make(
-    task: Annotated[str, typer.Argument(help="task id, e.g. FluidContain-MPM-v0")],
+    task: Annotated[
+        str,
+        typer.Argument(help="task id, e.g. FluidContain-MPM-v0", autocompletion=completion.task),
+    ],
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="n_angles=.., links of the chain")
     ] = None,
@@ -24,7 +30,12 @@ def make(
     ] = "auto",
     output: Annotated[Path | None, typer.Option(help="folder; default: the data folder")] = None,
 ) -> None:
-    """Simulate the rows of a fluid task; after Ctrl-C, the same command goes on where it was."""
+    """Simulate the rows of a fluid task; after Ctrl-C, the same command goes on where it was.
+
+    Examples:
+        mbo-gym data make FluidContain-MPM-v0
+        mbo-gym data make FluidRamp-MPM-v0 --option n_angles=8 --engine numba
+    """
     from mbo_gym.data.fluid_making import RECIPES, make_rows, n_designs
     from mbo_gym.data.manifest import ENTRIES
     from mbo_gym.files import store
@@ -51,7 +62,7 @@ def make(
     recipe = RECIPES[scene.name]
     count = n_designs(scene, recipe)
     seconds = count * _SECONDS[known] * scene.n_frames(Physics()) / 80
-    typer.echo(_estimate(count, known, seconds), err=True)
+    say(_estimate(count, known, seconds), err=True)
     folder = output or store.write_folder()
     target = folder / rows_file(scene)
     partial = folder / f"{target.name}.seed{seed}.partial"

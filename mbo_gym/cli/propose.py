@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mbo_gym.cli import completion
+from mbo_gym.cli.chatter import working
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,7 +27,11 @@ def propose(
     score: Annotated[str | None, typer.Option(help="column of the score")] = None,
     batch: Annotated[int, typer.Option("--batch", "--k", help="designs to propose")] = 96,
     method: Annotated[
-        str | None, typer.Option(help="method that proposes candidates; default: matched")
+        str | None,
+        typer.Option(
+            help="method that proposes candidates; default: matched",
+            autocompletion=completion.method,
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="named settings of the method")] = None,
     settings: Annotated[
@@ -66,10 +73,11 @@ def propose(
 ) -> None:
     """Propose the next designs to measure: health of the data, designs, a file and a card.
 
-    mbo-gym propose my.csv --score yield --batch 96
+    Examples:
+        mbo-gym propose my.csv --score yield
+        mbo-gym propose my.csv --score yield --batch 24 --exclude pending.csv
+        mbo-gym propose my.csv --space space.toml --minimise --output next.csv
     """
-    from rich.console import Console
-
     from mbo_gym.batch.card import write_card
     from mbo_gym.batch.propose import is_table_of_measurements, prepare
     from mbo_gym.cli.terminal import show
@@ -115,7 +123,7 @@ def propose(
     for note in _notes(made):
         typer.echo(f"- {note}")
     typer.echo(f"\nbatch: {written}")
-    with Console(stderr=True).status("making the card"):
+    with working("making the card"):
         page = write_card(made, card_file)
     typer.echo(f"card:  {page}")
 

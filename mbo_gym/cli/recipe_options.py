@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from mbo_gym.cli import completion
+from mbo_gym.cli.commands import Command, options_of
 from mbo_gym.cli.docstrings import entries, parse, plain
 
-__all__ = ["RecipeCommand"]
+__all__ = ["FIELDS", "RecipeCommand"]
 
+FIELDS = (
+    "sampler",
+    "n",
+    "horizon",
+    "p",
+    "action_mode",
+    "reward",
+    "action_scale",
+    "outside",
+    "surrogate",
+    "encoder",
+    "seed",
+    "gradient",
+)
+"""Fields of the recipe: the shell completes their options without loading torch."""
 _OTHER_NAMES = {"n": "--trajectories"}
 """Further names of options, by field."""
 _READERS: dict[str, Any] = {"int": int, "float": float, "float | None": float | None}
 """Type of an option, by the type of its field; text for any other."""
+_COMPLETERS = {"surrogate": completion.surrogate, "encoder": completion.encoder}
 
 
-class RecipeCommand(TyperCommand):
+class RecipeCommand(Command):
     """A command with an option for each field of `TrajectoryRecipe`.
 
     The recipe made of the options is `ctx.obj`. Options are made when the command is called, so
@@ -28,7 +46,10 @@ class RecipeCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters of the function and an option for each field."""
-        return [*super().get_params(ctx), *_recipe_options()]
+        completing = ctx.resilient_parsing
+        recipe = _options(FIELDS, {}, {}) if completing else _recipe_options()
+        *own, asking_for_help = super().get_params(ctx)
+        return [*own, *recipe, asking_for_help]
 
     def invoke(self, ctx: Any) -> Any:
         """Call the function, with the recipe in `ctx.obj`."""
@@ -45,30 +66,46 @@ class RecipeCommand(TyperCommand):
 
 
 def _recipe_options() -> list[Any]:
-    """Return an option for each field, as typer makes it of a function's parameter."""
+    """Return an option for each field, of its type, with its default and meaning."""
     from mbo_gym.trajectories.recipe import TrajectoryRecipe
 
     meanings = entries(parse(TrajectoryRecipe.__doc__).sections["Args"])
+    meanings["preset"] = f"options given beside it count: {', '.join(TrajectoryRecipe.PRESETS)}."
+    described = {field.name: field for field in fields(TrajectoryRecipe)}
+    return _options(described, described, meanings)
+
+
+def _options(
+    names: Iterable[str], described: Mapping[str, Any], meanings: Mapping[str, str]
+) -> list[Any]:
+    """Return an option for each name, as typer makes it of a function's parameter.
+
+    Args:
+        names: Names of the fields.
+        described: Fields of the dataclass by name, for types and defaults; empty for none.
+        meanings: Help texts by name, or none.
+    """
 
     def collect(**fields: Any) -> None: ...
 
     parameters = [
         _parameter(
-            field.name,
-            field.default,
-            _READERS.get(str(field.type), str),
-            typer.Option(*_names(field.name), help=plain(meanings[field.name])),
+            name,
+            described[name].default if described else "",
+            _READERS.get(str(described[name].type), str) if described else str,
+            typer.Option(
+                *_names(name),
+                help=plain(meanings.get(name, "")),
+                autocompletion=_COMPLETERS.get(name),
+            ),
         )
-        for field in fields(TrajectoryRecipe)
+        for name in names
     ]
-    presets = f"Named fields; options given beside it count: {', '.join(TrajectoryRecipe.PRESETS)}."
-    parameters.append(_parameter("preset", None, str | None, typer.Option(help=presets)))
+    preset = typer.Option(help=f"Named fields; {meanings.get('preset', '')}")
+    parameters.append(_parameter("preset", None, str | None, preset))
     collect.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = typer.Typer(add_completion=False)
-    app.command()(collect)
-    command: Any = typer.main.get_command(app)
-    return list(command.params)
+    return options_of(collect)
 
 
 def _parameter(name: str, default: Any, kind: Any, option: Any) -> inspect.Parameter:

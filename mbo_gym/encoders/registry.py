@@ -8,11 +8,14 @@ arrays. Decoding always lands inside the design space, whatever the features are
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from mbo_gym.encoders.base import Encoder
-from mbo_gym.problem.task import OfflineProblem
-from mbo_gym.progress.protocol import Progress
 from mbo_gym.registry import Registry
+
+if TYPE_CHECKING:
+    from mbo_gym.encoders.base import Encoder
+    from mbo_gym.problem.task import OfflineProblem
+    from mbo_gym.progress.protocol import Progress
 
 __all__ = ["ENCODERS", "list_encoders", "make_encoder", "register_encoder"]
 

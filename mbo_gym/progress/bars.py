@@ -11,6 +11,7 @@ import numpy as np
 
 from mbo_gym.progress.loggers import MetricsLogger
 from mbo_gym.progress.protocol import SearchPoint, T
+from mbo_gym.progress.quiet import is_quiet
 
 __all__ = ["RichProgress"]
 
@@ -18,7 +19,8 @@ __all__ = ["RichProgress"]
 class RichProgress:
     """Progress bars on a terminal, loggers for metrics, and the trace of the search.
 
-    No bars are drawn where the error stream is not a terminal.
+    No bars are drawn where the error stream is not a terminal, nor in a quiet block
+    (`mbo_gym.progress.quiet`).
 
     A context manager, which closes the loggers at its end.
 
@@ -41,7 +43,7 @@ class RichProgress:
         self._bars: Any = None
 
     def __enter__(self) -> RichProgress:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and not is_quiet() and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,

@@ -13,12 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mbo_gym.benchmark.execute.runner import Plan, RunObserver
 from mbo_gym.benchmark.plan.grid import Cell
 from mbo_gym.benchmark.record import CellRecord
+from mbo_gym.progress.quiet import is_quiet
 
 __all__ = ["Live", "duration"]
 
 
 class Live(RunObserver):
-    """Observer that prints cells as they start and end; a context manager."""
+    """Observer that prints cells as they start and end; a context manager.
+
+    In a quiet block (`mbo_gym.progress.quiet`) it prints failed cells only.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -34,7 +38,11 @@ class Live(RunObserver):
         )
         left = TextColumn("{task.fields[left]}")
         self._bars = Progress(
-            *columns, left, console=self._console, transient=True, disable=not sys.stderr.isatty()
+            *columns,
+            left,
+            console=self._console,
+            transient=True,
+            disable=is_quiet() or not sys.stderr.isatty(),
         )
         self._bar = self._bars.add_task("cells", total=None, left="", visible=False)
 
@@ -60,7 +68,9 @@ class Live(RunObserver):
         """Print how many cells are done, have failed and are to run."""
         self._total = len(plan.to_run)
         counts = f"{len(plan.done)} done, {len(plan.failed)} failed, {self._total} to run"
-        self._console.print(f"{len(plan.done) + len(plan.failed) + self._total} cells: {counts}")
+        if not is_quiet():
+            cells = len(plan.done) + len(plan.failed) + self._total
+            self._console.print(f"{cells} cells: {counts}")
         self._bars.update(self._bar, total=self._total, visible=self._total > 0)
 
     def start(self, cell: Cell) -> None:
@@ -82,7 +92,8 @@ class Live(RunObserver):
             text = f"{what}: not scored, {took}"
         else:
             text = f"{what}: 100th {scores.p100:.3f}, 50th {scores.p50:.3f}, {took}"
-        self._console.print(f"[dim]{self._done}/{self._total}[/] {text}", soft_wrap=True)
+        if record.error is not None or not is_quiet():
+            self._console.print(f"[dim]{self._done}/{self._total}[/] {text}", soft_wrap=True)
         self._describe()
 
     def _describe(self) -> None:
