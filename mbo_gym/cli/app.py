@@ -182,13 +182,17 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run methods on a task, score their proposals, print a table beside the published numbers."""
+    """Run methods on a task, score their proposals, print a table beside the published numbers.
+
+    A run whose data file has changed since goes into a new folder; the earlier one is kept.
+    """
     from mbo_gym.cli import tables
     from mbo_gym.cli.terminal import show as show_table
     from mbo_gym.methods.registry import make_method
     from mbo_gym.progress.loggers import check_loggers
     from mbo_gym.runs.apart import fork_nursery
-    from mbo_gym.runs.one_run import RunRequest, check_folder
+    from mbo_gym.runs.data_files import place_of
+    from mbo_gym.runs.one_run import RunRequest
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import DESIGNS, PICTURE
     from mbo_gym.tasks.registry import make_task, read_task_options
@@ -208,15 +212,15 @@ def run(
         for name in names
         for seed in seed_list
     ]
-    for request in requests:  # and so does a finished run in the way of the last one
-        check_folder(output / _folder_name(request), overwrite=overwrite)
+    # and so does a finished run in the way of the last one
+    places = [place_of(output / _folder_name(r), options, overwrite=overwrite) for r in requests]
     fork_nursery(training=len(requests) > 2)  # while this process has made no task
     made = make_task(task, **options)
-    for note in made.info.notes:
+    for note in (*made.info.notes, *(place.note for place in places if place.note)):
         typer.echo(note, err=True)
     results = [
-        run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot)
-        for r in requests
+        run_one(request, place.folder, task=made, overwrite=overwrite, plot=plot)
+        for request, place in zip(requests, places, strict=True)
     ]
     show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
     for result in results if plot else []:

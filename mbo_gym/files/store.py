@@ -16,7 +16,7 @@ import os
 import stat
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -153,10 +153,20 @@ def seal(folder: Path) -> None:
     write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
 
 
-def check_sealed(folder: Path) -> None:
+def check_sealed(
+    folder: Path,
+    only: Collection[str] | None = None,
+    *,
+    remedy: str = "Take an undamaged copy of the whole folder, or save it again.",
+) -> None:
     """Compare a folder's files with the checksums that `seal` wrote; others are not looked at.
 
     A folder of an older mbo_gym has none, and is not checked.
+
+    Args:
+        folder: The folder.
+        only: Names of the files that are checked; None for all.
+        remedy: What to do about a damaged file, for the message.
 
     Raises:
         DamagedFile: A file is missing or was changed.
@@ -164,12 +174,13 @@ def check_sealed(folder: Path) -> None:
     path = folder / SEAL
     if not path.exists():
         return
-    remedy = "Take an undamaged copy of the whole folder, or save it again."
     try:
         sums = {str(name): str(known) for name, known in json.loads(path.read_bytes()).items()}
     except (ValueError, AttributeError) as error:
         raise DamagedFile(f"{path} is damaged: {error}. {remedy}") from error
     for name, known in sums.items():
+        if only is not None and name not in only:
+            continue
         file = folder / name
         if not file.is_file():
             raise DamagedFile(f"{folder} is damaged: {name} is missing. {remedy}")

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from mbo_gym.problem.task import Task
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.runs.apart import CAN_ISOLATE, learn_apart, prepare
+from mbo_gym.runs.data_files import check_folder, files_of, place_of, write_rows
 from mbo_gym.runs.learning import Learned, learn
 from mbo_gym.runs.offline import offline_numbers
 from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
@@ -117,6 +119,7 @@ def run(
     quiet: bool = False,
     plot: bool = False,
     isolated: bool = True,
+    keep_rows: bool = True,
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
@@ -127,6 +130,10 @@ def run(
     ``model/`` and, where it is asked for, ``picture.png``. Everything is written to a temporary
     folder beside `folder`, which takes its name at the end; Ctrl-C or an error removes it.
 
+    Where `folder` holds a run, and a file that the task is made of has changed since, that run is
+    kept. A warning tells what has changed, and this run goes beside it, see
+    `mbo_gym.runs.data_files.place_of`.
+
     Args:
         request: What to run.
         folder: The run's folder.
@@ -136,14 +143,20 @@ def run(
         plot: Draw what the method did, see `mbo_gym.runs.picture`.
         isolated: Whether the method learns in a process apart. A method that asks the oracle by its
             settings does not, nor does any on Windows.
+        keep_rows: Whether the folder keeps a number for each row of the task's table, from which a
+            later run tells what is new.
 
     Raises:
         TypeError: The method's class cannot be imported by another process.
-        FileExistsError: `folder` exists and `overwrite` is off.
+        FileExistsError: `folder` exists, `overwrite` is off and the data are the same.
+        DamagedFile: `folder` holds a run that cannot be read.
         MissingDependency: A library that a logger or the picture needs is not installed.
     """
     _sweep(folder)
-    check_folder(folder, overwrite=overwrite)
+    place = place_of(folder, request.options, overwrite=overwrite)
+    if place.note:
+        warnings.warn(place.note, stacklevel=2)
+        folder = place.folder
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
     check_device(request.device)
@@ -161,12 +174,16 @@ def run(
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
-        _write_json(partial / "config.json", {**facts, "command": request.command})
+        facts |= {"command": request.command, "files": files_of(request.options)}
+        _write_json(partial / "config.json", facts)
+        if keep_rows:
+            write_rows(partial, request.options)
         result, proposals = _run_into(
             partial, request, task, method, folder=folder, quiet=quiet, plot=plot, apart=isolated
         )
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
+        store.seal(partial)
         partial.chmod(0o755)
         _put_in_place(partial, folder)
     finally:
@@ -237,14 +254,6 @@ def _learned(
     learned = learn_apart(method, problem.opaque(), seed, device, request.k, model, progress, files)
     saved.name_problem(model, problem)
     return learned
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise FileExistsError where a run's folder exists and may not be replaced."""
-    if folder.exists() and not overwrite:
-        raise FileExistsError(
-            f"{folder} exists already; choose another --output, or pass --overwrite to replace it"
-        )
 
 
 def _sweep(folder: Path) -> None:

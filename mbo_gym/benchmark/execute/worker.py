@@ -93,7 +93,9 @@ def execute(job: Job) -> Outcome:
     try:
         with limit_threads(job.resources.cpus):
             task = _made(request)
-            result = run(request, job.folder, task=task, overwrite=True, quiet=True)
+            result = run(
+                request, job.folder, task=task, overwrite=True, quiet=True, keep_rows=False
+            )
     except LearnerLost as error:
         return Lost(str(error))
     except OSError as error:
