@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,18 @@ from typing import Any
 import numpy as np
 
 from mbo_gym._moved import forwarded
-from mbo_gym.export.npz import transition_arrays
+from mbo_gym.errors import InvalidData
+from mbo_gym.export.npz import meta_as_json, transition_arrays
 from mbo_gym.files import store
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.trajectories.batch import TrajectoryBatch
 
-__all__ = ["save_d3rlpy", "to_d3rlpy"]
+__all__ = ["HDF5", "read_meta", "save_d3rlpy", "to_d3rlpy"]
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an HDF5 file."""
+_ABOUT = "mbo_gym"
 
 __getattr__ = forwarded(__name__)  # names that have moved
 
@@ -63,7 +69,9 @@ def save_d3rlpy(
 ) -> Path:
     """Write the HDF5 file that d3rlpy's replay buffer reads, atomically.
 
-    Read it with ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())``.
+    Read it with ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())``. What d3rlpy does not
+    read is the text ``mbo_gym``, from which `mbo_gym.export.recover_environment` makes the
+    environment.
 
     The file cannot say that actions are continuous; d3rlpy guesses it from the first episode and
     takes whole numbers for discrete (one-hot displacements are whole). Where all of that episode's
@@ -93,9 +101,36 @@ def save_d3rlpy(
         episodes[0] = d3rlpy.dataset.Episode(
             first.observations, actions, first.rewards, first.terminated
         )
-    return store.write_atomic(
-        Path(path), lambda partial: d3rlpy.dataset.dump(episodes, str(partial))
-    )
+    about = json.dumps({"meta": json.loads(meta_as_json(batch)), "horizon": batch.horizon})
+    h5py = optional_import("h5py", "rl")
+
+    def write(partial: Path) -> None:
+        d3rlpy.dataset.dump(episodes, str(partial))
+        with h5py.File(partial, "r+") as file:
+            file[_ABOUT] = about
+
+    return store.write_atomic(Path(path), write)
+
+
+def read_meta(path: Path) -> tuple[dict[str, Any], int]:
+    """Return a batch's `meta` and its horizon from a file that `save_d3rlpy` wrote.
+
+    Raises:
+        MissingDependency: h5py is not installed.
+        InvalidData: The file is damaged, or another program or an older mbo_gym wrote it.
+    """
+    h5py = optional_import("h5py", "rl")
+    try:
+        with h5py.File(path, "r") as file:
+            about = json.loads(file[_ABOUT][()])
+        meta, horizon = dict(about["meta"]), int(about["horizon"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InvalidData(
+            f"{path} does not say which environment it belongs to: it is damaged, or another "
+            f"program or an older mbo_gym wrote it ({type(error).__name__}). Export it again with "
+            "`mbo-gym export TASK --to d3rlpy --output PATH`."
+        ) from error
+    return meta, horizon
 
 
 class _Watched(list[Any]):
