@@ -192,10 +192,11 @@ def run(
     from mbo_gym.progress.loggers import check_loggers
     from mbo_gym.runs.apart import fork_nursery
     from mbo_gym.runs.data_files import place_of
+    from mbo_gym.runs.memory import make_measured
     from mbo_gym.runs.one_run import RunRequest
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import DESIGNS, PICTURE
-    from mbo_gym.tasks.registry import make_task, read_task_options
+    from mbo_gym.tasks.registry import read_task_options
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
@@ -215,11 +216,19 @@ def run(
     # and so does a finished run in the way of the last one
     places = [place_of(output / _folder_name(r), options, overwrite=overwrite) for r in requests]
     fork_nursery(training=len(requests) > 2)  # while this process has made no task
-    made = make_task(task, **options)
+    measured = make_measured(task, **options)
+    made = measured.task
     for note in (*made.info.notes, *(place.note for place in places if place.note)):
         typer.echo(note, err=True)
     results = [
-        run_one(request, place.folder, task=made, overwrite=overwrite, plot=plot)
+        run_one(
+            request,
+            place.folder,
+            task=made,
+            overwrite=overwrite,
+            plot=plot,
+            task_peak_mb=measured.peak_mb,
+        )
         for request, place in zip(requests, places, strict=True)
     ]
     show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)

@@ -62,7 +62,7 @@ def benchmark(
     """
     from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
-    from mbo_gym.benchmark.execute.runner import make_plan, run_grid
+    from mbo_gym.benchmark.execute.runner import check_execution, make_plan, run_grid
     from mbo_gym.benchmark.plan.grid import cells_of
     from mbo_gym.progress.loggers import check_loggers
 
@@ -70,6 +70,7 @@ def benchmark(
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
     part = _shard(shard)
+    check_execution(executor, workers=workers, address=address, device=device)
     if dry_run:
         store = ResultStore(output)
         records = store.records() if store.exists else []

@@ -23,7 +23,7 @@ from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
-from mbo_gym.machine import is_running
+from mbo_gym.machine import is_running, own_memory_mb, peak_memory_mb, reset_peak_memory
 from mbo_gym.methods import saved
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -34,11 +34,12 @@ from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.runs.apart import CAN_ISOLATE, learn_apart, prepare
 from mbo_gym.runs.data_files import check_folder, files_of, place_of, write_rows
 from mbo_gym.runs.learning import Learned, learn
+from mbo_gym.runs.memory import MadeTask, make_measured, most
 from mbo_gym.runs.offline import offline_numbers
 from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
-from mbo_gym.tasks.registry import make_task, task_options
+from mbo_gym.tasks.registry import task_options
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
 
@@ -54,7 +55,8 @@ class RunResult:
             method.
         fit_seconds: Wall-clock time of `fit`.
         propose_seconds: Wall-clock time of `propose`.
-        peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.machine.peak_memory_mb`.
+        peak_memory_mb: Most memory that the run has held, MiB: while the task was read, while the
+            method learned (in its process, and in this one beside it), or while it was scored.
         search: {"step", "prediction", "score"} along the search, see
             `mbo_gym.evaluation.search.score_search`; empty where the method records none.
         trace_oracle_calls: Oracle calls for these scores, made when the search was over.
@@ -120,6 +122,7 @@ def run(
     plot: bool = False,
     isolated: bool = True,
     keep_rows: bool = True,
+    task_peak_mb: float | None = None,
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
@@ -145,6 +148,8 @@ def run(
             settings does not, nor does any on Windows.
         keep_rows: Whether the folder keeps a number for each row of the task's table, from which a
             later run tells what is new.
+        task_peak_mb: Memory that making `task` took, see `mbo_gym.runs.memory.make_measured`; it
+            counts in the peak of the run.
 
     Raises:
         TypeError: The method's class cannot be imported by another process.
@@ -165,7 +170,10 @@ def run(
     if task is None:
         # in their types and with absolute paths: what is kept means the same in every folder
         request = replace(request, options=task_options(request.task_id, **request.options))
-        task = make_task(request.task_id, **request.options)
+        made = make_measured(request.task_id, **request.options)
+        task, task_peak_mb = made.task, made.peak_mb
+    else:
+        reset_peak_memory()
     method = make_method(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
@@ -179,7 +187,14 @@ def run(
         if keep_rows:
             write_rows(partial, request.options)
         result, proposals = _run_into(
-            partial, request, task, method, folder=folder, quiet=quiet, plot=plot, apart=isolated
+            partial,
+            request,
+            MadeTask(task, task_peak_mb),
+            method,
+            folder=folder,
+            quiet=quiet,
+            plot=plot,
+            apart=isolated,
         )
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
@@ -194,7 +209,7 @@ def run(
 def _run_into(
     partial: Path,
     request: RunRequest,
-    task: Task,
+    made: MadeTask,
     method: Method,
     *,
     folder: Path,
@@ -204,9 +219,12 @@ def _run_into(
 ) -> tuple[RunResult, Proposals]:
     """Let the method learn and propose, score the proposals, draw them; return the result and the
     designs."""
+    task = made.task
     name = f"{request.method} on {request.task_id}, seed {request.seed}"
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
     loggers = [JsonLinesLogger(partial / "metrics.jsonl"), *more]
+    before = peak_memory_mb()
+    held = own_memory_mb() or 0.0  # beside the process that learns
     with RichProgress(loggers, f"{name}: ", quiet=quiet) as progress:
         learned = _learned(request, task, method, partial / "model", progress, apart=apart)
     proposals = learned.proposals
@@ -216,6 +234,9 @@ def _run_into(
         save_picture(partial / PICTURE, task, proposals.x, evaluation, learned.trace, name=name)
         if evaluation.scores is not None:
             save_designs(partial, task, proposals.x, evaluation.scores)
+    learning = learned.peak_memory_mb
+    if learned.isolated and learning is not None:
+        learning += held
     scale = task.dataset.score_scale
     return RunResult(
         request=request,
@@ -223,7 +244,7 @@ def _run_into(
         search_oracle_calls=learned.oracle_calls,
         fit_seconds=learned.fit_seconds,
         propose_seconds=learned.propose_seconds,
-        peak_memory_mb=learned.peak_memory_mb,
+        peak_memory_mb=most(made.peak_mb, before, learning, peak_memory_mb()),
         search=search,
         trace_oracle_calls=trace_calls,
         learned_rollouts=learned.learned_rollouts,
@@ -282,13 +303,18 @@ def _put_in_place(finished: Path, folder: Path) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError where torch has no such device, before any work."""
+    """Raise ValueError where torch has no such device, or one without numbers, before any work."""
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.zeros(1, device=device))
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"torch cannot use the device {device!r} on this machine: {str(error).splitlines()[0]}"
+            f"torch cannot use the device {device!r} on this machine: {_first_sentence(error)}. "
+            "Pass cpu, or cuda or cuda:N where there is a GPU."
         ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).splitlines()[0].partition(". ")[0].rstrip(".")
 
 
 def _write_json(path: Path, facts: Mapping[str, Any]) -> None:

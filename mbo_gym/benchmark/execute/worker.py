@@ -92,9 +92,15 @@ def execute(job: Job) -> Outcome:
     request = replace(job.cell.request, device=job.device, loggers=job.loggers)
     try:
         with limit_threads(job.resources.cpus):
-            task = _made(request)
+            made = _made(request)
             result = run(
-                request, job.folder, task=task, overwrite=True, quiet=True, keep_rows=False
+                request,
+                job.folder,
+                task=made.task,
+                overwrite=True,
+                quiet=True,
+                keep_rows=False,
+                task_peak_mb=made.peak_mb,
             )
     except LearnerLost as error:
         return Lost(str(error))
@@ -114,7 +120,7 @@ def execute(job: Job) -> Outcome:
 
 
 def _made(request: RunRequest) -> Any:
-    """Return the task of a run.
+    """Return the task of a run, with the memory that making it took.
 
     Raises:
         GridStopped: Its data are missing here, which is no result of the method.
@@ -171,9 +177,9 @@ def limit_threads(n: int) -> Iterator[None]:
 @lru_cache(maxsize=2)
 def _task(task_id: str, options: str) -> Any:
     """Return a task; the last two are kept, as a worker runs the cells of one task in turn."""
-    from mbo_gym.tasks.registry import make_task
+    from mbo_gym.runs.memory import make_measured
 
-    return make_task(task_id, **json.loads(options))
+    return make_measured(task_id, **json.loads(options))
 
 
 def _record(
