@@ -299,6 +299,41 @@ def data_get(name: Annotated[str, typer.Argument(help="as `mbo-gym data list` sh
     typer.echo(f"{name}: {where}")
 
 
+@data_app.command("check")
+def data_check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="sources, files or folders; default: all sources that are placed"),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="take the files as they are now")
+    ] = False,
+) -> None:
+    """Compare placed data files with their first reading, by sha256; exit code 2 for a damaged one.
+
+    Files with a published sha256 are checked whenever they are read. This is for the others.
+    """
+    from mbo_gym.data import manifest
+    from mbo_gym.data.placed import review
+    from mbo_gym.errors import DamagedFile
+
+    placed = [
+        name
+        for name, facts in manifest.ENTRIES.items()
+        if not facts.ships and not facts.package and manifest.find(name) is not None
+    ]
+    found = [one for name in names or placed for one in review(name, accept=accept)]
+    for one in found:
+        since = f"as on {one.since}" if one.state == "same" else one.state
+        typer.echo(f"{one.sha256[:16]}  {since}  {one.path}")
+    damaged = sum(one.state == "damaged" for one in found)
+    if damaged:
+        raise DamagedFile(
+            f"{damaged} of {len(found)} files differ from their first reading, see above. Put the "
+            "old files back, or pass --accept if you replaced them."
+        )
+
+
 def _draw_task(task: Task | TaskInfo, path: Path) -> Path:
     """Draw the designs of reference of a task beside its best visible design."""
     from mbo_gym.problem.task import Task as MadeTask

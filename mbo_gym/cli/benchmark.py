@@ -132,7 +132,14 @@ def report(
         _verify(results)
     records: dict[str, CellRecord] = {}
     for folder in results:
-        records |= {record.key: record for record in ResultStore(folder).records()}
+        store = ResultStore(folder)
+        records |= {record.key: record for record in store.records()}
+        if lost := store.unlisted():
+            typer.echo(
+                f"{folder}: {len(lost)} finished cells have no line in {store.lines.name}, e.g. "
+                f"{lost[0]}. `mbo-gym merge {folder}` adds them.",
+                err=True,
+            )
     if not records:
         raise ValueError(f"{', '.join(map(str, results))}: no cell has ended yet")
     if html is markdown is latex is None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mbo_gym._moved import forwarded
-from mbo_gym.errors import InvalidData
+from mbo_gym.errors import DamagedFile, InvalidData
 from mbo_gym.export.npz import meta_as_json, transition_arrays
 from mbo_gym.files import store
 from mbo_gym.optional import optional_import
@@ -23,6 +24,7 @@ __all__ = ["HDF5", "read_meta", "save_d3rlpy", "to_d3rlpy"]
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """First bytes of an HDF5 file."""
 _ABOUT = "mbo_gym"
+_AGAIN = "Export it again with `mbo-gym export TASK --to d3rlpy --output PATH`."
 
 __getattr__ = forwarded(__name__)  # names that have moved
 
@@ -101,13 +103,13 @@ def save_d3rlpy(
         episodes[0] = d3rlpy.dataset.Episode(
             first.observations, actions, first.rewards, first.terminated
         )
-    about = json.dumps({"meta": json.loads(meta_as_json(batch)), "horizon": batch.horizon})
+    about = {"meta": json.loads(meta_as_json(batch)), "horizon": batch.horizon}
     h5py = optional_import("h5py", "rl")
 
     def write(partial: Path) -> None:
         d3rlpy.dataset.dump(episodes, str(partial))
         with h5py.File(partial, "r+") as file:
-            file[_ABOUT] = about
+            file[_ABOUT] = json.dumps({**about, "sha256": _checksum(file, about)})
 
     return store.write_atomic(Path(path), write)
 
@@ -115,22 +117,38 @@ def save_d3rlpy(
 def read_meta(path: Path) -> tuple[dict[str, Any], int]:
     """Return a batch's `meta` and its horizon from a file that `save_d3rlpy` wrote.
 
+    The whole file is checked against its sha256, which d3rlpy does not do.
+
     Raises:
         MissingDependency: h5py is not installed.
+        DamagedFile: The file is not what was written.
         InvalidData: The file is damaged, or another program or an older mbo_gym wrote it.
     """
     h5py = optional_import("h5py", "rl")
     try:
         with h5py.File(path, "r") as file:
             about = json.loads(file[_ABOUT][()])
+            known = about.pop("sha256")
+            same = known == _checksum(file, about)
         meta, horizon = dict(about["meta"]), int(about["horizon"])
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InvalidData(
             f"{path} does not say which environment it belongs to: it is damaged, or another "
-            f"program or an older mbo_gym wrote it ({type(error).__name__}). Export it again with "
-            "`mbo-gym export TASK --to d3rlpy --output PATH`."
+            f"program or an older mbo_gym wrote it ({type(error).__name__}). {_AGAIN}"
         ) from error
+    if not same:
+        raise DamagedFile(f"{path} is damaged: its content differs from its checksum. {_AGAIN}")
     return meta, horizon
+
+
+def _checksum(file: Any, about: Mapping[str, Any]) -> str:
+    """Return the sha256 of the arrays of an HDF5 file, and of what is about them."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(set(file) - {_ABOUT}):
+        value = np.asarray(file[name][()])
+        digest.update(f"{name} {value.dtype} {value.shape}".encode())
+        digest.update(repr(value.tolist()).encode() if value.dtype == object else value.tobytes())
+    return digest.hexdigest()
 
 
 class _Watched(list[Any]):

@@ -15,7 +15,10 @@ import json
 import os
 import stat
 import tempfile
+import tokenize
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +30,7 @@ from filelock import FileLock
 from mbo_gym.errors import DamagedFile, MissingData
 
 __all__ = [
+    "ARRAY_DAMAGE",
     "cached_arrays",
     "cached_file",
     "check_sealed",
@@ -44,6 +48,21 @@ __all__ = [
 ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 SEAL = "checksums.json"
 """Checksums of the other files of a folder."""
+ARRAY_DAMAGE = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""Errors that numpy and zipfile raise for a damaged .npy or .npz file."""
 _FOREIGN = (".d3", ".pt")
 """d3rlpy's pickles and TorchScript."""
 
@@ -140,15 +159,8 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
 
 
 def seal(folder: Path) -> None:
-    """Write the checksums of a folder's files into it, for `check_sealed`.
-
-    Files that only other programs read (`_FOREIGN`) are left out, so that they can be taken away.
-    """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != SEAL and path.suffix not in _FOREIGN
-    )
+    """Write the checksums of a folder's files into it, for `check_sealed`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
 
@@ -161,7 +173,8 @@ def check_sealed(
 ) -> None:
     """Compare a folder's files with the checksums that `seal` wrote; others are not looked at.
 
-    A folder of an older mbo_gym has none, and is not checked.
+    A folder of an older mbo_gym has none, and is not checked. Files that only other programs read
+    (`_FOREIGN`) may be taken away.
 
     Args:
         folder: The folder.
@@ -183,6 +196,8 @@ def check_sealed(
             continue
         file = folder / name
         if not file.is_file():
+            if file.suffix in _FOREIGN:
+                continue
             raise DamagedFile(f"{folder} is damaged: {name} is missing. {remedy}")
         if sha256(file) != known:
             raise DamagedFile(

@@ -112,7 +112,7 @@ def _change(last: Path, name: str, facts: Mapping[str, str]) -> str:
     try:
         old = np.load(rows, allow_pickle=False)
         return Change.between(old, row_sums(Path(facts["file"]))).in_words
-    except (ValueError, OSError, EOFError) as error:
+    except store.ARRAY_DAMAGE as error:
         raise DamagedFile(_damaged(rows, error)) from error
 
 

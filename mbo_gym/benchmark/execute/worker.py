@@ -19,7 +19,7 @@ from typing import Any
 from mbo_gym.benchmark.execute.results import write_record
 from mbo_gym.benchmark.plan.grid import Cell
 from mbo_gym.benchmark.record import CellError, CellRecord, CellResult, Environment
-from mbo_gym.errors import MboGymError, MissingData
+from mbo_gym.errors import DamagedFile, MboGymError, MissingData
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
 from mbo_gym.runs.request import RunRequest
@@ -123,11 +123,11 @@ def _made(request: RunRequest) -> Any:
     """Return the task of a run, with the memory that making it took.
 
     Raises:
-        GridStopped: Its data are missing here, which is no result of the method.
+        GridStopped: Its data are missing or damaged here, which is no result of the method.
     """
     try:
         return _task(request.task_id, json.dumps(dict(request.options), sort_keys=True))
-    except MissingData as error:
+    except (MissingData, DamagedFile) as error:
         raise GridStopped(f"{request.task_id}: {error}") from error
 
 
