@@ -50,6 +50,7 @@ def recover_environment(path: str | os.PathLike[str], **kwargs: Any) -> gym.Env[
         raise MissingData(f"There is no file {path}. Name a file that mbo_gym.export wrote.")
     with path.open("rb") as file:
         is_hdf5 = file.read(len(HDF5)) == HDF5
+    meta: Mapping[str, Any]
     if is_hdf5:
         meta, horizon = read_meta(path)
     else:

@@ -65,7 +65,8 @@ def _checked(record: CellRecord, folder: Path) -> Checked:
     if kept != record:
         return Checked(record, f"it differs from {RECORD} of its folder")
     try:
-        check_sealed(folder, remedy="Run the cell again.")
+        kept_files = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+        check_sealed(folder, kept_files, remedy="Run the cell again.")  # some may be taken away
     except DamagedFile as error:
         return Checked(record, str(error))
     try:
