@@ -133,8 +133,8 @@ class CellResult:
         trace_oracle_calls: Oracle calls for the scores of `search`, made after the search.
         fit_seconds: Wall-clock seconds of fitting; None where unknown.
         propose_seconds: Wall-clock seconds of proposing; None where unknown.
-        peak_memory_mb: Peak memory of the run in MiB, reading the task included (records before
-            version 0.2: of fitting and proposing alone); None where unknown.
+        peak_memory_mb: Peak memory of the run in MiB, reading the task included (older
+            records: of fitting and proposing alone); None where unknown.
         search: Predictions and scores along the search; empty without a search.
         learned_rollouts: Episodes of learned simulators while the method learned and proposed; None
             where unknown.

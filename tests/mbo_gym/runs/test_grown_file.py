@@ -140,4 +140,6 @@ def test_propose_says_how_far_the_batch_before_is_measured(mbo, table):
     assert Path("batch-2.csv").exists()
     assert Path("batch.csv").read_text() == batch
     Path("batch-2.csv").write_text("a,b\n1,2\n")
-    assert "batch-2.csv is kept. It holds no designs of this table." in mbo(propose)[1]
+    said = mbo(propose)[1]
+    assert "batch-2.csv was changed after it was written (or its card was)" in said
+    assert "It holds no designs of this table." in said

@@ -170,7 +170,7 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
         "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
     )
     monkeypatch.setattr(
-        "mbo_gym.tasks.registry.make_task",
+        "mbo_gym.runs.memory.make_task",
         lambda task_id, **given: seen.update(options=given) or made,
     )
     monkeypatch.setattr(
