@@ -176,6 +176,8 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
     monkeypatch.setattr(
         "mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given)
     )
+    # a nursery that is forked here would keep the methods patched for the tests that follow
+    monkeypatch.setattr("mbo_gym.runs.apart.fork_nursery", lambda **given: None)
     monkeypatch.setattr("mbo_gym.cli.tables.results", lambda *a: None)
     monkeypatch.setattr("mbo_gym.cli.terminal.show", lambda *a, **k: None)
     monkeypatch.setattr("sys.argv", words)
