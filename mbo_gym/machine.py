@@ -9,19 +9,55 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["is_running", "memory_gb", "peak_memory_mb", "reset_peak_memory"]
+__all__ = [
+    "is_running",
+    "memory_gb",
+    "own_memory_mb",
+    "peak_memory_mb",
+    "reset_peak_memory",
+]
+
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux tells the limit of a container or a job: version 2, version 1."""
 
 
 def memory_gb(device: str = "cpu") -> float:
-    """Return the memory (GiB) of this machine or a GPU; inf where unknown (Windows)."""
+    """Return the memory (GiB) of this machine or a GPU; inf where unknown (Windows).
+
+    In a container or a job with a limit (cgroup), it is the limit.
+    """
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_properties(device).total_memory / 2**30
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (AttributeError, ValueError, OSError):
-        return float("inf")
+        whole = float("inf")
+    return min([whole, *_limits_gb()])
+
+
+def _limits_gb() -> list[float]:
+    found = []
+    for path in _CGROUP_LIMITS:
+        try:
+            found.append(int(path.read_text()) / 2**30)
+        except (OSError, ValueError):  # no such file; no limit is written as "max"
+            continue
+    return found
+
+
+def own_memory_mb() -> float | None:
+    """Return the memory (MiB) that this process shares with no other; None outside Linux."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    private = ("Private_Clean:", "Private_Dirty:")
+    return sum(int(line.split()[1]) for line in lines if line.startswith(private)) / 1024
 
 
 def reset_peak_memory() -> None:

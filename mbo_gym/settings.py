@@ -386,6 +386,8 @@ def _as_type(value: Any, hint: Any, key: str) -> Any:
         if matched:
             return converted
     allowed = " or ".join(_name(option) for option in options)
+    if isinstance(value, float) and not math.isfinite(value):
+        allowed = allowed.replace("float", "a finite float")
     raise ValueError(f"{key} must be {allowed}, got {value!r}")
 
 
@@ -404,10 +406,19 @@ def _match(value: Any, option: Any) -> tuple[bool, Any]:
     if option is Choice and isinstance(value, str):
         return True, Choice(value)
     if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return True, float(value)
+        return _finite(value)
     if option is int and (isinstance(value, bool) or not isinstance(value, int)):
         return False, value
     return isinstance(option, type) and isinstance(value, option), value
+
+
+def _finite(value: float) -> tuple[bool, float]:
+    """Match a number that is neither NaN nor infinite, also as a float."""
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False, value
+    return math.isfinite(number), number
 
 
 def _name(option: Any) -> str:

@@ -94,6 +94,7 @@ def to_html(batch: Batch, title: str = "") -> str:
         predicted=_range(batch.predicted),
         n_inside=int(batch.facts.inside.sum()),
         nan=math.isnan,
+        sums=" ".join(store.sha256(batch.text(mark).encode()) for mark in (",", "\t")),
     )
 
 

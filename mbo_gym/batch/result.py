@@ -197,10 +197,14 @@ class Batch(Proposals):
         path = Path(path).expanduser()
         if delimiter is None:
             delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        return store.write_atomic(path, self.text(delimiter).encode())
+
+    def text(self, delimiter: str = ",") -> str:
+        """Return the content of the file that `to_csv` writes."""
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         writer.writerows([self.header(), *self.cells()])
-        return store.write_atomic(path, text.getvalue().encode())
+        return text.getvalue()
 
     def header(self) -> list[str]:
         """Return the names of all columns."""

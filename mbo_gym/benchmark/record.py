@@ -134,7 +134,8 @@ class CellResult:
             search.
         fit_seconds: Wall-clock seconds of fitting; None where unknown.
         propose_seconds: Wall-clock seconds of proposing; None where unknown.
-        peak_memory_mb: Peak memory of the process in MiB; None where unknown.
+        peak_memory_mb: Peak memory of the run in MiB, reading the task included (older
+            records: of fitting and proposing alone); None where unknown.
         search: Predictions and scores along the search; empty without a search.
         learning: The same of the designs that a policy reaches, by updates or environment steps of
             its training; empty without a policy.

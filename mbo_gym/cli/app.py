@@ -243,6 +243,8 @@ def run(
 ) -> None:
     """Run methods on a task, score their proposals, print a table beside the published numbers.
 
+    A run whose data file has changed since goes into a new folder; the earlier one is kept.
+
     Examples:
         mbo-gym run grad Branin-Exact-v0 --preset light --k 64
         mbo-gym run grad,random_unseen TFBind8-Exact-v0 --seeds 0-3
@@ -253,10 +255,12 @@ def run(
     from mbo_gym.methods.registry import make_method
     from mbo_gym.progress.loggers import check_loggers
     from mbo_gym.runs.apart import fork_nursery
-    from mbo_gym.runs.one_run import RunRequest, check_folder
+    from mbo_gym.runs.data_files import place_of
+    from mbo_gym.runs.memory import make_measured
+    from mbo_gym.runs.one_run import RunRequest
     from mbo_gym.runs.one_run import run as run_one
     from mbo_gym.runs.picture import DESIGNS, PICTURE
-    from mbo_gym.tasks.registry import make_task, read_task_options
+    from mbo_gym.tasks.registry import read_task_options
 
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
@@ -273,15 +277,23 @@ def run(
         for name in names
         for seed in seed_list
     ]
-    for request in requests:  # and so does a finished run in the way of the last one
-        check_folder(output / _folder_name(request), overwrite=overwrite)
+    # and so does a finished run in the way of the last one
+    places = [place_of(output / _folder_name(r), options, overwrite=overwrite) for r in requests]
     fork_nursery(training=len(requests) > 2)  # while this process has made no task
-    made = make_task(task, **options)
-    for note in made.info.notes:
+    measured = make_measured(task, **options)
+    made = measured.task
+    for note in (*made.info.notes, *(place.note for place in places if place.note)):
         typer.echo(note, err=True)
     results = [
-        run_one(r, output / _folder_name(r), task=made, overwrite=overwrite, plot=plot)
-        for r in requests
+        run_one(
+            request,
+            place.folder,
+            task=made,
+            overwrite=overwrite,
+            plot=plot,
+            task_peak_mb=measured.peak_mb,
+        )
+        for request, place in zip(requests, places, strict=True)
     ]
     show_table(tables.results(made, results), left_out_first=tables.LEFT_OUT_FIRST)
     for result in results if plot else []:
@@ -379,6 +391,41 @@ def data_get(
     with working(f"getting {name}"):
         where = fetch(name)
     typer.echo(f"{name}: {where}")
+
+
+@data_app.command("check")
+def data_check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="sources, files or folders; default: all sources that are placed"),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="take the files as they are now")
+    ] = False,
+) -> None:
+    """Compare placed data files with their first reading, by sha256; exit code 2 for a damaged one.
+
+    Files with a published sha256 are checked whenever they are read. This is for the others.
+    """
+    from mbo_gym.data import manifest
+    from mbo_gym.data.placed import review
+    from mbo_gym.errors import DamagedFile
+
+    placed = [
+        name
+        for name, facts in manifest.ENTRIES.items()
+        if not facts.ships and not facts.package and manifest.find(name) is not None
+    ]
+    found = [one for name in names or placed for one in review(name, accept=accept)]
+    for one in found:
+        since = f"as on {one.since}" if one.state == "same" else one.state
+        typer.echo(f"{one.sha256[:16]}  {since}  {one.path}")
+    damaged = sum(one.state == "damaged" for one in found)
+    if damaged:
+        raise DamagedFile(
+            f"{damaged} of {len(found)} files differ from their first reading, see above. Put the "
+            "old files back, or pass --accept if you replaced them."
+        )
 
 
 def _draw_task(task: Task | TaskInfo, path: Path) -> Path:

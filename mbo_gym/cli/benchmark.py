@@ -82,7 +82,7 @@ def benchmark(
     """
     from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
-    from mbo_gym.benchmark.execute.runner import make_plan, run_grid
+    from mbo_gym.benchmark.execute.runner import check_execution, make_plan, run_grid
     from mbo_gym.benchmark.plan.grid import cells_of
     from mbo_gym.progress.loggers import check_loggers
 
@@ -90,6 +90,7 @@ def benchmark(
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
     part = _shard(shard)
+    check_execution(executor, workers=workers, address=address, device=device)
     if dry_run:
         store = ResultStore(output)
         records = store.records() if store.exists else []
@@ -160,7 +161,14 @@ def report(
         _verify(results)
     records: dict[str, CellRecord] = {}
     for folder in results:
-        records |= {record.key: record for record in ResultStore(folder).records()}
+        store = ResultStore(folder)
+        records |= {record.key: record for record in store.records()}
+        if lost := store.unlisted():
+            typer.echo(
+                f"{folder}: {len(lost)} finished cells have no line in {store.lines.name}, e.g. "
+                f"{lost[0]}. `mbo-gym merge {folder}` adds them.",
+                err=True,
+            )
     if not records:
         raise ValueError(f"{', '.join(map(str, results))}: no cell has ended yet")
     if html is markdown is latex is None:

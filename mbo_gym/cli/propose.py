@@ -79,6 +79,7 @@ def propose(
         mbo-gym propose my.csv --space space.toml --minimise --output next.csv
     """
     from mbo_gym.batch.card import write_card
+    from mbo_gym.batch.earlier import earlier_batch
     from mbo_gym.batch.propose import is_table_of_measurements, prepare
     from mbo_gym.cli.terminal import show
     from mbo_gym.progress.bars import RichProgress
@@ -105,7 +106,9 @@ def propose(
         settings=parse_options(settings or [], "--set"),
         **options,
     )
-    table_file, card_file = _files(output, card)
+    table_file, card_file, earlier = _files(output, card)
+    if earlier is not None:
+        typer.echo(earlier_batch(earlier, prepared.problem), err=True)
     with RichProgress() as bars:
         health = prepared.health(bars)
     # Said before the batch is made: it tells whether to wait for one.
@@ -128,19 +131,24 @@ def propose(
     typer.echo(f"card:  {page}")
 
 
-def _files(output: Path | None, card: Path | None) -> tuple[Path, Path]:
-    """Return the files to write; without names, those of an earlier batch are kept."""
+def _files(output: Path | None, card: Path | None) -> tuple[Path, Path, Path | None]:
+    """Return the files to write, and the batch before.
+
+    Without names, those of an earlier batch are kept.
+    """
+    earlier = None
     if output is None:
         output = Path("batch.csv")
         number = 2
         while output.exists() or output.with_suffix(".html").exists():
+            earlier = output if output.exists() else earlier
             output = Path(f"batch-{number}.csv")
             number += 1
     for path in (output, output if card is None else card):
         folder = path.expanduser().resolve().parent
         if not folder.is_dir():
             raise ValueError(f"{path}: there is no folder {folder}. Make it, or name another file.")
-    return output, output.with_suffix(".html") if card is None else card
+    return output, output.with_suffix(".html") if card is None else card, earlier
 
 
 def _health_table(health: Health) -> Table:

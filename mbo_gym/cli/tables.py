@@ -17,6 +17,7 @@ from mbo_gym.cli.docstrings import parse
 from mbo_gym.cli.method_page import method_title
 from mbo_gym.cli.settings import settings_of
 from mbo_gym.data import manifest
+from mbo_gym.data.placed import hash_of
 from mbo_gym.encoders.registry import ENCODERS
 from mbo_gym.evaluation.controls import known_controls
 from mbo_gym.evaluation.scoring import Evaluation
@@ -123,8 +124,12 @@ def data_sources() -> Table:
     table.columns[0].no_wrap = True
     table.columns[2].overflow = "fold"
     for name, facts in manifest.ENTRIES.items():
-        here = "[green]ships[/]" if facts.ships else _HERE if manifest.find(name) else _MISSING
+        place = None if facts.ships else manifest.find(name)
+        here = "[green]ships[/]" if facts.ships else _HERE if place else _MISSING
         lines = [facts.title, f"[dim]licence[/] {facts.licence}"]
+        if place is not None and not facts.package and place.exists() and (sha := hash_of(place)):
+            of = "" if place.is_file() else " of the files read so far"
+            lines.append(f"[dim]sha256[/]  {sha}..{of}")
         if not facts.ships:
             fetched = f"mbo-gym data get {name}; or " if facts.fetchable else ""
             lines.append(f"[dim]get it[/]  {fetched}{escape(facts.by_hand)}")
@@ -152,6 +157,7 @@ def task_facts(task: Task | TaskInfo, k: int = 256) -> Table:
     if isinstance(task, Task):
         count = f"{info.n_visible:,} of {info.n_full:,}"
         rows += [("visible rows", f"{count}. {info.split}"), ("D(best)", f"{info.d_best:.4f}")]
+        rows.append(("data hash", f"{task.data_hash}; the records of runs hold it too"))
     else:
         rows.append(("visible rows", info.split))
     rows += [("columns", _columns(info))]

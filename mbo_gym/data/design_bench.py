@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mbo_gym.data import manifest, tfbind
+from mbo_gym.data.placed import check_placed
 from mbo_gym.errors import MissingData, UnknownId
 from mbo_gym.files import store
 
@@ -113,6 +113,7 @@ def read_shards(
     Raises:
         MissingData: The sub-folder or a piece is missing, is no array of numbers, or does not fit
             the others.
+        DamagedFile: A piece has another content than when it was first read.
     """
     folder = _sub_folder(root, stem, folders)
     pieces = _pieces(folder, stem)
@@ -131,6 +132,7 @@ def read_shards(
             )
         xs.append(x)
         ys.append(y.reshape(-1))
+    check_placed(path for piece in pieces for path in piece)
     return np.concatenate(xs), np.concatenate(ys)
 
 
@@ -191,7 +193,7 @@ def _pieces(folder: Path, stem: str) -> list[tuple[Path, Path]]:
 def _load(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+    except store.ARRAY_DAMAGE as error:
         with path.open("rb") as file:
             page = file.read(64).lstrip()[:1] == b"<"
         what = "is a web page stored under this name" if page else "is truncated or no numpy array"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mbo_gym.errors import InvalidData
+from mbo_gym.files import store
 from mbo_gym.simulators.fluid.scene import Point
 from mbo_gym.simulators.fluid.score import SCORED_FRAMES
 
@@ -136,7 +137,7 @@ class FluidRows:
         try:
             with np.load(io.BytesIO(lzma.decompress(content)), allow_pickle=False) as file:
                 arrays: dict[str, Any] = {item.name: file[item.name] for item in fields(cls)}
-        except (lzma.LZMAError, ValueError, KeyError, OSError, EOFError) as error:
+        except (lzma.LZMAError, *store.ARRAY_DAMAGE) as error:
             raise InvalidData(
                 f"{source} holds no rows of a fluid task ({error}). Delete it, and make it again "
                 "with `mbo-gym data make`."

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mbo_gym.data import manifest
+from mbo_gym.data.placed import check_placed
 from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.files.table import read_table
 
@@ -30,7 +31,10 @@ KELVIN_RANGE = (0.0002099999983329326, 185.0)
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read unique_m.csv; its sha256 is unknown, so its content is checked instead.
+    """Read unique_m.csv.
+
+    Its authentic sha256 is unknown. Its content is checked instead, and its sha256 against that of
+    the first reading.
 
     Returns:
         x: (21263, 86) float32, the amounts of the elements.
@@ -38,6 +42,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         MissingData: The file is another one; the message names the reason.
+        DamagedFile: The file has another content than when it was first read.
     """
     problem = ""
     values = np.empty((0, 87))
@@ -64,4 +69,5 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise MissingData(
             f"{path} is not UCI 464's unique_m.csv: {problem}. To replace it, {remedy}."
         )
+    check_placed([path])
     return values[:, :86].astype(np.float32), temperatures.astype(np.float32)

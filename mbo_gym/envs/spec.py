@@ -59,12 +59,15 @@ def require_steps(steps: Any) -> int:
 
 
 def complete_spec(spec: EnvSpec | None, process: Process) -> EnvSpec | None:
-    """Return a spec whose `max_episode_steps` is the horizon, and whose paths are absolute."""
+    """Return a spec whose `max_episode_steps` is the horizon.
+
+    Its paths are absolute, and it holds the sha256 of the files that the task is made of.
+    """
     if spec is None:
         return None
     spec = copy.copy(spec)
     spec.max_episode_steps = process.config.horizon
     if spec.kwargs.get("task_options"):
-        options = {**spec.kwargs["task_options"], **process.problem.options}
+        options = {**spec.kwargs["task_options"], **process.problem.recovery_options}
         spec.kwargs = {**spec.kwargs, "task_options": options}
     return spec

@@ -12,6 +12,7 @@ from mbo_gym.errors import UnknownId
 from mbo_gym.export.d3rlpy import save_d3rlpy, to_d3rlpy
 from mbo_gym.export.minari import check_new_dataset, to_minari
 from mbo_gym.export.npz import load_npz, save_npz
+from mbo_gym.export.recover import env_spec_of, recover_environment
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
 from mbo_gym.settings import absolute_path, typed_fields
@@ -23,9 +24,11 @@ __all__ = [
     "FORMATS",
     "Exported",
     "TrajectoryReward",
+    "env_spec_of",
     "export",
     "export_task",
     "load_npz",
+    "recover_environment",
     "save_d3rlpy",
     "save_npz",
     "to_d3rlpy",

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mbo_gym._moved import forwarded
-from mbo_gym.export.npz import transition_arrays
+from mbo_gym.errors import DamagedFile, InvalidData
+from mbo_gym.export.npz import meta_as_json, transition_arrays
 from mbo_gym.files import store
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.trajectories.batch import TrajectoryBatch
 
-__all__ = ["save_d3rlpy", "to_d3rlpy"]
+__all__ = ["HDF5", "read_meta", "save_d3rlpy", "to_d3rlpy"]
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an HDF5 file."""
+_ABOUT = "mbo_gym"
+_AGAIN = "Export it again with `mbo-gym export TASK --to d3rlpy --output PATH`."
 
 __getattr__ = forwarded(__name__)  # names that have moved
 
@@ -63,7 +71,9 @@ def save_d3rlpy(
 ) -> Path:
     """Write the HDF5 file that d3rlpy's replay buffer reads, atomically.
 
-    Read it with ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())``.
+    Read it with ``d3rlpy.dataset.ReplayBuffer.load(path, InfiniteBuffer())``. What d3rlpy does not
+    read is the text ``mbo_gym``, from which `mbo_gym.export.recover_environment` makes the
+    environment.
 
     The file cannot say that actions are continuous; d3rlpy guesses it from the first episode and
     takes whole numbers for discrete (one-hot displacements are whole). Where all of that episode's
@@ -93,9 +103,52 @@ def save_d3rlpy(
         episodes[0] = d3rlpy.dataset.Episode(
             first.observations, actions, first.rewards, first.terminated
         )
-    return store.write_atomic(
-        Path(path), lambda partial: d3rlpy.dataset.dump(episodes, str(partial))
-    )
+    about = {"meta": json.loads(meta_as_json(batch)), "horizon": batch.horizon}
+    h5py = optional_import("h5py", "rl")
+
+    def write(partial: Path) -> None:
+        d3rlpy.dataset.dump(episodes, str(partial))
+        with h5py.File(partial, "r+") as file:
+            file[_ABOUT] = json.dumps({**about, "sha256": _checksum(file, about)})
+
+    return store.write_atomic(Path(path), write)
+
+
+def read_meta(path: Path) -> tuple[dict[str, Any], int]:
+    """Return a batch's `meta` and its horizon from a file that `save_d3rlpy` wrote.
+
+    The whole file is checked against its sha256, which d3rlpy does not do.
+
+    Raises:
+        MissingDependency: h5py is not installed.
+        DamagedFile: The file is not what was written.
+        InvalidData: The file is damaged, or another program or an older mbo_gym wrote it.
+    """
+    h5py = optional_import("h5py", "rl")
+    try:
+        with h5py.File(path, "r") as file:
+            about = json.loads(file[_ABOUT][()])
+            known = about.pop("sha256")
+            same = known == _checksum(file, about)
+        meta, horizon = dict(about["meta"]), int(about["horizon"])
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InvalidData(
+            f"{path} does not say which environment it belongs to: it is damaged, or another "
+            f"program or an older mbo_gym wrote it ({type(error).__name__}). {_AGAIN}"
+        ) from error
+    if not same:
+        raise DamagedFile(f"{path} is damaged: its content differs from its checksum. {_AGAIN}")
+    return meta, horizon
+
+
+def _checksum(file: Any, about: Mapping[str, Any]) -> str:
+    """Return the sha256 of the arrays of an HDF5 file, and of what is about them."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(set(file) - {_ABOUT}):
+        value = np.asarray(file[name][()])
+        digest.update(f"{name} {value.dtype} {value.shape}".encode())
+        digest.update(repr(value.tolist()).encode() if value.dtype == object else value.tobytes())
+    return digest.hexdigest()
 
 
 class _Watched(list[Any]):

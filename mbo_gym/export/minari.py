@@ -19,11 +19,11 @@ from mbo_gym.envs.dynamics import feature_bounds
 from mbo_gym.envs.process import EnvConfig
 from mbo_gym.errors import InvalidData, MboGymError
 from mbo_gym.export.npz import meta_as_json, transition_arrays
+from mbo_gym.export.recover import env_spec_of
 from mbo_gym.files import store
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress, Progress
-from mbo_gym.surrogates.registry import SURROGATES
-from mbo_gym.tasks.registry import NAMESPACE, make_task
+from mbo_gym.tasks.registry import make_task
 from mbo_gym.trajectories.batch import TrajectoryBatch
 
 __all__ = ["DatasetExists", "check_new_dataset", "env_spec_of", "to_minari"]
@@ -91,44 +91,6 @@ def to_minari(
         ),
     }
     return _create(dataset_id, episodes, env, described, json.loads(meta_as_json(batch)))
-
-
-def env_spec_of(batch: TrajectoryBatch) -> gym.envs.registration.EnvSpec:
-    """Return the spec of the environment that a batch's transitions belong to.
-
-    Its kwargs are plain JSON values. Its reward is always ``surrogate``: the data's score
-    differences are known at the visible designs only. The surrogate is fitted by name, with seed 0;
-    a batch whose surrogate was built with other settings earns other rewards there.
-
-    Raises:
-        InvalidData: The batch's meta lacks what it takes.
-        UnknownId: Its task or surrogate is not registered.
-    """
-    meta = json.loads(meta_as_json(batch))
-    if missing := [
-        key for key in ("task_id", "encoder", "action_mode", "action_scale") if not meta.get(key)
-    ]:
-        raise InvalidData(
-            "the batch does not say which environment it belongs to: its meta lacks "
-            f"{', '.join(missing)}. Batches from mbo_gym.make_trajectories say it"
-        )
-    kwargs = {key: meta[key] for key in ("encoder", "action_mode", "action_scale")}
-    kwargs |= {"reward": "surrogate", "horizon": batch.horizon}
-    if meta["action_mode"] == "step_vector":  # batches of older versions name no gradient
-        kwargs["gradient"] = meta.get("gradient") or "raw"
-    if meta.get("task_options"):
-        kwargs["task_options"] = meta["task_options"]
-    if meta.get("surrogate"):
-        kwargs["surrogate"] = SURROGATES.spec(meta["surrogate"]).id
-    registered = gym.spec(f"{NAMESPACE}/{meta['task_id']}")
-    # A new one: the registered specs of v1 deny their version, so that Gymnasium does not call v0
-    # out of date.
-    return gym.envs.registration.EnvSpec(
-        id=registered.id,
-        entry_point=registered.entry_point,
-        vector_entry_point=registered.vector_entry_point,
-        kwargs={**registered.kwargs, **kwargs},
-    )
 
 
 def check_new_dataset(dataset_id: str) -> Path:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from pathlib import Path
 from typing import BinaryIO
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -20,17 +18,6 @@ __all__ = ["load_npz", "meta_as_json", "save_npz", "transition_arrays"]
 
 FORMAT = "mbo_gym.TrajectoryBatch/1"
 _FIELDS = ("z", "y", "actions", "rewards", "rows")
-_DAMAGE = (
-    BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-)
-"""Errors that numpy, zipfile, json and `TrajectoryBatch` raise for a damaged file."""
 
 
 def save_npz(batch: TrajectoryBatch, path: str | os.PathLike[str]) -> Path:
@@ -81,7 +68,7 @@ def load_npz(path: str | os.PathLike[str]) -> TrajectoryBatch:
     with path.open("rb") as file:
         try:
             return _read(file)
-        except _DAMAGE as error:
+        except store.ARRAY_DAMAGE as error:
             raise InvalidData(
                 f"{path} is not a whole trajectory file of mbo_gym: it is truncated, damaged or "
                 f"another file ({path.stat().st_size} bytes, {type(error).__name__}). {remedy}"

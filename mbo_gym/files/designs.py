@@ -7,8 +7,6 @@ arrays (``.npz``, ``.npy``). What a run of ours writes reads back exactly.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mbo_gym.errors import InvalidData, InvalidDesign, MissingData
+from mbo_gym.files import store
 from mbo_gym.files.table import Table, listed, parse_number, read_table
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.space import CategoricalSpace, ContinuousSpace, DesignSpace
@@ -131,7 +130,7 @@ def _load(path: Path) -> np.ndarray:
             names = loaded.files
             if "x" in names or len(names) == 1:
                 return np.asarray(loaded["x" if "x" in names else names[0]])
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except store.ARRAY_DAMAGE as error:
         raise InvalidData(
             f"{path} is damaged or holds more than plain arrays ({error}). Pickled Python objects "
             "are refused, since "

@@ -15,8 +15,11 @@ import json
 import os
 import stat
 import tempfile
+import tokenize
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from filelock import FileLock
 from mbo_gym.errors import DamagedFile, MissingData
 
 __all__ = [
+    "ARRAY_DAMAGE",
     "cached_arrays",
     "cached_file",
     "check_sealed",
@@ -44,6 +48,21 @@ __all__ = [
 ENVIRONMENT_VARIABLE = "MBO_GYM_DATA"
 SEAL = "checksums.json"
 """Checksums of the other files of a folder."""
+ARRAY_DAMAGE = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""Errors that numpy and zipfile raise for a damaged .npy or .npz file."""
 _FOREIGN = (".d3", ".pt")
 """d3rlpy's pickles and TorchScript."""
 
@@ -140,23 +159,27 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> Path:
 
 
 def seal(folder: Path) -> None:
-    """Write the checksums of a folder's files into it, for `check_sealed`.
-
-    Files that only other programs read (`_FOREIGN`) are left out, so that they can be taken away.
-    """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != SEAL and path.suffix not in _FOREIGN
-    )
+    """Write the checksums of a folder's files into it, for `check_sealed`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
 
 
-def check_sealed(folder: Path) -> None:
+def check_sealed(
+    folder: Path,
+    only: Collection[str] | None = None,
+    *,
+    remedy: str = "Take an undamaged copy of the whole folder, or save it again.",
+) -> None:
     """Compare a folder's files with the checksums that `seal` wrote; others are not looked at.
 
-    A folder of an older mbo_gym has none, and is not checked.
+    A folder of an older mbo_gym has none, and is not checked. Files that only other programs read
+    (`_FOREIGN`) may be taken away.
+
+    Args:
+        folder: The folder.
+        only: Names of the files that are checked; None for all.
+        remedy: What to do about a damaged file, for the message.
 
     Raises:
         DamagedFile: A file is missing or was changed.
@@ -164,14 +187,17 @@ def check_sealed(folder: Path) -> None:
     path = folder / SEAL
     if not path.exists():
         return
-    remedy = "Take an undamaged copy of the whole folder, or save it again."
     try:
         sums = {str(name): str(known) for name, known in json.loads(path.read_bytes()).items()}
     except (ValueError, AttributeError) as error:
         raise DamagedFile(f"{path} is damaged: {error}. {remedy}") from error
     for name, known in sums.items():
+        if only is not None and name not in only:
+            continue
         file = folder / name
         if not file.is_file():
+            if file.suffix in _FOREIGN:
+                continue
             raise DamagedFile(f"{folder} is damaged: {name} is missing. {remedy}")
         if sha256(file) != known:
             raise DamagedFile(

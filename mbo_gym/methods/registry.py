@@ -75,10 +75,11 @@ def make_method(
             ``surrogate={"hidden": 128}`` or ``**{"surrogate.hidden": 128}``.
 
     Raises:
-        UnknownId: No method, preset or setting has that name.
+        UnknownId: No method, preset or setting has that name, nor a surrogate that is chosen, nor a
+            setting of it.
         ValueError: A setting is of the wrong type.
     """
-    from mbo_gym.surrogates.registry import settings_of_surrogate
+    from mbo_gym.surrogates.registry import check_chosen, settings_of_surrogate
 
     kind = method_class(name)
     presets = getattr(kind, "PRESETS", {})
@@ -88,7 +89,9 @@ def make_method(
         if preset not in presets:
             raise UnknownId(f"preset of {name}", preset, presets)
         base = presets[preset]
-    method = kind(with_settings(base, settings, settings_of_surrogate))
+    config = with_settings(base, settings, settings_of_surrogate)
+    check_chosen(base, config)
+    method = kind(config)
     return method if isinstance(method, Method) else LegacyMethod(method, name)
 
 

@@ -170,6 +170,7 @@ class OfflineProblem:
         options: Options of the task that can be written to a file (never the oracle).
         context: (c,) float32, specification that proposals are scored under, in the terms of
             `dataset.context`; None where the task has but one.
+        files: sha256 of each file that the task is made of, by the option that names the file.
     """
 
     task_id: str
@@ -178,6 +179,12 @@ class OfflineProblem:
     score_range: tuple[float, float]
     options: Mapping[str, Any] = field(default_factory=dict)
     context: np.ndarray | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recovery_options(self) -> dict[str, Any]:
+        """Options that make the same task again, and refuse a file that is missing or changed."""
+        return {**self.options, **({"sha256": dict(self.files)} if self.files else {})}
 
     def opaque(self) -> OfflineProblem:
         """Return the problem without what a task could be made by.
@@ -188,7 +195,7 @@ class OfflineProblem:
         options = {key: value for key, value in self.options.items() if _is_numeric(value)}
         dataset = replace(self.dataset, lines=None)
         name = self.task_id.partition("-")[0]
-        return replace(self, task_id=name, options=options, dataset=dataset)
+        return replace(self, task_id=name, options=options, dataset=dataset, files={})
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +215,7 @@ class Task:
         controls: Raw scores of designs that learn nothing, by the name of the control, where they
             are stored with the data.
         drawing: What draws designs as what they are; None where there is nothing to see.
+        files: sha256 of each file that the task is made of, by the option that names the file.
 
     Example:
         >>> import mbo_gym
@@ -225,6 +233,7 @@ class Task:
     context: np.ndarray | None = field(default=None, repr=False)
     controls: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     drawing: Drawing | None = field(default=None, repr=False)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         global _n_made
@@ -258,7 +267,13 @@ class Task:
         plain = {key: value for key, value in self.options.items() if _is_plain(value)}
         score_range = (self.info.y_min, self.info.y_max)
         return OfflineProblem(
-            self.info.task_id, self.space, self.dataset, score_range, plain, self.context
+            self.info.task_id,
+            self.space,
+            self.dataset,
+            score_range,
+            plain,
+            self.context,
+            self.files,
         )
 
     def oracle(self, budget: int | None = None) -> MeteredOracle:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from mbo_gym.runs.request import RunRequest
 
 if TYPE_CHECKING:
-    from mbo_gym.runs.one_run import RunResult, check_folder, run
+    from mbo_gym.runs.data_files import check_folder
+    from mbo_gym.runs.one_run import RunResult, run
 
 __all__ = ["RunRequest", "RunResult", "check_folder", "run"]
 
 _MODULES = {
     "RunResult": "mbo_gym.runs.one_run",
-    "check_folder": "mbo_gym.runs.one_run",
+    "check_folder": "mbo_gym.runs.data_files",
     "run": "mbo_gym.runs.one_run",
 }
 

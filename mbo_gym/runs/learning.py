@@ -29,7 +29,8 @@ class Learned:
         proposals: The proposals.
         fit_seconds: Wall-clock time of `fit`.
         propose_seconds: Wall-clock time of `propose`.
-        peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.machine.peak_memory_mb`.
+        peak_memory_mb: Most memory that the process held while the method learned and proposed,
+            MiB, see `mbo_gym.machine.peak_memory_mb`.
         oracle_calls: Designs that oracles of this process have scored.
         learned_rollouts: Episodes that learned simulators computed.
         learned_gradients: Gradients of such episodes.

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
-from mbo_gym.machine import is_running
+from mbo_gym.machine import is_running, own_memory_mb, peak_memory_mb, reset_peak_memory
 from mbo_gym.methods import saved
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -32,12 +33,14 @@ from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.loggers import JsonLinesLogger, make_loggers
 from mbo_gym.progress.protocol import LEARNING
 from mbo_gym.runs.apart import CAN_ISOLATE, learn_apart, prepare
+from mbo_gym.runs.data_files import check_folder, files_of, place_of, write_rows
 from mbo_gym.runs.learning import Learned, learn
+from mbo_gym.runs.memory import MadeTask, make_measured, most
 from mbo_gym.runs.offline import offline_numbers
 from mbo_gym.runs.picture import PICTURE, save_designs, save_picture
 from mbo_gym.runs.provenance import environment_facts
 from mbo_gym.runs.request import RunRequest
-from mbo_gym.tasks.registry import make_task, task_options
+from mbo_gym.tasks.registry import task_options
 
 __all__ = ["RunRequest", "RunResult", "check_device", "check_folder", "run"]
 
@@ -53,7 +56,8 @@ class RunResult:
             method.
         fit_seconds: Wall-clock time of `fit`.
         propose_seconds: Wall-clock time of `propose`.
-        peak_memory_mb: Most memory the process has held, MiB, see `mbo_gym.machine.peak_memory_mb`.
+        peak_memory_mb: Most memory that the run has held, MiB: while the task was read, while the
+            method learned (in its process, and in this one beside it), or while it was scored.
         search: {"step", "prediction", "score"} along the search, see
             `mbo_gym.evaluation.search.score_search`; empty where the method records none.
         learning: The same of the designs that a policy reaches, along its training; empty where the
@@ -122,6 +126,8 @@ def run(
     quiet: bool = False,
     plot: bool = False,
     isolated: bool = True,
+    keep_rows: bool = True,
+    task_peak_mb: float | None = None,
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
@@ -132,6 +138,10 @@ def run(
     ``model/`` and, where it is asked for, ``picture.png``. Everything is written to a temporary
     folder beside `folder`, which takes its name at the end; Ctrl-C or an error removes it.
 
+    Where `folder` holds a run, and a file that the task is made of has changed since, that run is
+    kept. A warning tells what has changed, and this run goes beside it, see
+    `mbo_gym.runs.data_files.place_of`.
+
     Args:
         request: What to run.
         folder: The run's folder.
@@ -141,14 +151,22 @@ def run(
         plot: Draw what the method did, see `mbo_gym.runs.picture`.
         isolated: Whether the method learns in a process apart. A method that asks the oracle by its
             settings does not, nor does any on Windows.
+        keep_rows: Whether the folder keeps a number for each row of the task's table, from which a
+            later run tells what is new.
+        task_peak_mb: Memory that making `task` took, see `mbo_gym.runs.memory.make_measured`; it
+            counts in the peak of the run.
 
     Raises:
         TypeError: The method's class cannot be imported by another process.
-        FileExistsError: `folder` exists and `overwrite` is off.
+        FileExistsError: `folder` exists, `overwrite` is off and the data are the same.
+        DamagedFile: `folder` holds a run that cannot be read.
         MissingDependency: A library that a logger or the picture needs is not installed.
     """
     _sweep(folder)
-    check_folder(folder, overwrite=overwrite)
+    place = place_of(folder, request.options, overwrite=overwrite)
+    if place.note:
+        warnings.warn(place.note, stacklevel=2)
+        folder = place.folder
     if plot:
         optional_import("matplotlib", "report")  # a missing library shows before any work is done
     check_device(request.device)
@@ -157,7 +175,10 @@ def run(
     if task is None:
         # in their types and with absolute paths: what is kept means the same in every folder
         request = replace(request, options=task_options(request.task_id, **request.options))
-        task = make_task(request.task_id, **request.options)
+        made = make_measured(request.task_id, **request.options)
+        task, task_peak_mb = made.task, made.peak_mb
+    else:
+        reset_peak_memory()
     method = make_method(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
@@ -166,12 +187,23 @@ def run(
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
-        _write_json(partial / "config.json", {**facts, "command": request.command})
+        facts |= {"command": request.command, "files": files_of(request.options)}
+        _write_json(partial / "config.json", facts)
+        if keep_rows:
+            write_rows(partial, request.options)
         result, proposals = _run_into(
-            partial, request, task, method, folder=folder, quiet=quiet, plot=plot, apart=isolated
+            partial,
+            request,
+            MadeTask(task, task_peak_mb),
+            method,
+            folder=folder,
+            quiet=quiet,
+            plot=plot,
+            apart=isolated,
         )
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
+        store.seal(partial)
         partial.chmod(0o755)
         _put_in_place(partial, folder)
     finally:
@@ -182,7 +214,7 @@ def run(
 def _run_into(
     partial: Path,
     request: RunRequest,
-    task: Task,
+    made: MadeTask,
     method: Method,
     *,
     folder: Path,
@@ -192,9 +224,12 @@ def _run_into(
 ) -> tuple[RunResult, Proposals]:
     """Let the method learn and propose, score the proposals, draw them; return the result and the
     designs."""
+    task = made.task
     name = f"{request.method} on {request.task_id}, seed {request.seed}"
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
     loggers = [JsonLinesLogger(partial / "metrics.jsonl"), *more]
+    before = peak_memory_mb()
+    held = own_memory_mb() or 0.0  # beside the process that learns
     with RichProgress(loggers, f"{name}: ", quiet=quiet) as progress:
         learned = _learned(request, task, method, partial / "model", progress, apart=apart)
     proposals = learned.proposals
@@ -207,6 +242,9 @@ def _run_into(
         save_picture(partial / PICTURE, task, proposals.x, evaluation, walks, name=name)
         if evaluation.scores is not None:
             save_designs(partial, task, proposals.x, evaluation.scores)
+    learning = learned.peak_memory_mb
+    if learned.isolated and learning is not None:
+        learning += held
     scale = task.dataset.score_scale
     return RunResult(
         request=request,
@@ -214,7 +252,7 @@ def _run_into(
         search_oracle_calls=learned.oracle_calls,
         fit_seconds=learned.fit_seconds,
         propose_seconds=learned.propose_seconds,
-        peak_memory_mb=learned.peak_memory_mb,
+        peak_memory_mb=most(made.peak_mb, before, learning, peak_memory_mb()),
         search=search,
         learning=learning,
         trace_oracle_calls=search_calls + learning_calls,
@@ -248,14 +286,6 @@ def _learned(
     return learned
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise FileExistsError where a run's folder exists and may not be replaced."""
-    if folder.exists() and not overwrite:
-        raise FileExistsError(
-            f"{folder} exists already; choose another --output, or pass --overwrite to replace it"
-        )
-
-
 def _sweep(folder: Path) -> None:
     """Remove the hidden folders that killed runs of this name left, and bring an older run back
     that had made room for one of them."""
@@ -282,13 +312,18 @@ def _put_in_place(finished: Path, folder: Path) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError where torch has no such device, before any work."""
+    """Raise ValueError where torch has no such device, or one without numbers, before any work."""
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.zeros(1, device=device))
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"torch cannot use the device {device!r} on this machine: {str(error).splitlines()[0]}"
+            f"torch cannot use the device {device!r} on this machine: {_first_sentence(error)}. "
+            "Pass cpu, or cuda or cuda:N where there is a GPU."
         ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).splitlines()[0].partition(". ")[0].rstrip(".")
 
 
 def _write_json(path: Path, facts: Mapping[str, Any]) -> None:

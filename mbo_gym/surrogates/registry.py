@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SURROGATES",
+    "check_chosen",
     "list_surrogates",
     "load_surrogate",
     "make_surrogate",
@@ -101,6 +102,31 @@ def settings_of_surrogate(choice: Choice) -> list[str]:
     if isinstance(kind, type) and hasattr(kind, "Config"):
         return list(leaf_settings(kind.Config()))
     return list(spec.kwargs)
+
+
+def check_chosen(base: Any, config: Any) -> None:
+    """Raise what is wrong with the surrogates that a config chooses, and its base does not.
+
+    Args:
+        base: Config of a method as it was.
+        config: The same with other settings.
+
+    Raises:
+        UnknownId: No surrogate, or no setting of it, has that name.
+        ValueError: A setting is of the wrong type.
+    """
+    before = leaf_settings(base)
+    for name, choice in leaf_settings(config).items():
+        known = before.get(name)
+        if not isinstance(choice, Choice) or choice == known:
+            continue
+        if choice.name not in SURROGATES and isinstance(known, Choice) and known.name in SURROGATES:
+            SURROGATES.spec(choice.name)  # raises and names the nearest
+        if choice.name in SURROGATES:
+            try:
+                make_surrogate(choice)
+            except TypeError as error:  # of a function that takes no such setting
+                raise ValueError(f"{name}: {error}") from error
 
 
 def load_surrogate(path: Path | str) -> Surrogate:

@@ -6,14 +6,17 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from mbo_gym.errors import InvalidData, MissingData
 from mbo_gym.files.cells import Table
+from mbo_gym.files.changes import file_sum
 from mbo_gym.files.design_columns import Bounds, DesignOptions
 from mbo_gym.files.frames import array_table, frame_table
+from mbo_gym.files.kept import kept_files
 from mbo_gym.files.measurements import Measurements, read_measurements
 from mbo_gym.files.roles import Roles, assign_roles
 from mbo_gym.files.sequences import SequenceOptions
@@ -71,6 +74,8 @@ def _check(
     **others: Any,
 ) -> None:
     """Raise what is wrong with the table and the names of its columns."""
+    given = {"path": path, "space": others.get("space")}
+    path = kept_files(given, others.get("sha256") or {}).get("path")
     table = _table(path, frame, x, y, score_column, task_id, others)
     if others.get("space") is None:
         assign_roles(table, design_columns, "score" if x is not None else score_column)
@@ -140,6 +145,7 @@ def make_table_task(
     header: bool = True,
     encoding: str | None = None,
     decimal: Literal[".", ","] | None = None,
+    sha256: Mapping[str, str] | None = None,
 ) -> Task:
     """Make a task of a table; `mbo_gym.files.table` says which files are read.
 
@@ -193,6 +199,9 @@ def make_table_task(
         header: Whether the first line names the columns; if not, they are called 1, 2, ..
         encoding: Encoding of a text, such as latin-1; None for UTF-8 or what the file says.
         decimal: The character before the fraction of a number; None finds out.
+        sha256: Known sha256 of the files by option, ``{"path": "..", "space": ".."}``; exported
+            data sets and specs of environments have it. Another content is refused. A file that has
+            moved is looked for by its name in the working folder and the data folders.
 
     Raises:
         MissingData: No table was given, or there is no such file.
@@ -207,7 +216,10 @@ def make_table_task(
         "decimal": decimal,
         "missing_words": missing_words,
     }
+    files = kept_files({"path": path, "space": space}, sha256 or {})
+    path, space = files.get("path"), files.get("space")
     table = _table(path, frame, x, y, score_column, task_id, dialect)
+    contents = {name: file_sum(Path(file)) for name, file in files.items()}
     if x is not None:
         score_column = score_column or "score"
     told = _Told(
@@ -231,9 +243,8 @@ def make_table_task(
     if space is not None:
         told = told.completed_by(read_space_file(space), os.fspath(space))
     roles, measured = _read(table, told)
-    return _assembled(
-        table, roles.score, measured, task_id, told.minimise, oracle, percentile
-    ).with_options()
+    task = _assembled(table, roles.score, measured, task_id, told.minimise, oracle, percentile)
+    return replace(task, files=contents).with_options()
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def _batch_of(
     y = torch.from_numpy(problem.dataset.score_scale.standardise(problem.dataset.y[rows]))
     meta = {
         "task_id": problem.task_id,
-        "task_options": dict(problem.options),
+        "task_options": problem.recovery_options,
         "encoder": encoder.name,
         **settings,
     }

@@ -10,7 +10,7 @@ from typing import Protocol
 from mbo_gym.benchmark.execute.worker import Job, Lost, Outcome
 from mbo_gym.registry import Registry
 
-__all__ = ["Executor", "Lost", "Outcome", "available_cpus", "make_executor"]
+__all__ = ["Executor", "Lost", "Outcome", "available_cpus", "check_executor", "make_executor"]
 
 
 class Executor(Protocol):
@@ -57,13 +57,24 @@ def make_executor(name: str, *, workers: int | None, address: str | None = None)
         workers: Number of CPU cores to use; None for all of this machine (or of the cluster).
         address: Address of a running Ray cluster, ``auto`` for the one this machine belongs to;
             None for a local one.
+
+    Raises:
+        UnknownId: No executor has that name.
+        MissingDependency: Its library is not installed.
+        ValueError: `workers` or `address` is out of range, or no cluster answers.
     """
+    check_executor(name, workers=workers, address=address)
+    executor: Executor = EXECUTORS.spec(name).make(workers=workers, address=address)
+    return executor
+
+
+def check_executor(name: str, *, workers: int | None, address: str | None = None) -> None:
+    """Raise what `make_executor` would raise, as far as that shows without starting anything."""
+    EXECUTORS.spec(name)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if address is not None and name != "ray":
         raise ValueError(f"an address is for the ray executor, got {address!r} with {name!r}")
-    executor: Executor = EXECUTORS.spec(name).make(workers=workers, address=address)
-    return executor
 
 
 def available_cpus() -> int:

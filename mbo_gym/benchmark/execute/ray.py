@@ -57,6 +57,8 @@ class RayExecutor:
         self._remote: Any = ray.remote(execute_elsewhere)
         self._jobs: dict[Any, Job] = {}
         self._cpus = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._memory = max((node.get("memory", 0.0) for node in nodes), default=0.0)
 
     def has_room(self, job: Job) -> bool:
         """Return whether Ray's queue is short; Ray starts jobs when resources are free."""
@@ -68,7 +70,8 @@ class RayExecutor:
         remote = self._remote.options(
             num_cpus=min(job.resources.cpus, self._cpus),
             num_gpus=job.resources.gpu_share if on_gpu else 0,
-            memory=int(job.resources.memory_gb * 2**30),
+            # More than any machine has would wait for ever.
+            memory=int(min(job.resources.memory_gb * 2**30, self._memory)),
             max_retries=0,  # the benchmark counts and retries lost cells itself
             name=job.cell.folder_name,
         )

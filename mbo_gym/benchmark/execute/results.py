@@ -89,6 +89,15 @@ class ResultStore:
                     unpacked[record.key] = record
         return list((found | unpacked).values())
 
+    def unlisted(self) -> list[str]:
+        """Return the names of finished cells that no line tells of, as where lines were lost.
+
+        `writing` adds them.
+        """
+        keys = {record.key for record in self.records()} if self.exists else set()
+        found = sorted(path.parent.name for path in self.cells.glob(f"*/{RECORD}"))
+        return [name for name in found if name[-16:] not in keys]
+
     @contextmanager
     def writing(self, own: Set[str] | None = None) -> Iterator[dict[str, CellRecord]]:
         """Lock the folder, repair what a kill left, and yield the latest records by key.

@@ -9,7 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mbo_gym.benchmark.execute.executor import Executor, available_cpus, make_executor
+from mbo_gym.benchmark.execute.executor import (
+    Executor,
+    available_cpus,
+    check_executor,
+    make_executor,
+)
+from mbo_gym.benchmark.execute.memory import measured_mb, memory_for
 from mbo_gym.benchmark.execute.results import ResultStore, write_record
 from mbo_gym.benchmark.execute.worker import Job, Lost, failure
 from mbo_gym.benchmark.plan.grid import Cell, Grid, cells_of
@@ -22,6 +28,7 @@ __all__ = [
     "Plan",
     "RunObserver",
     "WorkerLost",
+    "check_execution",
     "estimate_seconds",
     "make_plan",
     "run_cells",
@@ -146,9 +153,12 @@ def run_grid(
 
     Raises:
         UnknownId: No method, preset, setting, task, option or executor has that name.
-        ValueError: The grid is empty or doubled, or another process is writing to the folder.
+        MissingData: The data of a task are not on this machine.
+        ValueError: The grid is empty or doubled, torch has no such device, or another process is
+            writing to the folder.
     """
     show = show or RunObserver()
+    check_execution(executor, workers=workers, address=address, device=device)
     store = ResultStore(folder, "" if shard is None else "{}of{}".format(*shard))
     cells = cells_of([grid] if isinstance(grid, Grid) else grid, store.configs)
     if shard is not None:
@@ -157,8 +167,9 @@ def run_grid(
         plan = make_plan(cells, known, retry=retry)
         store.configs.save()
         runner = None
-        if plan.to_run:  # what cannot work is said before anything is
-            _check_device(device)
+        if executor != "ray":  # whose machines have data of their own
+            _check_data(plan.to_run)
+        if plan.to_run:  # a cluster that does not answer is said before anything is
             runner = make_executor(executor, workers=workers, address=address)
         show.plan(plan)
         if runner is not None:
@@ -167,12 +178,37 @@ def run_grid(
     return [record for record in store.records() if record.key in keys]
 
 
-def _check_device(device: str) -> None:
-    """Raise ValueError where torch has no such device."""
+def check_execution(
+    executor: str, *, workers: int | None, address: str | None, device: str
+) -> None:
+    """Raise what cannot work whatever the grid is, before a folder is made or a cell is run.
+
+    Raises:
+        UnknownId: No executor has that name.
+        ValueError: torch has no such device, or `workers` or `address` is out of range.
+    """
+    check_executor(executor, workers=workers, address=address)
     if device != "cpu":  # which planning does without torch
         from mbo_gym.runs.one_run import check_device
 
         check_device(device)
+
+
+def _check_data(cells: Sequence[Cell]) -> None:
+    """Raise MissingData where the data of a task are not on this machine."""
+    from mbo_gym.data import manifest
+    from mbo_gym.tasks.registry import make_task, task_info
+
+    tasks = {(c.request.task_id, repr(c.request.options)): c.request for c in cells}
+    for request in tasks.values():
+        folder = request.options.get("folder")
+        if folder is not None:
+            missing = not Path(str(folder)).is_dir()
+        else:
+            sources = task_info(request.task_id).sources
+            missing = bool(sources) and all(manifest.find(name) is None for name in sources)
+        if missing:  # the task itself knows best what it lacks
+            make_task(request.task_id, **request.options)
 
 
 def run_cells(
@@ -198,8 +234,9 @@ def run_cells(
         show: Observer of the run, or None.
     """
     show = show or RunObserver()
+    peaks = measured_mb(store.records())
     queue = deque(
-        Job(cell, store.cells / cell.folder_name, device, _resources(cell), loggers=loggers)
+        Job(cell, store.cells / cell.folder_name, device, _resources(cell, peaks), loggers=loggers)
         for cell in cells
     )
     try:
@@ -223,8 +260,15 @@ def run_cells(
     executor.close(now=False)
 
 
-def _resources(cell: Cell) -> Resources:
-    """Return the resources of a cell, with no more threads than this machine has cores."""
+def _resources(cell: Cell, peaks: Mapping[tuple[str, str, str], float]) -> Resources:
+    """Return the resources of a cell.
+
+    There are no more threads than this machine has cores, and memory for the data of the task.
+    """
     kind = method_class(cell.request.method)
     resources: Resources = getattr(kind, "RESOURCES", Resources())
-    return replace(resources, cpus=min(resources.cpus, available_cpus()))
+    return replace(
+        resources,
+        cpus=min(resources.cpus, available_cpus()),
+        memory_gb=memory_for(cell.request, resources.memory_gb, peaks),
+    )

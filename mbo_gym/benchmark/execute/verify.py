@@ -13,9 +13,9 @@ from typing import Any
 
 from mbo_gym.benchmark.execute.results import RECORD, ResultStore
 from mbo_gym.benchmark.record import CellRecord, ScoreSummary
-from mbo_gym.errors import MboGymError
+from mbo_gym.errors import DamagedFile, MboGymError
 from mbo_gym.evaluation.scoring import evaluate
-from mbo_gym.files.store import load_npz
+from mbo_gym.files.store import check_sealed, load_npz
 from mbo_gym.progress.protocol import NullProgress, Progress
 from mbo_gym.tasks.registry import make_task
 
@@ -64,6 +64,11 @@ def _checked(record: CellRecord, folder: Path) -> Checked:
         return Checked(record, f"{RECORD} of its folder cannot be read: {error}")
     if kept != record:
         return Checked(record, f"it differs from {RECORD} of its folder")
+    try:
+        kept_files = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+        check_sealed(folder, kept_files, remedy="Run the cell again.")  # some may be taken away
+    except DamagedFile as error:
+        return Checked(record, str(error))
     try:
         task = _task(record.request.task_id, json.dumps(dict(record.request.options)))
         x = load_npz((folder / "designs.npz").read_bytes())["x"]

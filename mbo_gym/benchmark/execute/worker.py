@@ -19,7 +19,7 @@ from typing import Any
 from mbo_gym.benchmark.execute.results import write_record
 from mbo_gym.benchmark.plan.grid import Cell
 from mbo_gym.benchmark.record import CellError, CellRecord, CellResult, Environment
-from mbo_gym.errors import MboGymError, MissingData
+from mbo_gym.errors import DamagedFile, MboGymError, MissingData
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
 from mbo_gym.runs.request import RunRequest
@@ -92,8 +92,16 @@ def execute(job: Job) -> Outcome:
     request = replace(job.cell.request, device=job.device, loggers=job.loggers)
     try:
         with limit_threads(job.resources.cpus):
-            task = _made(request)
-            result = run(request, job.folder, task=task, overwrite=True, quiet=True)
+            made = _made(request)
+            result = run(
+                request,
+                job.folder,
+                task=made.task,
+                overwrite=True,
+                quiet=True,
+                keep_rows=False,
+                task_peak_mb=made.peak_mb,
+            )
     except LearnerLost as error:
         return Lost(str(error))
     except OSError as error:
@@ -112,14 +120,14 @@ def execute(job: Job) -> Outcome:
 
 
 def _made(request: RunRequest) -> Any:
-    """Return the task of a run.
+    """Return the task of a run, with the memory that making it took.
 
     Raises:
-        GridStopped: Its data are missing here, which is no result of the method.
+        GridStopped: Its data are missing or damaged here, which is no result of the method.
     """
     try:
         return _task(request.task_id, json.dumps(dict(request.options), sort_keys=True))
-    except MissingData as error:
+    except (MissingData, DamagedFile) as error:
         raise GridStopped(f"{request.task_id}: {error}") from error
 
 
@@ -169,9 +177,9 @@ def limit_threads(n: int) -> Iterator[None]:
 @lru_cache(maxsize=2)
 def _task(task_id: str, options: str) -> Any:
     """Return a task; the last two are kept, as a worker runs the cells of one task in turn."""
-    from mbo_gym.tasks.registry import make_task
+    from mbo_gym.runs.memory import make_measured
 
-    return make_task(task_id, **json.loads(options))
+    return make_measured(task_id, **json.loads(options))
 
 
 def _record(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
 from mbo_gym.nn.training import TrainingConfig, train
 from mbo_gym.nn.weights import build
@@ -254,17 +255,25 @@ def _kept_scenes(
     """Return the scenes kept in a file of the same settings, or simulate them and keep them.
 
     Raises:
+        DamagedFile: The file cannot be read.
         ValueError: The file holds scenes of other settings.
     """
     about = repr((config, physics))
     if path.exists():
-        with np.load(path) as kept:
-            if str(kept["about"]) != about:
-                raise ValueError(
-                    f"{path} holds scenes of other settings, {kept['about']}, and not of {about}. "
-                    "Choose another folder, or remove the file."
-                )
-            return Episodes(*(torch.from_numpy(kept[k]) for k in ("frames", "segments", "first")))
+        try:
+            kept = store.load_npz(path.read_bytes())
+            known = str(kept["about"])
+            found = [torch.from_numpy(kept[k]) for k in ("frames", "segments", "first")]
+        except store.ARRAY_DAMAGE as error:
+            raise DamagedFile(
+                f"{path} is damaged: {error}. Remove it to simulate the scenes anew."
+            ) from error
+        if known != about:
+            raise ValueError(
+                f"{path} holds scenes of other settings, {known}, and not of {about}. "
+                "Choose another folder, or remove the file."
+            )
+        return Episodes(*found)
     episodes = simulate_scenes(config, physics, progress)
     arrays = {
         "frames": episodes.frames_m.numpy(),

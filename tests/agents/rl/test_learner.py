@@ -3,6 +3,7 @@ log."""
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from agents.rl.data import Episodes
 from agents.rl.learner import policy_actions, third_party_seed, train_offline
 from agents.rl.learner_config import Algorithm, OfflineConfig
 from helpers import d3rlpy_or_skip
-from mbo_gym.errors import MissingDependency
+from mbo_gym.errors import DamagedFile, MissingDependency
 from mbo_gym.files import store
 from mbo_gym.progress.protocol import NullProgress
 from mbo_gym.trajectories.batch import TrajectoryBatch
@@ -531,3 +532,43 @@ def test_a_missing_library_is_named(episodes, monkeypatch):
     monkeypatch.setitem(sys.modules, "d3rlpy", None)
     with pytest.raises(MissingDependency, match=r"pip install 'mbo-gym\[rl\]'"):
         train(episodes)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".d3", ".json"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "flip", "page"])
+def test_a_damaged_checkpoint_is_named_before_it_is_read(episodes, tmp_path, suffix, damage):
+    settings = {"algorithm": "bc", "train_steps": 2, "checkpoints": str(tmp_path)}
+    train(episodes, **settings)
+    path = tmp_path / f"step_2{suffix}"
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        {
+            "cut": content[:middle],
+            "empty": b"",
+            "flip": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "page": b"<!DOCTYPE html>",
+        }[damage]
+    )
+    with pytest.raises(DamagedFile, match=rf"step_2\{suffix} is damaged: .*to train anew"):
+        train(episodes, **settings)
+    path.write_bytes(content)
+    train(episodes, **settings)
+
+
+def test_a_checkpoint_of_an_older_program_is_read_with_a_warning(episodes, tmp_path):
+    settings = {"algorithm": "bc", "train_steps": 2, "checkpoints": str(tmp_path)}
+    whole = train(episodes, **settings)
+    path = tmp_path / "step_2.json"
+    facts = json.loads(path.read_text())
+    del facts["sha256"], facts["files"]
+    path.write_text(json.dumps(facts))
+    with pytest.warns(UserWarning, match="has no checksum"):
+        resumed = train(episodes, **settings)
+    assert torch.equal(everything(resumed), everything(whole))
+    (tmp_path / "step_2.pt").write_bytes(b"PK")
+    with (
+        pytest.warns(UserWarning, match="has no checksum"),
+        pytest.raises(DamagedFile, match=r"step_2\.pt is damaged"),
+    ):
+        train(episodes, **settings)

@@ -269,12 +269,74 @@ def test_a_mistake_is_said_in_one_line_before_anything_runs(mbo, tmp_path, argum
         (["--executor", "proces"], "There is no executor 'proces'. Did you mean process"),
         (["--workers", "0"], "workers must be at least 1, got 0"),
         (["--address", "auto"], "an address is for the ray executor, got 'auto' with 'serial'"),
+        (["--device", ""], "torch cannot use the device '' on this machine"),
+        (["--device", "gpu"], "torch cannot use the device 'gpu' on this machine"),
+        (["--device", "meta"], "torch cannot use the device 'meta' on this machine"),
+        (["--option", "max_row=3"], "There is no task option 'max_row'. Did you mean max_rows?"),
+        (["--option", "noise=loud"], "noise must be a number"),
+        (["--option", "noise=Infinity"], "noise must be a number in [0, 1000]"),
+        (["--log", "tensorbord"], "tensorbord"),
     ],
 )
-def test_a_place_to_run_that_does_not_exist_is_refused_and_nothing_runs(bench, arguments, message):
-    code, out, err = bench(*arguments)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_cannot_run_is_refused_before_the_first_cell(bench, arguments, message, dry):
+    code, out, err = bench(*arguments, *dry)
     assert (code, out) == (2, "")
-    assert message in err.strip().splitlines()[-1]
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ('"grd"', "There is no method 'grd'"),
+        ('{name = "grad", preset = "ligt"}', "There is no preset of grad 'ligt'"),
+        ('{name = "grad", settings = {stepp = 1}}', "There is no setting of GradConfig 'stepp'"),
+        ('{name = "grad", settings = {"ascent.step_size" = "far"}}', "step_size must be float"),
+        (
+            '{name = "grad", settings = {"ascent.step_size" = inf}}',
+            "step_size must be a finite float or None, got inf",
+        ),
+        ('{name = "grad", settings = {"ascent.step_size" = nan}}', "must be a finite float"),
+        ('{name = "grad", settings = {surrogate = "mpl"}}', "There is no surrogate 'mpl'"),
+        ('{name = "grad", settings = {"surrogate.hiden" = 4}}', "Did you mean hidden?"),
+        ('{name = "grad", settings = {"surrogate.hidden" = "x"}}', "hidden must be int"),
+    ],
+)
+def test_a_wrong_method_in_a_file_stops_before_the_others_run(mbo, method, message):
+    Path("grid.toml").write_text(f'methods = ["random", {method}]\ntasks = ["{TASK}"]\n')
+    code, out, err = mbo("benchmark", "grid.toml", "--output", "results")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert list(Path().rglob("record.json")) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ('"Brannin-Exact-v0"', "There is no task 'Brannin-Exact-v0'"),
+        ('{id = "Levy-Exact-v1", options = {dim = "x"}}', "dim must be a whole number"),
+        ('{id = "csv", options = {path = "none.csv", score_column = "y"}}', "none.csv"),
+        ('"CIFARNAS-Exact-v0"', "Design-Bench's data folder is not on this machine"),
+        (
+            '{id = "UTR-ResNet-v0", options = {folder = "no_such_folder"}}',
+            "no_such_folder is no folder",
+        ),
+    ],
+)
+def test_a_task_that_cannot_be_made_stops_before_the_others_run(
+    mbo, monkeypatch, tmp_path, task, message
+):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
+    monkeypatch.delenv("MBO_GYM_DATA", raising=False)
+    monkeypatch.delenv("MBO_GYM_DESIGN_BENCH", raising=False)
+    Path("grid.toml").write_text(f'methods = ["random"]\ntasks = ["{TASK}", {task}]\n')
+    code, out, err = mbo("benchmark", "grid.toml", "--output", "results", "--executor", "serial")
+    assert (code, out) == (2, "")
+    assert message in err
     assert "Traceback" not in err
     assert list(Path().rglob("record.json")) == []
 

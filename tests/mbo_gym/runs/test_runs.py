@@ -27,7 +27,15 @@ from mbo_gym.surrogates.registry import SURROGATES, load_surrogate
 
 TASK = "Branin-Exact-v0"
 SURROGATE = "surrogate_of_the_run_tests"
-FILES = ["config.json", "designs.csv", "designs.npz", "metrics.jsonl", "model", "result.json"]
+FILES = [
+    "checksums.json",
+    "config.json",
+    "designs.csv",
+    "designs.npz",
+    "metrics.jsonl",
+    "model",
+    "result.json",
+]
 
 
 @dataclass(frozen=True)

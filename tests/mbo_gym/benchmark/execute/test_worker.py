@@ -30,6 +30,7 @@ from tests.mbo_gym.benchmark.conftest import TASK, cells_of, comparable, odd
 pytestmark = pytest.mark.usefixtures("odd_methods")
 
 FILES = {
+    "checksums.json",
     "config.json",
     "designs.csv",
     "designs.npz",
@@ -207,7 +208,7 @@ def test_elsewhere_the_same_comes_out_and_nothing_stays(tmp_path, done, monkeypa
 def test_a_task_is_made_once_for_the_cells_of_a_worker(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "mbo_gym.tasks.registry.make_task",
+        "mbo_gym.runs.memory.make_task",
         lambda task_id, **options: made.append((task_id, options)),
     )
     worker._task.cache_clear()

@@ -170,12 +170,14 @@ def test_the_command_of_a_cell_repeats_it(monkeypatch):
         "mbo_gym.runs.one_run.run", lambda request, *a, **k: seen.update(request=request)
     )
     monkeypatch.setattr(
-        "mbo_gym.tasks.registry.make_task",
+        "mbo_gym.runs.memory.make_task",
         lambda task_id, **given: seen.update(options=given) or made,
     )
     monkeypatch.setattr(
         "mbo_gym.methods.registry.make_method", lambda name, **given: seen.update(settings=given)
     )
+    # a nursery that is forked here would keep the methods patched for the tests that follow
+    monkeypatch.setattr("mbo_gym.runs.apart.fork_nursery", lambda **given: None)
     monkeypatch.setattr("mbo_gym.cli.tables.results", lambda *a: None)
     monkeypatch.setattr("mbo_gym.cli.terminal.show", lambda *a, **k: None)
     monkeypatch.setattr("sys.argv", words)
