@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from mbo_gym.benchmark.execute.arrays import JobArray
     from mbo_gym.benchmark.execute.runner import Plan
     from mbo_gym.benchmark.plan.grid import Cell, Grid
+    from mbo_gym.benchmark.plan.slurm import SlurmOptions
     from mbo_gym.benchmark.record import CellRecord
 
 __all__ = ["benchmark", "evaluate", "merge", "pack", "report", "status"]
@@ -39,7 +41,7 @@ def benchmark(
     output: Annotated[
         Path, typer.Option(help="results folder; what it holds already is not run again")
     ] = Path("benchmark"),
-    executor: Annotated[str, typer.Option(help="process, ray or serial")] = "process",
+    executor: Annotated[str, typer.Option(help="process, ray, serial or slurm")] = "process",
     workers: Annotated[int | None, typer.Option(help="CPU cores to use; default: all")] = None,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster, or auto")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
@@ -54,15 +56,21 @@ def benchmark(
         str | None,
         typer.Option(help="run one part of the cells, e.g. 3/20; the parts may share the folder"),
     ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value of the job array, before the file's [slurm]; see the guide"),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="with slurm: wait for the cells, or submit only")
+    ] = True,
 ) -> None:
     """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
 
     The grid comes from a TOML file or from --methods and --tasks; --seeds and --k override the
     file's. Exit code 3: all cells ended, and some of them failed.
     """
-    from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
-    from mbo_gym.benchmark.execute.runner import make_plan, run_grid
+    from mbo_gym.benchmark.execute.runner import make_plan
     from mbo_gym.benchmark.plan.grid import cells_of
     from mbo_gym.progress.loggers import check_loggers
 
@@ -70,6 +78,10 @@ def benchmark(
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
     part = _shard(shard)
+    if executor == "slurm":
+        _refuse_with_slurm(workers=workers, address=address, shard=shard)
+    elif slurm or not wait:
+        raise ValueError(f"--slurm and --no-wait are for --executor slurm, got {executor!r}")
     if dry_run:
         store = ResultStore(output)
         records = store.records() if store.exists else []
@@ -78,8 +90,15 @@ def benchmark(
         plan = make_plan(cells, {r.key: r for r in records}, retry=retry)
         _show_plan(plan, records, workers)
         return
-    with Live() as live:
-        records = run_grid(
+    if executor == "slurm":
+        options = _slurm_options(file, slurm or [])
+        records = _run_on_slurm(
+            grids, output, options, device=device, retry=retry, loggers=loggers, wait=wait
+        )
+        if not wait:
+            return
+    else:
+        records = _run_here(
             grids,
             output,
             executor=executor,
@@ -88,7 +107,6 @@ def benchmark(
             device=device,
             retry=retry,
             loggers=loggers,
-            show=live,
             shard=part,
         )
     _show_results(records)
@@ -101,6 +119,61 @@ def benchmark(
             err=True,
         )
         raise typer.Exit(CELLS_FAILED)
+
+
+def _run_here(grids: list[Grid], output: Path, **options: Any) -> list[CellRecord]:
+    from mbo_gym.benchmark.execute.live import Live
+    from mbo_gym.benchmark.execute.runner import run_grid
+
+    with Live() as live:
+        return run_grid(grids, output, show=live, **options)
+
+
+def _run_on_slurm(
+    grids: list[Grid], output: Path, options: SlurmOptions, **more: Any
+) -> list[CellRecord]:
+    """Submit, wait, and on Ctrl-C say how to go on."""
+    from mbo_gym.benchmark.execute.live import Live
+    from mbo_gym.benchmark.execute.slurm import run_on_slurm
+
+    arrays: list[JobArray] = []
+
+    def submitted(array: JobArray) -> None:
+        arrays.append(array)
+        n = sum(map(len, array.keys))
+        typer.echo(f"job {array.job}: {n} cells in {len(array.keys)} tasks", err=True)
+
+    try:
+        with Live() as live:
+            return run_on_slurm(grids, output, options, show=live, submitted=submitted, **more)
+    finally:
+        going_on = [array for array in arrays if array.states(output)]
+        for array in going_on:
+            typer.echo(f"job {array.job} goes on; `{array.cancel}` ends it", err=True)
+        if going_on:
+            typer.echo(
+                f"`mbo-gym status {output}` shows how far it is; this command watches it again",
+                err=True,
+            )
+
+
+def _refuse_with_slurm(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            remedy = "Set cpus with --slurm" if name == "workers" else f"Leave out --{name}"
+            raise ValueError(
+                f"--{name} does not go with --executor slurm, got {value!r}. {remedy}."
+            )
+
+
+def _slurm_options(file: Path | None, pairs: list[str]) -> SlurmOptions:
+    """Return the options of the file's table and of the command line, which counts first."""
+    from mbo_gym.benchmark.plan.grid import read_slurm
+    from mbo_gym.benchmark.plan.slurm import slurm_options
+    from mbo_gym.settings import parse_options
+
+    table = {} if file is None else read_slurm(file)
+    return slurm_options(table, parse_options(pairs, "--slurm"))
 
 
 def report(

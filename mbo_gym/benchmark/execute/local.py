@@ -74,11 +74,22 @@ class ProcessExecutor:
         workers: Number of CPU cores to share, None for all of this machine. A job that needs more
             runs alone.
         address: Ignored.
+        memory: Memory to share, GiB; None for all of this machine.
+        own_group: Whether workers are process groups of their own, which signals to this process's
+            group do not reach.
     """
 
-    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        address: str | None = None,
+        *,
+        memory: float | None = None,
+        own_group: bool = False,
+    ) -> None:
         self._cpus = workers or available_cpus()
-        self._memory_gb = memory_gb()
+        self._memory_gb = memory or memory_gb()
+        self._own_group = own_group
         self._workers: list[_Worker] = []
 
     def has_room(self, job: Job) -> bool:
@@ -101,7 +112,9 @@ class ProcessExecutor:
         worker = next((w for w in self._workers if w.job is None), None)
         if worker is None:
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker)
+            pool = ProcessPoolExecutor(
+                1, mp_context=context, initializer=_start_worker, initargs=(self._own_group,)
+            )
             worker = _Worker(pool, pool.submit(os.getpid))
             self._workers.append(worker)
         worker.job, worker.future = job, worker.pool.submit(execute, job)
@@ -145,8 +158,10 @@ class ProcessExecutor:
                     os.kill(worker.pid.result(timeout=_SECONDS_TO_CLEAN_UP), number)
 
 
-def _start_worker() -> None:
+def _start_worker(own_group: bool) -> None:
     """Leave Ctrl-C to the main process, and end with it."""
+    if own_group:
+        os.setpgid(0, 0)
     from mbo_gym.runs.apart import fork_nursery
 
     fork_nursery()  # while this process has made no task

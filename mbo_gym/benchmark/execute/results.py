@@ -8,7 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -65,6 +65,15 @@ class ResultStore:
     def _written(self) -> list[Path]:
         """Return the files of lines, those of other writers too."""
         return sorted(self.folder.glob("results*.jsonl"))
+
+    def state(self) -> tuple[tuple[str, int, int], ...]:
+        """Return what changes with every record: name, size and time of each file of records."""
+        found = []
+        for path in [self.packed, *self._written()]:
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                found.append((path.name, about.st_size, about.st_mtime_ns))
+        return tuple(found)
 
     def records(self) -> list[CellRecord]:
         """Return the latest record of each key, in the order in which the keys came.
