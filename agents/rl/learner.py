@@ -21,6 +21,7 @@ from agents.rl.checkpoints import Checkpoints
 from agents.rl.data import Episodes
 from agents.rl.learner_config import OfflineConfig
 from mbo_gym.files.weights import load_weights, save_weights
+from mbo_gym.nn.checkpoints import next_folder
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
 
@@ -61,9 +62,11 @@ def train_offline(
         algo = _create(d3rlpy, config, device)
         algo.create_impl((episodes.observations.shape[2],), episodes.actions.shape[2])
         rng = np.random.default_rng(seed)
-        saved = (
-            Checkpoints(config.checkpoints, config, seed, episodes) if config.checkpoints else None
-        )
+        folder, pace = config.checkpoints, None
+        if folder is None and (kept := next_folder()) is not None:
+            folder, pace = str(kept[0]), kept[1]
+        strict = config.checkpoints is not None
+        saved = Checkpoints(folder, config, seed, episodes, strict=strict) if folder else None
         done = saved.resume(algo, rng) if saved else 0
         if saved and snapshots:
             saved.read_snapshots(snapshots, done)
@@ -85,9 +88,9 @@ def train_offline(
                 }
                 if saved:
                     saved.keep_snapshot(step, snapshots[step])
-            if saved and (
-                step % max(1, config.train_steps // 10) == 0 or step == config.train_steps
-            ):
+            last = step == config.train_steps
+            tenth = last or step % max(1, config.train_steps // 10) == 0
+            if saved and (tenth if pace is None else pace.due(end=last)):
                 saved.save(algo, rng, step)
         if adapter:
             adapter.close()

@@ -137,6 +137,7 @@ def _run_on_slurm(
     from mbo_gym.benchmark.execute.slurm import run_on_slurm
 
     arrays: list[JobArray] = []
+    waited = False
 
     def submitted(array: JobArray) -> None:
         arrays.append(array)
@@ -145,9 +146,11 @@ def _run_on_slurm(
 
     try:
         with Live() as live:
-            return run_on_slurm(grids, output, options, show=live, submitted=submitted, **more)
+            records = run_on_slurm(grids, output, options, show=live, submitted=submitted, **more)
+        waited = more["wait"]
+        return records
     finally:
-        going_on = [array for array in arrays if array.states(output)]
+        going_on = [] if waited else [array for array in arrays if array.states(output)]
         for array in going_on:
             typer.echo(f"job {array.job} goes on; `{array.cancel}` ends it", err=True)
         if going_on:
@@ -253,7 +256,11 @@ def status(
         Path | None, typer.Argument(help="TOML file of the grid, to count what is left")
     ] = None,
 ) -> None:
-    """Show how far a benchmark is: cells that are done, failed, running, lost and left."""
+    """Show how far a benchmark is: cells that are done, failed, running, lost and left.
+
+    Lost are cells that a process left half-way, and those of Slurm tasks that are gone.
+    """
+    from mbo_gym.benchmark.execute.arrays import read_arrays
     from mbo_gym.benchmark.execute.live import duration
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.benchmark.execute.runner import estimate_seconds
@@ -262,6 +269,7 @@ def status(
     store = ResultStore(results)
     records = {r.key: r for r in store.records()} if store.exists else {}
     running, lost = store.at_work()
+    arrays = read_arrays(results)
     cells = cells_of(_grids(file, None, None, None, None, None), store.configs) if file else []
     kept = [records[cell.key] for cell in cells if cell.key in records] or list(records.values())
     done = sum(record.status == "done" for record in kept)
@@ -273,6 +281,32 @@ def status(
         if known:
             counts.append(f"about {duration(sum(known))} of work for {len(known)} of these")
     typer.echo(", ".join(counts))
+    for array in arrays:
+        line = _array_line(array, results, set(records))
+        if line:
+            typer.echo(line)
+
+
+def _array_line(array: JobArray, results: Path, ended: set[str]) -> str:
+    """Return how far a job array is; empty for one whose cells have all ended."""
+    from mbo_gym.benchmark.execute.live import duration
+
+    states = array.states(results)
+    keys = {key for task in array.keys for key in task}
+    open_ = keys - ended
+    if not open_:
+        return ""
+    at_work = {key for task in states for key in array.keys[task]}
+    counts = [f"{len(keys) - len(open_)} of {len(keys)} cells ended"]
+    for state in sorted(set(states.values())):
+        counts.append(f"{sum(s == state for s in states.values())} tasks {state.lower()}")
+    if gone := open_ - at_work:
+        counts.append(f"{len(gone)} cells lost with their tasks (the same command runs them again)")
+    if states:
+        left = array.seconds_left(ended, list(states))
+        counts.append(f"about {duration(left)} left")
+        counts.append(f"`{array.cancel}` ends it")
+    return f"job {array.job}: {', '.join(counts)}"
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -7,9 +7,7 @@ import csv
 import glob
 import io
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
-from mbo_gym.machine import is_running
+from mbo_gym.files.partial import is_abandoned, kept_alive, make_partial, whole_name
 from mbo_gym.methods import saved
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -117,6 +115,7 @@ def run(
     quiet: bool = False,
     plot: bool = False,
     isolated: bool = True,
+    checkpoints: Path | None = None,
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
@@ -136,6 +135,8 @@ def run(
         plot: Draw what the method did, see `mbo_gym.runs.picture`.
         isolated: Whether the method learns in a process apart. A method that asks the oracle by its
             settings does not, nor does any on Windows.
+        checkpoints: Folder in which long trainings keep checkpoints, and from which a run that was
+            killed goes on; see `mbo_gym.nn.checkpoints.trainings_kept`. The caller removes it.
 
     Raises:
         TypeError: The method's class cannot be imported by another process.
@@ -157,14 +158,22 @@ def run(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}.{os.getpid()}-"
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
+    partial = make_partial(folder)
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         _write_json(partial / "config.json", {**facts, "command": request.command})
-        result, proposals = _run_into(
-            partial, request, task, method, folder=folder, quiet=quiet, plot=plot, apart=isolated
-        )
+        with kept_alive(partial):
+            result, proposals = _run_into(
+                partial,
+                request,
+                task,
+                method,
+                folder=folder,
+                quiet=quiet,
+                plot=plot,
+                apart=isolated,
+                checkpoints=checkpoints,
+            )
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
         partial.chmod(0o755)
@@ -184,6 +193,7 @@ def _run_into(
     quiet: bool,
     plot: bool,
     apart: bool,
+    checkpoints: Path | None,
 ) -> tuple[RunResult, Proposals]:
     """Let the method learn and propose, score the proposals, draw them; return the result and the
     designs."""
@@ -191,7 +201,9 @@ def _run_into(
     more = make_loggers(request.loggers, partial, run_name=name, config=asdict(method.config))
     loggers = [JsonLinesLogger(partial / "metrics.jsonl"), *more]
     with RichProgress(loggers, f"{name}: ", quiet=quiet) as progress:
-        learned = _learned(request, task, method, partial / "model", progress, apart=apart)
+        learned = _learned(
+            request, task, method, partial / "model", progress, checkpoints, apart=apart
+        )
     proposals = learned.proposals
     evaluation = evaluate(task, proposals.x)
     search, trace_calls = score_search(task, learned.trace)
@@ -226,15 +238,20 @@ def _learned(
     method: Method,
     model: Path,
     progress: RichProgress,
+    checkpoints: Path | None,
     *,
     apart: bool,
 ) -> Learned:
     """Let the method learn, propose and write the folder `model`."""
     problem, seed, device = task.problem(), request.seed, request.device
     if not apart or not CAN_ISOLATE or method.asks_oracle:
-        return learn(method, problem, Context(seed, device, progress), request.k, model)
+        context = Context(seed, device, progress)
+        return learn(method, problem, context, request.k, model, checkpoints)
     files = tuple(value for value in request.options.values() if isinstance(value, str))
-    learned = learn_apart(method, problem.opaque(), seed, device, request.k, model, progress, files)
+    opaque = problem.opaque()
+    learned = learn_apart(
+        method, opaque, seed, device, request.k, model, progress, files, checkpoints
+    )
     saved.name_problem(model, problem)
     return learned
 
@@ -251,8 +268,7 @@ def _sweep(folder: Path) -> None:
     """Remove the hidden folders that killed runs of this name left, and bring an older run back
     that had made room for one of them."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        owner = path.name.removeprefix(f".{folder.name}.").partition("-")[0]
-        if not owner.isdecimal() or is_running(int(owner)):
+        if whole_name(path) != folder.name or not is_abandoned(path):
             continue
         if path.suffix == ".old" and not folder.exists():
             path.rename(folder)

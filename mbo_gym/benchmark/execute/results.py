@@ -18,7 +18,7 @@ from mbo_gym.benchmark.plan.configs import ConfigIndex
 from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
-from mbo_gym.machine import is_running
+from mbo_gym.files.partial import is_abandoned, whole_name
 
 __all__ = ["RECORD", "ResultStore", "write_record"]
 
@@ -193,13 +193,16 @@ class ResultStore:
                 shutil.rmtree(path, ignore_errors=True)
 
     def at_work(self) -> tuple[int, int]:
-        """Return how many cells are running, and how many a process of this machine left half-way.
-
-        A cell of another machine counts as running.
+        """Return how many cells are running, and how many were left half-way by a process that is
+        gone; see `mbo_gym.files.partial.is_abandoned`.
         """
-        owners = [path.name.split(".")[-1].partition("-")[0] for path in self.cells.glob(".*")]
-        dead = [owner.isdecimal() and not is_running(int(owner)) for owner in owners]
-        return len(owners) - sum(dead), sum(dead)
+        running, lost = set(), set()
+        for path in self.cells.glob(".*"):
+            name = whole_name(path)
+            if name is not None:
+                (lost if is_abandoned(path) else running).add(name)
+        ended = {name for name in lost if (self.cells / name / RECORD).exists()}
+        return len(running), len(lost - running - ended)
 
     def take_over(self, others: Sequence[ResultStore]) -> list[int]:
         """Copy records and cells of other folders that are missing here.
