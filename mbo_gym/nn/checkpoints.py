@@ -287,8 +287,7 @@ class KeptTraining:
             return
         if header["start"] != self._start or header["training"] != self._file.facts:
             return
-        with torch.no_grad():
-            first = float(first_loss())
+        first = float(first_loss().detach())
         tolerance = 0.0 if self._trainer.parameters[0].device.type == "cpu" else 1e-3
         if math.isclose(first, header["first"], rel_tol=tolerance):
             self._first = header["first"]

@@ -96,8 +96,7 @@ class ArrayTask:
         with store.writing({cell.key for cell in self.cells}) as known:
             fresh = {k: r for k, r in known.items() if r.finished != self.stale.get(k)}
             plan = make_plan(self.cells, fresh, retry=False)
-            # submitit's signals are for this process alone, so the workers are a group of their own
-            executor = ProcessExecutor(self.cpus, memory=self.memory_gb, own_group=True)
+            executor = ProcessExecutor(self.cpus, memory=self.memory_gb, sheltered=True)
             run_cells(
                 plan.to_run, store, executor, device=self.device, loggers=self.loggers
             )
