@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def benchmark(
         typer.Option(help="key=value of the job array, before the file's [slurm]; see the guide"),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="with slurm: wait for the cells, or submit only")
+        bool, typer.Option("--wait/--no-wait", help="slurm: wait for the cells, or submit only")
     ] = True,
 ) -> None:
     """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
@@ -298,8 +299,8 @@ def _array_line(array: JobArray, results: Path, ended: set[str]) -> str:
         return ""
     at_work = {key for task in states for key in array.keys[task]}
     counts = [f"{len(keys) - len(open_)} of {len(keys)} cells ended"]
-    for state in sorted(set(states.values())):
-        counts.append(f"{sum(s == state for s in states.values())} tasks {state.lower()}")
+    tasks = Counter(states.values())
+    counts += [f"{n} tasks {state.lower()}" for state, n in sorted(tasks.items())]
     if gone := open_ - at_work:
         counts.append(f"{len(gone)} cells lost with their tasks (the same command runs them again)")
     if states:

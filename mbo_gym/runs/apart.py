@@ -193,9 +193,7 @@ def learn_apart(
         LearnerLost: The process died.
         TypeError: The method's class cannot be imported by another process.
     """
-    order = _order(
-        data, method, problem, seed, device, k, folder, checkpoints, progress.draws
-    )
+    order = _order(data, method, problem, seed, device, k, folder, checkpoints, progress.draws)
     with _a_nursery() as connection:
         try:
             connection.send_bytes(order)

@@ -164,9 +164,7 @@ def _learn(connection: Connection, order: bytes) -> None:
         _PipedProgress(connection, draws=draws) as progress,
         threadpool_limits(settings["threads"]),
     ):
-        learned = learn(
-            method, problem, Context(seed, device, progress), k, folder, checkpoints
-        )
+        learned = learn(method, problem, Context(seed, device, progress), k, folder, checkpoints)
     facts = {
         name: getattr(learned, name)
         for name in (

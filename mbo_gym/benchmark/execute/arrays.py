@@ -83,9 +83,7 @@ class JobArray:
             at_work: Tasks that have not ended.
         """
         left = [
-            sum(
-                s for key, s in zip(self.keys[i], self.seconds[i], strict=True) if key not in ended
-            )
+            sum(s for key, s in zip(self.keys[i], self.seconds[i], strict=True) if key not in ended)
             for i in at_work
         ]
         return max(sum(left) / self.max_parallel, *left) if left else 0.0

@@ -97,9 +97,7 @@ class ArrayTask:
             fresh = {k: r for k, r in known.items() if r.finished != self.stale.get(k)}
             plan = make_plan(self.cells, fresh, retry=False)
             executor = ProcessExecutor(self.cpus, memory=self.memory_gb, sheltered=True)
-            run_cells(
-                plan.to_run, store, executor, device=self.device, loggers=self.loggers
-            )
+            run_cells(plan.to_run, store, executor, device=self.device, loggers=self.loggers)
 
     def checkpoint(self) -> Any:
         """Return what submitit requeues on pre-emption and time-out: the same task."""
@@ -109,7 +107,7 @@ class ArrayTask:
 def run_on_slurm(
     grid: Grid | Iterable[Grid],
     folder: Path,
-    options: SlurmOptions = SlurmOptions(),
+    options: SlurmOptions | None = None,
     *,
     device: str = "cpu",
     retry: bool = False,
@@ -126,7 +124,7 @@ def run_on_slurm(
     Args:
         grid: Grid, or several.
         folder: Results folder, on a file system that all nodes share.
-        options: What to ask of Slurm.
+        options: What to ask of Slurm; None for the defaults.
         device: ``cpu``, ``cuda``, ..
         retry: Whether failed cells run again.
         loggers: Loggers of the metrics, see `mbo_gym.runs.request.RunRequest`.
@@ -141,6 +139,7 @@ def run_on_slurm(
         GridStopped: A task ended with an error that is no method's.
     """
     submitit = optional_import("submitit", _EXTRA)
+    options = options or SlurmOptions()
     if options.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
         raise ValueError(
             "there is no sbatch and srun here, so this is no Slurm machine. Run this on a login "

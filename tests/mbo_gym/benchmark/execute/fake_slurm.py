@@ -25,7 +25,9 @@ def install(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("sbatch", "srun", "squeue", "scontrol", "scancel"):
         path = folder / name
-        path.write_text(f'#!/bin/sh\nFAKE_SLURM="{folder}" exec "{sys.executable}" -S "{__file__}" {name} "$@"\n')
+        path.write_text(
+            f'#!/bin/sh\nFAKE_SLURM="{folder}" exec "{sys.executable}" -S "{__file__}" {name} "$@"\n'
+        )
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (folder / "tasks").mkdir()
 

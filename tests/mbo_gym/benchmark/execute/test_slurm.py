@@ -84,6 +84,12 @@ def slurm(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+def starts(results: Path) -> int:
+    """Return how often the one task of the one array has started."""
+    (log,) = (results / ARRAYS).glob("*/*_log.out")
+    return log.read_text().count("Starting with JobEnvironment")
+
+
 @pytest.mark.parametrize("cluster", ["debug", pytest.param("local", marks=pytest.mark.slow)])
 def test_the_records_are_those_of_a_serial_run(serial, tmp_path, cluster):
     options = SlurmOptions(cluster=cluster, target_minutes=SHORT)
@@ -137,8 +143,7 @@ def test_a_preempted_task_is_requeued_and_goes_on_with_what_is_left(slurm, tmp_p
     # Slurm tells every process of the task
     fake_slurm.signal_task(slurm, fake_slurm.JOB, signal.SIGCONT)
     fake_slurm.signal_task(slurm, fake_slurm.JOB, signal.SIGUSR2)
-    (log,) = (results / ARRAYS).glob("*/*_log.err")
-    wait_until(lambda: "Requeued job" in log.read_text(), "submitit has requeued the task")
+    wait_until(lambda: starts(results) == 2, "the task was requeued")
     (tmp_path / "go").touch()
     submitted = []
     run_on_slurm(cells, results, options, submitted=submitted.append)  # watches the same array
@@ -146,7 +151,7 @@ def test_a_preempted_task_is_requeued_and_goes_on_with_what_is_left(slurm, tmp_p
     assert len(read_arrays(results)) == 1
     run_grid(cells, tmp_path / "whole", executor="serial")
     assert_equal(results, tmp_path / "whole")
-    assert "Job completed successfully" in log.read_text() + log.with_suffix(".out").read_text()
+    assert starts(results) == 2
 
 
 def test_a_preempted_training_goes_on_from_its_checkpoint(slurm, tmp_path, monkeypatch):
@@ -159,8 +164,7 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(slurm, tmp_path, monke
     run_on_slurm(cells, results, wait=False)
     wait_until(lambda: list(results.glob(f"{CHECKPOINTS}/*/*/{CHECKPOINT}")), "a checkpoint")
     fake_slurm.signal_task(slurm, fake_slurm.JOB, signal.SIGUSR2)
-    (log,) = (results / ARRAYS).glob("*/*_log.err")
-    wait_until(lambda: "Requeued job" in log.read_text(), "submitit has requeued the task")
+    wait_until(lambda: starts(results) == 2, "the task was requeued")
     run_on_slurm(cells, results)
     monkeypatch.setenv("MBO_GYM_DATA", str(tmp_path / "other_data"))
     run_grid(cells, tmp_path / "whole", executor="serial")
@@ -248,13 +252,15 @@ def test_the_commands(slurm, tmp_path, monkeypatch, capsys):
         return end.value.code, shown.out, shown.err
 
     run = ("benchmark", "grid.toml", "--output", "a", "--executor", "slurm")
-    code, out, err = mbo(*run, "--no-wait", "--slurm", "setup=[\"sleep 2\"]")
+    code, out, err = mbo(*run, "--no-wait", "--slurm", 'setup=["sleep 2"]')
     assert (code, out) == (0, "")
     assert f"job {fake_slurm.JOB}: 2 cells in 1 tasks" in err
     assert f"job {fake_slurm.JOB} goes on; `scancel {fake_slurm.JOB}` ends it" in err
     out = mbo("status", "a", "grid.toml")[1]
     assert "0 done, 0 failed, 0 running, 0 lost, 2 of 2 left" in out
-    assert re.search(r"job 4711: 0 of 2 cells ended, 1 tasks \w+, about 0\.19 s left, `scancel", out)
+    assert re.search(
+        r"job 4711: 0 of 2 cells ended, 1 tasks \w+, about 0\.19 s left, `scancel", out
+    )
     assert "--partition=x" in next(Path("a", ARRAYS).glob("*/[!.]*submission.sh")).read_text()
     wait_until(lambda: (tmp_path / "bin/tasks/4711.pid").exists(), "the task runs")
     mbo_scancel = os.spawnvp(os.P_WAIT, "scancel", ["scancel", fake_slurm.JOB])
@@ -266,7 +272,9 @@ def test_the_commands(slurm, tmp_path, monkeypatch, capsys):
     assert code == 0
     assert f"job {int(fake_slurm.JOB) + 1}: 2 cells in 1 tasks" in err
     assert "Results in a." in out
-    assert mbo("status", "a", "grid.toml")[1] == "2 done, 0 failed, 0 running, 0 lost, 0 of 2 left\n"
+    assert (
+        mbo("status", "a", "grid.toml")[1] == "2 done, 0 failed, 0 running, 0 lost, 0 of 2 left\n"
+    )
 
     for words, message in (
         (("--shard", "1/2"), "--shard does not go with --executor slurm, got '1/2'"),
