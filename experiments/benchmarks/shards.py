@@ -54,6 +54,8 @@ def run_and_kill(
 ) -> Counter[str]:
     """Run all shards at once, kill one after the other with SIGKILL, and start each anew.
 
+    A shard that has ended is started again until the last kill.
+
     Returns:
         Number of kills in the middle of a cell (``cell``) and elsewhere (``elsewhere``), and of
         shards that ended by an error (``failed``).
@@ -63,13 +65,14 @@ def run_and_kill(
     next_kill = time.monotonic() + draw.uniform(0, 2)
     while running:
         pid, status = os.waitpid(-1, os.WNOHANG)
+        kills_left = kills - found["cell"] - found["elsewhere"]
         if pid in running:
             shard = running.pop(pid)
-            if os.WIFSIGNALED(status):
-                running[start(grid, folder, (shard, shards))] = shard
-            elif os.WEXITSTATUS(status):
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status):
                 found["failed"] += 1
-        elif found["cell"] + found["elsewhere"] < kills and time.monotonic() >= next_kill:
+            if os.WIFSIGNALED(status) or kills_left:
+                running[start(grid, folder, (shard, shards))] = shard
+        elif kills_left and time.monotonic() >= next_kill:
             pid = draw.choice(list(running))
             os.kill(pid, signal.SIGKILL)
             held = [path for path in (folder / "cells").glob(f".*.{pid}-*") if whole_name(path)]

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -57,38 +52,6 @@ def test_a_part_leaves_what_others_are_at_alone(tmp_path):
     assert (running, lost) == (1, 0)
     half.rename(half.with_name(half.name.replace(str(os.getpid()), str(2**22 + 1))))
     assert ResultStore(tmp_path).at_work() == (0, 1)
-
-
-@pytest.mark.slow
-def test_parts_that_are_killed_lose_and_double_nothing(tmp_path):
-    parts, draw = 4, random.Random(0)
-    program = (
-        "import sys\nfrom tests.mbo_gym.benchmark.execute.test_shards import grid\n"
-        "from mbo_gym.benchmark.execute.runner import run_grid\nfrom pathlib import Path\n"
-        "if __name__ == '__main__':\n"
-        f"    run_grid(grid(4), Path({str(tmp_path / 'parts')!r}), executor='serial', "
-        "shard=(int(sys.argv[1]), 4))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-    def start(part: int) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", program, str(part)], env=environment)
-
-    for _ in range(2):  # each part is killed twice, at some time
-        running = [start(part) for part in range(1, parts + 1)]
-        time.sleep(draw.uniform(4, 12))
-        for process in running:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    assert [process.wait() for process in map(start, range(1, parts + 1))] == [0] * parts
-    run_grid(grid(4), tmp_path / "whole", executor="serial")
-    assert found(tmp_path / "parts") == found(tmp_path / "whole")
-    keys = [
-        line.split('"key": "')[1][:16]
-        for path in (tmp_path / "parts").glob("results-*.jsonl")
-        for line in path.read_text().splitlines()
-    ]
-    assert len(keys) == len(set(keys)) == 12
 
 
 def test_the_commands_on_parts(tmp_path, monkeypatch, capsys):
