@@ -328,7 +328,9 @@ class KeptTraining:
         tensors = [generator.get_state() for generator in self._generators.values()]
         tensors += list(self._trainer.module.state_dict().values())
         for tensor in tensors:
-            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            found.update(
+                tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            )
         return found.hexdigest()
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.mbo_gym.benchmark.conftest import (
     odd,
     wait_until,
 )
+from tests.mbo_gym.benchmark.execute.fake_slurm import processes
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -134,7 +136,9 @@ def test_the_cells_of_a_lost_node_run_on_another(cluster, tmp_path):
     raylet = lost.all_processes["raylet"][0].process.pid
     assert raylet in ancestors(learner)  # the cell runs on this node
     (tmp_path / "started-0").unlink()
-    os.kill(raylet, signal.SIGKILL)
+    for process in processes(raylet):  # all that a machine takes along
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     cluster.add_node(num_cpus=1)
     assert started(tmp_path) != learner
     wait_until(lambda: not is_running(learner), "the lost node's processes are gone")

@@ -269,7 +269,7 @@ def test_the_commands(slurm, tmp_path, monkeypatch, capsys):
     out = mbo("status", "a", "grid.toml")[1]
     assert "2 cells lost with their tasks (the same command runs them again)" in out
     code, out, err = mbo(*run)
-    assert code == 0
+    assert code == 0, err
     assert f"job {int(fake_slurm.JOB) + 1}: 2 cells in 1 tasks" in err
     assert "Results in a." in out
     assert (
