@@ -190,13 +190,15 @@ class ResultStore:
             )
         if not self.writer:  # else others may be at work there; a run sweeps its own
             for path in self.cells.glob(".*"):
-                shutil.rmtree(path, ignore_errors=True)
+                if whole_name(path) is None or is_abandoned(path):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def at_work(self) -> tuple[int, int]:
         """Return how many cells are running, and how many were left half-way by a process that is
         gone; see `mbo_gym.files.partial.is_abandoned`.
         """
-        running, lost = set(), set()
+        running: set[str] = set()
+        lost: set[str] = set()
         for path in self.cells.glob(".*"):
             name = whole_name(path)
             if name is not None:
@@ -231,11 +233,15 @@ class ResultStore:
     def join(self) -> int:
         """Put the lines of all writers into ``results.jsonl``; return how many files there were.
 
-        No writer may be at work.
-
         Raises:
-            ValueError: Another process is writing to the folder.
+            ValueError: Another process is writing to the folder, or a cell is running.
         """
+        running, _ = self.at_work()
+        if running:
+            raise ValueError(
+                f"{running} cells are running in {self.folder}. Merge when they have ended; those "
+                "of a machine that is gone count as lost after five minutes."
+            )
         others = [path for path in self._written() if path != self.lines]
         with self.writing() as known:
             lines = "".join(f"{record.line()}\n" for record in known.values())

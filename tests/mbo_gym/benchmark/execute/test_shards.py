@@ -10,7 +10,8 @@ from mbo_gym.benchmark.execute.results import ResultStore
 from mbo_gym.benchmark.execute.runner import run_grid
 from mbo_gym.benchmark.plan.grid import Grid, MethodChoice, TaskChoice
 from mbo_gym.cli import main
-from tests.mbo_gym.benchmark.conftest import comparable
+from mbo_gym.files.partial import is_abandoned, kept_alive, make_partial, whole_name
+from tests.mbo_gym.benchmark.conftest import comparable, wait_until
 
 TASK = "Branin-Exact-v0"
 
@@ -50,8 +51,36 @@ def test_a_part_leaves_what_others_are_at_alone(tmp_path):
     assert half.is_dir()
     running, lost = ResultStore(tmp_path).at_work()
     assert (running, lost) == (1, 0)
+    with pytest.raises(ValueError, match="1 cells are running in"):
+        ResultStore(tmp_path).join()
+    run_grid(grid(1), tmp_path, executor="serial")  # neither does one that writes alone
+    assert half.is_dir()
     half.rename(half.with_name(half.name.replace(str(os.getpid()), str(2**22 + 1))))
     assert ResultStore(tmp_path).at_work() == (0, 1)
+
+
+def test_a_cell_of_another_machine_is_lost_when_nobody_touches_it_for_five_minutes(tmp_path):
+    store = ResultStore(tmp_path)
+    cell = store.cells / f".random-{TASK}-k8-seed9-x.1-node_7-abc"
+    cell.mkdir(parents=True)
+    assert store.at_work() == (1, 0)
+    now = cell.stat().st_mtime
+    os.utime(cell, (now, now - 290))
+    assert store.at_work() == (1, 0)
+    os.utime(cell, (now, now - 310))
+    assert store.at_work() == (0, 1)
+    (store.cells / f"random-{TASK}-k8-seed9-x").mkdir()
+    (store.cells / f"random-{TASK}-k8-seed9-x" / "record.json").touch()
+    assert store.at_work() == (0, 0)  # another machine has finished it
+
+
+def test_a_cell_at_work_is_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr("mbo_gym.files.partial._SECONDS_TO_TOUCH", 0.01)
+    made = make_partial(tmp_path / "a cell.v1")
+    assert (whole_name(made), is_abandoned(made)) == ("a cell.v1", False)
+    os.utime(made, (0, 0))
+    with kept_alive(made):
+        wait_until(lambda: made.stat().st_mtime > 0, "the folder is touched")
 
 
 def test_the_commands_on_parts(tmp_path, monkeypatch, capsys):
