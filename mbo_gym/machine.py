@@ -100,4 +100,7 @@ def is_running(pid: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    try:  # a process that has ended is listed until its parent asks for it
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):  # outside Linux, or just gone
+        return True

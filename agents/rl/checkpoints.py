@@ -41,10 +41,20 @@ class Checkpoints:
         config: Settings of the learner.
         seed: Seed of the training.
         episodes: Data set of the training.
+        strict: Whether a checkpoint of another training is refused; else it is ignored.
     """
 
-    def __init__(self, folder: str, config: OfflineConfig, seed: int, episodes: Episodes) -> None:
+    def __init__(
+        self,
+        folder: str,
+        config: OfflineConfig,
+        seed: int,
+        episodes: Episodes,
+        *,
+        strict: bool = True,
+    ) -> None:
         self.folder = Path(folder)
+        self._strict = strict
         settings = {
             key: value for key, value in asdict(config).items() if key not in _NOT_PART_OF_IT
         }
@@ -71,6 +81,8 @@ class Checkpoints:
             return 0
         facts = self._read(found[-1])
         if facts["training"] != self._training:
+            if not self._strict:
+                return 0
             raise ValueError(
                 f"{self.folder} holds the checkpoint of a training with other data, settings or "
                 "seed; choose another folder for checkpoints, or remove this one"

@@ -22,6 +22,7 @@ from agents.rl.data import Episodes
 from agents.rl.learner_config import OfflineConfig
 from agents.rl.transformer import create_transformer, episode_batch
 from mbo_gym.files.weights import load_weights, save_weights
+from mbo_gym.nn.checkpoints import next_folder
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import Progress
 
@@ -73,16 +74,19 @@ def train_offline(
         algo.create_impl((episodes.observations.shape[2],), episodes.actions.shape[2])
         cut = episode_batch if config.algorithm == "dt" else _mini_batch
         rng = np.random.default_rng(seed)
-        saved = (
-            Checkpoints(config.checkpoints, config, seed, episodes) if config.checkpoints else None
-        )
+        folder, pace = config.checkpoints, None
+        if folder is None and (kept := next_folder()) is not None:
+            folder, pace = str(kept[0]), kept[1]
+        strict = config.checkpoints is not None
+        saved = Checkpoints(folder, config, seed, episodes, strict=strict) if folder else None
         done = saved.resume(algo, rng) if saved else 0
         if saved and snapshots:
             saved.read_snapshots(snapshots, done)
         adapter = _adapter(d3rlpy, algo, config)
         every = max(1, config.train_steps // 100)
-        if watch and not done:
-            watch(algo, 0)
+        tenth = max(1, config.train_steps // 10)
+        if watch:
+            _watch_again(algo, watch, saved, range(0, done + 1, tenth), done)
         for step in progress.track(
             range(done + 1, config.train_steps + 1), f"training {config.algorithm}"
         ):
@@ -99,15 +103,42 @@ def train_offline(
                 }
                 if saved:
                     saved.keep_snapshot(step, snapshots[step])
-            if watch and (step % max(1, config.train_steps // 10) == 0):
+            if watch and step % tenth == 0:
+                if saved:
+                    saved.keep_snapshot(step, policy_network(algo).state_dict())
                 watch(algo, step)
-            if saved and (
-                step % max(1, config.train_steps // 10) == 0 or step == config.train_steps
-            ):
+            last = step == config.train_steps
+            due = last or step % tenth == 0
+            if saved and (due if pace is None else pace.due(end=last)):
                 saved.save(algo, rng, step)
         if adapter:
             adapter.close()
     return algo
+
+
+def _watch_again(
+    algo: Any,
+    watch: Callable[[Any, int], None],
+    saved: Checkpoints | None,
+    steps: range,
+    done: int,
+) -> None:
+    """Show the policy at the start; of a resumed training, at each step that was shown before."""
+    if saved is None:
+        watch(algo, 0)
+        return
+    network = policy_network(algo)
+    if not done:
+        saved.keep_snapshot(0, network.state_dict())
+        watch(algo, 0)
+        return
+    now = {key: value.clone() for key, value in network.state_dict().items()}
+    shown: dict[int, Any] = dict.fromkeys(steps)
+    saved.read_snapshots(shown, done)
+    for step, weights in shown.items():
+        network.load_state_dict(weights)
+        watch(algo, step)
+    network.load_state_dict(now)
 
 
 def save_policy(algo: Any, folder: Path) -> None:

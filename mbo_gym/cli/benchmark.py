@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +16,10 @@ from mbo_gym.methods.registry import METHODS
 from mbo_gym.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from mbo_gym.benchmark.execute.arrays import JobArray
     from mbo_gym.benchmark.execute.runner import Plan
     from mbo_gym.benchmark.plan.grid import Cell, Grid
+    from mbo_gym.benchmark.plan.slurm import SlurmOptions
     from mbo_gym.benchmark.record import CellRecord
 
 __all__ = ["benchmark", "evaluate", "merge", "pack", "report", "status"]
@@ -54,7 +57,7 @@ def benchmark(
     output: Annotated[
         Path, typer.Option(help="results folder; what it holds already is not run again")
     ] = Path("benchmark"),
-    executor: Annotated[str, typer.Option(help="process, ray or serial")] = "process",
+    executor: Annotated[str, typer.Option(help="process, ray, serial or slurm")] = "process",
     workers: Annotated[int | None, typer.Option(help="CPU cores to use; default: all")] = None,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster, or auto")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..")] = "cpu",
@@ -69,6 +72,13 @@ def benchmark(
         str | None,
         typer.Option(help="run one part of the cells, e.g. 3/20; the parts may share the folder"),
     ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value of the job array, before the file's [slurm]; see the guide"),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="slurm: wait for the cells, or submit only")
+    ] = True,
 ) -> None:
     """Run methods x tasks x seeds, going on where an earlier run of the same folder stopped.
 
@@ -80,9 +90,8 @@ def benchmark(
         mbo-gym benchmark grid.toml --output results --dry-run
         mbo-gym benchmark grid.toml --output results --shard 3/20
     """
-    from mbo_gym.benchmark.execute.live import Live
     from mbo_gym.benchmark.execute.results import ResultStore
-    from mbo_gym.benchmark.execute.runner import check_execution, make_plan, run_grid
+    from mbo_gym.benchmark.execute.runner import check_execution, make_plan
     from mbo_gym.benchmark.plan.grid import cells_of
     from mbo_gym.progress.loggers import check_loggers
 
@@ -90,7 +99,12 @@ def benchmark(
     loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     check_loggers(loggers)
     part = _shard(shard)
-    check_execution(executor, workers=workers, address=address, device=device)
+    if executor == "slurm":
+        _refuse_with_slurm(workers=workers, address=address, shard=shard)
+    else:
+        check_execution(executor, workers=workers, address=address, device=device)
+        if slurm or not wait:
+            raise ValueError(f"--slurm and --no-wait are for --executor slurm, got {executor!r}")
     if dry_run:
         store = ResultStore(output)
         records = store.records() if store.exists else []
@@ -99,8 +113,15 @@ def benchmark(
         plan = make_plan(cells, {r.key: r for r in records}, retry=retry)
         _show_plan(plan, records, workers)
         return
-    with Live() as live:
-        records = run_grid(
+    if executor == "slurm":
+        options = _slurm_options(file, slurm or [])
+        records = _run_on_slurm(
+            grids, output, options, device=device, retry=retry, loggers=loggers, wait=wait
+        )
+        if not wait:
+            return
+    else:
+        records = _run_here(
             grids,
             output,
             executor=executor,
@@ -109,7 +130,6 @@ def benchmark(
             device=device,
             retry=retry,
             loggers=loggers,
-            show=live,
             shard=part,
         )
     _show_results(records)
@@ -122,6 +142,64 @@ def benchmark(
             err=True,
         )
         raise typer.Exit(CELLS_FAILED)
+
+
+def _run_here(grids: list[Grid], output: Path, **options: Any) -> list[CellRecord]:
+    from mbo_gym.benchmark.execute.live import Live
+    from mbo_gym.benchmark.execute.runner import run_grid
+
+    with Live() as live:
+        return run_grid(grids, output, show=live, **options)
+
+
+def _run_on_slurm(
+    grids: list[Grid], output: Path, options: SlurmOptions, **more: Any
+) -> list[CellRecord]:
+    """Submit, wait, and on Ctrl-C say how to go on."""
+    from mbo_gym.benchmark.execute.live import Live
+    from mbo_gym.benchmark.execute.slurm import run_on_slurm
+
+    arrays: list[JobArray] = []
+    waited = False
+
+    def submitted(array: JobArray) -> None:
+        arrays.append(array)
+        n = sum(map(len, array.keys))
+        typer.echo(f"job {array.job}: {n} cells in {len(array.keys)} tasks", err=True)
+
+    try:
+        with Live() as live:
+            records = run_on_slurm(grids, output, options, show=live, submitted=submitted, **more)
+        waited = more["wait"]
+        return records
+    finally:
+        going_on = [] if waited else [array for array in arrays if array.states(output)]
+        for array in going_on:
+            typer.echo(f"job {array.job} goes on; `{array.cancel}` ends it", err=True)
+        if going_on:
+            typer.echo(
+                f"`mbo-gym status {output}` shows how far it is; this command watches it again",
+                err=True,
+            )
+
+
+def _refuse_with_slurm(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            remedy = "Set cpus with --slurm" if name == "workers" else f"Leave out --{name}"
+            raise ValueError(
+                f"--{name} does not go with --executor slurm, got {value!r}. {remedy}."
+            )
+
+
+def _slurm_options(file: Path | None, pairs: list[str]) -> SlurmOptions:
+    """Return the options of the file's table and of the command line, which counts first."""
+    from mbo_gym.benchmark.plan.grid import read_slurm
+    from mbo_gym.benchmark.plan.slurm import slurm_options
+    from mbo_gym.settings import parse_options
+
+    table = {} if file is None else read_slurm(file)
+    return slurm_options(table, parse_options(pairs, "--slurm"))
 
 
 def report(
@@ -225,10 +303,13 @@ def status(
 ) -> None:
     """Show how far a benchmark is: cells that are done, failed, running, lost and left.
 
+    Lost are cells that a process left half-way, and those of Slurm tasks that are gone.
+
     Examples:
         mbo-gym status benchmark
         mbo-gym status benchmark grid.toml
     """
+    from mbo_gym.benchmark.execute.arrays import read_arrays
     from mbo_gym.benchmark.execute.live import duration
     from mbo_gym.benchmark.execute.results import ResultStore
     from mbo_gym.benchmark.execute.runner import estimate_seconds
@@ -237,6 +318,7 @@ def status(
     store = ResultStore(results)
     records = {r.key: r for r in store.records()} if store.exists else {}
     running, lost = store.at_work()
+    arrays = read_arrays(results)
     cells = cells_of(_grids(file, None, None, None, None, None), store.configs) if file else []
     kept = [records[cell.key] for cell in cells if cell.key in records] or list(records.values())
     done = sum(record.status == "done" for record in kept)
@@ -248,6 +330,32 @@ def status(
         if known:
             counts.append(f"about {duration(sum(known))} of work for {len(known)} of these")
     typer.echo(", ".join(counts))
+    for array in arrays:
+        line = _array_line(array, results, set(records))
+        if line:
+            typer.echo(line)
+
+
+def _array_line(array: JobArray, results: Path, ended: set[str]) -> str:
+    """Return how far a job array is; empty for one whose cells have all ended."""
+    from mbo_gym.benchmark.execute.live import duration
+
+    states = array.states(results)
+    keys = {key for task in array.keys for key in task}
+    open_ = keys - ended
+    if not open_:
+        return ""
+    at_work = {key for task in states for key in array.keys[task]}
+    counts = [f"{len(keys) - len(open_)} of {len(keys)} cells ended"]
+    tasks = Counter(states.values())
+    counts += [f"{n} tasks {state.lower()}" for state, n in sorted(tasks.items())]
+    if gone := open_ - at_work:
+        counts.append(f"{len(gone)} cells lost with their tasks (the same command runs them again)")
+    if states:
+        left = array.seconds_left(ended, list(states))
+        counts.append(f"about {duration(left)} left")
+        counts.append(f"`{array.cancel}` ends it")
+    return f"job {array.job}: {', '.join(counts)}"
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -84,6 +84,8 @@ def _spec(meta: Mapping[str, Any], horizon: int) -> gym.envs.registration.EnvSpe
         )
     kwargs = {key: meta[key] for key in ("encoder", "action_mode", "action_scale")}
     kwargs |= {"reward": "surrogate", "horizon": horizon}
+    if meta["action_mode"] == "step_vector":  # batches of older versions name no gradient
+        kwargs["gradient"] = meta.get("gradient") or "raw"
     if meta.get("task_options"):
         kwargs["task_options"] = meta["task_options"]
     if meta.get("surrogate"):

@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from mbo_gym.errors import DamagedFile, MissingData
 
 __all__ = [
     "ARRAY_DAMAGE",
+    "building",
     "cached_arrays",
     "cached_file",
     "check_sealed",
@@ -220,6 +222,14 @@ def load_npz(content: bytes) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
+_building: ContextVar[str] = ContextVar("building", default="")
+
+
+def building() -> str:
+    """Return the name of the cached file that is being built; empty where none is."""
+    return _building.get()
+
+
 def cached_file(name: str, build: Callable[[Path], None]) -> Path:
     """Return a fitted thing's file from the cache, building it the first time.
 
@@ -237,7 +247,11 @@ def cached_file(name: str, build: Callable[[Path], None]) -> Path:
             if sha256(path) == checksum.read_text().strip():
                 return path
             warnings.warn(f"{path} is damaged (its sha256 changed); it is built anew", stacklevel=2)
-        write_atomic(path, build)
+        before = _building.set(name)
+        try:
+            write_atomic(path, build)
+        finally:
+            _building.reset(before)
         write_atomic(checksum, sha256(path).encode())
     return path
 

@@ -4,7 +4,7 @@ a moving average of the weights, metrics."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -144,6 +144,7 @@ class Trainer:
     Attributes:
         config: The settings.
         n_updates: Updates made.
+        shown: Metrics shown so far: step, and numbers by name.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class Trainer:
         )
         self.average = EMA(module, config.ema) if config.ema else None
         self.n_updates = 0
+        self.shown: list[tuple[int, dict[str, float]]] = []
         self._description = description or f"training {stage}"
         self._every = max(1, config.steps // _N_METRICS)
         self._rates = config.rates()
@@ -205,7 +207,7 @@ class Trainer:
         if step % self._every == 0 or step == self.config.steps - 1:  # waits for the device
             if shown:
                 numbers = {name: float(value.detach()) for name, value in shown.items()}
-                self.progress.metrics(self.stage, step, **numbers)
+                self._show(step, numbers)
             else:
                 self.report()
 
@@ -218,7 +220,25 @@ class Trainer:
         shown = {"loss": loss, "gradient_norm": float(self._norm)}
         self._losses = []
         _check_finite(self.stage, step, shown)
-        self.progress.metrics(self.stage, step, **shown, learning_rate=self.config.rate(step))
+        self._show(step, {**shown, "learning_rate": self.config.rate(step)})
+
+    def _show(self, step: int, numbers: dict[str, float]) -> None:
+        self.shown.append((step, numbers))
+        self.progress.metrics(self.stage, step, **numbers)
+
+    def unshown(self) -> dict[str, Tensor]:
+        """Return what the next metrics will be made of, by name."""
+        losses = {"losses": torch.stack(self._losses)} if self._losses else {}
+        return {**losses, "norm": self._norm}
+
+    def show_again(
+        self, shown: Iterable[tuple[int, dict[str, float]]], unshown: Mapping[str, Tensor]
+    ) -> None:
+        """Show the metrics of a training that goes on, and take over what `unshown` returned."""
+        for step, numbers in shown:
+            self._show(step, numbers)
+        self._losses = list(unshown["losses"].unbind()) if "losses" in unshown else []
+        self._norm = unshown["norm"]
 
     def finish(self) -> None:
         """Leave the averaged weights in the module, in evaluation mode and without gradients."""

@@ -13,7 +13,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mbo_gym.nn.checkpoints import CHECKPOINT, Checkpoint, interrupts_held
+from mbo_gym.nn.checkpoints import (
+    CHECKPOINT,
+    Checkpoint,
+    KeptTraining,
+    interrupts_held,
+    next_folder,
+)
 from mbo_gym.nn.rows import RowPool, permuted
 from mbo_gym.nn.trainer import Compile, Decay, Precision, Trainer, TrainingConfig
 from mbo_gym.progress.protocol import Progress
@@ -103,14 +109,15 @@ def train(
         if isinstance(pool, int):
             pool = RowPool(permuted(pool), config.batch_size, keep_rest=True)
         generators = _generators(seed, device)
+        generator = generators["generator"]
         if checkpoints is None:
-            _run(trainer, loss, pool, generators["generator"], device)
+            _run(trainer, loss, pool, generator, device, kept=_kept(trainer, pool, generators))
         else:
             own = {"seed": seed, "n_rows": rows, "device": device.type}
             own |= facts or {}
             file = Checkpoint(checkpoints, trainer, pool, generators, own, checkpoint_every)
             file.resume()
-            _run(trainer, loss, pool, generators["generator"], device, file)
+            _run(trainer, loss, pool, generator, device, file)
         trainer.finish()
 
 
@@ -121,23 +128,27 @@ def _run(
     generator: torch.Generator,
     device: torch.device,
     file: Checkpoint | None = None,
+    kept: KeptTraining | None = None,
 ) -> None:
     """Make the updates that are left, until the last or an interrupt."""
     config = trainer.config
     low = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
+
+    def next_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
+        batch = rows.draw(generator)
+        with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
+            value = loss(batch, generator)
+        return (value, {}) if isinstance(value, Tensor) else (value[0], value[1])
+
+    if kept is not None:
+        kept.resume(lambda: next_loss()[0])
     held: AbstractContextManager[list[int]] = nullcontext([]) if file is None else interrupts_held()
     with held as interrupts:
         for step in trainer.steps():
-            batch = rows.draw(generator)
-            if low:
-                with torch.autocast(device.type, torch.bfloat16):
-                    value = loss(batch, generator)
-            else:
-                value = loss(batch, generator)
-            if isinstance(value, Tensor):
-                trainer.update(value)
-            else:
-                trainer.update(value[0], **value[1])
+            value, shown = next_loss()
+            trainer.update(value, **shown)
+            if kept is not None:
+                kept.updated(value)
             if file is None:
                 continue
             interrupted = bool(interrupts)
@@ -146,6 +157,17 @@ def _run(
                 file.write()
             if interrupted:
                 break
+
+
+def _kept(
+    trainer: Trainer, rows: RowPool, generators: Mapping[str, torch.Generator]
+) -> KeptTraining | None:
+    """Return the checkpoint of this training, where the block around it keeps trainings."""
+    found = next_folder()
+    if found is None:
+        return None
+    folder, pace = found
+    return KeptTraining(folder, pace, trainer, rows, generators)
 
 
 def _generators(seed: int | torch.Generator, device: torch.device) -> dict[str, torch.Generator]:

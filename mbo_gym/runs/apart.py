@@ -170,6 +170,7 @@ def learn_apart(
     folder: Path,
     progress: RichProgress,
     data: tuple[str, ...] = (),
+    checkpoints: Path | None = None,
 ) -> Learned:
     """Let a method learn in a process apart; see `mbo_gym.runs.learning.learn`.
 
@@ -182,6 +183,7 @@ def learn_apart(
         folder: Folder of the fitted method.
         progress: Observer in this process.
         data: Files that hold the task's data, which the process has no need to open.
+        checkpoints: Folder of checkpoints within the fit, or None.
 
     Returns:
         What was learned.
@@ -191,7 +193,7 @@ def learn_apart(
         LearnerLost: The process died.
         TypeError: The method's class cannot be imported by another process.
     """
-    order = _order(data, method, problem, seed, device, k, folder, progress.draws)
+    order = _order(data, method, problem, seed, device, k, folder, checkpoints, progress.draws)
     with _a_nursery() as connection:
         try:
             connection.send_bytes(order)

@@ -11,6 +11,7 @@ from typing import Any
 from mbo_gym.machine import peak_memory_mb, reset_peak_memory
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.fitted import Fitted
+from mbo_gym.nn.checkpoints import trainings_kept
 from mbo_gym.problem.oracle import count_oracle_calls
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.bars import RichProgress
@@ -57,7 +58,12 @@ class Learned:
 
 
 def learn(
-    method: Method, problem: OfflineProblem, context: Context, k: int, folder: Path
+    method: Method,
+    problem: OfflineProblem,
+    context: Context,
+    k: int,
+    folder: Path,
+    checkpoints: Path | None = None,
 ) -> Learned:
     """Fit a method, let it propose, and save it.
 
@@ -67,11 +73,17 @@ def learn(
         context: Seed, device and progress; the latter is a `RichProgress`.
         k: Number of designs.
         folder: Folder of the fitted method.
+        checkpoints: Folder of checkpoints within the fit and the search, see
+            `mbo_gym.nn.checkpoints.trainings_kept`; None to keep none.
     """
     progress = context.progress
     assert isinstance(progress, RichProgress)
     reset_peak_memory()
-    with count_oracle_calls() as calls, count_learned_calls() as learned:
+    with (
+        count_oracle_calls() as calls,
+        count_learned_calls() as learned,
+        trainings_kept(checkpoints),
+    ):
         started = time.perf_counter()
         method.fit(problem, context)
         fitted = time.perf_counter()

@@ -157,14 +157,14 @@ def _learn(connection: Connection, order: bytes) -> None:
         if name not in registry(place):
             known = pickle.loads(spec)
             registry(place).register(name, known.entry_point, **known.kwargs)
-    method, problem, seed, device, k, folder, draws = pickle.loads(body)
+    method, problem, seed, device, k, folder, checkpoints, draws = pickle.loads(body)
     warnings.showwarning = partial(_tell, connection)
     torch.set_num_threads(settings["threads"])
     with (
         _PipedProgress(connection, draws=draws) as progress,
         threadpool_limits(settings["threads"]),
     ):
-        learned = learn(method, problem, Context(seed, device, progress), k, folder)
+        learned = learn(method, problem, Context(seed, device, progress), k, folder, checkpoints)
     facts = {
         name: getattr(learned, name)
         for name in (

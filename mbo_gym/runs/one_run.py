@@ -7,9 +7,7 @@ import csv
 import glob
 import io
 import json
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +21,8 @@ from mbo_gym.evaluation.scoring import Evaluation, evaluate
 from mbo_gym.evaluation.search import score_search
 from mbo_gym.files import store
 from mbo_gym.files.designs import free_name
-from mbo_gym.machine import is_running, own_memory_mb, peak_memory_mb, reset_peak_memory
+from mbo_gym.files.partial import is_abandoned, kept_alive, make_partial, whole_name
+from mbo_gym.machine import own_memory_mb, peak_memory_mb, reset_peak_memory
 from mbo_gym.methods import saved
 from mbo_gym.methods.base import Context, Method, Proposals
 from mbo_gym.methods.registry import make_method
@@ -128,6 +127,7 @@ def run(
     isolated: bool = True,
     keep_rows: bool = True,
     task_peak_mb: float | None = None,
+    checkpoints: Path | None = None,
 ) -> RunResult:
     """Run a method on a task and write its folder.
 
@@ -155,6 +155,8 @@ def run(
             later run tells what is new.
         task_peak_mb: Memory that making `task` took, see `mbo_gym.runs.memory.make_measured`; it
             counts in the peak of the run.
+        checkpoints: Folder in which long trainings keep checkpoints, and from which a run that was
+            killed goes on; see `mbo_gym.nn.checkpoints.trainings_kept`. The caller removes it.
 
     Raises:
         TypeError: The method's class cannot be imported by another process.
@@ -183,24 +185,25 @@ def run(
         request.method, preset=request.preset, task_id=request.task_id, **request.settings
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}.{os.getpid()}-"
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
+    partial = make_partial(folder)
     try:
         facts = {"request": asdict(request), "config": asdict(method.config), **environment_facts()}
         facts |= {"command": request.command, "files": files_of(request.options)}
         _write_json(partial / "config.json", facts)
         if keep_rows:
             write_rows(partial, request.options)
-        result, proposals = _run_into(
-            partial,
-            request,
-            MadeTask(task, task_peak_mb),
-            method,
-            folder=folder,
-            quiet=quiet,
-            plot=plot,
-            apart=isolated,
-        )
+        with kept_alive(partial):
+            result, proposals = _run_into(
+                partial,
+                request,
+                MadeTask(task, task_peak_mb),
+                method,
+                folder=folder,
+                quiet=quiet,
+                plot=plot,
+                apart=isolated,
+                checkpoints=checkpoints,
+            )
         _write_designs(partial, task, proposals, result.evaluation)
         _write_json(partial / "result.json", result.to_dict())
         store.seal(partial)
@@ -221,6 +224,7 @@ def _run_into(
     quiet: bool,
     plot: bool,
     apart: bool,
+    checkpoints: Path | None,
 ) -> tuple[RunResult, Proposals]:
     """Let the method learn and propose, score the proposals, draw them; return the result and the
     designs."""
@@ -231,7 +235,9 @@ def _run_into(
     before = peak_memory_mb()
     held = own_memory_mb() or 0.0  # beside the process that learns
     with RichProgress(loggers, f"{name}: ", quiet=quiet) as progress:
-        learned = _learned(request, task, method, partial / "model", progress, apart=apart)
+        learned = _learned(
+            request, task, method, partial / "model", progress, checkpoints, apart=apart
+        )
     proposals = learned.proposals
     evaluation = evaluate(task, proposals.x)
     walks = [point for point in learned.trace if point.stage != LEARNING]
@@ -242,9 +248,9 @@ def _run_into(
         save_picture(partial / PICTURE, task, proposals.x, evaluation, walks, name=name)
         if evaluation.scores is not None:
             save_designs(partial, task, proposals.x, evaluation.scores)
-    learning = learned.peak_memory_mb
-    if learned.isolated and learning is not None:
-        learning += held
+    learner_peak = learned.peak_memory_mb
+    if learned.isolated and learner_peak is not None:
+        learner_peak += held
     scale = task.dataset.score_scale
     return RunResult(
         request=request,
@@ -252,7 +258,7 @@ def _run_into(
         search_oracle_calls=learned.oracle_calls,
         fit_seconds=learned.fit_seconds,
         propose_seconds=learned.propose_seconds,
-        peak_memory_mb=most(made.peak_mb, before, learning, peak_memory_mb()),
+        peak_memory_mb=most(made.peak_mb, before, learner_peak, peak_memory_mb()),
         search=search,
         learning=learning,
         trace_oracle_calls=search_calls + learning_calls,
@@ -273,15 +279,20 @@ def _learned(
     method: Method,
     model: Path,
     progress: RichProgress,
+    checkpoints: Path | None,
     *,
     apart: bool,
 ) -> Learned:
     """Let the method learn, propose and write the folder `model`."""
     problem, seed, device = task.problem(), request.seed, request.device
     if not apart or not CAN_ISOLATE or method.asks_oracle:
-        return learn(method, problem, Context(seed, device, progress), request.k, model)
+        context = Context(seed, device, progress)
+        return learn(method, problem, context, request.k, model, checkpoints)
     files = tuple(value for value in request.options.values() if isinstance(value, str))
-    learned = learn_apart(method, problem.opaque(), seed, device, request.k, model, progress, files)
+    opaque = problem.opaque()
+    learned = learn_apart(
+        method, opaque, seed, device, request.k, model, progress, files, checkpoints
+    )
     saved.name_problem(model, problem)
     return learned
 
@@ -290,8 +301,7 @@ def _sweep(folder: Path) -> None:
     """Remove the hidden folders that killed runs of this name left, and bring an older run back
     that had made room for one of them."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        owner = path.name.removeprefix(f".{folder.name}.").partition("-")[0]
-        if not owner.isdecimal() or is_running(int(owner)):
+        if whole_name(path) != folder.name or not is_abandoned(path):
             continue
         if path.suffix == ".old" and not folder.exists():
             path.rename(folder)

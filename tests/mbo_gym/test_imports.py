@@ -58,6 +58,7 @@ LAZY_ROOMS = {
     "mbo_gym._moved": "old names are looked up on use",
     "mbo_gym.cli.": "`mbo-gym --help` waits for no torch",
     "mbo_gym.benchmark.execute.local": "the process that starts workers waits for no torch",
+    "mbo_gym.benchmark.execute.slurm": "the process that submits waits for no torch",
     "mbo_gym.benchmark.execute.runner": "the process that starts workers waits for no torch",
     "mbo_gym.benchmark.execute.worker": "the process that starts workers waits for no torch",
     "mbo_gym.envs.design_env": "only pictures need it",

@@ -73,6 +73,11 @@ def check_executor(name: str, *, workers: int | None, address: str | None = None
     EXECUTORS.spec(name)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    if name == "slurm":
+        raise ValueError(
+            "a job array is no executor of this process. Run the grid with "
+            "mbo_gym.benchmark.execute.slurm.run_on_slurm."
+        )
     if address is not None and name != "ray":
         raise ValueError(f"an address is for the ray executor, got {address!r} with {name!r}")
 

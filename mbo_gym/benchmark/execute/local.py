@@ -74,11 +74,22 @@ class ProcessExecutor:
         workers: Number of CPU cores to share, None for all of this machine. A job that needs more
             runs alone.
         address: Ignored.
+        memory: Memory to share, GiB; None for all of this machine.
+        sheltered: Whether workers ignore SIGTERM and SIGUSR2, which Slurm sends to all processes of
+            a job though they are for this one; `close` then kills them.
     """
 
-    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        address: str | None = None,
+        *,
+        memory: float | None = None,
+        sheltered: bool = False,
+    ) -> None:
         self._cpus = workers or available_cpus()
-        self._memory_gb = memory_gb()
+        self._memory_gb = memory or memory_gb()
+        self._sheltered = sheltered
         self._workers: list[_Worker] = []
 
     def has_room(self, job: Job) -> bool:
@@ -101,7 +112,9 @@ class ProcessExecutor:
         worker = next((w for w in self._workers if w.job is None), None)
         if worker is None:
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker)
+            pool = ProcessPoolExecutor(
+                1, mp_context=context, initializer=_start_worker, initargs=(self._sheltered,)
+            )
             worker = _Worker(pool, pool.submit(os.getpid))
             self._workers.append(worker)
         worker.job, worker.future = job, worker.pool.submit(execute, job)
@@ -130,8 +143,9 @@ class ProcessExecutor:
         """End the workers."""
         futures = [w.future for w in self._workers if w.future is not None]
         if now:
-            self._signal(signal.SIGTERM)
-            wait(futures, timeout=_SECONDS_TO_CLEAN_UP)
+            if not self._sheltered:
+                self._signal(signal.SIGTERM)
+                wait(futures, timeout=_SECONDS_TO_CLEAN_UP)
             if any(not future.done() for future in futures):
                 self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
         for worker in self._workers:
@@ -145,14 +159,16 @@ class ProcessExecutor:
                     os.kill(worker.pid.result(timeout=_SECONDS_TO_CLEAN_UP), number)
 
 
-def _start_worker() -> None:
+def _start_worker(sheltered: bool) -> None:
     """Leave Ctrl-C to the main process, and end with it."""
+    if sheltered:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     from mbo_gym.runs.apart import fork_nursery
 
     fork_nursery()  # while this process has made no task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # KeyboardInterrupt lets a running cell remove its folder
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if sheltered else signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,7 +18,7 @@ from mbo_gym.benchmark.plan.configs import ConfigIndex
 from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.errors import DamagedFile
 from mbo_gym.files import store
-from mbo_gym.machine import is_running
+from mbo_gym.files.partial import is_abandoned, whole_name
 
 __all__ = ["RECORD", "ResultStore", "write_record"]
 
@@ -65,6 +65,15 @@ class ResultStore:
     def _written(self) -> list[Path]:
         """Return the files of lines, those of other writers too."""
         return sorted(self.folder.glob("results*.jsonl"))
+
+    def state(self) -> tuple[tuple[str, int, int], ...]:
+        """Return what changes with every record: name, size and time of each file of records."""
+        found = []
+        for path in [self.packed, *self._written()]:
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                found.append((path.name, about.st_size, about.st_mtime_ns))
+        return tuple(found)
 
     def records(self) -> list[CellRecord]:
         """Return the latest record of each key, in the order in which the keys came.
@@ -190,16 +199,21 @@ class ResultStore:
             )
         if not self.writer:  # else others may be at work there; a run sweeps its own
             for path in self.cells.glob(".*"):
-                shutil.rmtree(path, ignore_errors=True)
+                if whole_name(path) is None or is_abandoned(path):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def at_work(self) -> tuple[int, int]:
-        """Return how many cells are running, and how many a process of this machine left half-way.
-
-        A cell of another machine counts as running.
+        """Return how many cells are running, and how many were left half-way by a process that is
+        gone; see `mbo_gym.files.partial.is_abandoned`.
         """
-        owners = [path.name.split(".")[-1].partition("-")[0] for path in self.cells.glob(".*")]
-        dead = [owner.isdecimal() and not is_running(int(owner)) for owner in owners]
-        return len(owners) - sum(dead), sum(dead)
+        running: set[str] = set()
+        lost: set[str] = set()
+        for path in self.cells.glob(".*"):
+            name = whole_name(path)
+            if name is not None:
+                (lost if is_abandoned(path) else running).add(name)
+        ended = {name for name in lost if (self.cells / name / RECORD).exists()}
+        return len(running), len(lost - running - ended)
 
     def take_over(self, others: Sequence[ResultStore]) -> list[int]:
         """Copy records and cells of other folders that are missing here.
@@ -228,11 +242,15 @@ class ResultStore:
     def join(self) -> int:
         """Put the lines of all writers into ``results.jsonl``; return how many files there were.
 
-        No writer may be at work.
-
         Raises:
-            ValueError: Another process is writing to the folder.
+            ValueError: Another process is writing to the folder, or a cell is running.
         """
+        running, _ = self.at_work()
+        if running:
+            raise ValueError(
+                f"{running} cells are running in {self.folder}. Merge when they have ended; those "
+                "of a machine that is gone count as lost after five minutes."
+            )
         others = [path for path in self._written() if path != self.lines]
         with self.writing() as known:
             lines = "".join(f"{record.line()}\n" for record in known.values())

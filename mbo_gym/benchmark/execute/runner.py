@@ -18,7 +18,8 @@ from mbo_gym.benchmark.execute.executor import (
 from mbo_gym.benchmark.execute.memory import measured_mb, memory_for
 from mbo_gym.benchmark.execute.results import ResultStore, write_record
 from mbo_gym.benchmark.execute.worker import Job, Lost, failure
-from mbo_gym.benchmark.plan.grid import Cell, Grid, cells_of
+from mbo_gym.benchmark.plan.configs import source_hash
+from mbo_gym.benchmark.plan.grid import Cell, Grid, cells_of, content_key
 from mbo_gym.benchmark.record import CellRecord
 from mbo_gym.methods.base import Resources
 from mbo_gym.methods.registry import method_class
@@ -37,6 +38,8 @@ __all__ = [
 
 ATTEMPTS = 3
 """Number of attempts at a cell whose worker is lost."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a results folder with a folder for each cell that is under way, or was stopped."""
 
 
 class WorkerLost(RuntimeError):
@@ -236,7 +239,14 @@ def run_cells(
     show = show or RunObserver()
     peaks = measured_mb(store.records())
     queue = deque(
-        Job(cell, store.cells / cell.folder_name, device, _resources(cell, peaks), loggers=loggers)
+        Job(
+            cell,
+            store.cells / cell.folder_name,
+            device,
+            _resources(cell, peaks),
+            loggers=loggers,
+            checkpoints=checkpoint_folder(store, cell, device),
+        )
         for cell in cells
     )
     try:
@@ -258,6 +268,17 @@ def run_cells(
         executor.close(now=True)
         raise
     executor.close(now=False)
+
+
+def checkpoint_folder(store: ResultStore, cell: Cell, device: str) -> Path | None:
+    """Return the folder of a cell's checkpoints; None where the source of its method is not known.
+
+    Its name has a hash of the source, so that a checkpoint of another version does not count.
+    """
+    source = source_hash(cell.request.method)
+    if source is None:
+        return None
+    return store.folder / CHECKPOINTS / f"{cell.folder_name}-{content_key([source, device])[:8]}"
 
 
 def _resources(cell: Cell, peaks: Mapping[tuple[str, str, str], float]) -> Resources:

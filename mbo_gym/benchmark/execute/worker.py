@@ -47,6 +47,7 @@ class Job:
         resources: Resources of the method; `cpus` is also the number of threads.
         loggers: Loggers of the metrics, see `mbo_gym.runs.request.RunRequest`.
         attempt: Number of the attempt; more than 1 where a worker was lost.
+        checkpoints: Folder of this cell's checkpoints, removed when the cell ends; None for none.
     """
 
     cell: Cell
@@ -55,6 +56,7 @@ class Job:
     resources: Resources
     loggers: tuple[str, ...] = ()
     attempt: int = 1
+    checkpoints: Path | None = None
 
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
@@ -101,6 +103,7 @@ def execute(job: Job) -> Outcome:
                 quiet=True,
                 keep_rows=False,
                 task_peak_mb=made.peak_mb,
+                checkpoints=job.checkpoints,
             )
     except LearnerLost as error:
         return Lost(str(error))
@@ -116,6 +119,8 @@ def execute(job: Job) -> Outcome:
         outcome = CellResult.from_json(result.to_dict())
         record = _record(job, time.perf_counter() - started, result=outcome)
     write_record(job.folder, record)
+    if job.checkpoints is not None:
+        shutil.rmtree(job.checkpoints, ignore_errors=True)
     return record
 
 
@@ -145,7 +150,7 @@ def execute_elsewhere(job: Job) -> tuple[Outcome, dict[str, bytes]]:
     """
     with tempfile.TemporaryDirectory(prefix="mbo_gym-") as scratch:
         folder = Path(scratch) / job.folder.name
-        record = execute(replace(job, folder=folder))
+        record = execute(replace(job, folder=folder, checkpoints=None))
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         return record, {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

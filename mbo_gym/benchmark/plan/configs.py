@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from mbo_gym.methods.registry import METHODS, make_method, method_class
 from mbo_gym.registry import Registry
 from mbo_gym.tasks.registry import TASKS, check_task
 
-__all__ = ["ConfigIndex"]
+__all__ = ["ConfigIndex", "source_hash"]
 
 
 class ConfigIndex:
@@ -125,6 +126,16 @@ def _state(value: Any) -> list[int] | None:
     except (OSError, TypeError, ValueError):
         return None
     return [stat.st_size, stat.st_mtime_ns]
+
+
+def source_hash(method: str) -> str | None:
+    """Return a hash of what a method computes with: its package, ours, and torch's version.
+
+    None for a method that was registered by hand, or whose package is no source.
+    """
+    own = _source_hash(METHODS, method)
+    ours = [_package_hash(package) for package in ("mbo_gym", "agents", "diffusion")]
+    return None if own is None else "-".join([own, *map(str, ours), version("torch")])
 
 
 def _source_hash(registry: Registry, name: str) -> str | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mbo_gym.benchmark.plan.configs import ConfigIndex
+from mbo_gym.benchmark.plan.slurm import slurm_options
 from mbo_gym.errors import UnknownId
 from mbo_gym.files import store
 from mbo_gym.runs.request import RunRequest, dotted
@@ -33,10 +35,12 @@ __all__ = [
     "method_choices",
     "read_grid",
     "read_grids",
+    "read_slurm",
 ]
 
 _CONTROLS = "controls"
 _GRID_KEYS = ("methods", "tasks", "seeds", "k")
+_SLURM = "slurm"
 
 
 @dataclass(frozen=True)
@@ -210,19 +214,48 @@ def read_grids(path: Path) -> list[Grid]:
     number or a list of numbers. ``controls`` among the methods stands for every control. A method's
     ``tasks`` are those of the grid's that it runs on; ``settings`` may be nested. What stands above
     the blocks holds for the blocks that do not have it. Paths among the options are relative to the
-    working folder.
+    working folder. A table ``[slurm]`` is `read_slurm`'s.
 
     Raises:
         UnknownId: The file has an unknown key; the message names the nearest.
         ValueError: The file is not TOML, or a value has the wrong type.
     """
-    try:
+    with _names_file(path):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        _check_keys(content, (*_GRID_KEYS, "grid"))
+        _check_keys(content, (*_GRID_KEYS, "grid", _SLURM))
+        slurm_options(_slurm_table(content))
+        content.pop(_SLURM, None)
         blocks = content.pop("grid", [{}])
         if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
             raise ValueError(f"write each grid as a [[grid]] block, got grid = {blocks!r}")
         return [_grid({**content, **block}) for block in blocks]
+
+
+def read_slurm(path: Path) -> dict[str, Any]:
+    """Read the table ``[slurm]`` of a TOML file: see `mbo_gym.benchmark.plan.slurm.SlurmOptions`.
+
+    Raises:
+        UnknownId: The table has an unknown key; the message names the nearest.
+        ValueError: The file is not TOML, or a value has the wrong type.
+    """
+    with _names_file(path):
+        table = _slurm_table(tomllib.loads(path.read_text(encoding="utf-8")))
+        slurm_options(table)
+        return table
+
+
+def _slurm_table(content: Mapping[str, Any]) -> dict[str, Any]:
+    table = content.get(_SLURM, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"write slurm as a table [slurm], got slurm = {table!r}")
+    return table
+
+
+@contextmanager
+def _names_file(path: Path) -> Iterator[None]:
+    """Name the file in errors about its content."""
+    try:
+        yield
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     except RecursionError as error:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -15,7 +10,8 @@ from mbo_gym.benchmark.execute.results import ResultStore
 from mbo_gym.benchmark.execute.runner import run_grid
 from mbo_gym.benchmark.plan.grid import Grid, MethodChoice, TaskChoice
 from mbo_gym.cli import main
-from tests.mbo_gym.benchmark.conftest import comparable
+from mbo_gym.files.partial import is_abandoned, kept_alive, make_partial, whole_name
+from tests.mbo_gym.benchmark.conftest import comparable, wait_until
 
 TASK = "Branin-Exact-v0"
 
@@ -55,40 +51,36 @@ def test_a_part_leaves_what_others_are_at_alone(tmp_path):
     assert half.is_dir()
     running, lost = ResultStore(tmp_path).at_work()
     assert (running, lost) == (1, 0)
+    with pytest.raises(ValueError, match="1 cells are running in"):
+        ResultStore(tmp_path).join()
+    run_grid(grid(1), tmp_path, executor="serial")  # neither does one that writes alone
+    assert half.is_dir()
     half.rename(half.with_name(half.name.replace(str(os.getpid()), str(2**22 + 1))))
     assert ResultStore(tmp_path).at_work() == (0, 1)
 
 
-@pytest.mark.slow
-def test_parts_that_are_killed_lose_and_double_nothing(tmp_path):
-    parts, draw = 4, random.Random(0)
-    program = (
-        "import sys\nfrom tests.mbo_gym.benchmark.execute.test_shards import grid\n"
-        "from mbo_gym.benchmark.execute.runner import run_grid\nfrom pathlib import Path\n"
-        "if __name__ == '__main__':\n"
-        f"    run_grid(grid(4), Path({str(tmp_path / 'parts')!r}), executor='serial', "
-        "shard=(int(sys.argv[1]), 4))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def test_a_cell_of_another_machine_is_lost_when_nobody_touches_it_for_five_minutes(tmp_path):
+    store = ResultStore(tmp_path)
+    cell = store.cells / f".random-{TASK}-k8-seed9-x.1-node_7-abc"
+    cell.mkdir(parents=True)
+    assert store.at_work() == (1, 0)
+    now = cell.stat().st_mtime
+    os.utime(cell, (now, now - 290))
+    assert store.at_work() == (1, 0)
+    os.utime(cell, (now, now - 310))
+    assert store.at_work() == (0, 1)
+    (store.cells / f"random-{TASK}-k8-seed9-x").mkdir()
+    (store.cells / f"random-{TASK}-k8-seed9-x" / "record.json").touch()
+    assert store.at_work() == (0, 0)  # another machine has finished it
 
-    def start(part: int) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", program, str(part)], env=environment)
 
-    for _ in range(2):  # each part is killed twice, at some time
-        running = [start(part) for part in range(1, parts + 1)]
-        time.sleep(draw.uniform(4, 12))
-        for process in running:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    assert [process.wait() for process in map(start, range(1, parts + 1))] == [0] * parts
-    run_grid(grid(4), tmp_path / "whole", executor="serial")
-    assert found(tmp_path / "parts") == found(tmp_path / "whole")
-    keys = [
-        line.split('"key": "')[1][:16]
-        for path in (tmp_path / "parts").glob("results-*.jsonl")
-        for line in path.read_text().splitlines()
-    ]
-    assert len(keys) == len(set(keys)) == 12
+def test_a_cell_at_work_is_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr("mbo_gym.files.partial._SECONDS_TO_TOUCH", 0.01)
+    made = make_partial(tmp_path / "a cell.v1")
+    assert (whole_name(made), is_abandoned(made)) == ("a cell.v1", False)
+    os.utime(made, (0, 0))
+    with kept_alive(made):
+        wait_until(lambda: made.stat().st_mtime > 0, "the folder is touched")
 
 
 def test_the_commands_on_parts(tmp_path, monkeypatch, capsys):
