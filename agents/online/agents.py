@@ -491,7 +491,7 @@ class TrainedPolicy:
 
     def actions(self, z: Tensor) -> Tensor:
         """Return the deterministic actions (B, d) for features (B, d), on their device."""
-        return policy_of(self.policy)(z)
+        return torch.as_tensor(policy_of(self.policy)(z))
 
     def save(self, folder: Path) -> None:
         """Write the surrogate and the weights of the policy.

@@ -71,7 +71,7 @@ class AgentConfig:
     episodes: AgentEpisodes = AgentEpisodes()
 
 
-_SHARED: Mapping[str, Any] = {"train_steps": 1000, "discount": 0.5}
+_SHARED: Mapping[str, Any] = {"train_steps": 500, "discount": 0.5}
 TUNED: Mapping[Algorithm, OfflineConfig] = {
     "cql": OfflineConfig("cql", **_SHARED),
     "iql": OfflineConfig("iql", **_SHARED),
@@ -282,7 +282,7 @@ class CQL(_OfflineAgent, Method):
             _DATA,
             Difference(
                 "1,000,000 updates, discount 0.99, 10 sampled actions",
-                "1,000 updates, discount 0.5, 4 sampled actions; rewards at unit deviation",
+                "500 updates, discount 0.5, 4 sampled actions; rewards at unit deviation",
                 "a step earns at once what it is worth, and short training suffices",
             ),
         ),
@@ -353,7 +353,7 @@ class IQL(_OfflineAgent, Method):
             _DATA,
             Difference(
                 "1,000,000 updates, discount 0.99",
-                "1,000 updates, discount 0.5; rewards at unit deviation",
+                "500 updates, discount 0.5; rewards at unit deviation",
                 "a step earns at once what it is worth, and short training suffices",
             ),
         ),
@@ -423,7 +423,7 @@ class TD3PlusBC(_OfflineAgent, Method):
             _DATA,
             Difference(
                 "1,000,000 updates, discount 0.99",
-                "1,000 updates, discount 0.5; rewards at unit deviation",
+                "500 updates, discount 0.5; rewards at unit deviation",
                 "a step earns at once what it is worth, and short training suffices",
             ),
         ),
@@ -490,7 +490,7 @@ class ReBRAC(_OfflineAgent, Method):
             _DATA,
             Difference(
                 "1,000,000 updates of 1,024 transitions at 0.001, three layers",
-                "1,000 updates of 256 at 0.0003, two layers; rewards at unit deviation",
+                "500 updates of 256 at 0.0003, two layers; rewards at unit deviation",
                 "a step earns at once what it is worth, and short training suffices",
             ),
         ),
@@ -556,7 +556,7 @@ class BC(_OfflineAgent, Method):
             _DATA,
             Difference(
                 "1,000,000 updates of d3rlpy's reproductions, at 0.001",
-                "1,000 updates at 0.0003; rewards at unit deviation",
+                "500 updates at 0.0003; rewards at unit deviation",
                 "a step earns at once what it is worth, and short training suffices",
             ),
         ),
@@ -624,7 +624,7 @@ class AWAC(_OfflineAgent, Method):
             _DATA,
             Difference(
                 "500,000 updates of 1,024 transitions, four layers",
-                "1,000 updates of 256, two layers; rewards at unit deviation",
+                "500 updates of 256, two layers; rewards at unit deviation",
                 "a step earns at once what it is worth, and short training suffices",
             ),
         ),
