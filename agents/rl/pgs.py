@@ -289,8 +289,8 @@ class PolicyGuidedSearch(Method):
             ),
             Difference(
                 "the surrogate is a network",
-                "the surrogate is the race of families on held-out rows, `auto`; preset `ensemble` has "
-                "an ensemble, whose value is the mean less two standard deviations of its members",
+                "the surrogate is the race of families on held-out rows, `auto`; preset `ensemble` "
+                "has an ensemble, whose value is the mean less two deviations of its members",
                 "higher scores in the results of the baselines",
             ),
             Difference(

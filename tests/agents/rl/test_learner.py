@@ -1,4 +1,4 @@
-"""The offline-RL learner: its mini-batches by hand, its six algorithms, its checkpoints and its
+"""The offline-RL learner: its mini-batches by hand, its eight algorithms, its checkpoints and its
 log."""
 
 from __future__ import annotations
