@@ -1,4 +1,4 @@
-"""Online RL with stable-baselines3: python examples/sb3.py TFBind8-Exact-v0 --steps 300000."""
+"""Online RL with stable-baselines3: python examples/sb3.py TFBind8-Exact-v0."""
 
 import gymnasium as gym
 import torch

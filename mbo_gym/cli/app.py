@@ -406,6 +406,10 @@ def data_check(
     """Compare placed data files with their first reading, by sha256; exit code 2 for a damaged one.
 
     Files with a published sha256 are checked whenever they are read. This is for the others.
+
+    Examples:
+        mbo-gym data check
+        mbo-gym data check design_bench --accept
     """
     from mbo_gym.data import manifest
     from mbo_gym.data.placed import review

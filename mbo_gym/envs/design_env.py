@@ -115,10 +115,8 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
 
         gym.make(
             "mbo_gym/TFBind8-Exact-v0",
-            surrogate="light_ensemble",
             observation="guided",
             judge="cross",
-            gradient="unit",
             trust=True,
             sign="positive",
         )
@@ -129,7 +127,14 @@ class DesignEnv(gym.Env[np.ndarray, np.ndarray]):
     `mbo_gym.envs.vector_env` has the same with thousands of designs at once.
 
     ## Version history
-    The version is that of the task.
+    The version is that of the task. Defaults that changed after 0.1.0:
+
+    | argument | 0.1.0 | now |
+    | --- | --- | --- |
+    | `gradient` | raw | unit |
+    | `surrogate` | mlp | auto |
+
+    ``preset="paper"`` has the environment of PGS.
 
     Args:
         render_mode: ``ansi``, ``rgb_array`` or None.

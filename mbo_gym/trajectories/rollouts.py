@@ -47,7 +47,7 @@ def rollout_batch(process: Process, rollout: Rollout, p: float) -> TrajectoryBat
     problem = process.problem
     meta = {
         "task_id": problem.task_id,
-        "task_options": dict(problem.options),
+        "task_options": dict(problem.recovery_options),
         "encoder": process.encoder.name,
         "sampler": "rollout",
         "p": p,

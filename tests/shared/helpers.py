@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from agents.gradient.tuned import VisibleRows
+from mbo_gym.envs.process import DEFAULT_SURROGATE
 from mbo_gym.errors import MissingDependency
 from mbo_gym.optional import optional_import
 from mbo_gym.progress.protocol import NullProgress
@@ -34,7 +35,9 @@ class Notes(NullProgress):
 def small_default_surrogate():
     """Return a context in which the environments' default surrogate is small and quickly fitted."""
     small = {"hidden": 16, "train_steps": 100}
-    return SURROGATES.temporarily("mlp", lambda **c: MLPSurrogate(MLPConfig(**{**small, **c})))
+    return SURROGATES.temporarily(
+        DEFAULT_SURROGATE, lambda **c: MLPSurrogate(MLPConfig(**{**small, **c}))
+    )
 
 
 def with_leaves(config, **values):

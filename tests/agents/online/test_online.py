@@ -23,7 +23,7 @@ from agents.online import agents as online
 from agents.online.agents import TrainedPolicy
 from helpers import small_default_surrogate
 from mbo_gym.encoders.registry import make_encoder
-from mbo_gym.envs.dynamics import feature_bounds
+from mbo_gym.envs.dynamics import feature_bounds, unit_gradient
 from mbo_gym.errors import MissingData, MissingDependency
 from mbo_gym.methods.base import Context, Method
 from mbo_gym.methods.registry import method_class
@@ -336,7 +336,7 @@ def test_the_search_follows_the_policy(task, monkeypatch, action_mode, bounds):
     proposals, encoder = method.propose(30), make_encoder(task.problem())
     surrogate = method.policy.fitted.surrogate
     z = torch.from_numpy(encoder.encode(task.dataset.top(30).x))
-    along = surrogate.gradient(z) if action_mode == "step_vector" else 1.0
+    along = unit_gradient(surrogate.gradient(z)) if action_mode == "step_vector" else 1.0
     free = z + 20.0 * 0.8 * along
     low, high = map(torch.from_numpy, feature_bounds(task.problem(), encoder))
     assert not torch.equal(free, free.clamp(low, high))  # the box matters
@@ -384,7 +384,11 @@ def test_progress_shows_training_and_search_and_nothing_is_written(
         for value in values.values()
     )
     method.propose(3)
-    assert notes.shown == [("search", step) for step in range(6)]
+    learning = [step for stage, step in notes.shown if stage == "learning"]
+    assert learning[0] == 0  # untrained
+    assert learning == sorted(set(learning))
+    assert 100 - 20 <= learning[-1] <= 100
+    assert notes.shown[len(learning) :] == [("search", step) for step in range(6)]
     assert list(tmp_path.iterdir()) == []
 
 

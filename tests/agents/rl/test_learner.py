@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.rl import learner as offline
 from agents.rl.data import Episodes
-from agents.rl.learner import policy_actions, third_party_seed, train_offline
+from agents.rl.learner import policy_actions, policy_network, third_party_seed, train_offline
 from agents.rl.learner_config import Algorithm, OfflineConfig
 from helpers import d3rlpy_or_skip
 from mbo_gym.errors import DamagedFile, MissingDependency
@@ -98,7 +98,7 @@ def train(episodes, *, seed=0, progress=None, snapshots=None, **settings):
 
 
 def weights(algo) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in algo.impl.policy.parameters()])
+    return torch.cat([p.detach().flatten() for p in policy_network(algo).parameters()])
 
 
 def everything(algo) -> Tensor:
@@ -128,8 +128,11 @@ def test_it_trains_and_reports_its_losses(episodes, algorithm):
         ("offline_rl", step) for step in range(1, 11)
     ]
     names = set().union(*(values for _, _, values in notes.seen))
-    assert names >= ({"loss"} if algorithm == "bc" else {"critic_loss", "actor_loss"})
+    alone = algorithm in ("bc", "dt")  # one network learns
+    assert names >= ({"loss"} if alone else {"critic_loss", "actor_loss"})
     assert all(np.isfinite(value) for _, _, values in notes.seen for value in values.values())
+    if algorithm == "dt":
+        return  # acts on whole episodes, see test_transformer.py
     actions = policy_actions(algo, 100 * episodes.observations[:, 0])
     assert actions.shape == (5, 2)
     assert float(actions.abs().max()) <= 1
@@ -181,14 +184,15 @@ def test_the_learners_own_config_is_d3rlpys(d3rlpy):
         discount=0.9, conservative_weight=3.0, n_action_samples=6, learning_rate=2e-3, greed=7.0
     )
     made = {
-        name: offline._create(d3rlpy, replace(config, algorithm=name), "cpu").config
+        name: offline._create(d3rlpy, replace(config, algorithm=name), "cpu", 4).config
         for name in ALGORITHMS
     }
     assert {name: type(settings).__name__ for name, settings in made.items()} == {
         "cql": "CQLConfig", "iql": "IQLConfig", "td3bc": "TD3PlusBCConfig",
-        "rebrac": "ReBRACConfig", "bc": "BCConfig", "sac": "SACConfig",
+        "rebrac": "ReBRACConfig", "bc": "BCConfig", "sac": "SACConfig", "awac": "AWACConfig",
+        "dt": "DecisionTransformerConfig",
     }  # fmt: skip
-    assert made.pop("bc").learning_rate == 2e-3
+    assert made.pop("bc").learning_rate == made.pop("dt").learning_rate == 2e-3
     for settings in made.values():
         assert (settings.gamma, settings.batch_size) == (0.9, 256)
         assert settings.actor_learning_rate == settings.critic_learning_rate == 2e-3

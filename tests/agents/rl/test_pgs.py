@@ -432,7 +432,14 @@ def test_a_learned_encoder_serves_as_well(d3rlpy, tfbind8):
 
 def test_the_presets_are_the_papers_formulation_and_its_programs():
     presets = PolicyGuidedSearch.PRESETS
-    assert set(presets) == {"paper", "released", "paper_short", "released_short", "light"}
+    assert set(presets) == {
+        "paper",
+        "released",
+        "paper_short",
+        "released_short",
+        "light",
+        "ensemble",
+    }
     paper = leaf_settings(presets["paper"])
     expected = {
         "step": "vector", "sign": "both", "gradient": "raw", "action_scale": None,
@@ -584,7 +591,7 @@ def test_its_default_environment_is_what_the_page_of_the_environment_says():
         "observation": "guided",
     }.items() <= PGSConfig().env_arguments().items()
     default = {
-        "surrogate": "light_ensemble",
+        "surrogate": "auto",
         "observation": "guided",
         "judge": "cross",
         "gradient": "unit",

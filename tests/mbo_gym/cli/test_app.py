@@ -522,7 +522,7 @@ ERRORS = {
         "There is no setting of GradConfig 'hidden'. It is now surrogate.hidden."
     ),
     "run pgs Branin-Exact-v0 --set hidden=64": (
-        "setting of PGSConfig 'hidden'. It is now learner.hidden or env.surrogate.hidden."
+        "setting of PGSConfig 'hidden'. It is now learner.hidden."
     ),
     "run ddom Branin-Exact-v0 --set train_steps=64": (
         "setting of DDOMConfig 'train_steps'. It is now training.steps."
