@@ -11,8 +11,7 @@ from d3rlpy.logging import FileAdapterFactory, NoopAdapterFactory
 
 import mbo_gym
 
-# A step earns at once what it is worth, so a discount of 0.5 looks far enough ahead.
-CONFIGS = {
+CONFIGS = {  # a step earns at once what it is worth: a discount of 0.5 looks far enough ahead
     "iql": d3rlpy.algos.IQLConfig(gamma=0.5),
     "cql": d3rlpy.algos.CQLConfig(gamma=0.5, alpha_learning_rate=0.0, n_action_samples=4),
     "td3bc": d3rlpy.algos.TD3PlusBCConfig(gamma=0.5),

@@ -386,7 +386,7 @@ def _checksum(values: Mapping[str, Any]) -> str:
 def _plain(result: dict[str, Any]) -> dict[str, Any]:
     """Write a result with lists and an empty ceiling, as JSON has them."""
     changed: dict[str, Any] = {
-        name: list(result[name]) for name in ("quantiles", "search", "touched")
+        name: list(result[name]) for name in ("quantiles", "search", "learning", "touched")
     }
     changed["tables"] = {name: list(rows) for name, rows in result["tables"].items()}
     return {**result, **changed, "ceiling": result["ceiling"] or {}}

@@ -299,8 +299,9 @@ def test_the_problem_is_the_visible_part(task_id):
     )
     assert problem.score_range == (task.info.y_min, task.info.y_max)
     assert set(vars(problem)) == {
-        *("task_id", "space", "dataset", "score_range", "options", "context")
+        *("task_id", "space", "dataset", "score_range", "options", "context", "files")
     }
+    assert not problem.opaque().files  # what a method's process gets names no file
     if problem.context is None:
         assert task.dataset.context is None
     else:

@@ -70,14 +70,14 @@ def make_executor(name: str, *, workers: int | None, address: str | None = None)
 
 def check_executor(name: str, *, workers: int | None, address: str | None = None) -> None:
     """Raise what `make_executor` would raise, as far as that shows without starting anything."""
-    EXECUTORS.spec(name)
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     if name == "slurm":
         raise ValueError(
             "a job array is no executor of this process. Run the grid with "
             "mbo_gym.benchmark.execute.slurm.run_on_slurm."
         )
+    EXECUTORS.spec(name)
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     if address is not None and name != "ray":
         raise ValueError(f"an address is for the ray executor, got {address!r} with {name!r}")
 

@@ -251,7 +251,7 @@ def test_the_paper_preset_has_the_published_settings():
         ({"training.critic_steps": 0}, "critic_steps"),
         ({"training.penalty": -1.0}, "penalty"),
         ({"training.score_temperature": 0.0}, "score_temperature must be above 0"),
-        ({"relaxation.end_temperature": float("nan")}, "end_temperature must be above 0"),
+        ({"relaxation.end_temperature": float("nan")}, "end_temperature must be a finite float"),
         ({"relaxation.keep": 1.0}, "strictly between 0 and 1"),
     ],
 )

@@ -242,8 +242,12 @@ def test_the_search_takes_plain_steps_from_the_best_designs(branin):
 
 
 def test_a_weight_that_has_no_logarithm_is_refused():
-    for alpha in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="alpha must be above 0"):
+    for alpha, words in (
+        (0.0, "alpha must be above 0"),
+        (-1.0, "alpha must be above 0"),
+        (float("nan"), "alpha must be a finite float"),
+    ):
+        with pytest.raises(ValueError, match=words):
             make_method("coms", **{"surrogate.alpha": alpha})
     with pytest.raises(ValueError, match="steps must be at least 0"):
         make_method("coms", ascent={"steps": -1})
