@@ -122,7 +122,9 @@ def outcomes_of(
 def summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     """Yield a Markdown table: mean and standard error over the seeds, a row an agent."""
     tasks = list(dict.fromkeys((row["task"], row["surrogate"]) for row in rows))
-    names = [task.partition("-Exact")[0] + f" ({s})" for task, s in tasks]
+    names = [task.replace("-Exact", "").replace("-RandomForest", "") for task, _ in tasks]
+    if len({surrogate for _, surrogate in tasks}) > 1:
+        names = [f"{name}, {s}" for name, (_, s) in zip(names, tasks, strict=True)]
     yield f"| agent | {' | '.join(names)} | seconds |"
     yield "|---|" + "---|" * (len(tasks) + 1)
     starts = [next(r["start"] for r in rows if (r["task"], r["surrogate"]) == t) for t in tasks]

@@ -61,7 +61,7 @@ def of_kind(drawing: ET.Element, name: str) -> list[ET.Element]:
 def test_a_table_a_picture_and_what_to_do_next(mbo, tmp_path):
     code, out, err = mbo()
     assert code == 0
-    for seed in (0, 1):
+    for seed in (0,):
         (row,) = re.findall(rf"random_unseen +{seed} +(\S+) +(\S+) +100%", out)
         assert 0.4 < float(row[0]) < float(row[1]) <= 1
         assert f"grad, seed {seed}: median" in err
@@ -74,7 +74,7 @@ def test_a_table_a_picture_and_what_to_do_next(mbo, tmp_path):
     words = [element.text for element in of_kind(drawing, "text")]
     assert {"random_unseen", "grad", "hidden: 32,768 designs"} <= set(words)
     assert "best visible design 0.439" in words
-    assert len(of_kind(drawing, "circle")) == 2 * 2 * 32
+    assert len(of_kind(drawing, "circle")) == 2 * 32
 
 
 def test_quiet_leaves_the_table_and_the_path(mbo, tmp_path):
