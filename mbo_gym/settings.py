@@ -29,6 +29,7 @@ __all__ = [
     "arguments_from_text",
     "format_value",
     "from_plain",
+    "from_preset",
     "leaf_settings",
     "parse_options",
     "parse_pairs",
@@ -364,6 +365,26 @@ def absolute_path(path: str | os.PathLike[str]) -> str:
 def part_of(config: Any, kind: type[Config]) -> Config:
     """Return the config of class `kind` that has a larger config's values."""
     return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+
+
+def from_preset(
+    kind: type[Config], what: str, preset: str | None, fields: Mapping[str, Any]
+) -> Config:
+    """Return an instance of a preset in `kind.PRESETS`, with further fields.
+
+    Args:
+        kind: Class with a table ``PRESETS`` of fields by name.
+        what: Name of the class in messages.
+        preset: Name of the preset; None for the defaults.
+        fields: Fields that count where both are given.
+
+    Raises:
+        UnknownId: No preset has that name.
+    """
+    presets: Mapping[str, Mapping[str, Any]] = kind.PRESETS  # type: ignore[attr-defined]
+    if preset is not None and preset not in presets:
+        raise UnknownId(f"preset of {what}", preset, presets)
+    return kind(**{**(presets[preset] if preset else {}), **fields})
 
 
 def require_at_least(config: Any, least: float, *names: str) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from agents.rl.data import Episodes
 from mbo_gym.envs.dynamics import action_between
-from mbo_gym.envs.process import Process, State
+from mbo_gym.envs.process import Process
+from mbo_gym.envs.rollout import roll_out
 from mbo_gym.settings import require_at_least
 from mbo_gym.trajectories.batch import TrajectoryBatch
 from mbo_gym.trajectories.samplers import SAMPLERS, top_rows_of_percentile
@@ -126,19 +127,17 @@ def _roll_out(
     z = torch.from_numpy(process.encoder.encode(problem.dataset.x[rows])).to(process.device)
     mean, noise = torch.rand(2, len(z), 1, generator=generator)  # (B, 1) each
     low = 0.0 if process.config.sign == "positive" else -1.0
-    best = _best(process) if config.reward == "distance_to_best" else None
-    state = process.at(z, horizon=config.horizon)
-    observations = [state.observation.cpu()]
-    worth = [_worth(state, best)]
-    actions = []
-    for _ in range(config.horizon):
+
+    def steps(observations: Tensor) -> Tensor:
         uniform = low + (1 - low) * torch.rand(len(z), process.n_actions, generator=generator)
-        action = process.dynamics.action(mean * (1 - noise) + noise * uniform)
-        state, _ = process.step(state, action.to(process.device))
-        observations.append(state.observation.cpu())
-        worth.append(_worth(state, best))
-        actions.append(action)
-    return torch.stack(observations, dim=1), torch.stack(actions, dim=1), torch.stack(worth, dim=1)
+        return process.dynamics.action(mean * (1 - noise) + noise * uniform)
+
+    state = process.at(z, horizon=config.horizon)
+    taken, _ = roll_out(process, state, steps, config.horizon)
+    worth = taken.values
+    if config.reward == "distance_to_best":
+        worth = _nearness(taken.z.flatten(0, 1), _best(process)).view(worth.shape)
+    return taken.observations.cpu(), taken.actions.cpu(), worth.cpu()
 
 
 def _along(
@@ -183,11 +182,6 @@ def _scalar_step(way: Tensor, reach: Tensor, outside: Literal["clip", "zero"]) -
     length = reach.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
     step = (way * reach).sum(dim=-1, keepdim=True) / length
     return torch.where(step.abs() > 1, 0.0, step) if outside == "zero" else step
-
-
-def _worth(state: State, best: Tensor | None) -> Tensor:
-    """Return what rewards are differences of, (B,): the value, or the nearness to a design."""
-    return (state.value if best is None else _nearness(state.z, best)).cpu()
 
 
 def _best(process: Process) -> Tensor:

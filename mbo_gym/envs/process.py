@@ -32,12 +32,12 @@ from mbo_gym.envs.observation import (
     Observation,
     observation_box,
 )
-from mbo_gym.errors import InvalidDesign, UnknownId
+from mbo_gym.errors import InvalidDesign
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import Drawing, OfflineProblem, Task
 from mbo_gym.progress.bars import RichProgress
 from mbo_gym.progress.protocol import Progress
-from mbo_gym.settings import Choice, require_at_least
+from mbo_gym.settings import Choice, from_preset, require_at_least
 from mbo_gym.surrogates.base import Surrogate, predict_in_pieces
 from mbo_gym.surrogates.fitting import fit_guide_and_judge
 from mbo_gym.tasks.registry import make_task
@@ -131,9 +131,7 @@ class EnvConfig:
         Raises:
             UnknownId: No preset has that name.
         """
-        if preset is not None and preset not in cls.PRESETS:
-            raise UnknownId("preset of the environment", preset, cls.PRESETS)
-        return cls(**{**(cls.PRESETS[preset] if preset else {}), **arguments})
+        return from_preset(cls, "the environment", preset, arguments)
 
     def __post_init__(self) -> None:
         check_action_mode(self.action_mode)

@@ -20,6 +20,7 @@ from mbo_gym.envs.process import DEFAULT_SURROGATE, EnvConfig, Process
 from mbo_gym.errors import UnknownId
 from mbo_gym.problem.task import OfflineProblem
 from mbo_gym.progress.protocol import NullProgress, Progress
+from mbo_gym.settings import from_preset
 from mbo_gym.surrogates.registry import SURROGATES
 from mbo_gym.trajectories.actions import with_actions
 from mbo_gym.trajectories.batch import TrajectoryBatch
@@ -103,9 +104,7 @@ class TrajectoryRecipe:
         Raises:
             UnknownId: No preset has that name.
         """
-        if preset is not None and preset not in cls.PRESETS:
-            raise UnknownId("preset of trajectories", preset, cls.PRESETS)
-        return cls(**{**(cls.PRESETS[preset] if preset else {}), **fields})
+        return from_preset(cls, "trajectories", preset, fields)
 
     def __post_init__(self) -> None:
         if self.sampler != "rollout" and self.sampler not in SAMPLERS:

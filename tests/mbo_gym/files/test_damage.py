@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import mbo_gym
+from experiments.studies.damage import mutate
 from mbo_gym.benchmark.execute.results import ResultStore
 from mbo_gym.encoders.vae import VAEEncoder, fit_vae_encoder
 from mbo_gym.errors import DamagedFile, MissingData
@@ -26,25 +27,6 @@ from tests.mbo_gym.benchmark.records import record
 
 N = 25
 """Mutations of each kind of file; `-k` and a larger number try more."""
-
-
-def mutate(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return bytes that are damaged as files are: cut, flipped, overwritten, or of another file."""
-    kind = int(rng.integers(7))
-    at = int(rng.integers(max(1, len(content))))
-    if kind == 0:
-        return content[:at]
-    if kind == 1:
-        return b""
-    if kind == 2:
-        return b"<!DOCTYPE html><title>404</title>"
-    if kind == 3:
-        return content[:at] + bytes(min(64, len(content) - at)) + content[at + 64 :]
-    if kind == 4:
-        return content + content[:at]
-    flipped = bytearray(content)
-    flipped[at] ^= 1 << int(rng.integers(8))
-    return bytes(flipped)
 
 
 def hold(path: Path, load: Callable[[], object], whole: object, seed: int) -> None:
