@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +15,7 @@ from torch import Tensor
 from agents.rl.collect import EpisodeConfig, make_episodes
 from agents.rl.learner import load_policy, policy_actions, save_policy, train_offline
 from agents.rl.learner_config import OfflineConfig
+from agents.rl.search import learning_curve
 from agents.rl.selection import Candidate, KnnScore, rank_candidates
 from agents.rl.value_prediction import train_value_prediction
 from mbo_gym.encoders.base import Encoder
@@ -27,6 +28,7 @@ from mbo_gym.files.weights import load_weights, save_weights
 from mbo_gym.methods.ascent import SearchWatch, best_distinct, start_features
 from mbo_gym.methods.base import Context, Difference, Method, MethodInfo, Proposals
 from mbo_gym.methods.distinct import distinct_proposals
+from mbo_gym.methods.fitted import Fitted
 from mbo_gym.optional import optional_import
 from mbo_gym.problem.mixed import MixedSpace
 from mbo_gym.problem.task import OfflineProblem
@@ -327,6 +329,8 @@ class PolicyGuidedSearch(Method):
             "value_prediction/value_loss": "error of the predicted values (`embedding=vpn`)",
             "osel/p": "percentile of a candidate, best candidate first (`select=osel`)",
             "osel/score": "OSEL score of a candidate, in standard deviations (`select=osel`)",
+            "learning/prediction": "mean prediction of the designs that the policy reaches, by "
+            "updates (`select=none`)",
             "search/prediction": "mean value of the designs at a step, in standard deviations",
             "search/action": "mean action at a step of the search",
         },
@@ -381,7 +385,7 @@ class PolicyGuidedSearch(Method):
         if self.config.select == "osel":
             self._select_policy()
         else:
-            self.algo = self._learn(self.config, None)
+            self.algo = self._learn(self.config, None, watch=self._curve())
 
     def propose(self, k: int) -> Proposals:
         """Search from the `k` best visible designs, or more; the criterion is the judge's value."""
@@ -442,7 +446,20 @@ class PolicyGuidedSearch(Method):
             raise RuntimeError("the process has no surrogate. Call fit(problem) first.")
         return guide, judge
 
-    def _learn(self, config: PGSConfig, snapshots: dict[int, Any] | None) -> Any:
+    def _curve(self) -> Callable[[Any, int], None]:
+        """Return the observer of the training that records its learning curve."""
+        guide, _ = self._surrogates()
+        fitted = Fitted(self.problem, self.process.encoder, guide, self.context)
+        return learning_curve(
+            fitted, self.process, lambda algo: (lambda seen: policy_actions(algo, seen), None)
+        )
+
+    def _learn(
+        self,
+        config: PGSConfig,
+        snapshots: dict[int, Any] | None,
+        watch: Callable[[Any, int], None] | None = None,
+    ) -> Any:
         """Make episodes and learn a policy from them."""
         context = self.context
         generator = torch.Generator().manual_seed(context.seed)
@@ -461,6 +478,7 @@ class PolicyGuidedSearch(Method):
             device=context.device,
             progress=context.progress,
             snapshots=snapshots,
+            watch=watch,
         )
 
     def _proposals(self, k: int, progress: Progress) -> tuple[np.ndarray, np.ndarray]:

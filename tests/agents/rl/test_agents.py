@@ -119,3 +119,11 @@ def test_a_run_scores_the_curve_after_the_proposals(task, tmp_path):
     assert result.search_oracle_calls == 0
     assert result.trace_oracle_calls == 11 * 64 + 6 * 16
     assert result.touched == ()
+
+
+def test_pgs_records_its_learning_curve_too(task):
+    d3rlpy_or_skip()
+    progress = RichProgress(quiet=True)
+    fitted("pgs", task, progress)
+    points = [point for point in progress.trace if point.stage == "learning"]
+    assert [point.step for point in points] == list(range(0, 21, 2))
