@@ -13,6 +13,7 @@ __all__ = [
     "Style",
     "element",
     "marker",
+    "pixels",
     "points",
     "shorten",
     "svg",
@@ -117,17 +118,18 @@ def element(name: str, content: str = "", **attributes: object) -> str:
     """
     parts = [name]
     for key, value in attributes.items():
-        shown = _pixels(value) if isinstance(value, float) else str(value)
+        shown = pixels(value) if isinstance(value, float) else str(value)
         parts.append(f'{key.rstrip("_").replace("_", "-")}="{html.escape(shown)}"')
     return f"<{' '.join(parts)}>{content}</{name}>" if content else f"<{' '.join(parts)}/>"
 
 
 def points(corners: Iterable[tuple[float, float]]) -> str:
     """Return corners (x, y) as the attribute `points` of a polygon or polyline."""
-    return " ".join(f"{_pixels(x)},{_pixels(y)}" for x, y in corners)
+    return " ".join(f"{pixels(x)},{pixels(y)}" for x, y in corners)
 
 
-def _pixels(value: float) -> str:
+def pixels(value: float) -> str:
+    """Return a length of the drawing with one decimal at most."""
     return f"{value:.1f}".removesuffix(".0")
 
 
