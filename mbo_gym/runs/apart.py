@@ -48,6 +48,7 @@ CAN_ISOLATE = hasattr(os, "fork")
 """Whether this system can fork; Windows cannot."""
 
 _KNOWN_ERRORS = ("builtins", "mbo_gym", "agents", "diffusion")
+_SECONDS_TO_A_SIGNAL = 0.5
 
 
 class MethodFailed(MboGymError):
@@ -276,6 +277,9 @@ def _listen(connection: Connection, progress: RichProgress) -> Learned | BaseExc
     bars: dict[int, Callable[[int | None], None]] = {}
     found: Learned | BaseException | None = None
     while True:
+        # A signal that reaches another thread is handled when this one wakes
+        while not connection.poll(_SECONDS_TO_A_SIGNAL):
+            pass
         message = json.loads(connection.recv_bytes())
         what = message.pop("what")
         if what == "bar":

@@ -19,6 +19,7 @@ from mbo_gym.machine import memory_gb
 __all__ = ["ProcessExecutor", "SerialExecutor"]
 
 _SECONDS_TO_CLEAN_UP = 10
+_SECONDS_TO_A_SIGNAL = 0.5
 
 
 class SerialExecutor:
@@ -121,7 +122,10 @@ class ProcessExecutor:
 
     def wait(self) -> Iterator[tuple[Job, Outcome]]:
         """Wait for the first jobs to end; the job of a worker that died is lost."""
-        wait([w.future for w in self._workers if w.future is not None], return_when=FIRST_COMPLETED)
+        running = [w.future for w in self._workers if w.future is not None]
+        # A signal that reaches another thread is handled when this one wakes
+        while running and not wait(running, _SECONDS_TO_A_SIGNAL, FIRST_COMPLETED).done:
+            pass
         for worker in list(self._workers):
             job, future = worker.job, worker.future
             if job is None or future is None or not future.done():
