@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,6 +49,9 @@ class UnknownId(MboGymError, KeyError):
         close = nearest(self.name, self.known)
         if self.moved_to:
             hint = f"It is now {' or '.join(self.moved_to)}."
+        elif self.kind.startswith("task") and os.path.isfile(str(self.name)):
+            own = shlex.quote(f"path={self.name}")
+            hint = f"It is a file: the task is csv, and the file its option, `csv -o {own}`."
         elif close:
             hint = f"Did you mean {' or '.join(close)}?"
         elif not self.known:

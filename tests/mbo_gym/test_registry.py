@@ -89,6 +89,14 @@ def test_a_hopeless_name_is_answered_with_all_of_them():
     assert isinstance(caught.value, KeyError)
 
 
+def test_a_file_in_place_of_a_task_is_answered_with_the_task_of_files(tmp_path):
+    path = tmp_path / "my designs.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(UnknownId) as caught:
+        mbo_gym.make_task(str(path))
+    assert f"the task is csv, and the file its option, `csv -o 'path={path}'`" in str(caught.value)
+
+
 def test_nearest_ignores_case_and_puts_the_closest_first():
     assert (
         nearest("LEVY-exact-v0", ["Levy-Exact-v1", "Levy-Exact-v0", "Branin-Exact-v0"])[0]
